@@ -1,0 +1,234 @@
+"""What the engine needs from the world, each port hiding one subject entirely."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from runner.model.run import Envelope, Job, Lease, Run, StepName
+from runner.model.source import Delivery, Event, Repository, Route
+from runner.model.step import Checkpoint
+
+# --- git -------------------------------------------------------------------------------------
+
+
+class Workspace(Protocol):
+    """A folder with exactly one commit's files, and whatever steps changed in it since."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def save(self) -> str:
+        """Keep the files as they are now; the same name again where nothing changed since."""
+
+    def close(self) -> None:
+        """Give the folder up. Snapshots stay until `Workspaces.forget`."""
+
+
+class Workspaces(Protocol):
+    """Repositories as git knows them: one bare mirror each, hidden with its locks and fetches.
+
+    Errors: `Unavailable` where the repository does not answer, `Rejected` where it has no such
+    commit or ref, or what was asked for is no ref name.
+    """
+
+    def resolve(self, repo: Repository, ref: str) -> str:
+        """The full commit id that `ref` names in the repository right now."""
+
+    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
+        """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
+
+    def release(self, route: Route, keep: str) -> None:
+        """Let go of a keep-ref; one that does not exist is fine."""
+
+    def read(self, route: Route, folder: str) -> Mapping[str, bytes]:
+        """The regular files directly in `folder` at that commit, by path; empty where it is missing.
+
+        A file over the limit of `WORKFLOW_BYTES` or one that is a symlink raises `BrokenDefinition`.
+        """
+
+    def changed(self, route: Route, before: str | None) -> Sequence[str]:
+        """Paths that differ between `before` (None: the empty tree) and the route's commit."""
+
+    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> Workspace:
+        """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
+
+        Raises `SnapshotGone` where the snapshot is not on this machine.
+        """
+
+    def forget(self, name: str) -> None:
+        """Remove every snapshot and folder of job `name`."""
+
+
+# --- executors -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One step as a sandbox runs it.
+
+    `argv` is complete, its paths as seen inside. `env` is the whole environment. `timeout` is in
+    seconds. `cwd` is absolute, as seen inside.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command ended: its exit code (128 + N for a signal), or why it was stopped.
+
+    `stopped` is `timeout` where its time was up, `stop` where `Sandbox.stop` ended it.
+    """
+
+    code: int
+    stopped: str | None = None
+
+
+class Sandbox(Protocol):
+    """One job's place to run steps: what a step starts in the background lives until `close`.
+
+    `workspace` and `temp` are folders as the step sees them; `host_temp` is `temp` as we see it.
+    Errors: `Unavailable` where the place itself breaks.
+    """
+
+    workspace: str
+    temp: str
+    host_temp: Path
+    path: str
+    """The PATH that a step begins with."""
+
+    def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
+        """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
+
+    def stop(self) -> None:
+        """End the running command and all it started, from any thread; `run` then returns."""
+
+    def close(self) -> None:
+        """End every process of the job, also those that called setsid, and remove `temp`."""
+
+
+class Executor(Protocol):
+    """A way to isolate a job."""
+
+    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> Sandbox:
+        """A sandbox over `workspace`. `temp` is a fresh folder for the step's own files.
+
+        `label` names the job's attempt, unique among all jobs; leftovers under the same label are
+        ended first.
+        """
+
+    def check(self) -> str | None:
+        """Why this executor cannot work on this machine, or None where it can."""
+
+
+# --- the store -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    key: str
+    name: str
+    needs: tuple[str, ...]
+    labels: tuple[str, ...]
+    steps: tuple[StepName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that is about to exist; `problems` are why its definition cannot run."""
+
+    workflow: str
+    name: str
+    jobs: tuple[NewJob, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A run before and after a change."""
+
+    before: Run
+    after: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """What is due and has nobody working on it."""
+
+    deliveries: tuple[str, ...] = ()
+    envelopes: tuple[Envelope, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a heartbeat learned: leases that are gone, and those whose run was cancelled."""
+
+    lost: frozenset[Lease] = field(default_factory=frozenset)
+    cancelled: frozenset[Lease] = field(default_factory=frozenset)
+
+
+class Store(Protocol):
+    """The queue of record. Every method is one transaction, durable when it returns."""
+
+    def receive(self, event: Event, guid: str, digest: str) -> tuple[Delivery, bool]:
+        """Store an event once; a repeated `guid` or `digest` answers the first delivery and False."""
+
+    def delivery(self, delivery_id: str) -> Delivery:
+        """Raises `NotFound`."""
+
+    def settle(
+        self, delivery_id: str, status: str, reason: str, route: Route | None, runs: Sequence[NewRun]
+    ) -> tuple[Run, ...]:
+        """Say what became of a delivery and create its runs, jobs waiting; the first call decides."""
+
+    def load(self, run_id: int) -> Run:
+        """Raises `NotFound`."""
+
+    def update(self, run_id: int, change: Callable[[Run, datetime], Run]) -> Change:
+        """Apply a pure change under the run's lock, at the database's time; may call it again."""
+
+    def recall(self, job: Job) -> Mapping[str, Checkpoint]:
+        """The checkpoints that count for a job, by key, oldest first."""
+
+    def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint under the fence. Raises `LeaseLost`."""
+
+    def renew(self, leases: Iterable[Lease]) -> Renewal:
+        """Extend what is still held."""
+
+    def stranded(self, everything: bool = False) -> Stranded:
+        """Take what is due to be rung for; each is handed out again later, ever more rarely."""
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+class Repositories(Protocol):
+    """The administrator's list of repositories."""
+
+    def get(self, forge: str, name: str) -> Repository:
+        """Raises `NotFound`."""
+
+
+class Dispatcher(Protocol):
+    """The doorbell. Losing a ring is a short delay; ringing twice is harmless."""
+
+    def admit(self, delivery_id: str, forge: str, repo: str) -> None: ...
+
+    def perform(self, envelope: Envelope) -> None: ...
+
+    def report(self, run: Run) -> None: ...
+
+
+class Logs(Protocol):
+    """What steps print, by job, attempt and step key."""
+
+    def append(self, job: int, attempt: int, step: str, chunk: bytes) -> None: ...
+
+    def flush(self, job: int) -> None:
+        """Make everything appended so far visible to every reader, and durable as a checkpoint is."""

@@ -1,0 +1,38 @@
+"""Failure families, named by who must act.
+
+`Rejected`: the sender must change the request. `BrokenDefinition`: the repository must change.
+`Unavailable`: wait and retry. `LeaseLost`: another worker has the job; stop. Anything else that
+is raised is our bug and keeps its traceback.
+"""
+
+
+class RunnerError(Exception):
+    """What `runner` says when it is not at fault: what is wrong, where, and what would have worked."""
+
+
+class Rejected(RunnerError):
+    """The sender must change the request."""
+
+
+class NotFound(Rejected):
+    """What the request names is not here."""
+
+
+class Unauthorized(Rejected):
+    """The sender has not shown who they are; says the same for every cause."""
+
+
+class BrokenDefinition(RunnerError):
+    """The repository must change a file."""
+
+
+class Unavailable(RunnerError):
+    """Something we depend on does not answer; the same request may work later."""
+
+
+class LeaseLost(RunnerError):
+    """Another worker has the job: whatever this one does from now on is refused."""
+
+
+class SnapshotGone(Unavailable):
+    """The files that a finished step left are not on this machine."""

@@ -1,0 +1,136 @@
+"""A run, its jobs, and the phase each is in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from runner.model.source import Route
+from runner.model.step import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a job, until the database's clock says `until`.
+
+    `attempt` is the fencing token: it rises with every claim, and only its holder may write.
+    """
+
+    job: int
+    worker: str
+    attempt: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Some job it needs has not finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Any worker with its labels may claim it."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    result: Result
+    at: datetime
+    reason: str = ""
+
+
+Phase = Waiting | Queued | Running | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class StepName:
+    """A step as the definition lists it, so that a run can show steps that have not run."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job of one attempt of a run.
+
+    `attempt` counts the claims so far. `base` is the attempt from which its checkpoints count: it
+    moves on when a job starts over because no worker can find the files its steps left.
+    """
+
+    id: int
+    key: str
+    name: str
+    needs: tuple[str, ...]
+    labels: tuple[str, ...]
+    steps: tuple[StepName, ...]
+    attempt: int = 0
+    base: int = 0
+    phase: Phase = Waiting()
+    started: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One workflow of one commit, started by one delivery.
+
+    `jobs` are those of the newest attempt; a rerun raises `attempt` and leaves earlier jobs as they
+    were. `problems` are why the definition cannot run; such a run has no jobs and has failed.
+    """
+
+    id: int
+    number: int
+    attempt: int
+    route: Route
+    delivery: str
+    workflow: str
+    name: str
+    created_at: datetime
+    jobs: tuple[Job, ...] = ()
+    problems: tuple[str, ...] = ()
+    cancelled: bool = False
+
+    def job(self, job_id: int) -> Job:
+        for job in self.jobs:
+            if job.id == job_id:
+                return job
+        raise KeyError(job_id)
+
+    def with_job(self, changed: Job) -> "Run":
+        return replace(self, jobs=tuple(changed if job.id == changed.id else job for job in self.jobs))
+
+    @property
+    def result(self) -> Result | None:
+        """How it ended, computed from its jobs; None while one of them has not finished."""
+        if self.problems:
+            return Result.FAILURE
+        return combined(job.phase for job in self.jobs)
+
+
+def combined(phases: Iterable[Phase]) -> Result | None:
+    """The result of jobs taken together: the worst one, or None while any has not finished."""
+    results = set()
+    for phase in phases:
+        if not isinstance(phase, Finished):
+            return None
+        results.add(phase.result)
+    for worst in (Result.CANCELLED, Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS):
+        if worst in results:
+            return worst
+    return Result.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a message says: where to look. Authority comes from the stored run alone."""
+
+    route: Route
+    run: int
+    job: int
+    labels: tuple[str, ...]

@@ -1,0 +1,82 @@
+"""Where code comes from, and what happened to it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a run's code lives: one commit of one repository on one forge.
+
+    Every message and every run carries a Route, so a retry next month loads
+    the same bytes as today. It says where to look, never who may look.
+    """
+
+    forge: str
+    repo: str
+    commit: str
+
+    def __post_init__(self) -> None:
+        if not FULL_COMMIT_ID.fullmatch(self.commit):
+            raise ValueError(f"a route needs a full commit id, not {self.commit!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a forge or a person told us, as the forge's adapter read it.
+
+    `commit` is None where the event names none (a ping, a deleted branch) or leaves it to be
+    resolved from `ref` when it is admitted. `before` is the commit the ref had, None for a new ref.
+    """
+
+    kind: str
+    forge: str
+    repo: str
+    ref: str = ""
+    commit: str | None = None
+    before: str | None = None
+    actor: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    ignored: str | None = None
+    """Why nothing will run for it, where that is known from the event alone."""
+
+    @property
+    def branch(self) -> str | None:
+        """The branch's name where the ref is a branch."""
+        return self.ref.removeprefix("refs/heads/") if self.ref.startswith("refs/heads/") else None
+
+    @property
+    def tag(self) -> str | None:
+        """The tag's name where the ref is a tag."""
+        return self.ref.removeprefix("refs/tags/") if self.ref.startswith("refs/tags/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A registered repository: the one place that says where its code is fetched from."""
+
+    forge: str
+    name: str
+    url: str
+    executor: str | None = None
+    """The executor its jobs use; None takes the server's default."""
+    image: str | None = None
+    """The image its jobs use on docker where `container:` names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event as it was stored, and what became of it."""
+
+    id: str
+    event: Event
+    status: str
+    """`received`, `admitted`, `ignored` or `failed`."""
+    reason: str
+    received_at: datetime
+    runs: tuple[int, ...] = ()

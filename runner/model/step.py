@@ -1,0 +1,63 @@
+"""What a step left behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Result(StrEnum):
+    """How a step, a job or a run ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def ok(self) -> bool:
+        return self is Result.SUCCESS or self is Result.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """What a step adds for the steps after it: variables, and folders put before PATH, newest last."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one step ended and what it hands on.
+
+    `result` is what the step itself did; `conclusion` is what counts for the job, and differs
+    only under `continue-on-error`.
+    """
+
+    result: Result
+    conclusion: Result
+    exit_code: int | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    exports: Exports = field(default_factory=Exports)
+    summary: str = ""
+    reason: str = ""
+    """Why it did not succeed where the exit code does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A step's outcome as it was recorded, once, under the fence of `attempt`.
+
+    `snapshot` names the workspace's files as the step left them.
+    """
+
+    job: int
+    key: str
+    attempt: int
+    fingerprint: str
+    outcome: Outcome
+    started: datetime
+    finished: datetime
+    snapshot: str
