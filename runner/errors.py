@@ -36,3 +36,7 @@ class LeaseLost(RunnerError):
 
 class SnapshotGone(Unavailable):
     """The files that a finished step left are not on this machine."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not take a transaction: nothing of it happened, and it may be tried again."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from runner.model.run import Envelope, Job, Lease, Run, StepName
 from runner.model.source import Delivery, Event, Repository, Route
-from runner.model.step import Checkpoint
+from runner.model.step import Checkpoint, Result
 
 # --- git -------------------------------------------------------------------------------------
 
@@ -101,6 +101,8 @@ class Sandbox(Protocol):
     host_temp: Path
     path: str
     """The PATH that a step begins with."""
+    home: str
+    """The HOME that a step begins with: an empty folder of the job's own, as the step sees it."""
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
@@ -149,6 +151,16 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a delivery: `admitted` with runs, else `ignored` or `failed` with the reason."""
+
+    status: str
+    reason: str = ""
+    route: Route | None = None
+    runs: tuple[NewRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A run before and after a change."""
 
@@ -181,10 +193,11 @@ class Store(Protocol):
     def delivery(self, delivery_id: str) -> Delivery:
         """Raises `NotFound`."""
 
-    def settle(
-        self, delivery_id: str, status: str, reason: str, route: Route | None, runs: Sequence[NewRun]
-    ) -> tuple[Run, ...]:
-        """Say what became of a delivery and create its runs, jobs waiting; the first call decides."""
+    def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
+        """Say what became of a delivery and create its runs, decided once; the first call counts.
+
+        A later call changes nothing and answers no runs: the clock rings for those that exist.
+        """
 
     def load(self, run_id: int) -> Run:
         """Raises `NotFound`."""
@@ -202,7 +215,10 @@ class Store(Protocol):
         """Extend what is still held."""
 
     def stranded(self, everything: bool = False) -> Stranded:
-        """Take what is due to be rung for; each is handed out again later, ever more rarely."""
+        """Take what is due to be rung for; each is handed out again later, ever more rarely.
+
+        `everything`: the caller knows that no worker is alive; all leases end and all work is due.
+        """
 
 
 # --- the rest --------------------------------------------------------------------------------
@@ -213,6 +229,33 @@ class Repositories(Protocol):
 
     def get(self, forge: str, name: str) -> Repository:
         """Raises `NotFound`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a forge shows beside a commit; `result` is None while the run goes on."""
+
+    route: Route
+    workflow: str
+    result: Result | None
+    url: str
+
+
+class Forge(Protocol):
+    """One kind of forge: how its webhooks are signed and shaped, how it is told of results."""
+
+    def parse(
+        self, headers: Mapping[str, str], body: bytes, secret: Callable[[str], str | None]
+    ) -> tuple[Event, str]:
+        """The event of a delivery and the forge's own id of it.
+
+        `headers` by lower-case name; `secret` gives a repository's webhook secret by its name.
+        Errors: `Unauthorized` alike for a bad signature and an unknown repository; `Rejected` for
+        what is no delivery at all.
+        """
+
+    def report(self, status: Status) -> None:
+        """Raises `Unavailable` where it should be tried again."""
 
 
 class Dispatcher(Protocol):

@@ -42,6 +42,8 @@ class Event:
     before: str | None = None
     actor: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
+    default_branch: str | None = None
+    """The repository's default branch, where the event tells it."""
     ignored: str | None = None
     """Why nothing will run for it, where that is known from the event alone."""
 

@@ -1,0 +1,102 @@
+"""Turn a stored delivery into runs, from the workflow files at exactly its commit."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from runner.engine.advance import ring
+from runner.engine.ports import (
+    Dispatcher,
+    NewJob,
+    NewRun,
+    Repositories,
+    Store,
+    Verdict,
+    Workspaces,
+)
+from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.model.run import Run, StepName
+from runner.model.source import Delivery, Route
+from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
+from runner.workflow.load import load
+from runner.workflow.triggers import refusal
+
+FOLDERS = (".runner/workflows", ".github/workflows")
+"""Where definitions are looked for; the first folder that has any is the one."""
+
+
+def admit(
+    delivery_id: str,
+    *,
+    store: Store,
+    repositories: Repositories,
+    workspaces: Workspaces,
+    dispatcher: Dispatcher,
+) -> tuple[Run, ...]:
+    """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
+
+    What keeps a delivery from being judged (no such commit, an unreachable repository) ends it as
+    `failed` with the reason, and it can be replayed.
+    """
+    delivery = store.delivery(delivery_id)
+    if delivery.status != "received":
+        return ()
+    try:
+        verdict = _judge(delivery, repositories, workspaces)
+    except (Rejected, Unavailable) as error:
+        verdict = Verdict("failed", str(error))
+    runs = store.settle(delivery_id, verdict)
+    for run in runs:
+        ring(run, dispatcher)
+    return runs
+
+
+def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
+    event = delivery.event
+    repository = repositories.get(event.forge, event.repo)
+    commit = event.commit or workspaces.resolve(repository, event.ref)
+    route = Route(event.forge, event.repo, commit)
+    workspaces.fetch(repository, route, keep=delivery.id)
+    files: Mapping[str, bytes] = {}
+    for folder in FOLDERS:
+        try:
+            files = _definitions(route, folder, workspaces)
+        except BrokenDefinition as error:
+            return Verdict("admitted", route=route, runs=(NewRun(folder, folder, problems=(str(error),)),))
+        if files:
+            break
+    else:
+        return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
+
+    @cache
+    def changed() -> tuple[str, ...]:
+        return tuple(workspaces.changed(route, event.before))
+
+    runs, refusals = [], []
+    for path, text in sorted(files.items()):
+        try:
+            workflow = load(path, text)
+        except InvalidWorkflow as error:
+            runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
+            continue
+        reason = refusal(workflow, event, changed)
+        if reason is None:
+            runs.append(new_run(workflow))
+        else:
+            refusals.append(f"{path}: {reason}")
+    if not runs:
+        return Verdict("ignored", "no workflow matches: " + "; ".join(refusals), route)
+    return Verdict("admitted", route=route, runs=tuple(runs))
+
+
+def _definitions(route: Route, folder: str, workspaces: Workspaces) -> Mapping[str, bytes]:
+    found = workspaces.read(route, folder)
+    return {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}
+
+
+def new_run(workflow: Workflow) -> NewRun:
+    return NewRun(workflow.path, workflow.name, tuple(_new_job(job) for job in workflow.jobs))
+
+
+def _new_job(job: JobDef) -> NewJob:
+    steps = tuple(StepName(step.key, step.title) for step in job.steps)
+    return NewJob(job.key, job.name, job.needs, job.runs_on, steps)

@@ -1,0 +1,34 @@
+"""Apply a change to a run, settle what follows from it, and ring for what became ready."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from runner.engine.ports import Change, Dispatcher, Store
+from runner.model.lifecycle import decide
+from runner.model.run import Envelope, Job, Queued, Run
+
+
+def advance(
+    run_id: int, change: Callable[[Run, datetime], Run], *, store: Store, dispatcher: Dispatcher
+) -> Change:
+    """Change a run and everything that follows, in one transaction; then wake whoever is concerned."""
+    made = store.update(run_id, lambda run, now: decide(change(run, now), now))
+    ring(made.after, dispatcher, before=made.before)
+    return made
+
+
+def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
+    """Send a message for each job that became ready since `before`, and report what changed for it.
+
+    `before` is None for a run that has just been created.
+    """
+    queued_before = {job.id for job in before.jobs if isinstance(job.phase, Queued)} if before else set()
+    for job in run.jobs:
+        if isinstance(job.phase, Queued) and job.id not in queued_before:
+            dispatcher.perform(envelope(run, job))
+    if before is None or (run.result, run.attempt) != (before.result, before.attempt):
+        dispatcher.report(run)
+
+
+def envelope(run: Run, job: Job) -> Envelope:
+    return Envelope(run.route, run.id, job.id, job.labels)

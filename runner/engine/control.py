@@ -1,0 +1,16 @@
+"""What a person may ask of a run."""
+
+from runner.engine.advance import advance
+from runner.engine.ports import Dispatcher, Store
+from runner.model import lifecycle
+from runner.model.run import Run
+
+
+def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
+    """End a run: what waits ends now, what runs is stopped within a heartbeat. Twice is fine."""
+    return advance(run_id, lambda run, now: lifecycle.cancel(run), store=store, dispatcher=dispatcher).after
+
+
+def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
+    """Every job again, as a new attempt of the same run at the same commit."""
+    return advance(run_id, lambda run, now: lifecycle.rerun(run), store=store, dispatcher=dispatcher).after

@@ -1,0 +1,141 @@
+"""Keeps a worker's leases alive, and stops its steps when one is lost or no longer wanted.
+
+Two threads, both asleep while nothing is held. One renews every lease each beat and learns what was
+cancelled. The other watches the time: a renewal may hang on a dead connection, and a step must be
+stopped before its lease ends all the same.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import Enum
+
+from runner.engine.ports import Store
+from runner.errors import Unavailable
+from runner.model.run import Lease
+
+BEAT = 1.0
+"""Seconds between renewals at the most, and so the longest that a cancel waits to be seen."""
+
+log = logging.getLogger(__name__)
+
+
+class Why(Enum):
+    """Why a job has to stop."""
+
+    LOST = "another worker may have the job"
+    CANCELLED = "the run was cancelled"
+    RELEASED = "this worker is going down and hands the job back"
+
+
+class Hold:
+    """A lease while its job is performed. `why` is set, once, when the job has to stop."""
+
+    def __init__(self, lease: Lease, deadline: float) -> None:
+        self.lease = lease
+        self.deadline = deadline
+        self.why: Why | None = None
+        self._stop: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def stops(self, stop: Callable[[], None]) -> None:
+        """Call `stop` when the job has to stop; at once, if it has to already."""
+        with self._lock:
+            self._stop = stop
+            late = self.why is not None
+        if late:
+            stop()
+
+    def stop(self, why: Why) -> None:
+        with self._lock:
+            if self.why is not None:
+                return
+            self.why = why
+            stop = self._stop
+        log.info("stopping", extra={"job": self.lease.job, "attempt": self.lease.attempt, "why": why.value})
+        if stop is not None:
+            stop()
+
+
+class Heart:
+    """`length` is how long a claim or a renewal lasts, as the store was told."""
+
+    def __init__(self, store: Store, length: timedelta) -> None:
+        self._store = store
+        self._length = length.total_seconds()
+        self._beat = min(BEAT, self._length / 6)
+        self._holds: set[Hold] = set()
+        self._changed = threading.Condition()
+        self.leaving = False
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._renew, name="heartbeat", daemon=True),
+            threading.Thread(target=self._guard, name="lease-guard", daemon=True),
+        ]
+
+    @contextmanager
+    def hold(self, lease: Lease, claimed: float) -> Iterator[Hold]:
+        """Keep a lease alive inside the block. `claimed` is `time.monotonic()` before it was claimed."""
+        hold = Hold(lease, claimed + self._length)
+        with self._changed:
+            if not self._threads[0].is_alive():
+                for thread in self._threads:
+                    thread.start()
+            self._holds.add(hold)
+            self._changed.notify_all()
+        if self.leaving:
+            hold.stop(Why.RELEASED)
+        try:
+            yield hold
+        finally:
+            with self._changed:
+                self._holds.discard(hold)
+
+    def release(self) -> None:
+        """Stop every job so that it is handed back, and every one that is still begun."""
+        self.leaving = True
+        for hold in self._held():
+            hold.stop(Why.RELEASED)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _held(self) -> list[Hold]:
+        with self._changed:
+            return list(self._holds)
+
+    def _renew(self) -> None:
+        while self._wait(self._beat):
+            holds = {hold.lease: hold for hold in self._held()}
+            asked = time.monotonic()
+            try:
+                renewal = self._store.renew(holds)
+            except Unavailable as error:
+                log.warning("leases not renewed", extra={"error": str(error), "jobs": len(holds)})
+                continue
+            for lease, hold in holds.items():
+                if lease not in renewal.lost:
+                    hold.deadline = asked + self._length
+            for lease in renewal.lost:
+                holds[lease].stop(Why.LOST)
+            for lease in renewal.cancelled:
+                holds[lease].stop(Why.CANCELLED)
+
+    def _guard(self) -> None:
+        # A fifth of the lease is left to end the step's processes.
+        while self._wait(self._length / 10):
+            for hold in self._held():
+                if time.monotonic() > hold.deadline - self._length / 5:
+                    hold.stop(Why.LOST)
+
+    def _wait(self, seconds: float) -> bool:
+        """Sleep while nothing is held, else for `seconds`; False once closed."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait(seconds if self._holds else None)
+            return not self._closed

@@ -1,0 +1,304 @@
+"""Claim a job, converse with its program, checkpoint each step, conclude."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from runner.engine.advance import advance
+from runner.engine.contexts import Scene
+from runner.engine.heart import Heart, Hold
+from runner.engine.ports import (
+    Dispatcher,
+    Executor,
+    Logs,
+    Repositories,
+    Sandbox,
+    Store,
+    Workspace,
+    Workspaces,
+)
+from runner.engine.programs import Program, Released, Stage, StepCall, declared, place_file
+from runner.errors import (
+    BrokenDefinition,
+    DatabaseUnavailable,
+    LeaseLost,
+    NotFound,
+    Rejected,
+    RunnerError,
+    SnapshotGone,
+)
+from runner.model.lifecycle import NotClaimable, claim, conclude, release, start_over
+from runner.model.run import Envelope, Job, Lease, Run, Running
+from runner.model.source import Repository
+from runner.model.step import Checkpoint, Outcome, Result
+from runner.workflow.document import JobDef, Workflow
+from runner.workflow.load import load
+
+LOG_BYTES = 64 * 1024 * 1024
+"""What one step may print; the rest is dropped with a line that says so."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A worker's place to work: its name and every port that a job needs."""
+
+    worker: str
+    server: str
+    temp: Path
+    lease: timedelta
+    store: Store
+    repositories: Repositories
+    workspaces: Workspaces
+    executors: Mapping[str, Callable[[], Executor]]
+    executor: str
+    """The executor of repositories that name none."""
+    logs: Logs
+    heart: Heart
+    dispatcher: Dispatcher
+
+
+class Diverged(BrokenDefinition):
+    """The program asks for something else than what was recorded under the same key."""
+
+
+def perform(envelope: Envelope, station: Station) -> None:
+    """Work on one job until it ends, is handed back, or is lost; a message that came twice does nothing.
+
+    Errors: `Rejected` where the message's Route is not the stored run's; `DatabaseUnavailable`, after
+    which the lease runs out and the job goes on from its last checkpoint.
+    """
+    run = station.store.load(envelope.run)
+    if run.route != envelope.route:
+        raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
+    if station.heart.leaving:
+        return
+    asked = time.monotonic()
+    claimed = _claim(run, envelope.job, station)
+    if claimed is None:
+        return
+    run, lease = claimed
+    with station.heart.hold(lease, asked) as hold:
+        try:
+            _work(run, run.job(lease.job), hold, asked, station)
+        except Released:
+            advance(
+                run.id,
+                lambda run, now: run.with_job(release(run.job(lease.job), lease, now)),
+                store=station.store,
+                dispatcher=station.dispatcher,
+            )
+        except LeaseLost as lost:
+            log.warning("lease lost", extra={"run": run.id, "job": lease.job, "error": str(lost)})
+
+
+def _claim(run: Run, job_id: int, station: Station) -> tuple[Run, Lease] | None:
+    def change(run: Run, now: datetime) -> Run:
+        if run.cancelled or not any(job.id == job_id for job in run.jobs):
+            return run
+        return run.with_job(claim(run.job(job_id), station.worker, now, station.lease))
+
+    try:
+        made = advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
+    except NotClaimable:
+        return None
+    for job in made.after.jobs:
+        if job.id == job_id and isinstance(job.phase, Running) and job != made.before.job(job_id):
+            return made.after, job.phase.lease
+    return None
+
+
+def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> None:
+    """Do the job to its end. Whatever keeps it from going on is its failure, with the reason."""
+    name = f"job-{job.id}"
+    with ExitStack() as tidy:
+        try:
+            with ExitStack() as opened:
+                result, reason = _conversation(run, job, hold, asked, station, opened, tidy)
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except RunnerError as error:
+            result, reason = Result.FAILURE, str(error)
+        except Exception as error:
+            log.exception("job failed by a bug", extra={"run": run.id, "job": job.id})
+            result, reason = Result.FAILURE, f"internal error: {type(error).__name__}: {error}"
+        # By now every process of the job is gone; only its folders are left to tidy.
+        advance(
+            run.id,
+            lambda run, now: run.with_job(conclude(run.job(job.id), hold.lease, result, now, reason)),
+            store=station.store,
+            dispatcher=station.dispatcher,
+        )
+        tidy.callback(station.workspaces.forget, name)
+
+
+def _conversation(
+    run: Run,
+    job: Job,
+    hold: Hold,
+    asked: float,
+    station: Station,
+    opened: ExitStack,
+    tidy: ExitStack,
+) -> tuple[Result, str]:
+    """Open the job's workspace and sandbox and run its program in them.
+
+    Closed before the job concludes: `opened`; after it: `tidy`.
+    """
+    repository = station.repositories.get(run.route.forge, run.route.repo)
+    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    workflow = _workflow(run, station.workspaces)
+    definition = workflow.job(job.key)
+    workspace, checkpoints = _workspace(run, job, hold.lease, station)
+    tidy.callback(workspace.close)
+    temp = station.temp / f"{job.id}-{job.attempt}"
+    shutil.rmtree(temp, ignore_errors=True)
+    temp.mkdir(mode=0o700, parents=True)
+    tidy.callback(shutil.rmtree, temp, ignore_errors=True)
+    executor, image = _executor(repository, definition, station)
+    sandbox = executor.open(workspace.path, temp, f"{job.id}-{job.attempt}", image)
+    opened.enter_context(closing(sandbox))
+    hold.stops(sandbox.stop)
+    scene = _scene(run, job, sandbox, station)
+    place_file(sandbox.host_temp / "event.json", json.dumps(scene.event.payload).encode(), 0o644)
+    stage = Stage(
+        scene, hold, _StepLog(job, station.logs), _deadline(job, hold.lease, definition, asked, station)
+    )
+    result = converse(
+        declared(workflow, definition, stage),
+        _Ledger(hold.lease, dict(checkpoints), workspace, station),
+    )
+    return result, ""
+
+
+def converse(program: Program, ledger: "_Ledger") -> Result:
+    """Answer each step the program asks for: from memory, or by doing it once."""
+    answer: Outcome | None = None
+    with closing(program):
+        while True:
+            try:
+                call = program.send(answer)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            answer = ledger.recall(call) or ledger.perform(call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """What a job's steps did, and the only place that adds to it."""
+
+    lease: Lease
+    checkpoints: dict[str, Checkpoint]
+    workspace: Workspace
+    station: Station
+
+    def recall(self, call: StepCall) -> Outcome | None:
+        found = self.checkpoints.get(call.key)
+        if found is None:
+            return None
+        if found.fingerprint != call.fingerprint:
+            raise Diverged(
+                f"step {call.key} ({call.name}) asks for {call.fingerprint[:12]}, but attempt "
+                f"{found.attempt} recorded {found.fingerprint[:12]}; rerun the run to start afresh"
+            )
+        return found.outcome
+
+    def perform(self, call: StepCall) -> Outcome:
+        started = datetime.now(UTC)
+        outcome = call.perform()
+        snapshot = self.workspace.save()
+        self.station.logs.flush(self.lease.job)
+        made = Checkpoint(
+            self.lease.job,
+            call.key,
+            self.lease.attempt,
+            call.fingerprint,
+            outcome,
+            started,
+            datetime.now(UTC),
+            snapshot,
+        )
+        self.station.store.record(self.lease, made)
+        return outcome
+
+
+def _workflow(run: Run, workspaces: Workspaces) -> Workflow:
+    folder = run.workflow.rpartition("/")[0]
+    files = workspaces.read(run.route, folder)
+    if run.workflow not in files:
+        raise NotFound(f"{run.workflow} is not in {run.route.repo} at {run.route.commit[:12]}")
+    return _parsed(run.workflow, files[run.workflow])
+
+
+# A commit's files never change: the text is the whole key.
+_parsed = lru_cache(maxsize=256)(load)
+
+
+def _workspace(
+    run: Run, job: Job, lease: Lease, station: Station
+) -> tuple[Workspace, Mapping[str, Checkpoint]]:
+    checkpoints = station.store.recall(job)
+    newest = list(checkpoints.values())[-1] if checkpoints else None
+    name = f"job-{job.id}"
+    try:
+        snapshot = newest.snapshot if newest else None
+        return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
+    except SnapshotGone as gone:
+        note = f"##[warning]the job starts over: {gone}\n"
+        station.logs.append(job.id, job.attempt, "0", note.encode())
+        advance(
+            run.id,
+            lambda run, now: run.with_job(start_over(run.job(job.id), lease)),
+            store=station.store,
+            dispatcher=station.dispatcher,
+        )
+        return station.workspaces.open(run.route, name, job.attempt, None), {}
+
+
+def _executor(repository: Repository, job: JobDef, station: Station) -> tuple[Executor, str | None]:
+    """`container:` names an image, so it means docker; otherwise the repository or the server chooses."""
+    name = "docker" if job.container else repository.executor or station.executor
+    if name not in station.executors:
+        raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
+    return station.executors[name](), job.container or repository.image
+
+
+def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:
+    event = station.store.delivery(run.delivery).event
+    return Scene(run, job, event, sandbox, station.server, station.worker)
+
+
+def _deadline(job: Job, lease: Lease, definition: JobDef, asked: float, station: Station) -> float:
+    """The end of the job's time on this machine's clock, counted from its first attempt's start."""
+    claimed = lease.until - station.lease
+    spent = (claimed - (job.started or claimed)).total_seconds()
+    return asked + definition.timeout * 60 - spent
+
+
+class _StepLog:
+    """Hands a job's output on, up to the limit for each step."""
+
+    def __init__(self, job: Job, logs: Logs) -> None:
+        self._job = job
+        self._logs = logs
+        self._left: dict[str, int] = {}
+
+    def __call__(self, step: str, chunk: bytes) -> None:
+        left = self._left.get(step, LOG_BYTES)
+        if left <= 0:
+            return
+        self._left[step] = left - len(chunk)
+        if len(chunk) >= left:
+            chunk = (
+                chunk[:left] + f"\n##[warning]the log was cut at its limit of {LOG_BYTES} bytes\n".encode()
+            )
+        self._logs.append(self._job.id, self._job.attempt, step, chunk)

@@ -1,0 +1,198 @@
+"""A job's program: it asks for steps one after another, and is told how each ended.
+
+The engine answers from a checkpoint where the step already happened. What a program asks for depends
+on nothing but its definition and those answers, so a replay asks for the same.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from runner.engine.commands import CommandFiles, Written
+from runner.engine.contexts import Scene, contexts, environment, layered
+from runner.engine.heart import Hold, Why
+from runner.engine.ports import Command, Exit
+from runner.errors import BrokenDefinition, LeaseLost
+from runner.expr.evaluate import render
+from runner.expr.template import Template
+from runner.model.step import Exports, Outcome, Result
+from runner.workflow.document import JobDef, StepDef, Workflow
+from runner.workflow.shells import script_name, shell_argv
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """One step as a program asks for it.
+
+    `key` is its position, `fingerprint` what it would do: a different request under an old key means
+    that the program diverged from what was recorded.
+    """
+
+    key: str
+    name: str
+    fingerprint: str
+    perform: Callable[[], Outcome]
+
+
+Program = Generator[StepCall, Outcome | None, Result]
+Log = Callable[[str, bytes], None]
+"""Takes a step's key and what it printed."""
+
+
+class Released(LeaseLost):
+    """This worker hands the job back unfinished."""
+
+
+@dataclass(slots=True)
+class Past:
+    """What the finished steps of a job left for those that follow."""
+
+    exports: Exports = field(default_factory=Exports)
+    steps: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, step: StepDef, outcome: Outcome) -> None:
+        env = {**self.exports.env, **outcome.exports.env}
+        self.exports = Exports(env, self.exports.path + outcome.exports.path)
+        if step.id is not None:
+            self.steps[step.id] = {
+                "outputs": dict(outcome.outputs),
+                "outcome": _plain(outcome.result),
+                "conclusion": _plain(outcome.conclusion),
+            }
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a declared job runs with: its scene, its log, its hold on the lease and its deadline.
+
+    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`.
+    """
+
+    scene: Scene
+    hold: Hold
+    log: Log
+    deadline: float
+
+
+def declared(workflow: Workflow, job: JobDef, stage: Stage) -> Program:
+    """The steps of a job in a workflow file, in their order, until one fails."""
+    seen = contexts(stage.scene)
+    env = _rendered(workflow.env, seen) | _rendered(job.env, seen)
+    past = Past()
+    for step in job.steps:
+        act = _Act(step, stage, seen, env, past)
+        outcome = yield StepCall(step.key, step.title, fingerprint(step), act.perform)
+        if outcome is None:
+            raise TypeError("a program is answered with an outcome")
+        past.add(step, outcome)
+        if outcome.conclusion is not Result.SUCCESS:
+            return outcome.conclusion
+    return Result.SUCCESS
+
+
+def fingerprint(step: StepDef) -> str:
+    """SHA-256 over what the definition says the step does, before any expression is evaluated."""
+    where = step.working_directory.text if step.working_directory else None
+    env = {name: value.text for name, value in step.env.items()}
+    said = json.dumps([step.run.text, step.shell, where, env], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """One declared step, ready to run."""
+
+    step: StepDef
+    stage: Stage
+    seen: Mapping[str, Any]
+    env: Mapping[str, str]
+    past: Past
+
+    def perform(self) -> Outcome:
+        sandbox = self.stage.scene.sandbox
+        files = CommandFiles(sandbox.host_temp, sandbox.temp, self.step.key)
+        try:
+            ended = sandbox.run(self._command(files), self._say)
+            if ended.stopped == "stop":
+                return self._stopped(ended)
+            written = files.read()
+        except BrokenDefinition as error:
+            self._say(f"##[error]{error}\n".encode())
+            return self._outcome(Result.FAILURE, Exit(1), reason=str(error))
+        if ended.stopped == "timeout":
+            reason = f"the step was stopped after {self._timeout() / 60:g} minutes"
+            if monotonic() >= self.stage.deadline:
+                reason = "the job ran longer than its timeout-minutes"
+            self._say(f"##[error]{reason}\n".encode())
+            return self._outcome(Result.TIMED_OUT, ended, written, reason)
+        result = Result.SUCCESS if ended.code == 0 else Result.FAILURE
+        reason = "" if ended.code == 0 else f"exit code {ended.code}"
+        return self._outcome(result, ended, written, reason)
+
+    def _command(self, files: CommandFiles) -> Command:
+        scene, step, past = self.stage.scene, self.step, self.past
+        sandbox = scene.sandbox
+        before = {**self.env, **past.exports.env}
+        seen = {**self.seen, "steps": past.steps, "job": {"status": "success"}, "env": before}
+        own = _rendered(step.env, seen)
+        seen["env"] = {**before, **own}
+        given = environment(scene) | files.create() | {"RUNNER_STEP": step.key}
+        env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, before, own)
+        env["PATH"] = ":".join((*reversed(past.exports.path), env["PATH"]))
+        script = script_name(step.shell, f"script-{step.key}")
+        place_file(sandbox.host_temp / script, render(step.run, seen).encode(), 0o755)
+        folder = render(step.working_directory, seen) if step.working_directory else ""
+        argv = shell_argv(step.shell, f"{sandbox.temp}/{script}")
+        return Command(argv, env, posixpath.join(sandbox.workspace, folder), self._timeout())
+
+    def _timeout(self) -> float:
+        left = max(0.0, self.stage.deadline - monotonic())
+        return left if self.step.timeout is None else min(left, self.step.timeout * 60)
+
+    def _stopped(self, ended: Exit) -> Outcome:
+        match self.stage.hold.why:
+            case Why.CANCELLED:
+                return Outcome(Result.CANCELLED, Result.CANCELLED, ended.code, reason="cancelled")
+            case Why.RELEASED:
+                raise Released(Why.RELEASED.value)
+            case _:
+                raise LeaseLost(Why.LOST.value)
+
+    def _outcome(
+        self, result: Result, ended: Exit, written: Written | None = None, reason: str = ""
+    ) -> Outcome:
+        forgiven = self.step.continue_on_error and monotonic() < self.stage.deadline
+        conclusion = Result.SUCCESS if forgiven else result
+        if written is None:
+            return Outcome(result, conclusion, ended.code, reason=reason)
+        return Outcome(
+            result, conclusion, ended.code, written.outputs, written.exports, written.summary, reason
+        )
+
+    def _say(self, chunk: bytes) -> None:
+        self.stage.log(self.step.key, chunk)
+
+
+def place_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file where steps can write too: a link that one of them left is never followed."""
+    path.unlink(missing_ok=True)
+    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR)
+    with os.fdopen(made, "wb") as file:
+        os.fchmod(made, mode)
+        file.write(data)
+
+
+def _rendered(env: Mapping[str, Template], seen: Mapping[str, Any]) -> dict[str, str]:
+    return {name: render(value, seen) for name, value in env.items()}
+
+
+def _plain(result: Result) -> str:
+    """GitHub's contexts know no `timed_out`: a step that ran out of time has failed."""
+    return "failure" if result is Result.TIMED_OUT else str(result)

@@ -1,0 +1,18 @@
+"""The clock's round: ring again for whatever is due and has nobody working on it.
+
+A message may be lost with the broker, a worker with its machine. The rows are still there, each with
+the time at which somebody should look again.
+"""
+
+from runner.engine.ports import Dispatcher, Store
+
+
+def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> int:
+    """Ring for what is due; `everything` where the caller knows that no worker is alive."""
+    due = store.stranded(everything)
+    for delivery_id in due.deliveries:
+        event = store.delivery(delivery_id).event
+        dispatcher.admit(delivery_id, event.forge, event.repo)
+    for envelope in due.envelopes:
+        dispatcher.perform(envelope)
+    return len(due.deliveries) + len(due.envelopes)

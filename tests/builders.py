@@ -1,0 +1,84 @@
+"""Values for tests: each builder defaults whatever the test is not about."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from runner.engine.ports import NewJob, NewRun
+from runner.model.run import Job, Lease, Queued, Run, Running, StepName
+from runner.model.source import Event, Route
+from runner.model.step import Checkpoint, Outcome, Result
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LENGTH = timedelta(seconds=30)
+COMMIT = "1" * 40
+
+
+def a_route(commit: str = COMMIT, **given: Any) -> Route:
+    return Route(**{"forge": "git", "repo": "octo/hello", "commit": commit} | given)
+
+
+def an_event(**given: Any) -> Event:
+    fields = {
+        "kind": "push",
+        "forge": "git",
+        "repo": "octo/hello",
+        "ref": "refs/heads/main",
+        "commit": COMMIT,
+    }
+    return Event(**fields | given)
+
+
+def a_job(key: str = "build", **given: Any) -> Job:
+    fields = {
+        "id": 1,
+        "name": key,
+        "needs": (),
+        "labels": ("linux",),
+        "steps": (StepName("1", "Run true"),),
+        "phase": Queued(NOON),
+    }
+    return Job(key=key, **fields | given)
+
+
+def a_run(*jobs: Job, **given: Any) -> Run:
+    fields = {
+        "id": 1,
+        "number": 1,
+        "attempt": 1,
+        "route": a_route(),
+        "delivery": str(uuid4()),
+        "workflow": ".runner/workflows/ci.yml",
+        "name": "ci",
+        "created_at": NOON,
+        "jobs": jobs,
+    }
+    return Run(**fields | given)
+
+
+def running(
+    worker: str = "worker-1", attempt: int = 1, until: datetime = NOON + LENGTH, job: int = 1
+) -> Running:
+    return Running(Lease(job, worker, attempt, until))
+
+
+def a_new_run(
+    *keys: str, workflow: str = ".runner/workflows/ci.yml", needs: Mapping[str, tuple[str, ...]] | None = None
+) -> NewRun:
+    jobs = tuple(
+        NewJob(key, key, (needs or {}).get(key, ()), ("linux",), (StepName("1", "Run true"),))
+        for key in keys or ("build",)
+    )
+    return NewRun(workflow, "ci", jobs)
+
+
+def a_checkpoint(lease: Lease, key: str = "1", **given: Any) -> Checkpoint:
+    fields = {
+        "fingerprint": "f" * 64,
+        "outcome": Outcome(Result.SUCCESS, Result.SUCCESS, 0),
+        "started": NOON,
+        "finished": NOON,
+        "snapshot": "base",
+    }
+    return Checkpoint(job=lease.job, key=key, attempt=lease.attempt, **fields | given)

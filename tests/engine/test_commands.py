@@ -1,0 +1,132 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.engine.commands import FILE_BYTES, BadCommandFile, CommandFiles, parse_pairs
+from runner.model.step import Exports
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="=<\r\n\0"), min_size=1).filter(str.strip)
+values = st.text(st.characters(codec="utf-8", exclude_characters="\r"))
+
+
+def files(tmp_path: Path) -> CommandFiles:
+    return CommandFiles(tmp_path, "/inside", "1")
+
+
+@given(st.dictionaries(names, st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))))
+def test_lines_of_name_and_value_are_read_back(pairs: dict[str, str]) -> None:
+    text = "".join(f"{name}={value}\n" for name, value in pairs.items())
+
+    assert parse_pairs(text, "GITHUB_OUTPUT") == pairs
+
+
+@given(names, values)
+def test_a_block_keeps_every_line_of_its_value(name: str, value: str) -> None:
+    text = f"{name}<<ghadelimiter_x\n{value}\nghadelimiter_x\n"
+
+    assert parse_pairs(text, "GITHUB_OUTPUT") == {name: value}
+
+
+@given(st.text())
+def test_whatever_a_step_writes_is_read_or_refused_by_name(text: str) -> None:
+    try:
+        parse_pairs(text, "GITHUB_ENV")
+    except BadCommandFile as error:
+        assert str(error).startswith("GITHUB_ENV:")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("good=1\nbad", "GITHUB_OUTPUT:2: 'bad' is neither"),
+        ("=value", "is neither"),
+        ("name<<EOF\nvalue", "the delimiter 'EOF' never comes"),
+        ("name<<\nvalue", "no name or no delimiter"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(text: str, says: str) -> None:
+    with pytest.raises(BadCommandFile, match=says):
+        parse_pairs(text, "GITHUB_OUTPUT")
+
+
+@pytest.mark.parametrize("delimiter", ["=EOF", "<EOF", "E=F"])
+def test_a_delimiter_may_hold_any_sign(delimiter: str) -> None:
+    assert parse_pairs(f"a<<{delimiter}\nb\n{delimiter}\n", "GITHUB_ENV") == {"a": "b"}
+
+
+def test_a_step_hands_on_what_it_wrote(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    variables = step.create()
+    (tmp_path / "output-1").write_text("\ufeffversion=7\n", "utf-8")
+    (tmp_path / "env-1").write_text("A=b\n")
+    (tmp_path / "path-1").write_text("/opt/bin\n\n")
+    (tmp_path / "summary-1").write_text("# done")
+
+    written = step.read()
+
+    assert variables["GITHUB_OUTPUT"] == "/inside/output-1"
+    assert (written.outputs, written.exports, written.summary) == (
+        {"version": "7"},
+        Exports({"A": "b"}, ("/opt/bin",)),
+        "# done",
+    )
+
+
+def test_a_file_that_a_step_removed_is_empty(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.create()
+    (tmp_path / "output-1").unlink()
+
+    assert step.read().outputs == {}
+
+
+def test_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.create()
+    (tmp_path / "secret").write_text("a=hidden")
+    (tmp_path / "output-1").unlink()
+    (tmp_path / "output-1").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(BadCommandFile, match="GITHUB_OUTPUT: the file cannot be read"):
+        step.read()
+
+
+def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.create()
+    (tmp_path / "env-1").unlink()
+    os.mkfifo(tmp_path / "env-1")
+
+    with pytest.raises(BadCommandFile, match="no file"):
+        step.read()
+
+
+def test_a_link_that_an_earlier_step_left_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "env-1").symlink_to(tmp_path / "victim")
+
+    files(tmp_path).create()
+
+    assert (tmp_path / "victim").read_text() == "untouched"
+    assert not (tmp_path / "env-1").is_symlink()
+
+
+def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.create()
+    (tmp_path / "output-1").write_text("a=" + "x" * FILE_BYTES)
+
+    with pytest.raises(BadCommandFile, match=str(FILE_BYTES)):
+        step.read()
+
+
+def test_node_options_cannot_be_set_for_later_steps(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.create()
+    (tmp_path / "env-1").write_text("NODE_OPTIONS=--require=evil\n")
+
+    with pytest.raises(BadCommandFile, match="NODE_OPTIONS"):
+        step.read()

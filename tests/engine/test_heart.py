@@ -1,0 +1,137 @@
+"""The heart against a store that does what each test says; events, not sleeps, tell when it has."""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import cast
+
+import pytest
+
+from runner.engine.heart import Heart, Why
+from runner.engine.ports import Renewal, Store
+from runner.errors import DatabaseUnavailable
+from runner.model.run import Lease
+from tests.builders import NOON
+
+LEASE = Lease(1, "worker-1", 1, NOON)
+LENGTH = timedelta(seconds=1.5)
+PATIENCE = 20.0
+
+
+class OneAnswer:
+    """A store that answers every renewal alike, or hangs."""
+
+    def __init__(self) -> None:
+        self.lost: frozenset[Lease] = frozenset()
+        self.cancelled: frozenset[Lease] = frozenset()
+        self.error: Exception | None = None
+        self.free = threading.Event()
+        self.free.set()
+        self.asked = threading.Semaphore(0)
+
+    def renew(self, leases: Iterable[Lease]) -> Renewal:
+        self.asked.release()
+        self.free.wait(PATIENCE)
+        if self.error:
+            raise self.error
+        return Renewal(self.lost, self.cancelled)
+
+
+@pytest.fixture
+def store() -> OneAnswer:
+    return OneAnswer()
+
+
+@pytest.fixture
+def heart(store: OneAnswer) -> Iterator[Heart]:
+    made = Heart(cast(Store, store), LENGTH)
+    yield made
+    store.free.set()
+    made.close()
+
+
+def test_a_lease_that_is_renewed_is_held_beyond_its_length(store: OneAnswer, heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        for _ in range(8):
+            assert store.asked.acquire(timeout=PATIENCE)
+
+        assert hold.why is None
+
+
+def test_a_lost_lease_stops_the_step(store: OneAnswer, heart: Heart) -> None:
+    store.lost = frozenset({LEASE})
+    stopped = threading.Event()
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stops(stopped.set)
+        assert stopped.wait(PATIENCE)
+
+    assert hold.why is Why.LOST
+
+
+def test_a_cancelled_run_stops_the_step(store: OneAnswer, heart: Heart) -> None:
+    store.cancelled = frozenset({LEASE})
+    stopped = threading.Event()
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stops(stopped.set)
+        assert stopped.wait(PATIENCE)
+
+    assert hold.why is Why.CANCELLED
+
+
+def test_a_worker_that_cannot_renew_stops_its_step_before_the_lease_ends(
+    store: OneAnswer, heart: Heart
+) -> None:
+    store.error = DatabaseUnavailable("away")
+    stopped: list[float] = []
+    done = threading.Event()
+
+    def stop() -> None:
+        stopped.append(time.monotonic())
+        done.set()
+
+    claimed = time.monotonic()
+    with heart.hold(LEASE, claimed) as hold:
+        hold.stops(stop)
+        assert done.wait(PATIENCE)
+
+    assert hold.why is Why.LOST
+    assert stopped[0] > claimed + LENGTH.total_seconds() / 2
+
+
+def test_a_renewal_that_hangs_does_not_keep_the_step_alive(store: OneAnswer, heart: Heart) -> None:
+    store.free.clear()
+    stopped = threading.Event()
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stops(stopped.set)
+        assert stopped.wait(PATIENCE)
+
+    assert hold.why is Why.LOST
+
+
+def test_a_step_that_begins_too_late_is_stopped_at_once(heart: Heart) -> None:
+    stopped = threading.Event()
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stop(Why.CANCELLED)
+        hold.stops(stopped.set)
+
+    assert stopped.is_set()
+
+
+def test_the_first_reason_to_stop_is_the_one_that_counts(heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stop(Why.RELEASED)
+        hold.stop(Why.LOST)
+
+    assert hold.why is Why.RELEASED
+
+
+def test_a_worker_that_leaves_hands_back_what_it_has_and_what_it_still_begins(heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as before:
+        heart.release()
+        with heart.hold(LEASE, time.monotonic()) as after:
+            assert (before.why, after.why) == (Why.RELEASED, Why.RELEASED)

@@ -1,0 +1,191 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import LeaseLost, Rejected
+from runner.model.lifecycle import (
+    NotClaimable,
+    cancel,
+    claim,
+    conclude,
+    decide,
+    release,
+    rerun,
+    start_over,
+)
+from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
+from runner.model.step import Result
+from tests.builders import LENGTH, NOON, a_job, a_run, running
+
+LATER = NOON + timedelta(minutes=1)
+
+
+def test_a_silent_workers_job_can_be_claimed_by_another() -> None:
+    job = a_job(attempt=1, phase=running("worker-1", attempt=1, until=NOON))
+
+    claimed = claim(job, "worker-2", NOON, LENGTH)
+
+    assert claimed.phase == Running(Lease(1, "worker-2", attempt=2, until=NOON + LENGTH))
+
+
+@pytest.mark.parametrize("phase", [Finished(Result.SUCCESS, NOON), running(until=LATER), Waiting()])
+def test_a_finished_busy_or_waiting_job_cannot_be_claimed(phase: Phase) -> None:
+    with pytest.raises(NotClaimable, match="build"):
+        claim(a_job(phase=phase), "worker-2", NOON, LENGTH)
+
+
+def test_a_job_keeps_the_time_of_its_first_start_over_all_its_attempts() -> None:
+    first = claim(a_job(), "worker-1", NOON, LENGTH)
+
+    second = claim(first, "worker-2", LATER, LENGTH)
+
+    assert (first.started, second.started) == (NOON, NOON)
+
+
+def test_only_the_holder_of_the_newest_lease_can_end_a_job() -> None:
+    old = Lease(1, "worker-1", attempt=1, until=NOON)
+    job = a_job(attempt=2, phase=running("worker-2", attempt=2))
+
+    with pytest.raises(LeaseLost):
+        conclude(job, old, Result.SUCCESS, NOON)
+    with pytest.raises(LeaseLost):
+        release(job, old, NOON)
+    with pytest.raises(LeaseLost):
+        start_over(job, old)
+
+
+def test_a_released_job_is_queued_and_keeps_its_fence() -> None:
+    phase = running(attempt=3)
+
+    released = release(a_job(attempt=3, phase=phase), phase.lease, LATER)
+
+    assert (released.phase, released.attempt) == (Queued(LATER), 3)
+
+
+def test_a_job_that_starts_over_counts_checkpoints_from_this_attempt_on() -> None:
+    phase = running(attempt=3)
+
+    assert start_over(a_job(attempt=3, phase=phase), phase.lease).base == 3
+
+
+def test_a_job_becomes_ready_when_all_that_it_needs_has_succeeded() -> None:
+    run = a_run(
+        a_job("build", phase=Finished(Result.SUCCESS, NOON)),
+        a_job("test", id=2, needs=("build",), phase=Waiting()),
+    )
+
+    assert decide(run, LATER).job(2).phase == Queued(LATER)
+
+
+def test_what_needs_a_failed_job_is_skipped_and_so_is_what_needs_that() -> None:
+    run = a_run(
+        a_job("ship", id=3, needs=("test",), phase=Waiting()),
+        a_job("test", id=2, needs=("build",), phase=Waiting()),
+        a_job("build", phase=Finished(Result.FAILURE, NOON)),
+    )
+
+    decided = decide(run, LATER)
+
+    assert [job.phase.result for job in decided.jobs if isinstance(job.phase, Finished)] == [
+        Result.SKIPPED,
+        Result.SKIPPED,
+        Result.FAILURE,
+    ]
+    assert decided.result is Result.FAILURE
+
+
+def test_a_cancelled_run_ends_what_has_not_begun_and_leaves_what_runs_to_its_worker() -> None:
+    run = a_run(
+        a_job("a", id=1, phase=running(until=LATER)),
+        a_job("b", id=2),
+        a_job("c", id=3, needs=("a",), phase=Waiting()),
+    )
+
+    decided = decide(cancel(run), NOON)
+
+    assert decided.result is None
+    assert isinstance(decided.job(1).phase, Running)
+    assert all(isinstance(decided.job(n).phase, Finished) for n in (2, 3))
+
+
+def test_a_cancelled_run_ends_although_its_worker_is_lost() -> None:
+    run = a_run(a_job(phase=running("worker-9", until=NOON)), cancelled=True)
+
+    decided = decide(run, NOON)
+
+    assert decided.result is Result.CANCELLED
+    assert "worker-9" in str(decided.job(1).phase)
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled_any_more() -> None:
+    ended = a_run(a_job(phase=Finished(Result.SUCCESS, NOON)))
+
+    assert cancel(ended) == ended
+
+
+def test_a_rerun_is_a_new_attempt_with_jobs_of_its_own() -> None:
+    ended = a_run(a_job(attempt=4, phase=Finished(Result.FAILURE, NOON), started=NOON), cancelled=True)
+
+    again = decide(rerun(ended), LATER)
+
+    assert (again.attempt, again.cancelled, again.route) == (2, False, ended.route)
+    assert [(job.id, job.attempt, job.phase, job.started) for job in again.jobs] == [
+        (0, 0, Queued(LATER), None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (a_run(a_job(phase=running())), "has not ended"),
+        (a_run(problems=("ci.yml:1:1: no jobs",)), "invalid workflow"),
+    ],
+)
+def test_a_run_that_goes_on_or_is_broken_cannot_be_rerun(run: Run, says: str) -> None:
+    with pytest.raises(Rejected, match=says):
+        rerun(run)
+
+
+def test_a_run_with_a_broken_definition_has_failed() -> None:
+    assert a_run(problems=("ci.yml:1:1: no jobs",)).result is Result.FAILURE
+
+
+phases = st.sampled_from([Waiting(), Queued(NOON), running(), *(Finished(result, NOON) for result in Result)])
+
+
+@st.composite
+def some_runs(draw: st.DrawFn) -> Run:
+    """Jobs that need only jobs before them, in any phase, in any order."""
+    count = draw(st.integers(1, 8))
+    jobs: list[Job] = []
+    for number in range(count):
+        needs = draw(st.sets(st.sampled_from(range(number)))) if number else set()
+        keys = tuple(f"j{n}" for n in sorted(needs))
+        jobs.append(a_job(f"j{number}", id=number + 1, needs=keys, phase=draw(phases)))
+    return a_run(*draw(st.permutations(jobs)), cancelled=draw(st.booleans()))
+
+
+@given(some_runs())
+def test_deciding_twice_changes_nothing_more(run: Run) -> None:
+    decided = decide(run, NOON)
+
+    assert decide(decided, LATER - timedelta(seconds=59)) == decided
+
+
+@given(some_runs())
+def test_a_run_always_goes_on_or_has_ended(run: Run) -> None:
+    decided = decide(run, NOON)
+
+    moving = any(isinstance(job.phase, Queued | Running) for job in decided.jobs)
+    assert moving == (decided.result is None)
+
+
+@given(some_runs())
+def test_what_has_finished_never_changes(run: Run) -> None:
+    decided = decide(run, LATER)
+
+    for job in run.jobs:
+        if isinstance(job.phase, Finished):
+            assert decided.job(job.id) == job
