@@ -1,0 +1,14 @@
+"""All SQL. The database is the queue of record: what is committed here has happened.
+
+SQLAlchemy Core, synchronous, on SQLite (WAL, `synchronous=FULL`: a commit survives power loss) and
+PostgreSQL. One process writes SQLite through one lock, because its busy handler sleeps in growing
+steps and is unfair; between processes the busy timeout decides. Times are microseconds since the
+epoch, read from the database's clock, which is the only clock for leases.
+"""
+
+from runner.store.database import Database
+from runner.store.logs import SqlLogs
+from runner.store.repositories import SqlRepositories
+from runner.store.runs import SqlStore
+
+__all__ = ["Database", "SqlLogs", "SqlRepositories", "SqlStore"]

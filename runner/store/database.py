@@ -1,0 +1,144 @@
+"""One database, SQLite or PostgreSQL: connections, transactions, its clock and its migrations."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from runner.errors import DatabaseUnavailable
+
+T = TypeVar("T")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+CONFLICTS = {"40001", "40P01"}
+"""PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
+ATTEMPTS = 10
+
+
+def micros(at: datetime) -> int:
+    return (at - EPOCH) // MICROSECOND
+
+
+def moment(at: int) -> datetime:
+    return EPOCH + at * MICROSECOND
+
+
+class Database:
+    """`url` is SQLAlchemy's: `sqlite:////folder/runner.db` or `postgresql+psycopg://…`.
+
+    Errors of the database surface as `DatabaseUnavailable`; integrity errors as they are.
+    """
+
+    def __init__(self, url: str, patience: float = 10) -> None:
+        self.lite = url.startswith("sqlite")
+        self._write = threading.Lock()
+        options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
+        if self.lite:
+            options["connect_args"] = {"timeout": patience, "check_same_thread": False}
+        else:
+            options["pool_pre_ping"] = True
+            options["connect_args"] = {
+                "connect_timeout": 5,
+                "options": f"-c statement_timeout={int(patience * 1000)}",
+            }
+        self._writer = create_engine(url, **options)
+        self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+        if self.lite:
+            for engine in (self._writer, self._reader):
+                event.listen(engine, "connect", _configure)
+            event.listen(self._writer, "begin", _begin)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection in which every statement sees the newest committed state."""
+        with self._named(), self._reader.connect() as connection:
+            yield connection
+
+    def writing(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction, durable on return; again from the start after a conflict."""
+        for left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                with self._named():
+                    return self._once(work)
+            except _Conflict:
+                if not left:
+                    raise
+                # Two transactions that met once meet again unless they part by chance.
+                time.sleep(0.002 * (threading.get_ident() % 7 + 1))
+        raise AssertionError("unreachable")
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's clock; SQLite's is this machine's."""
+        if self.lite:
+            return datetime.now(UTC)
+        clock: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return clock.astimezone(UTC)
+
+    def migrate(self) -> None:
+        """Bring the tables to this version's shape; safe to call from several processes at once."""
+        with self._named(), self._writer.begin() as connection:
+            if not self.lite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def current(self) -> bool:
+        """Whether the tables have this version's shape."""
+        with self.reading() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        return found == ScriptDirectory.from_config(_alembic()).get_current_head()
+
+    def close(self) -> None:
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        if not self.lite:
+            with self._writer.begin() as connection:
+                return work(connection)
+        with self._write, self._writer.begin() as connection:
+            return work(connection)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) in CONFLICTS:
+                raise _Conflict(f"the database reports a conflict: {error.orig}") from error
+            if isinstance(error, OperationalError):
+                raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+            raise
+
+
+class _Conflict(DatabaseUnavailable):
+    """Another transaction was in the way."""
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # Python's driver would begin transactions by itself, and late; `_begin` does it instead.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    # Taking the write lock at once: a transaction that reads first and writes later can be refused.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

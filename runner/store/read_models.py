@@ -1,0 +1,159 @@
+"""What people and programs are shown: frozen values that become JSON field by field.
+
+A run's `status` is computed from its jobs each time it is asked for. The words are those of
+`STATUSES`; a job may also be `waiting` for others, and a step is `skipped` where its job ended without it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
+UNFINISHED = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before."""
+
+    number: int
+    key: str
+    name: str
+    status: str
+    conclusion: str | None
+    """What counts for the job: differs from `status` under `continue-on-error`."""
+    exit_code: int | None
+    reason: str
+    summary: str
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job of one attempt of a run. `attempt` counts how often a worker took it."""
+
+    id: int
+    key: str
+    name: str
+    needs: tuple[str, ...]
+    labels: tuple[str, ...]
+    status: str
+    reason: str
+    attempt: int
+    worker: str | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    steps: tuple[StepView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of the list of runs."""
+
+    id: int
+    number: int
+    attempt: int
+    status: str
+    cancelled: bool
+    """Somebody wants it to end; it has ended once `status` says so."""
+    workflow: str
+    name: str
+    forge: str
+    repo: str
+    ref: str
+    branch: str | None
+    commit: str
+    event: str
+    actor: str
+    delivery: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        return self.status not in UNFINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class RunView(RunSummary):
+    """A run as one of its attempts left it; `attempts` is how many there are.
+
+    `problems` are why its definition cannot run: such a run has no jobs and has failed.
+    """
+
+    attempts: int
+    problems: tuple[str, ...]
+    jobs: tuple[JobView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySummary:
+    id: str
+    forge: str
+    repo: str
+    event: str
+    ref: str
+    commit: str | None
+    actor: str
+    status: str
+    reason: str
+    received_at: datetime
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView(DeliverySummary):
+    guid: str
+    before: str | None
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryView:
+    """A registered repository, without its secret."""
+
+    name: str
+    forge: str
+    url: str
+    executor: str | None
+    image: str | None
+    default_branch: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BadgeState:
+    """What a badge says of the newest finished run."""
+
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is and how much of it waits."""
+
+    repositories: int
+    deliveries: int
+    runs: int
+    jobs_queued: int
+    jobs_running: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first; `before` is the id after which the last page ended."""
+
+    repo: str | None = None
+    branch: str | None = None
+    workflow: str | None = None
+    event: str | None = None
+    actor: str | None = None
+    commit: str | None = None
+    status: str | None = None
+    limit: int = 30
+    before: int | None = None

@@ -1,0 +1,83 @@
+"""SqlRepositories: the administrator's list, the only place a clone URL or a webhook secret comes from."""
+
+from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from runner.errors import NotFound, Rejected
+from runner.model.source import Repository
+from runner.store.database import Database, micros
+from runner.store.tables import repositories
+
+
+class SqlRepositories:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, repository: Repository, secret: str) -> None:
+        """Raises `Rejected` where the name is taken."""
+        row = {
+            "forge": repository.forge,
+            "name": repository.name,
+            "url": repository.url,
+            "secret": secret,
+            "executor": repository.executor,
+            "image": repository.image,
+        }
+
+        def work(connection: Connection) -> None:
+            now = micros(self._database.now(connection))
+            connection.execute(insert(repositories), row | {"created_at": now})
+
+        try:
+            self._database.writing(work)
+        except IntegrityError:
+            raise Rejected(
+                f"{repository.forge} repository {repository.name} is registered already; "
+                f"`runner repo show {repository.name}` shows it"
+            ) from None
+
+    def get(self, forge: str, name: str) -> Repository:
+        return _from(self._row(forge, name))
+
+    def named(self, name: str) -> Repository:
+        """The repository of that name on whichever forge; raises `NotFound`, `Rejected` if several."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(repositories).where(repositories.c.name == name)).all()
+        if len(found) > 1:
+            forges = ", ".join(row.forge for row in found)
+            raise Rejected(f"repository {name} is on several forges ({forges}); say which, as forge:{name}")
+        if not found:
+            return self.get(*name.split(":", 1)) if ":" in name else self.get("git", name)
+        return _from(found[0])
+
+    def secret(self, forge: str, name: str) -> str | None:
+        """The webhook secret; None for a repository that is not registered."""
+        with self._database.reading() as connection:
+            query = select(repositories.c.secret).where(
+                repositories.c.forge == forge, repositories.c.name == name
+            )
+            found: str | None = connection.execute(query).scalar_one_or_none()
+            return found
+
+    def all(self) -> list[Repository]:
+        with self._database.reading() as connection:
+            return [
+                _from(row) for row in connection.execute(select(repositories).order_by(repositories.c.name))
+            ]
+
+    def remove(self, repository: Repository) -> None:
+        """Forget the registration; its runs and logs stay readable."""
+        mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
+        self._database.writing(lambda connection: connection.execute(delete(repositories).where(mine)))
+
+    def _row(self, forge: str, name: str) -> Row[tuple[str, ...]]:
+        mine = (repositories.c.forge == forge) & (repositories.c.name == name)
+        with self._database.reading() as connection:
+            row = connection.execute(select(repositories).where(mine)).one_or_none()
+        if row is None:
+            raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
+        return row
+
+
+def _from(row: Row[tuple[str, ...]]) -> Repository:
+    return Repository(row.forge, row.name, row.url, row.executor, row.image)

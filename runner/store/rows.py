@@ -1,0 +1,148 @@
+"""Rows to values and back: the one place that knows both shapes."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, StepName, Waiting
+from runner.model.source import Delivery, Event, Route
+from runner.model.step import Checkpoint, Exports, Outcome, Result
+from runner.store.database import micros, moment
+
+FIRST_RING = timedelta(seconds=3)
+"""How long a message may take before the clock sends another; it then waits as long as the work is old."""
+
+
+def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
+    return Run(
+        id=row.id,
+        number=row.number,
+        attempt=row.attempt,
+        route=Route(row.forge, row.repo, row.commit),
+        delivery=row.delivery,
+        workflow=row.workflow,
+        name=row.name,
+        created_at=moment(row.created_at),
+        jobs=jobs,
+        problems=tuple(row.problems),
+        cancelled=row.cancelled,
+    )
+
+
+def job_from(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        key=row.key,
+        name=row.name,
+        needs=tuple(row.needs),
+        labels=tuple(row.labels),
+        steps=tuple(StepName(key, name) for key, name in row.steps),
+        attempt=row.attempt,
+        base=row.base,
+        phase=phase_from(row),
+        started=None if row.started_at is None else moment(row.started_at),
+    )
+
+
+def phase_from(row: Row[Any]) -> Phase:
+    match row.phase:
+        case "queued":
+            return Queued(moment(row.queued_at))
+        case "running":
+            return Running(Lease(row.id, row.worker, row.attempt, moment(row.lease_until)))
+        case "finished":
+            return Finished(Result(row.result), moment(row.finished_at), row.reason)
+        case _:
+            return Waiting()
+
+
+def job_columns(job: Job) -> dict[str, Any]:
+    """What a transition may change of a job."""
+    columns: dict[str, Any] = {
+        "attempt": job.attempt,
+        "base": job.base,
+        "started_at": None if job.started is None else micros(job.started),
+        "phase": type(job.phase).__name__.lower(),
+        "worker": None,
+        "lease_until": None,
+        "finished_at": None,
+        "result": None,
+        "reason": "",
+        "ring_at": None,
+    }
+    match job.phase:
+        case Queued(since):
+            columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
+        case Running(lease):
+            until = micros(lease.until)
+            columns |= {"worker": lease.worker, "lease_until": until, "ring_at": until}
+        case Finished(result, at, reason):
+            columns |= {"finished_at": micros(at), "result": result.value, "reason": reason}
+    return columns
+
+
+def new_job_columns(job: Job, run: Run, position: int) -> dict[str, Any]:
+    return {
+        "run": run.id,
+        "run_attempt": run.attempt,
+        "position": position,
+        "key": job.key,
+        "name": job.name,
+        "needs": list(job.needs),
+        "labels": list(job.labels),
+        "steps": [[step.key, step.name] for step in job.steps],
+        "queued_at": None,
+    } | job_columns(job)
+
+
+def delivery_from(row: Row[Any], runs: tuple[int, ...] = ()) -> Delivery:
+    event = Event(
+        kind=row.kind,
+        forge=row.forge,
+        repo=row.repo,
+        ref=row.ref,
+        commit=row.commit,
+        before=row.before,
+        actor=row.actor,
+        payload=row.payload,
+        default_branch=row.default_branch,
+    )
+    return Delivery(row.id, event, row.status, row.reason, moment(row.received_at), runs)
+
+
+def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
+    return {
+        "result": outcome.result.value,
+        "conclusion": outcome.conclusion.value,
+        "exit_code": outcome.exit_code,
+        "outputs": dict(outcome.outputs),
+        "env": dict(outcome.exports.env),
+        "path": list(outcome.exports.path),
+        "summary": outcome.summary,
+        "reason": outcome.reason,
+    }
+
+
+def checkpoint_from(row: Row[Any]) -> Checkpoint:
+    stored = row.outcome
+    outcome = Outcome(
+        result=Result(stored["result"]),
+        conclusion=Result(stored["conclusion"]),
+        exit_code=stored["exit_code"],
+        outputs=stored["outputs"],
+        exports=Exports(stored["env"], tuple(stored["path"])),
+        summary=stored["summary"],
+        reason=stored["reason"],
+    )
+    return Checkpoint(
+        job=row.job,
+        key=row.key,
+        attempt=row.attempt,
+        fingerprint=row.fingerprint,
+        outcome=outcome,
+        started=moment(row.started_at),
+        finished=moment(row.finished_at),
+        snapshot=row.snapshot,
+    )

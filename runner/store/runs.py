@@ -1,0 +1,340 @@
+"""SqlStore: deliveries, runs, jobs and checkpoints, each method one transaction."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from runner.engine.ports import Change, NewRun, Renewal, Stranded, Verdict
+from runner.errors import LeaseLost, NotFound
+from runner.model.lifecycle import UNSAVED, decide
+from runner.model.run import Envelope, Job, Lease, Run
+from runner.model.source import Delivery, Event, Route
+from runner.model.step import Checkpoint
+from runner.store.database import Database, micros, moment
+from runner.store.identifiers import uuid7
+from runner.store.rows import (
+    FIRST_RING,
+    checkpoint_from,
+    delivery_from,
+    job_columns,
+    job_from,
+    new_job_columns,
+    outcome_to,
+    run_from,
+)
+from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
+
+ROUND = 500
+"""How many rows the clock takes in one transaction; the rest follow in its next round."""
+
+_run_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
+_lock_run = _run_by_id.with_for_update()
+_jobs_of_run = (
+    select(jobs)
+    .where(jobs.c.run == bindparam("run_id"), jobs.c.run_attempt == bindparam("run_attempt"))
+    .order_by(jobs.c.position)
+)
+_lock_jobs = _jobs_of_run.with_for_update()
+_held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
+_renew = (
+    update(jobs)
+    .where(_held, jobs.c.phase == "running")
+    .values(lease_until=bindparam("until"), ring_at=bindparam("until"))
+)
+_touch = update(jobs).where(_held, jobs.c.phase == "running").values(reason="")
+_cancelled = (
+    select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
+)
+
+
+class SqlStore:
+    """The queue of record. `lease` is how long a claim or a renewal lasts."""
+
+    def __init__(self, database: Database, lease: timedelta) -> None:
+        self._database = database
+        self._lease = lease
+
+    def receive(self, event: Event, guid: str, digest: str) -> tuple[Delivery, bool]:
+        def work(connection: Connection) -> tuple[Delivery, bool]:
+            now = micros(self._database.now(connection))
+            status, reason = ("ignored", event.ignored) if event.ignored else ("received", "")
+            born = Delivery(uuid7(now), event, status, reason, moment(now))
+            row = {
+                "id": born.id,
+                "guid": guid,
+                "digest": digest,
+                "received_at": now,
+                "status": status,
+                "reason": reason,
+                "ring_at": None if event.ignored else now + micros_of(FIRST_RING),
+            } | _event_columns(event)
+            if connection.execute(_insert_once(connection), row).first():
+                return born, True
+            same = or_(deliveries.c.guid == guid, deliveries.c.digest == digest)
+            mine = (deliveries.c.forge == event.forge) & (deliveries.c.repo == event.repo)
+            first = connection.execute(select(deliveries).where(mine, same).limit(1)).one()
+            return delivery_from(first), False
+
+        return self._database.writing(work)
+
+    def delivery(self, delivery_id: str) -> Delivery:
+        with self._database.reading() as connection:
+            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
+            found = connection.execute(select(runs.c.id).where(runs.c.delivery == delivery_id))
+            return delivery_from(row, tuple(found.scalars()))
+
+    def replay(self, delivery_id: str) -> Delivery:
+        """Make a settled delivery that started no run wait for admission again."""
+
+        def work(connection: Connection) -> None:
+            ring_at = micros(self._database.now(connection) + FIRST_RING)
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == delivery_id, deliveries.c.status.in_(("failed", "ignored")))
+                .values(status="received", reason="", ring_at=ring_at)
+            )
+
+        self._database.writing(work)
+        return self.delivery(delivery_id)
+
+    def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
+        def work(connection: Connection) -> tuple[Run, ...]:
+            delivery = connection.execute(
+                select(deliveries).where(deliveries.c.id == delivery_id).with_for_update()
+            ).one()
+            if delivery.status != "received":
+                return ()
+            commit = verdict.route.commit if verdict.route else delivery.commit
+            connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == delivery_id)
+                .values(status=verdict.status, reason=verdict.reason, commit=commit, ring_at=None)
+            )
+            if verdict.route is None or not verdict.runs:
+                return ()
+            self._own_repository(connection, delivery)
+            now = self._database.now(connection)
+            return tuple(_create(connection, delivery, verdict.route, new, now) for new in verdict.runs)
+
+        return self._database.writing(work)
+
+    def load(self, run_id: int) -> Run:
+        with self._database.reading() as connection:
+            return _load(connection, run_id)
+
+    def update(self, run_id: int, change: Callable[[Run, datetime], Run]) -> Change:
+        def work(connection: Connection) -> Change:
+            before = _load(connection, run_id, lock=True)
+            after = change(before, self._database.now(connection))
+            return Change(before, _save(connection, before, after))
+
+        return self._database.writing(work)
+
+    def recall(self, job: Job) -> Mapping[str, Checkpoint]:
+        query = (
+            select(checkpoints)
+            .where(checkpoints.c.job == job.id, checkpoints.c.base == job.base)
+            .order_by(checkpoints.c.finished_at)
+        )
+        with self._database.reading() as connection:
+            return {row.key: checkpoint_from(row) for row in connection.execute(query)}
+
+    def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        def work(connection: Connection) -> None:
+            # Writing the job's row locks it: no other worker can claim it before the checkpoint stands.
+            held = connection.execute(_touch, {"held_job": lease.job, "fence": lease.attempt})
+            if not held.rowcount:
+                raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
+            row = {
+                "job": checkpoint.job,
+                "key": checkpoint.key,
+                "attempt": checkpoint.attempt,
+                "fingerprint": checkpoint.fingerprint,
+                "outcome": outcome_to(checkpoint.outcome),
+                "started_at": micros(checkpoint.started),
+                "finished_at": micros(checkpoint.finished),
+                "snapshot": checkpoint.snapshot,
+            }
+            base = select(jobs.c.base).where(jobs.c.id == lease.job).scalar_subquery()
+            connection.execute(insert(checkpoints).values(base=base), row)
+
+        self._database.writing(work)
+
+    def renew(self, leases: Iterable[Lease]) -> Renewal:
+        held = sorted(leases, key=lambda lease: lease.job)
+
+        def work(connection: Connection) -> Renewal:
+            until = micros(self._database.now(connection) + self._lease)
+            lost = set()
+            for lease in held:
+                row = {"held_job": lease.job, "fence": lease.attempt, "until": until}
+                if not connection.execute(_renew, row).rowcount:
+                    lost.add(lease)
+            wanted = set(connection.execute(_cancelled, {"ids": [lease.job for lease in held]}).scalars())
+            cancelled = {lease for lease in held if lease.job in wanted and lease not in lost}
+            return Renewal(frozenset(lost), frozenset(cancelled))
+
+        return self._database.writing(work) if held else Renewal()
+
+    def stranded(self, everything: bool = False) -> Stranded:
+        with self._database.reading() as connection:
+            now = micros(self._database.now(connection))
+            due = now + (10**15 if everything else 0)
+            # The round of an idle server takes no lock.
+            idle = not any(
+                connection.execute(select(table.c.id).where(table.c.ring_at <= due).limit(1)).first()
+                for table in (deliveries, jobs)
+            )
+        if idle:
+            return Stranded()
+        return self._database.writing(lambda connection: _take_due(connection, now, due, everything))
+
+    def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
+        """Lock the repository, so that its runs are numbered one after another."""
+        mine = (repositories.c.forge == delivery.forge) & (repositories.c.name == delivery.repo)
+        connection.execute(select(repositories.c.id).where(mine).with_for_update())
+        if delivery.default_branch:
+            branch = update(repositories).where(
+                mine, repositories.c.default_branch.is_distinct_from(delivery.default_branch)
+            )
+            connection.execute(branch.values(default_branch=delivery.default_branch))
+
+
+def micros_of(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _event_columns(event: Event) -> dict[str, Any]:
+    texts = {
+        "kind": event.kind,
+        "ref": event.ref,
+        "commit": event.commit,
+        "before": event.before,
+        "actor": event.actor,
+        "default_branch": event.default_branch,
+    }
+    # PostgreSQL stores every character but NUL; what names it is judged at admission, not here.
+    cleaned = {name: text and text.replace("\0", "\ufffd") for name, text in texts.items()}
+    return {"forge": event.forge, "repo": event.repo, "payload": dict(event.payload)} | cleaned
+
+
+def _insert_once(connection: Connection) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
+
+
+def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRun, now: datetime) -> Run:
+    mine = (runs.c.forge == route.forge) & (runs.c.repo == route.repo) & (runs.c.workflow == new.workflow)
+    last = connection.execute(select(func.max(runs.c.number)).where(mine)).scalar_one()
+    row = {
+        "delivery": delivery.id,
+        "forge": route.forge,
+        "repo": route.repo,
+        "commit": route.commit,
+        "ref": delivery.ref,
+        "event": delivery.kind,
+        "actor": delivery.actor,
+        "workflow": new.workflow,
+        "name": new.name,
+        "number": (last or 0) + 1,
+        "attempt": 1,
+        "cancelled": False,
+        "problems": list(new.problems),
+        "created_at": micros(now),
+    }
+    made = connection.execute(insert(runs), row).inserted_primary_key
+    born = Run(
+        id=made[0] if made else 0,
+        number=row["number"],
+        attempt=1,
+        route=route,
+        delivery=delivery.id,
+        workflow=new.workflow,
+        name=new.name,
+        created_at=now,
+        jobs=tuple(Job(UNSAVED, job.key, job.name, job.needs, job.labels, job.steps) for job in new.jobs),
+        problems=new.problems,
+    )
+    return _insert_jobs(connection, decide(born, now))
+
+
+def _insert_jobs(connection: Connection, run: Run) -> Run:
+    saved = []
+    for position, job in enumerate(run.jobs):
+        made = connection.execute(insert(jobs), new_job_columns(job, run, position)).inserted_primary_key
+        saved.append(replace(job, id=made[0] if made else 0))
+    return replace(run, jobs=tuple(saved))
+
+
+def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
+    row = connection.execute(_lock_run if lock else _run_by_id, {"run_id": run_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
+    found = connection.execute(
+        _lock_jobs if lock else _jobs_of_run, {"run_id": run_id, "run_attempt": row.attempt}
+    )
+    return run_from(row, tuple(job_from(job) for job in found))
+
+
+def _save(connection: Connection, before: Run, after: Run) -> Run:
+    if (after.attempt, after.cancelled) != (before.attempt, before.cancelled):
+        changed = update(runs).where(runs.c.id == after.id)
+        connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
+    if after.attempt != before.attempt:
+        return _insert_jobs(connection, after)
+    for old, new in zip(before.jobs, after.jobs, strict=True):
+        if new != old:
+            connection.execute(update(jobs).where(jobs.c.id == new.id).values(**job_columns(new)))
+    return after
+
+
+def _take_due(connection: Connection, now: int, due: int, everything: bool) -> Stranded:
+    waiting = (
+        select(deliveries.c.id, deliveries.c.received_at)
+        .where(deliveries.c.ring_at <= due)
+        .order_by(deliveries.c.ring_at)
+        .limit(ROUND)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(waiting).all()
+    for row in found:
+        later = update(deliveries).where(deliveries.c.id == row.id)
+        connection.execute(later.values(ring_at=_next_ring(now, row.received_at)))
+    envelopes = []
+    stalled = (
+        select(
+            jobs.c.id,
+            jobs.c.phase,
+            jobs.c.queued_at,
+            jobs.c.labels,
+            jobs.c.lease_until,
+            runs.c.id.label("run"),
+        )
+        .add_columns(runs.c.forge, runs.c.repo, runs.c.commit)
+        .join(runs)
+        .where(jobs.c.ring_at <= due)
+        .order_by(jobs.c.ring_at)
+        .limit(ROUND)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    for row in connection.execute(stalled).all():
+        columns = {"ring_at": _next_ring(now, row.queued_at)}
+        if row.phase == "running":
+            columns = {"ring_at": now + micros_of(FIRST_RING)}
+            if everything:
+                columns["lease_until"] = min(row.lease_until, now)
+        connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
+        route = Route(row.forge, row.repo, row.commit)
+        envelopes.append(Envelope(route, row.run, row.id, tuple(row.labels)))
+    return Stranded(tuple(row.id for row in found), tuple(envelopes))
+
+
+def _next_ring(now: int, since: int) -> int:
+    """Twice as long each time: a long queue gets a few rings more, not a flood of them."""
+    return now + max(micros_of(FIRST_RING), now - since)

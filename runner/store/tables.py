@@ -1,0 +1,142 @@
+"""The tables. A column's meaning is said here; how it changes is said by the statements."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# SQLite only makes a rowid of a column declared INTEGER.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("executor", String(32)),
+    Column("image", Text),
+    Column("default_branch", Text),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("forge", "name"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    # The forge's own id, and the digest of the signed bytes: either one makes a copy known.
+    Column("guid", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("commit", String(40)),
+    Column("before", String(40)),
+    Column("actor", Text, nullable=False),
+    Column("default_branch", Text),
+    Column("payload", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    # When the clock rings for it next; NULL once it is settled.
+    Column("ring_at", BigInteger),
+    UniqueConstraint("forge", "repo", "guid"),
+    UniqueConstraint("forge", "repo", "digest"),
+    Index("deliveries_due", "ring_at"),
+    Index("deliveries_newest", "received_at"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("delivery", String(36), ForeignKey("deliveries.id"), nullable=False),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("commit", String(40), nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    Column("problems", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("forge", "repo", "workflow", "number"),
+    UniqueConstraint("delivery", "workflow"),
+    Index("runs_of_repository", "forge", "repo", "id"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run", Id, ForeignKey("runs.id"), nullable=False),
+    Column("run_attempt", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("needs", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("steps", JSON, nullable=False),
+    # The fencing token: how often the job was claimed.
+    Column("attempt", Integer, nullable=False),
+    Column("base", Integer, nullable=False),
+    # waiting, queued, running or finished; the columns below belong to the phase.
+    Column("phase", String(16), nullable=False),
+    Column("queued_at", BigInteger),
+    Column("worker", Text),
+    Column("lease_until", BigInteger),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("result", String(16)),
+    Column("reason", Text, nullable=False),
+    # When the clock rings for it next; NULL while there is nothing to ring for.
+    Column("ring_at", BigInteger),
+    UniqueConstraint("run", "run_attempt", "key"),
+    Index("jobs_due", "ring_at"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("base", Integer, primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("outcome", JSON, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger, nullable=False),
+    Column("snapshot", Text, nullable=False),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job", Id, ForeignKey("jobs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step", String(255), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("log_chunks_of_job", "job", "id"),
+)

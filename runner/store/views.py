@@ -1,0 +1,258 @@
+"""Typed read models for the API, the pages and the command line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from runner.errors import NotFound, Rejected
+from runner.store.database import Database, moment
+from runner.store.read_models import (
+    STATUSES,
+    BadgeState,
+    Counts,
+    DeliverySummary,
+    DeliveryView,
+    RepositoryView,
+    RunFilter,
+    RunSummary,
+    RunView,
+)
+from runner.store.showing import delivery_fields, job_view, run_fields
+from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
+
+MOST_ROWS = 1000
+HEADS = "refs/heads/"
+
+
+def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
+    """`model.run.combined` in SQL, for one attempt of the run of the enclosing query."""
+
+    def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.count(case((condition, 1)))
+
+    ended = case(
+        *[
+            (count(jobs.c.result == worst) > 0, worst)
+            for worst in ("cancelled", "failure", "timed_out", "success")
+        ],
+        else_="skipped",
+    )
+    status = case(
+        (and_(count(jobs.c.phase != "finished") > 0, count(jobs.c.started_at.is_not(None)) == 0), "queued"),
+        (count(jobs.c.phase != "finished") > 0, "running"),
+        else_=ended,
+    )
+    return case((_broken(), literal("failure")), else_=_of_jobs(status, attempt))
+
+
+def _broken() -> ColumnElement[bool]:
+    return cast(runs.c.problems, String) != "[]"
+
+
+def _of_jobs(value: Any, attempt: ColumnElement[int]) -> ScalarSelect[Any]:
+    mine = and_(jobs.c.run == runs.c.id, jobs.c.run_attempt == attempt)
+    return select(value).where(mine).correlate(runs).scalar_subquery()
+
+
+def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
+    unfinished = _of_jobs(func.count(case((jobs.c.phase != "finished", 1))), attempt)
+    last = _of_jobs(func.max(jobs.c.finished_at), attempt)
+    return select(
+        runs,
+        status_of(attempt).label("status"),
+        _of_jobs(func.min(jobs.c.started_at), attempt).label("started_at"),
+        case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
+    )
+
+
+_newest_attempt = _summaries(runs.c.attempt)
+_newest_status = status_of(runs.c.attempt)
+
+
+class Views:
+    """Reads only, each call from the newest committed state."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def runs(self, wanted: RunFilter) -> list[RunSummary]:
+        """Newest first. Raises `Rejected` for a status that does not exist."""
+        query = _newest_attempt.where(*_conditions(wanted)).order_by(runs.c.id.desc())
+        with self._database.reading() as connection:
+            found = connection.execute(query.limit(_limit(wanted.limit))).all()
+        return [RunSummary(**run_fields(row)) for row in found]
+
+    def run(self, run_id: int, attempt: int | None = None) -> RunView:
+        """One attempt of a run, the newest if none is named; raises `NotFound`."""
+        wanted = runs.c.attempt if attempt is None else literal(attempt)
+        with self._database.reading() as connection:
+            # The job rows are read after the run's: a run is never shown as ended with a job that has not.
+            row = connection.execute(_summaries(wanted).where(runs.c.id == run_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
+            if attempt is not None and not 1 <= attempt <= row.attempt:
+                raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
+            shown = attempt or row.attempt
+            found = _jobs(connection, run_id, shown)
+        fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and shown == row.attempt}
+        return RunView(**fields, attempts=row.attempt, problems=tuple(row.problems), jobs=found)
+
+    def badge(
+        self, repo: str, workflow: str | None = None, branch: str | None = None, event: str | None = None
+    ) -> BadgeState | None:
+        """The newest finished run that was not skipped, on the default branch where none is named.
+
+        None where there is none, and for a repository that is not registered.
+        """
+        with self._database.reading() as connection:
+            known = connection.execute(
+                select(repositories.c.forge, repositories.c.default_branch)
+                .where(repositories.c.name == repo)
+                .limit(1)
+            ).one_or_none()
+            if known is None:
+                return None
+            wanted = RunFilter(repo, branch or known.default_branch, workflow, event)
+            conditions = [*_conditions(wanted), runs.c.forge == known.forge]
+            counts = _newest_status.in_(("success", "failure", "cancelled", "timed_out"))
+            query = select(runs.c.name, runs.c.workflow, _newest_status.label("status"))
+            row = connection.execute(
+                query.where(*conditions, counts).order_by(runs.c.id.desc()).limit(1)
+            ).one_or_none()
+        if row is None:
+            return None
+        name = row.name if row.name != row.workflow else row.workflow.rpartition("/")[2]
+        return BadgeState(name, row.status)
+
+    # --- deliveries ------------------------------------------------------------------------------
+
+    def deliveries(
+        self,
+        repo: str | None = None,
+        status: str | None = None,
+        limit: int = 30,
+        before: str | None = None,
+    ) -> list[DeliverySummary]:
+        """Newest first; ids sort by the time of arrival."""
+        conditions = []
+        if repo is not None:
+            conditions.append(deliveries.c.repo == repo)
+        if status is not None:
+            conditions.append(deliveries.c.status == status)
+        if before is not None:
+            conditions.append(deliveries.c.id < before)
+        # A payload may be a megabyte, and no list shows it.
+        shown = [column for column in deliveries.c if column.name != "payload"]
+        query = select(*shown).where(*conditions).order_by(deliveries.c.id.desc()).limit(_limit(limit))
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+            started = _runs_of(connection, [row.id for row in found])
+        return [DeliverySummary(**delivery_fields(row, started.get(row.id, ()))) for row in found]
+
+    def delivery(self, delivery_id: str) -> DeliveryView:
+        """Raises `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+            if row is None:
+                raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
+            started = _runs_of(connection, [delivery_id]).get(delivery_id, ())
+        fields = delivery_fields(row, started)
+        return DeliveryView(**fields, guid=row.guid, before=row.before, payload=row.payload)
+
+    # --- repositories ----------------------------------------------------------------------------
+
+    def repositories(self) -> list[RepositoryView]:
+        query = select(repositories).order_by(repositories.c.name, repositories.c.forge)
+        with self._database.reading() as connection:
+            return [_repository(row) for row in connection.execute(query)]
+
+    def repository(self, forge: str, name: str) -> RepositoryView:
+        """Raises `NotFound`."""
+        mine = and_(repositories.c.forge == forge, repositories.c.name == name)
+        with self._database.reading() as connection:
+            row = connection.execute(select(repositories).where(mine)).one_or_none()
+        if row is None:
+            raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
+        return _repository(row)
+
+    def counts(self) -> Counts:
+        tables = [select(func.count()).select_from(table) for table in (repositories, deliveries, runs)]
+        phases = [select(func.count()).where(jobs.c.phase == phase) for phase in ("queued", "running")]
+        with self._database.reading() as connection:
+            return Counts(*[connection.execute(query).scalar_one() for query in (*tables, *phases)])
+
+
+def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    if wanted.status is not None and wanted.status not in STATUSES:
+        raise Rejected(f"no status {wanted.status!r}; there are {', '.join(STATUSES)}")
+    same = {
+        runs.c.repo: wanted.repo,
+        runs.c.ref: None if wanted.branch is None else HEADS + wanted.branch,
+        runs.c.event: wanted.event,
+        runs.c.actor: wanted.actor,
+    }
+    conditions = [column == value for column, value in same.items() if value is not None]
+    if wanted.workflow is not None:
+        # People name a workflow by its file, its whole path, or the name it gives itself.
+        conditions.append(
+            or_(
+                runs.c.workflow == wanted.workflow,
+                runs.c.workflow.endswith("/" + wanted.workflow, autoescape=True),
+                runs.c.name == wanted.workflow,
+            )
+        )
+    if wanted.commit is not None:
+        conditions.append(runs.c.commit.startswith(wanted.commit.lower(), autoescape=True))
+    if wanted.status is not None:
+        conditions.append(_newest_status == wanted.status)
+    if wanted.before is not None:
+        conditions.append(runs.c.id < wanted.before)
+    return conditions
+
+
+def _limit(wanted: int) -> int:
+    if not 1 <= wanted <= MOST_ROWS:
+        raise Rejected(f"a limit of {wanted} is not between 1 and {MOST_ROWS}")
+    return wanted
+
+
+def _jobs(connection: Connection, run_id: int, run_attempt: int) -> Any:
+    mine = and_(jobs.c.run == run_id, jobs.c.run_attempt == run_attempt)
+    found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position)).all()
+    counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
+    query = select(checkpoints).select_from(checkpoints.join(jobs, counting)).where(mine)
+    done: dict[int, dict[str, Row[Any]]] = {}
+    for row in connection.execute(query):
+        done.setdefault(row.job, {})[row.key] = row
+    return tuple(job_view(row, done.get(row.id, {})) for row in found)
+
+
+def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    query = select(runs.c.delivery, runs.c.id).where(runs.c.delivery.in_(list(ids))).order_by(runs.c.id)
+    found: dict[str, tuple[int, ...]] = {}
+    for row in connection.execute(query):
+        found[row.delivery] = (*found.get(row.delivery, ()), row.id)
+    return found
+
+
+def _repository(row: Row[Any]) -> RepositoryView:
+    return RepositoryView(
+        row.name, row.forge, row.url, row.executor, row.image, row.default_branch, moment(row.created_at)
+    )

@@ -1,0 +1,48 @@
+"""Servers shared by all parallel test processes, and databases of a test's own."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.store import Database
+from tests.servers import FOLDER, Redis, end_servers, postgres_database, redis_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        # PostgreSQL runs as a user of its own and must be able to pass through.
+        folder = Path(tempfile.mkdtemp(prefix="runner-tests-", dir="/tmp"))
+        folder.chmod(0o711)
+        os.environ[FOLDER] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        end_servers(Path(os.environ[FOLDER]))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Every kind of database that we promise to work on."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'runner.db'}"
+        return
+    with postgres_database() as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    with redis_server(tmp_path) as server:
+        yield server

@@ -1,0 +1,280 @@
+"""What the engine needs of a store, on every database that we promise to work on."""
+
+import threading
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from runner.engine.ports import Change, Verdict
+from runner.errors import LeaseLost, NotFound, Rejected
+from runner.model.lifecycle import cancel, claim, conclude, rerun, start_over
+from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
+from runner.model.source import Repository
+from runner.model.step import Exports, Outcome, Result
+from runner.store import Database, SqlRepositories, SqlStore
+from tests.builders import LENGTH, a_checkpoint, a_new_run, a_route, an_event
+
+
+@pytest.fixture
+def store(database: Database) -> SqlStore:
+    SqlRepositories(database).add(Repository("git", "octo/hello", "/srv/hello.git"), "secret")
+    return SqlStore(database, LENGTH)
+
+
+def a_stored_run(store: SqlStore, *keys: str, guid: str = "d1", **needs: tuple[str, ...]) -> Run:
+    delivery, _ = store.receive(an_event(), guid, guid)
+    (run,) = store.settle(
+        delivery.id, Verdict("admitted", route=a_route(), runs=(a_new_run(*keys, needs=needs),))
+    )
+    return run
+
+
+def claimed(store: SqlStore, run: Run, worker: str = "worker-1", length: timedelta = LENGTH) -> Lease:
+    def change(run: Run, now: datetime) -> Run:
+        return run.with_job(claim(run.jobs[0], worker, now, length))
+
+    phase = store.update(run.id, change).after.jobs[0].phase
+    assert isinstance(phase, Running)
+    return phase.lease
+
+
+def test_a_delivery_is_stored_once_whatever_id_its_copies_carry(store: SqlStore) -> None:
+    first, new = store.receive(an_event(), "guid-1", "digest-1")
+    assert new
+
+    same_id = store.receive(an_event(), "guid-1", "digest-2")
+    same_bytes = store.receive(an_event(), "guid-2", "digest-1")
+
+    assert [(copy.id, new) for copy, new in (same_id, same_bytes)] == [(first.id, False)] * 2
+
+
+def test_twenty_copies_at_once_are_one_delivery(store: SqlStore) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        made = list(pool.map(lambda n: store.receive(an_event(), f"guid-{n}", "digest"), range(20)))
+
+    assert len({delivery.id for delivery, _ in made}) == 1
+    assert [new for _, new in made].count(True) == 1
+
+
+def test_a_delivery_comes_back_as_it_was_stored(store: SqlStore) -> None:
+    event = an_event(
+        payload={"commits": [{"message": "ümläut \u2603"}]}, before="2" * 40, default_branch="main"
+    )
+
+    stored, _ = store.receive(event, "guid", "digest")
+
+    assert store.delivery(stored.id) == stored
+    assert stored.event == event
+
+
+def test_a_delivery_is_settled_once(store: SqlStore) -> None:
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    verdict = Verdict("admitted", route=a_route(), runs=(a_new_run(),))
+
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: store.settle(delivery.id, verdict), range(3)))
+
+    assert sorted(len(runs) for runs in made) == [0, 0, 1]
+    assert len(store.delivery(delivery.id).runs) == 1
+
+
+def test_runs_are_numbered_by_workflow_however_many_are_made_at_once(store: SqlStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: a_stored_run(store, guid=f"guid-{n}"), range(8)))
+
+    assert sorted(run.number for run in made) == list(range(1, 9))
+
+
+def test_a_new_run_is_decided_before_anybody_sees_it(store: SqlStore) -> None:
+    run = a_stored_run(store, "build", "test", test=("build",))
+
+    loaded = store.load(run.id)
+
+    assert loaded == run
+    assert [type(job.phase) for job in loaded.jobs] == [Queued, Waiting]
+
+
+def test_what_does_not_exist_is_named(store: SqlStore) -> None:
+    with pytest.raises(NotFound, match="no run 77"):
+        store.load(77)
+    with pytest.raises(NotFound, match="no delivery 77"):
+        store.delivery("77")
+
+
+def test_a_claim_among_many_is_given_once_and_raises_the_fence(store: SqlStore) -> None:
+    run = a_stored_run(store)
+
+    def attempt(name: int) -> bool:
+        try:
+            claimed(store, run, f"worker-{name}")
+        except Rejected:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(attempt, range(8))).count(True) == 1
+    assert store.load(run.id).jobs[0].attempt == 1
+
+
+def test_a_change_that_raises_leaves_the_run_as_it_was(store: SqlStore) -> None:
+    run = a_stored_run(store)
+
+    with pytest.raises(ZeroDivisionError):
+        store.update(run.id, lambda run, now: replace(run, cancelled=bool(1 / 0)))
+
+    assert store.load(run.id) == run
+
+
+def test_a_checkpoint_comes_back_as_it_was_recorded(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    outcome = Outcome(
+        Result.FAILURE,
+        Result.SUCCESS,
+        3,
+        {"k": "v\n"},
+        Exports({"A": "b"}, ("/bin",)),
+        "# done",
+        "exit code 3",
+    )
+
+    store.record(lease, a_checkpoint(lease, outcome=outcome))
+
+    assert store.recall(store.load(run.id).jobs[0]) == {"1": a_checkpoint(lease, outcome=outcome)}
+
+
+def test_a_worker_thought_dead_writes_nothing(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    old = claimed(store, run, "worker-1", length=timedelta(0))
+    new = claimed(store, run, "worker-2")
+
+    with pytest.raises(LeaseLost):
+        store.record(old, a_checkpoint(old))
+    store.record(new, a_checkpoint(new))
+
+    assert [found.attempt for found in store.recall(store.load(run.id).jobs[0]).values()] == [2]
+
+
+def test_nothing_is_recorded_for_a_job_that_has_ended(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.SUCCESS, now)))
+
+    with pytest.raises(LeaseLost):
+        store.record(lease, a_checkpoint(lease))
+
+
+def test_a_job_that_starts_over_recalls_nothing_and_may_record_the_same_keys_again(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    first = claimed(store, run, length=timedelta(0))
+    store.record(first, a_checkpoint(first))
+    second = claimed(store, run)
+    store.update(run.id, lambda run, now: run.with_job(start_over(run.jobs[0], second)))
+
+    assert store.recall(store.load(run.id).jobs[0]) == {}
+    store.record(second, a_checkpoint(second))
+    assert list(store.recall(store.load(run.id).jobs[0])) == ["1"]
+
+
+def test_a_renewal_extends_what_is_held_and_names_what_is_lost_or_cancelled(store: SqlStore) -> None:
+    kept, lost, unwanted = (a_stored_run(store, guid=f"g{n}") for n in range(3))
+    leases = [claimed(store, run, length=timedelta(seconds=1)) for run in (kept, lost, unwanted)]
+    store.update(
+        lost.id, lambda run, now: run.with_job(conclude(run.jobs[0], leases[1], Result.SUCCESS, now))
+    )
+    store.update(unwanted.id, lambda run, now: cancel(run))
+
+    renewal = store.renew(leases)
+
+    assert (set(renewal.lost), set(renewal.cancelled)) == ({leases[1]}, {leases[2]})
+    phase = store.load(kept.id).jobs[0].phase
+    assert isinstance(phase, Running)
+    assert phase.lease.until > leases[0].until + LENGTH / 2
+
+
+def test_a_rerun_has_jobs_of_its_own_and_leaves_the_former_ones(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    store.record(lease, a_checkpoint(lease))
+    ended = store.update(
+        run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now))
+    ).after
+
+    again = store.update(run.id, lambda run, now: rerun(run)).after
+
+    assert again.attempt == 2
+    assert again.jobs[0].id != ended.jobs[0].id
+    assert store.load(run.id) == again
+    assert list(store.recall(ended.jobs[0])) == ["1"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.store.runs.FIRST_RING", timedelta(0))
+    monkeypatch.setattr("runner.store.rows.FIRST_RING", timedelta(0))
+    return
+
+
+def test_what_nobody_works_on_is_rung_for(store: SqlStore, impatient: None) -> None:
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    assert store.stranded().deliveries == (delivery.id,)
+
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(a_new_run(),)))
+    due = store.stranded()
+
+    assert due.deliveries == ()
+    assert [(found.run, found.job, found.route) for found in due.envelopes] == [
+        (run.id, run.jobs[0].id, run.route)
+    ]
+
+
+def test_a_lease_that_ran_out_is_rung_for_and_one_that_holds_is_not(store: SqlStore) -> None:
+    lost, held = a_stored_run(store, guid="a"), a_stored_run(store, guid="b")
+    claimed(store, lost, length=timedelta(0))
+    claimed(store, held)
+
+    assert [found.run for found in store.stranded().envelopes] == [lost.id]
+
+
+def test_a_fresh_message_is_given_time_before_another_is_sent(store: SqlStore) -> None:
+    a_stored_run(store)
+
+    assert store.stranded().envelopes == ()
+
+
+def test_several_clocks_share_the_rings_among_them(store: SqlStore, impatient: None) -> None:
+    runs = {a_stored_run(store, guid=f"guid-{n}").id for n in range(20)}
+    together = threading.Barrier(4)
+
+    def sweep(_: int) -> list[int]:
+        together.wait()
+        return [found.run for found in store.stranded().envelopes]
+
+    with ThreadPoolExecutor(4) as pool:
+        rung = [run for part in pool.map(sweep, range(4)) for run in part]
+
+    assert set(rung) == runs
+
+
+def test_when_no_worker_is_alive_everything_unfinished_is_due(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    claimed(store, run)
+
+    due = store.stranded(everything=True)
+
+    assert [found.run for found in due.envelopes] == [run.id]
+    assert claimed(store, run, "worker-2").attempt == 2
+
+
+def test_finished_work_is_never_due(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    made: Change = store.update(
+        run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.SUCCESS, now))
+    )
+
+    assert isinstance(made.after.jobs[0].phase, Finished)
+    assert store.stranded(everything=True).envelopes == ()

