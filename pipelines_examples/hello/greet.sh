@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Greets whom it is told to greet.
+echo "hello, ${1:-world}"

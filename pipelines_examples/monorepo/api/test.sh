@@ -1,0 +1,2 @@
+#!/bin/sh
+test "$(pwd | sed s,.*/,,)" = api && echo "the api holds"

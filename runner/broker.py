@@ -1,0 +1,151 @@
+"""The doorbell: Celery messages that carry ids and routing headers, and decide nothing.
+
+Queues are by label set: a job rings in the queue of exactly its labels, and a worker listens on every
+queue whose labels it has all of. Admission and reports have a queue of their own, so that long jobs
+cannot keep them waiting. Every message is acknowledged early: the lease says who has the work.
+"""
+
+import threading
+from itertools import combinations
+from queue import Empty
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+from kombu.transport import memory
+
+from runner.engine.ports import Dispatcher
+from runner.errors import Rejected, Unavailable
+from runner.model.run import Envelope, Run
+from runner.model.source import Route
+
+CONTROL = "runner.control"
+MOST_LABELS = 8
+"""A worker listens on one queue for each subset of its labels: 255 of them at the most."""
+EMBEDDED = "memory://"
+
+
+def job_queue(labels: tuple[str, ...]) -> str:
+    return "runner.jobs." + "+".join(sorted(set(labels)))
+
+
+def queues_for(labels: tuple[str, ...]) -> list[str]:
+    """Every queue that a worker with these labels serves; raises `Rejected` for too many."""
+    known = sorted(set(labels))
+    if len(known) > MOST_LABELS:
+        raise Rejected(
+            f"{len(known)} labels are more than a worker's limit of {MOST_LABELS}: {', '.join(known)}"
+        )
+    return [job_queue(chosen) for size in range(1, len(known) + 1) for chosen in combinations(known, size)]
+
+
+def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
+    """An app that consumes `queues`. Two consumers in one process need two apps: an app has one selection.
+
+    `hold_back`: whether messages may be taken while every thread is busy.
+    """
+    # Kombu warns of an address that names no host, of memory's too.
+    address = "memory://localhost//" if url == EMBEDDED else url
+    app = Celery("runner", broker=address, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_default_queue=queues[0],
+        task_queues=[Queue(name, routing_key=name) for name in queues],
+        task_create_missing_queues=True,
+        worker_prefetch_multiplier=1,
+        # In one process there is no other worker to leave a message to, and Celery warns.
+        worker_disable_prefetch=not hold_back and url != EMBEDDED,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        # A publisher must not hang on a broker that is away: the clock rings again.
+        broker_transport_options={}
+        if url == EMBEDDED
+        else {"socket_timeout": 5, "socket_connect_timeout": 5},
+        task_publish_retry=False,
+        broker_pool_limit=10,
+    )
+    if url == EMBEDDED:
+        app.conf.broker_transport = f"{__name__}:PromptTransport"
+    return app
+
+
+class CeleryDispatcher(Dispatcher):
+    """Rings by Celery; a broker that does not answer is logged by the caller and made good by the clock."""
+
+    def __init__(self, url: str) -> None:
+        self._app = celery_app(url, [CONTROL])
+
+    def admit(self, delivery_id: str, forge: str, repo: str) -> None:
+        self._send("runner.admit", CONTROL, {"forge": forge, "repo": repo}, delivery_id)
+
+    def perform(self, envelope: Envelope) -> None:
+        queue = job_queue(envelope.labels)
+        self._send("runner.perform", queue, route_headers(envelope.route), envelope.run, envelope.job)
+
+    def report(self, run: Run) -> None:
+        self._send("runner.report", CONTROL, route_headers(run.route), run.id)
+
+    def check(self) -> None:
+        """Raises `Unavailable` where the broker does not answer."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=2)
+        except (OSError, self._app.connection_for_write().recoverable_connection_errors) as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+    def _send(self, task: str, queue: str, headers: dict[str, str], *args: Any) -> None:
+        try:
+            self._app.send_task(task, args, queue=queue, headers=headers)
+        except self._app.amqp.OperationalError as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+
+
+def route_headers(route: Route) -> dict[str, str]:
+    return {"forge": route.forge, "repo": route.repo, "commit": route.commit}
+
+
+class PromptChannel(memory.Channel):
+    """Kombu's in-memory channel, waking whoever waits for a message."""
+
+    bell = threading.Condition()
+    rung = 0
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        super()._put(queue, message, **kwargs)
+        self.ring()
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        # One more message may now be taken.
+        super().basic_ack(delivery_tag, multiple)
+        self.ring()
+
+    @classmethod
+    def ring(cls) -> None:
+        with cls.bell:
+            PromptChannel.rung += 1
+            cls.bell.notify_all()
+
+
+class PromptTransport(memory.Transport):
+    """Kombu's in-memory transport without its polling: a message is taken the moment it is sent."""
+
+    Channel = PromptChannel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver one message; returns by `TimeoutError` after a ring that brought none, too."""
+        heard = PromptChannel.rung
+        try:
+            self.cycle.get(self._deliver, timeout=timeout)
+            return
+        except Empty:
+            with PromptChannel.bell:
+                PromptChannel.bell.wait_for(lambda: PromptChannel.rung != heard, timeout)
+        try:
+            self.cycle.get(self._deliver, timeout=timeout)
+        except Empty:
+            raise TimeoutError from None

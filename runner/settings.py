@@ -1,0 +1,93 @@
+"""What an operator may set, all of it in `RUNNER_*` variables; the only reader of the environment."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runner.errors import Rejected
+
+DEFAULT_LABELS = ("self-hosted", "linux", "x64", "ubuntu-latest")
+PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
+
+
+class Settings(BaseSettings):
+    """One process's settings. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNNER_", extra="ignore", frozen=True)
+
+    home: Path = Path.home() / ".runner"
+    database: str = ""
+    """SQLAlchemy's URL; SQLite in the home folder where it is empty."""
+    broker: str = "memory://"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8787, ge=0, le=65535)
+    url: str = ""
+    """The address under which people and forges reach the server; host and port where it is empty."""
+    token: str = ""
+    """The API token that the CLI sends; read from the home folder where it is empty."""
+    executor: str = "auto"
+    """What runs jobs of repositories that name no executor: the sandbox where it works, else the host."""
+    labels: str = ",".join(DEFAULT_LABELS)
+    concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    lease: float = Field(default=30, ge=1, le=3600)
+    git_protocols: str = "https:ssh"
+    """What clone URLs may use, as GIT_ALLOW_PROTOCOL takes it; `file` only for trusted administrators."""
+    docker: str = ""
+    """Docker's socket URL; the system's own where it is empty."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @classmethod
+    def from_env(cls, **given: object) -> Self:
+        """`given` wins over the environment. Raises `Rejected` naming each variable that is wrong."""
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"RUNNER_{str(one['loc'][0]).upper()}: {one['msg']}, not {one['input']!r}"
+                for one in error.errors()
+            )
+            raise Rejected(wrong) from None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether one process is the whole server."""
+        return self.broker == "memory://"
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.home / 'runner.db'}"
+
+    @property
+    def address(self) -> str:
+        return self.url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        return tuple(label.strip().lower() for label in self.labels.split(",") if label.strip())
+
+    @property
+    def lease_length(self) -> timedelta:
+        return timedelta(seconds=self.lease)
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / "admin-token"
+
+    @staticmethod
+    def git_environment() -> dict[str, str]:
+        """What git needs to reach other machines, from this process's environment."""
+        names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
+        return {name: os.environ[name] for name in names if name in os.environ}
+
+    @staticmethod
+    def colourless() -> bool:
+        """Whether whoever looks at our output wants no colours, as https://no-color.org asks."""
+        return bool(os.environ.get("NO_COLOR"))

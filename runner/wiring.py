@@ -1,0 +1,90 @@
+"""Settings to services: the only place that names concrete classes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+
+from runner.broker import CeleryDispatcher
+from runner.engine.heart import Heart
+from runner.engine.perform import Station
+from runner.engine.ports import Executor
+from runner.executors import EXECUTORS, executor
+from runner.executors.ownership import owner
+from runner.logs import FileLogs
+from runner.settings import Settings
+from runner.store import Database, SqlLogs, SqlRepositories, SqlStore
+from runner.store.views import Views
+from runner.workspaces import GitWorkspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a process needs to serve, to work or to keep the clock."""
+
+    settings: Settings
+    database: Database
+    store: SqlStore
+    repositories: SqlRepositories
+    views: Views
+    logs: FileLogs | SqlLogs
+    dispatcher: CeleryDispatcher
+    workspaces: GitWorkspaces
+    executors: Mapping[str, Callable[[], Executor]]
+
+    def close(self) -> None:
+        self.workspaces.close()
+        self.database.close()
+
+
+def services(settings: Settings) -> Services:
+    """Connects to nothing yet; makes the home folder."""
+    home = settings.home
+    # Sandboxes run as another user, who must be able to pass through, though not to look around.
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    return Services(
+        settings=settings,
+        database=database,
+        store=SqlStore(database, settings.lease_length),
+        repositories=SqlRepositories(database),
+        views=Views(database),
+        logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
+        dispatcher=CeleryDispatcher(settings.broker),
+        workspaces=GitWorkspaces(
+            home, settings.git_protocols, owner(), environment=settings.git_environment()
+        ),
+        executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
+    )
+
+
+def _executor(name: str, settings: Settings) -> Executor:
+    if name == "docker" and settings.docker:
+        return executor(name)(settings.docker)
+    return executor(name)()
+
+
+def station(services: Services, worker: str) -> Station:
+    """A worker's place in this process; `worker` is its name in leases and in what people see."""
+    settings = services.settings
+    return Station(
+        worker=worker,
+        server=settings.address,
+        temp=settings.home / "temp",
+        lease=settings.lease_length,
+        store=services.store,
+        repositories=services.repositories,
+        workspaces=services.workspaces,
+        executors=services.executors,
+        executor=chosen_executor(services),
+        logs=services.logs,
+        heart=Heart(services.store, settings.lease_length),
+        dispatcher=services.dispatcher,
+    )
+
+
+def chosen_executor(services: Services) -> str:
+    """The server's default: as set, or else the sandbox where it works and the host where it does not."""
+    wanted = services.settings.executor
+    if wanted != "auto":
+        return wanted
+    return "host" if services.executors["sandbox"]().check() else "sandbox"
