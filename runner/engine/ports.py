@@ -184,11 +184,23 @@ class Renewal:
     cancelled: frozenset[Lease] = field(default_factory=frozenset)
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event as a forge sent it: with the forge's own id of it, and the SHA-256 of what was signed."""
+
+    event: Event
+    guid: str
+    digest: str
+
+
 class Store(Protocol):
     """The queue of record. Every method is one transaction, durable when it returns."""
 
     def receive(self, event: Event, guid: str, digest: str) -> tuple[Delivery, bool]:
         """Store an event once; a repeated `guid` or `digest` answers the first delivery and False."""
+
+    def receive_all(self, arrivals: Sequence[Arrival]) -> Sequence[tuple[Delivery, bool]]:
+        """`receive` for each, in their order, in one transaction."""
 
     def delivery(self, delivery_id: str) -> Delivery:
         """Raises `NotFound`."""

@@ -149,6 +149,9 @@ class _Act:
         script = script_name(step.shell, f"script-{step.key}")
         place_file(sandbox.host_temp / script, render(step.run, seen).encode(), 0o755)
         folder = render(step.working_directory, seen) if step.working_directory else ""
+        for name, value in env.items():
+            if "\0" in name + value:
+                raise BrokenDefinition(f"the variable {name} holds a NUL, which no program can be given")
         argv = shell_argv(step.shell, f"{sandbox.temp}/{script}")
         return Command(argv, env, posixpath.join(sandbox.workspace, folder), self._timeout())
 

@@ -1,6 +1,8 @@
 """Store what a forge told us, once, before anything else is done with it."""
 
-from runner.engine.ports import Dispatcher, Store
+from collections.abc import Sequence
+
+from runner.engine.ports import Arrival, Dispatcher, Store
 from runner.model.source import Delivery, Event
 
 
@@ -10,7 +12,13 @@ def receive(event: Event, guid: str, digest: str, *, store: Store, dispatcher: D
     `guid` is the forge's own id of the delivery. It is not under the signature, so `digest`, the
     SHA-256 of the signed bytes, makes a copy under another id the same delivery too.
     """
-    delivery, new = store.receive(event, guid, digest)
-    if new and delivery.status == "received":
-        dispatcher.admit(delivery.id, event.forge, event.repo)
-    return delivery
+    return receive_all([Arrival(event, guid, digest)], store=store, dispatcher=dispatcher)[0]
+
+
+def receive_all(arrivals: Sequence[Arrival], *, store: Store, dispatcher: Dispatcher) -> list[Delivery]:
+    """`receive` for many that came at the same moment: one transaction costs little more than one event."""
+    stored = store.receive_all(arrivals)
+    for delivery, new in stored:
+        if new and delivery.status == "received":
+            dispatcher.admit(delivery.id, delivery.event.forge, delivery.event.repo)
+    return [delivery for delivery, _ in stored]

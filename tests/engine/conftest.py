@@ -1,0 +1,98 @@
+"""A worker's station over a real store, with an executor that does what the test says."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.engine.admit import admit
+from runner.engine.heart import Heart
+from runner.engine.perform import Station, perform
+from runner.engine.receive import receive
+from runner.model.run import Run
+from runner.model.source import Delivery, Event, Repository
+from runner.store import Database, SqlRepositories, SqlStore
+from tests.builders import LENGTH, an_event
+from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
+
+TWO_STEPS = """\
+name: ci
+on: push
+jobs:
+  build:
+    runs-on: linux
+    steps:
+      - run: one
+      - run: two
+"""
+
+
+@dataclass
+class Bench:
+    """Everything a test of the engine's verbs looks at."""
+
+    store: SqlStore
+    repositories: SqlRepositories
+    workspaces: FakeWorkspaces
+    executor: FakeExecutor
+    logs: MemoryLogs
+    bell: RecordingDispatcher
+    station: Station
+
+    def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
+        self.workspaces.files[path] = text.encode()
+
+    def receive(self, event: Event | None = None, guid: str = "guid") -> Delivery:
+        return receive(event or an_event(), guid, guid, store=self.store, dispatcher=self.bell)
+
+    def admit(self, delivery: Delivery) -> Delivery:
+        admit(
+            delivery.id,
+            store=self.store,
+            repositories=self.repositories,
+            workspaces=self.workspaces,
+            dispatcher=self.bell,
+        )
+        return self.store.delivery(delivery.id)
+
+    def a_run(self, text: str = TWO_STEPS) -> Run:
+        self.write(text)
+        return self.store.load(self.admit(self.receive()).runs[0])
+
+    def work(self) -> None:
+        """Carry out every message until none is left."""
+        while self.bell.rung:
+            perform(self.bell.rung.pop(0), self.station)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    database = Database(f"sqlite:///{tmp_path / 'runner.db'}")
+    database.migrate()
+    store, repositories = SqlStore(database, LENGTH), SqlRepositories(database)
+    repositories.add(Repository("git", "octo/hello", "/srv/hello.git"), "secret")
+    workspaces, executor, logs, bell = (
+        FakeWorkspaces({}, tmp_path),
+        FakeExecutor(),
+        MemoryLogs(),
+        RecordingDispatcher(),
+    )
+    heart = Heart(store, LENGTH)
+    station = Station(
+        worker="worker-1",
+        server="http://runner.test",
+        temp=tmp_path / "temp",
+        lease=LENGTH,
+        store=store,
+        repositories=repositories,
+        workspaces=workspaces,
+        executors={"fake": lambda: executor},
+        executor="fake",
+        logs=logs,
+        heart=heart,
+        dispatcher=bell,
+    )
+    yield Bench(store, repositories, workspaces, executor, logs, bell, station)
+    heart.close()
+    database.close()

@@ -1,0 +1,123 @@
+import pytest
+
+from runner.engine.admit import admit
+from runner.errors import NotFound, Unavailable
+from runner.model.run import Queued
+from runner.model.source import Repository
+from runner.model.step import Result
+from tests.builders import an_event
+from tests.engine.conftest import TWO_STEPS, Bench
+
+
+def test_a_push_starts_every_workflow_that_names_it(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+    bench.write(TWO_STEPS.replace("name: ci", "name: again"), ".runner/workflows/again.yaml")
+
+    delivery = bench.admit(bench.receive())
+
+    assert delivery.status == "admitted"
+    assert [bench.store.load(run).name for run in delivery.runs] == ["again", "ci"]
+    assert len(bench.bell.rung) == 2
+
+
+def test_githubs_folder_is_read_only_where_ours_has_no_workflow(bench: Bench) -> None:
+    bench.write(TWO_STEPS, ".github/workflows/ci.yml")
+    assert bench.store.load(bench.admit(bench.receive()).runs[0]).workflow == ".github/workflows/ci.yml"
+
+    bench.write(TWO_STEPS)
+    second = bench.admit(bench.receive(guid="second"))
+
+    assert [bench.store.load(run).workflow for run in second.runs] == [".runner/workflows/ci.yml"]
+
+
+def test_a_broken_workflow_is_a_run_that_failed_with_every_problem(bench: Bench) -> None:
+    bench.write("on: push\njobs:\n  a:\n    step: 1\n    runs-on: linux\n")
+
+    run = bench.store.load(bench.admit(bench.receive()).runs[0])
+
+    assert run.result is Result.FAILURE
+    assert len(run.problems) >= 2
+    assert all(problem.startswith(".runner/workflows/ci.yml:") for problem in run.problems)
+
+
+def test_a_push_that_no_workflow_matches_says_why_of_each(bench: Bench) -> None:
+    bench.write(TWO_STEPS.replace("on: push", "on: {push: {branches: [release]}}"))
+
+    delivery = bench.admit(bench.receive())
+
+    assert delivery.status == "ignored"
+    assert ".runner/workflows/ci.yml: " in delivery.reason
+    assert "main" in delivery.reason
+
+
+def test_a_commit_without_workflows_says_where_they_were_looked_for(bench: Bench) -> None:
+    delivery = bench.admit(bench.receive())
+
+    assert delivery.status == "ignored"
+    assert ".runner/workflows or .github/workflows" in delivery.reason
+
+
+def test_a_repository_that_does_not_answer_ends_the_delivery_and_a_replay_admits_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(TWO_STEPS)
+
+    def unreachable(repo: Repository, route: object, keep: str) -> None:
+        raise Unavailable("git: could not connect to hello.test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.workspaces, "fetch", unreachable)
+        failed = bench.admit(bench.receive())
+    replayed = bench.admit(bench.store.replay(failed.id))
+
+    assert (failed.status, failed.reason) == ("failed", "git: could not connect to hello.test")
+    assert (replayed.status, len(replayed.runs)) == ("admitted", 1)
+
+
+def test_a_replay_of_what_was_admitted_makes_no_second_run(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+    delivery = bench.admit(bench.receive())
+
+    assert bench.admit(bench.store.replay(delivery.id)) == delivery
+
+
+def test_a_message_that_comes_three_times_admits_once(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+    delivery = bench.receive()
+
+    for _ in range(3):
+        settled = bench.admit(delivery)
+
+    assert len(settled.runs) == 1
+
+
+def test_an_event_that_names_only_a_ref_is_pinned_to_its_commit(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+
+    run = bench.store.load(bench.admit(bench.receive(an_event(commit=None))).runs[0])
+
+    assert run.route.commit == "1" * 40
+
+
+def test_a_job_that_needs_nothing_is_queued_and_rung_for_with_its_labels(bench: Bench) -> None:
+    run = bench.a_run()
+
+    (message,) = bench.bell.rung
+    assert isinstance(run.jobs[0].phase, Queued)
+    assert (message.route, message.run, message.job, message.labels) == (
+        run.route,
+        run.id,
+        run.jobs[0].id,
+        ("linux",),
+    )
+
+
+def test_a_delivery_that_does_not_exist_is_named(bench: Bench) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        admit(
+            "nowhere",
+            store=bench.store,
+            repositories=bench.repositories,
+            workspaces=bench.workspaces,
+            dispatcher=bench.bell,
+        )

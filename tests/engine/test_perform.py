@@ -1,0 +1,281 @@
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from runner.engine.control import cancel, rerun
+from runner.engine.perform import perform
+from runner.engine.ports import Command, Exit
+from runner.errors import DatabaseUnavailable, Rejected
+from runner.model.lifecycle import claim
+from runner.model.run import Finished, Queued
+from runner.model.step import Result
+from tests.builders import a_route
+from tests.engine.conftest import TWO_STEPS, Bench
+
+
+def write(command: Command, variable: str, text: str) -> None:
+    Path(command.env[variable]).write_text(text)
+
+
+def scripts(bench: Bench) -> list[str]:
+    return [Path(command.argv[-1]).name for command in bench.executor.commands]
+
+
+def lose_the_database_in_step_two(bench: Bench) -> None:
+    """One step is recorded; the worker gets no further."""
+    fine = bench.executor.act
+
+    def dies(command: Command) -> Exit:
+        if command.env["RUNNER_STEP"] == "2":
+            raise DatabaseUnavailable("away")
+        return Exit(0)
+
+    bench.executor.act = dies
+    with pytest.raises(DatabaseUnavailable):
+        bench.work()
+    bench.executor.act = fine
+
+
+def test_a_job_does_its_steps_in_order_and_ends(bench: Bench) -> None:
+    run = bench.a_run()
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+    assert scripts(bench) == ["script-1.sh", "script-2.sh"]
+    assert bench.executor.sandboxes[0].closed
+    assert bench.bell.reported == [run.id, run.id]
+
+
+def test_a_message_whose_route_is_not_the_runs_is_refused_with_both(bench: Bench) -> None:
+    run = bench.a_run()
+    forged = replace(bench.bell.rung[0], route=a_route("9" * 40))
+
+    with pytest.raises(Rejected, match=f"(?s){'9' * 40}.*{run.route.commit}"):
+        perform(forged, bench.station)
+
+    assert bench.store.load(run.id) == run
+
+
+def test_a_message_that_comes_again_does_nothing(bench: Bench) -> None:
+    bench.a_run()
+    bench.bell.rung *= 3
+
+    bench.work()
+
+    assert len(bench.executor.commands) == 2
+
+
+def test_a_failed_step_ends_the_job_and_skips_what_needs_it(bench: Bench) -> None:
+    bench.executor.act = lambda command: Exit(3)
+    text = TWO_STEPS + "  ship:\n    needs: build\n    runs-on: linux\n    steps: [{run: ship}]\n"
+    run = bench.a_run(text)
+
+    bench.work()
+
+    ended = bench.store.load(run.id)
+    assert [job.phase.result for job in ended.jobs if isinstance(job.phase, Finished)] == [
+        Result.FAILURE,
+        Result.SKIPPED,
+    ]
+    assert len(bench.executor.commands) == 1
+
+
+def test_a_step_that_may_fail_does_not_end_the_job(bench: Bench) -> None:
+    bench.executor.act = lambda command: Exit(1)
+    run = bench.a_run(TWO_STEPS.replace("run: one", "run: one\n        continue-on-error: true"))
+
+    bench.work()
+
+    first, second = bench.store.recall(run.jobs[0]).values()
+    assert (first.outcome.result, first.outcome.conclusion) == (Result.FAILURE, Result.SUCCESS)
+    assert second.outcome.conclusion is Result.FAILURE
+
+
+def test_what_a_step_writes_reaches_the_steps_after_it(bench: Bench) -> None:
+    def act(command: Command) -> Exit:
+        if command.env["RUNNER_STEP"] == "1":
+            write(command, "GITHUB_OUTPUT", "version=7\n")
+            write(command, "GITHUB_ENV", "KEPT=yes\n")
+            write(command, "GITHUB_PATH", "/opt/first\n/opt/second\n")
+        return Exit(0)
+
+    bench.executor.act = act
+    text = TWO_STEPS.replace("run: one", "id: made\n        run: one")
+    bench.a_run(
+        text.replace("run: two", "run: two\n        env: {SEEN: '${{ steps.made.outputs.version }}'}")
+    )
+
+    bench.work()
+
+    env = bench.executor.commands[1].env
+    assert (env["SEEN"], env["KEPT"], env["PATH"]) == ("7", "yes", "/opt/second:/opt/first:/usr/bin:/bin")
+
+
+def test_nobody_can_take_over_the_engines_own_names(bench: Bench) -> None:
+    run = bench.a_run(TWO_STEPS.replace("run: one", "run: one\n        env: {GITHUB_SHA: forged, CI: 'no'}"))
+
+    bench.work()
+
+    env = bench.executor.commands[0].env
+    assert (env["GITHUB_SHA"], env["CI"]) == (run.route.commit, "no")
+
+
+def test_nothing_of_the_workers_environment_reaches_a_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY", "secret")
+    bench.a_run()
+
+    bench.work()
+
+    assert "CANARY" not in bench.executor.commands[0].env
+    assert os.environ["CANARY"] == "secret"
+
+
+def test_a_text_that_no_program_can_be_given_fails_the_step_by_name(bench: Bench) -> None:
+    text = TWO_STEPS.replace(
+        "run: one", 'run: one\n        env: {BAD: "${{ fromJSON(\'\\"\\\\u0000\\"\') }}"}'
+    )
+    run = bench.a_run(text)
+
+    bench.work()
+
+    (first,) = bench.store.recall(run.jobs[0]).values()
+    assert "BAD" in first.outcome.reason
+    assert bench.executor.commands == []
+
+
+def test_the_next_attempt_goes_on_after_the_last_checkpoint(bench: Bench) -> None:
+    run = bench.a_run()
+    message = bench.bell.rung[0]
+    lose_the_database_in_step_two(bench)
+
+    bench.store.stranded(everything=True)
+    perform(message, bench.station)
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+    assert scripts(bench) == ["script-1.sh", "script-2.sh", "script-2.sh"]
+    assert [command.env["RUNNER_ATTEMPT"] for command in bench.executor.commands] == ["1", "1", "2"]
+
+
+def test_a_job_whose_files_are_gone_starts_over_and_says_so(bench: Bench) -> None:
+    bench.a_run()
+    lose_the_database_in_step_two(bench)
+    bench.workspaces.gone = True
+    job = bench.store.load(1).jobs[0]
+
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    assert scripts(bench) == ["script-1.sh", "script-2.sh", "script-1.sh", "script-2.sh"]
+    assert b"starts over" in bench.logs.printed[job.id, 2, "0"]
+    assert bench.store.load(1).result is Result.SUCCESS
+
+
+def test_a_definition_that_differs_from_what_was_recorded_stops_as_diverged(bench: Bench) -> None:
+    bench.a_run()
+    lose_the_database_in_step_two(bench)
+    bench.write(TWO_STEPS.replace("run: one", "run: other"))
+
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    phase = bench.store.load(1).jobs[0].phase
+    assert isinstance(phase, Finished)
+    assert "asks for" in phase.reason
+    assert phase.result is Result.FAILURE
+
+
+def test_a_worker_that_lost_its_lease_in_a_step_writes_nothing(bench: Bench) -> None:
+    run = bench.a_run()
+
+    def stolen(command: Command) -> Exit:
+        bench.store.stranded(everything=True)
+        bench.store.update(
+            run.id, lambda run, now: run.with_job(claim(run.jobs[0], "worker-2", now, timedelta(minutes=1)))
+        )
+        return Exit(0)
+
+    bench.executor.act = stolen
+    bench.work()
+
+    assert bench.store.recall(run.jobs[0]) == {}
+    assert bench.store.load(run.id).jobs[0].attempt == 2
+
+
+def test_a_worker_that_leaves_hands_its_job_back(bench: Bench) -> None:
+    run = bench.a_run()
+
+    def leaving(command: Command) -> Exit:
+        bench.station.heart.release()
+        return Exit(137, "stop")
+
+    bench.executor.act = leaving
+    perform(bench.bell.rung.pop(0), bench.station)
+
+    (job,) = bench.store.load(run.id).jobs
+    assert isinstance(job.phase, Queued)
+    assert [message.job for message in bench.bell.rung] == [job.id]
+
+
+def test_a_cancelled_run_ends_its_jobs_and_begins_none(bench: Bench) -> None:
+    run = bench.a_run()
+
+    cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.CANCELLED
+    assert bench.executor.commands == []
+
+
+def test_a_rerun_does_every_step_again_at_the_same_commit(bench: Bench) -> None:
+    run = bench.a_run()
+    bench.work()
+
+    rerun(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+
+    again = bench.store.load(run.id)
+    assert (again.attempt, again.result, again.route) == (2, Result.SUCCESS, run.route)
+    assert [command.env["GITHUB_RUN_ATTEMPT"] for command in bench.executor.commands] == ["1", "1", "2", "2"]
+    assert list(bench.store.recall(run.jobs[0])) == ["1", "2"]
+
+
+def test_a_step_out_of_time_fails_and_says_how_long_it_had(bench: Bench) -> None:
+    bench.executor.act = lambda command: Exit(143, "timeout")
+    run = bench.a_run(TWO_STEPS.replace("run: one", "run: one\n        timeout-minutes: 2"))
+
+    bench.work()
+
+    (first,) = bench.store.recall(run.jobs[0]).values()
+    assert first.outcome.result is Result.TIMED_OUT
+    assert "2 minutes" in first.outcome.reason
+    assert bench.executor.commands[0].timeout == 120
+    assert bench.store.load(run.id).result is Result.TIMED_OUT
+
+
+def test_a_bug_of_ours_ends_the_job_and_is_named(bench: Bench) -> None:
+    def bug(command: Command) -> Exit:
+        raise ZeroDivisionError("of ours")
+
+    bench.executor.act = bug
+    run = bench.a_run()
+
+    bench.work()
+
+    phase = bench.store.load(run.id).jobs[0].phase
+    assert isinstance(phase, Finished)
+    assert phase.reason == "internal error: ZeroDivisionError: of ours"
+
+
+def test_an_executor_that_is_not_there_is_named_with_those_that_are(bench: Bench) -> None:
+    run = bench.a_run(TWO_STEPS.replace("runs-on: linux", "runs-on: linux\n    container: debian:12"))
+
+    bench.work()
+
+    phase = bench.store.load(run.id).jobs[0].phase
+    assert isinstance(phase, Finished)
+    assert "no executor 'docker'; there are fake" in phase.reason

@@ -1,0 +1,128 @@
+"""Ports that remember or do what a test says, for what cannot be brought about with the real ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.engine.ports import Command, Dispatcher, Executor, Exit, Logs
+from runner.errors import SnapshotGone
+from runner.model.run import Envelope, Run
+from runner.model.source import Repository, Route
+
+Act = Callable[[Command], Exit]
+
+
+@dataclass
+class RecordingDispatcher(Dispatcher):
+    admitted: list[str] = field(default_factory=list)
+    rung: list[Envelope] = field(default_factory=list)
+    reported: list[int] = field(default_factory=list)
+
+    def admit(self, delivery_id: str, forge: str, repo: str) -> None:
+        self.admitted.append(delivery_id)
+
+    def perform(self, envelope: Envelope) -> None:
+        self.rung.append(envelope)
+
+    def report(self, run: Run) -> None:
+        self.reported.append(run.id)
+
+
+@dataclass
+class FakeSandbox:
+    host_temp: Path
+    act: Act
+    workspace: str = "/workspace"
+    path: str = "/usr/bin:/bin"
+    home: str = "/home"
+    stopped: bool = False
+    closed: bool = False
+
+    temp: str = ""
+
+    def __post_init__(self) -> None:
+        self.temp = str(self.host_temp)
+
+    def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
+        return Exit(137, "stop") if self.stopped else self.act(command)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakeExecutor(Executor):
+    """Answers each command by `act`, and keeps every command and sandbox it was asked for."""
+
+    act: Act = lambda command: Exit(0)
+    commands: list[Command] = field(default_factory=list)
+    sandboxes: list[FakeSandbox] = field(default_factory=list)
+
+    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> FakeSandbox:
+        def act(command: Command) -> Exit:
+            self.commands.append(command)
+            return self.act(command)
+
+        self.sandboxes.append(FakeSandbox(temp, act))
+        return self.sandboxes[-1]
+
+    def check(self) -> str | None:
+        return None
+
+
+@dataclass
+class FakeWorkspace:
+    path: Path
+
+    def save(self) -> str:
+        return "base"
+
+    def close(self) -> None:
+        """There is nothing to give up."""
+
+
+@dataclass
+class FakeWorkspaces:
+    """Commits as mappings of path to bytes. `gone`: no snapshot can be found any more."""
+
+    files: dict[str, bytes]
+    folder: Path
+    gone: bool = False
+    fetched: list[Route] = field(default_factory=list)
+
+    def resolve(self, repo: Repository, ref: str) -> str:
+        return "1" * 40
+
+    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
+        self.fetched.append(route)
+
+    def release(self, route: Route, keep: str) -> None:
+        """Nothing is kept."""
+
+    def read(self, route: Route, folder: str) -> dict[str, bytes]:
+        return {path: text for path, text in self.files.items() if path.rpartition("/")[0] == folder}
+
+    def changed(self, route: Route, before: str | None) -> list[str]:
+        return []
+
+    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> FakeWorkspace:
+        if snapshot is not None and self.gone:
+            raise SnapshotGone("no snapshot on this machine")
+        return FakeWorkspace(self.folder)
+
+    def forget(self, name: str) -> None:
+        """Nothing was kept."""
+
+
+@dataclass
+class MemoryLogs(Logs):
+    printed: dict[tuple[int, int, str], bytes] = field(default_factory=dict)
+
+    def append(self, job: int, attempt: int, step: str, chunk: bytes) -> None:
+        self.printed[job, attempt, step] = self.printed.get((job, attempt, step), b"") + chunk
+
+    def flush(self, job: int) -> None:
+        """All is printed at once."""
