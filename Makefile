@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 WORKERS ?= 4
+# Without compiled files every start of runner would compile a thousand modules.
+unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install -y -qq --no-install-recommends
 
 .DEFAULT_GOAL := help
@@ -17,7 +19,7 @@ install: .venv/installed ## Install runner and its tools into .venv, as uv.lock 
 .venv/installed: pyproject.toml uv.lock
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .venv-made
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'uv>=0.13'
-	@$(BIN)/python -m uv sync --frozen --quiet --extra postgres --python $(BIN)/python
+	@$(BIN)/python -m uv sync --frozen --quiet --compile-bytecode --extra postgres --python $(BIN)/python
 	@touch $@
 
 # Debian keeps venv's ensurepip in a package of its own.

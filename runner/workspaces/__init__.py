@@ -1,0 +1,236 @@
+"""Repositories as git knows them, job folders at exactly one commit, and snapshots of what steps left.
+
+Promise: a run gets the bytes of its commit for as long as its keep-ref holds them, whatever happens to the
+branch; a snapshot is restored byte for byte, or not at all (`SnapshotGone`); our git never runs in a folder
+that a step has touched, and nothing that a repository wrote is ever run by it.
+
+Decisions:
+
+* **One bare mirror per repository, with full history.** The next fetch sends only what is new, path filters
+  find the commit before, and there are no shallow borders to get wrong. `before` of a force-push is fetched
+  by its id; where the repository has it no longer, every file counts as changed, so that a path filter
+  starts the workflow, as GitHub does when it cannot compare.
+* **No git process where the commit is here.** Objects come from `git cat-file --batch` processes that stay
+  open; keep-refs are files that we write. A mirror is a cache: with no job running it can be deleted.
+* **We write a checkout ourselves**, blob by blob. It is as fast as `git checkout-index` (the file system is
+  what takes the time), has no place where a filter, hook or attribute could run, and gives exactly the
+  committed bytes: no end-of-line conversion, LFS pointers as they are, submodules as empty folders.
+* **A snapshot is the commit and a chain of layers**, each one file with what changed since the last. What
+  changed is seen from status alone. Hard links come back as separate files; owners, extended attributes,
+  fifos, sockets and devices are not kept.
+* **`fsckObjects` is off.** It refuses old but honest repositories, while each tree is checked by us when it
+  is used (`HostileTree`).
+
+In `home`: `mirrors/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`; one file system.
+"""
+
+import errno
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from runner.engine.ports import Workspace
+from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.model.source import FULL_COMMIT_ID, Repository, Route
+from runner.workspaces.folders import nodes_of, write_folder
+from runner.workspaces.git import Git
+from runner.workspaces.mirrors import Mirror
+from runner.workspaces.names import Address, address_of, checked_ref, file_name
+from runner.workspaces.reading import Reader, Readers
+from runner.workspaces.removal import empty_trash, remove_folder
+from runner.workspaces.scanning import Unkeepable
+from runner.workspaces.snapshots import BASE, restored
+from runner.workspaces.trees import (
+    Entry,
+    HostileTree,
+    differences,
+    folder_in,
+    printable,
+    read_commit,
+)
+from runner.workspaces.workspace import GitWorkspace
+
+__all__ = ["WORKFLOW_BYTES", "GitWorkspaces", "HostileTree", "Unkeepable"]
+
+WORKFLOW_BYTES = 512 * 1024
+"""The largest file that `read` hands out."""
+
+FOLDER_BYTES = 16 * 1024 * 1024
+"""The most that `read` hands out of one folder."""
+
+_NO_COMMIT = "0" * 40
+
+
+class GitWorkspaces:
+    """The ports `Workspaces` and `Workspace` on real git, in the folder `home`.
+
+    `protocols` is git's GIT_ALLOW_PROTOCOL; `owner` the uid and gid that job folders belong to, for
+    which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
+    `timeout` the seconds that one word with a repository may take.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        protocols: str = "https:ssh",
+        owner: tuple[int, int] | None = None,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        timeout: float = 600,
+    ) -> None:
+        home = home.absolute()
+        self._mirrors, self._workspaces, self._snapshots = (
+            home / name for name in ("mirrors", "workspaces", "snapshots")
+        )
+        self._trash = self._workspaces / ".trash"
+        self._protocols = protocols
+        self._owner = owner
+        self._timeout = timeout
+        self._git = Git(protocols, environment)
+        self._readers = Readers(self._git)
+        self._addresses: dict[tuple[str, str], Address] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the git processes that wait for the next use; they also end when this process dies."""
+        self._readers.close()
+
+    # --- the repository --------------------------------------------------------------------------
+
+    def resolve(self, repo: Repository, ref: str) -> str:
+        """The full commit id that `ref` names in the repository right now.
+
+        `ref` is a full ref, `HEAD`, a branch, else a tag; a full commit id is its own answer.
+        """
+        if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
+            return ref
+        return self._mirror(repo.forge, repo.name).resolve(self._address(repo), ref)
+
+    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
+        """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
+        self._mirror(route.forge, route.repo).fetch(self._address(repo), route.commit, keep)
+
+    def release(self, route: Route, keep: str) -> None:
+        """Let go of a keep-ref; one that does not exist is fine."""
+        self._mirror(route.forge, route.repo).release(keep)
+
+    # --- what a commit holds ---------------------------------------------------------------------
+
+    def read(self, route: Route, folder: str) -> Mapping[str, bytes]:
+        """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
+        folder = folder.strip("/")
+        with self._reading(route) as reader:
+            tree = read_commit(reader, route.commit).tree
+            entries = [
+                (f"{folder}/{name}" if folder else name, entry)
+                for name, entry in folder_in(reader, tree, folder).items()
+                if not entry.is_folder
+            ]
+            return _read_files(reader, entries)
+
+    def changed(self, route: Route, before: str | None) -> Sequence[str]:
+        """Paths that differ between `before` (None: the empty tree) and the route's commit.
+
+        Where `before` cannot be had any more, every path of the commit. A rename is both its names.
+        """
+        if before is not None and not self._obtained(route, before):
+            before = None
+        with self._reading(route) as reader:
+            old = read_commit(reader, before).tree if before else None
+            return printable(differences(reader, old, read_commit(reader, route.commit).tree))
+
+    def _obtained(self, route: Route, before: str) -> bool:
+        """Have a commit here for a moment, from where this process fetched the route's commit."""
+        if not FULL_COMMIT_ID.fullmatch(before):
+            raise Rejected(f"{before[:100]!a} is no full commit id")
+        mirror = self._mirror(route.forge, route.repo)
+        address = self._addresses.get((route.forge, route.repo))
+        try:
+            if before == _NO_COMMIT or mirror.has(before):
+                return before != _NO_COMMIT
+            if address is not None:
+                mirror.download(address, before)
+            return address is not None
+        except Rejected:
+            return False
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> Workspace:
+        """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
+
+        Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
+        """
+        snapshot = snapshot or BASE
+        jobs, layers = self._workspaces / file_name(name), self._snapshots / file_name(name)
+        path = jobs / str(attempt)
+        with self._reading(route) as reader, _disk_errors(path):
+            nodes = nodes_of(reader, read_commit(reader, route.commit))
+            nodes = restored(layers, snapshot, route.commit, nodes)
+            jobs.mkdir(parents=True, exist_ok=True)
+            for former in list(jobs.iterdir()):
+                # A worker that was thought dead may come this far, but not to a later attempt's files.
+                if not former.name.isdecimal() or int(former.name) <= attempt:
+                    remove_folder(former, self._trash)
+            write_folder(path, nodes, reader, self._owner)
+            return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
+
+    def forget(self, name: str) -> None:
+        """Remove every snapshot and folder of job `name`."""
+        for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):
+            remove_folder(folder, self._trash)
+        empty_trash(self._trash)
+
+    # --- between them ----------------------------------------------------------------------------
+
+    def _mirror(self, forge: str, repo: str) -> Mirror:
+        path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
+        return Mirror(path, repo, self._git, self._readers, self._timeout)
+
+    def _address(self, repo: Repository) -> Address:
+        address = address_of(repo, self._protocols)
+        self._addresses[repo.forge, repo.name] = address
+        return address
+
+    @contextmanager
+    def _reading(self, route: Route) -> Iterator[Reader]:
+        with self._mirror(route.forge, route.repo).reading(route.commit) as reader:
+            yield reader
+
+
+def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:
+    for path, entry in entries:
+        if not stat.S_ISREG(entry.mode):
+            kind = "a symlink" if stat.S_ISLNK(entry.mode) else "a submodule"
+            raise BrokenDefinition(f"{path} is {kind}; put a regular file there")
+    files: dict[str, bytes] = {}
+    total = 0
+    for (path, _), content in zip(entries, reader.contents([entry.id for _, entry in entries]), strict=True):
+        total += content.size
+        if content.size > WORKFLOW_BYTES:
+            raise BrokenDefinition(
+                f"{path} has {content.size} bytes; "
+                f"a workflow file has at most {WORKFLOW_BYTES} (WORKFLOW_BYTES)"
+            )
+        if total > FOLDER_BYTES:
+            raise BrokenDefinition(f"{path} makes its folder larger than {FOLDER_BYTES} bytes (FOLDER_BYTES)")
+        files[path] = content.whole()
+    return files
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE):
+            raise Unavailable(f"cannot make {path}: {error.strerror}") from error
+        raise

@@ -1,0 +1,140 @@
+"""Making a job's folder out of what git and the snapshots hold."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.workspaces.layers import Stored, write_all
+from runner.workspaces.reading import Reader
+from runner.workspaces.trees import GITLINK, Commit, HostileTree, walk
+
+LINK_BYTES = 4095
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content that git has."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    mode: int
+    mtime_ns: int
+    source: Blob | Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    target: str | Blob
+    mtime_ns: int
+
+
+Node = File | Folder | Link
+
+
+def nodes_of(reader: Reader, commit: Commit) -> dict[str, Node]:
+    """What a checkout of a commit holds, by path; submodules are empty folders.
+
+    Files get the time of the commit: after a resume, what a step built from them is newer, and `make`
+    does not build it again.
+    """
+    mtime = commit.time * 1_000_000_000
+    nodes: dict[str, Node] = {}
+    for path, entry in walk(reader, commit.tree):
+        if entry.is_folder or entry.mode == GITLINK:
+            nodes[path] = Folder(0o755)
+        elif stat.S_ISLNK(entry.mode):
+            nodes[path] = Link(Blob(entry.id), mtime)
+        else:
+            nodes[path] = File(0o755 if entry.mode & 0o100 else 0o644, mtime, Blob(entry.id))
+    return nodes
+
+
+def write_folder(
+    root: Path, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None
+) -> None:
+    """Make `root` and all that is in it. Nobody else can enter before it is complete.
+
+    Symlinks come last, so nothing is ever written through one, whatever the commit calls its files.
+    """
+    root.mkdir(mode=0o700)
+    base = f"{root}/"
+    folders = sorted((path, node) for path, node in nodes.items() if isinstance(node, Folder))
+    for path, _ in folders:
+        os.mkdir(base + path, 0o700)  # noqa: PTH102
+    files = [(path, node) for path, node in nodes.items() if isinstance(node, File)]
+    _write_blobs(base, files, reader, owner)
+    _write_stored(base, files, owner)
+    _write_links(base, nodes, reader, owner)
+    for path, folder in reversed(folders):
+        if owner is not None:
+            os.chown(base + path, *owner)
+        os.chmod(base + path, folder.mode)  # noqa: PTH101
+    if owner is not None:
+        os.chown(root, *owner)
+
+
+@contextmanager
+def _new_file(path: str, file: File, owner: tuple[int, int] | None) -> Iterator[int]:
+    descriptor = os.open(path, _NEW_FILE, 0o600)
+    try:
+        yield descriptor
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, file.mode)
+        os.utime(descriptor, ns=(file.mtime_ns, file.mtime_ns))
+    finally:
+        os.close(descriptor)
+
+
+def _write_blobs(
+    base: str, files: list[tuple[str, File]], reader: Reader, owner: tuple[int, int] | None
+) -> None:
+    wanted = [(path, file, file.source.id) for path, file in files if isinstance(file.source, Blob)]
+    contents = reader.contents([id for *_, id in wanted])
+    for (path, file, _), content in zip(wanted, contents, strict=True):
+        with _new_file(base + path, file, owner) as descriptor:
+            for chunk in content.chunks():
+                write_all(descriptor, chunk)
+
+
+def _write_stored(base: str, files: list[tuple[str, File]], owner: tuple[int, int] | None) -> None:
+    layers: dict[Path, list[tuple[str, File, Stored]]] = {}
+    for path, file in files:
+        if isinstance(file.source, Stored):
+            layers.setdefault(file.source.layer, []).append((path, file, file.source))
+    for layer, stored in layers.items():
+        with layer.open("rb", buffering=0) as opened:
+            for path, file, source in stored:
+                with _new_file(base + path, file, owner) as descriptor:
+                    source.copy(opened.fileno(), descriptor)
+
+
+def _write_links(base: str, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None) -> None:
+    links = [(path, node) for path, node in nodes.items() if isinstance(node, Link)]
+    contents = reader.contents([link.target.id for _, link in links if isinstance(link.target, Blob)])
+    for path, link in links:
+        target = link.target
+        if isinstance(target, Blob):
+            content = next(contents)
+            text = content.whole() if content.size <= LINK_BYTES else b""
+            if not text or b"\0" in text:
+                raise HostileTree(f"the commit holds a symlink {path!a} that points to no possible path")
+            target = os.fsdecode(text)
+        os.symlink(target, base + path)  # noqa: PTH211
+        if owner is not None:
+            os.chown(base + path, *owner, follow_symlinks=False)
+        os.utime(base + path, ns=(link.mtime_ns, link.mtime_ns), follow_symlinks=False)
+    for _ in contents:
+        pass

@@ -1,0 +1,138 @@
+"""Running git: an environment from scratch, an argv list, a deadline, and no way to run anything else."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runner.errors import Unavailable
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.askPass=",
+    "credential.helper=",
+    "safe.bareRepository=explicit",
+    "protocol.ext.allow=never",
+    "protocol.version=2",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.recurseSubmodules=false",
+    # Loose objects of a fetch that was killed could be a commit without its trees, which would
+    # pass for fetched. A pack appears whole or not at all.
+    "fetch.unpackLimit=1",
+    "transfer.unpackLimit=1",
+    "http.followRedirects=false",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+)
+_DEFAULTS = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=30 -oControlPath=none",
+}
+_FIXED = {
+    "HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/nonexistent",
+    "LC_ALL": "C",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS": "",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+}
+_ADVICE = re.compile(r"^(please make sure|and the repository exists|hint:|warning:)|^\s*$", re.IGNORECASE)
+
+
+class GitFailed(Exception):
+    """Git said no; `said` is its own last words in one line."""
+
+    def __init__(self, stderr: bytes) -> None:
+        self.stderr = stderr.decode(errors="replace")
+        lines = [re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", line) for line in self.stderr.splitlines()]
+        lines = [re.sub(r"^(fatal|error): ", "", line).strip() for line in lines if not _ADVICE.match(line)]
+        self.said = "; ".join(lines[-2:])[:500] or "git failed without a word"
+        if "dubious ownership" in self.stderr:
+            # Git's own advice is about configuration that we do not read.
+            self.said = "git does not trust a local repository of another user; give it to the user we run as"
+        super().__init__(self.said)
+
+
+class Git:
+    """Git for one server: which protocols it may speak and what its network needs.
+
+    `environment` is for what reaches the network (proxies, certificates, an ssh agent or command, PATH);
+    it cannot loosen the rest.
+    """
+
+    def __init__(self, protocols: str, environment: Mapping[str, str]) -> None:
+        self._environment = {**_DEFAULTS, **environment, **_FIXED, "GIT_ALLOW_PROTOCOL": protocols}
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        git_dir: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        timeout: float = 600,
+    ) -> bytes:
+        """What git printed. Raises `GitFailed`, and `Unavailable` where its time was up."""
+        process = self.start(arguments, git_dir, settings, stderr=subprocess.PIPE)
+        try:
+            output, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"git {arguments[0]} did not finish in {timeout:g} seconds") from None
+        finally:
+            _end(process)
+        if process.returncode:
+            raise GitFailed(stderr)
+        return output
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        git_dir: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        stderr: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        """Start git in its own process group, reading a pipe and writing one."""
+        command = ["git", *(part for setting in _SETTINGS for part in ("-c", setting))]
+        if git_dir is not None:
+            command.append(f"--git-dir={git_dir}")
+        try:
+            return subprocess.Popen(
+                [*command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd="/",
+                env=self._environment | _as_environment(settings or {}),
+                start_new_session=True,
+                bufsize=1 << 16,
+            )
+        except FileNotFoundError:
+            raise Unavailable("git is not installed on this machine, or not on its PATH") from None
+
+
+def _as_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    environment = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{number}"] = key
+        environment[f"GIT_CONFIG_VALUE_{number}"] = value
+    return environment
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End git with all it started, where it is not over yet."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    # Not read to their end: what left the process group may hold them open.
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

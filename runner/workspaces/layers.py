@@ -1,0 +1,152 @@
+"""A snapshot's layer: one file with all that changed since the layer before it.
+
+    contents of the changed files | manifest (JSON) | its length | its SHA-256 | MAGIC
+
+One file is one rename and one fsync, however many files a step left. It is written under another name
+and renamed when it is on the disk: a layer that has its name is whole.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import SnapshotGone
+
+SMALL_BYTES = 1 << 20
+"""Larger files are copied by the kernel, which shares their blocks where the file system can."""
+
+_MAGIC = b"runner.1"
+_LENGTH = 8
+_FOOTER = _LENGTH + 32 + len(_MAGIC)
+_BLOCK = 4096
+_CHUNK = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Content that a layer holds. `digest` is empty where it was copied without being read."""
+
+    layer: Path
+    offset: int
+    size: int
+    digest: str
+
+    def copy(self, layer: int, target: int) -> None:
+        """Write it to another file."""
+        if not self.digest:
+            if copy_range(layer, target, self.size, self.offset) != self.size:
+                raise SnapshotGone(f"the snapshot {self.layer} is damaged")
+            return
+        content = os.pread(layer, self.size, self.offset)
+        if digest(content) != self.digest:
+            raise SnapshotGone(f"the snapshot {self.layer} is damaged")
+        write_all(target, content)
+
+
+class LayerWriter:
+    """Where a layer's contents go, in the order they are added."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._at = 0
+
+    def add(self, content: bytes) -> Stored:
+        write_all(self._descriptor, content)
+        stored = Stored(self._path, self._at, len(content), digest(content))
+        self._at += len(content)
+        return stored
+
+    def add_file(self, source: int, size: int) -> Stored:
+        """A large file, or as much of it as there still is; begins where blocks can be shared."""
+        self._at = os.lseek(self._descriptor, -(-self._at // _BLOCK) * _BLOCK, os.SEEK_SET)
+        copied = copy_range(source, self._descriptor, size, 0)
+        stored = Stored(self._path, self._at, copied, "")
+        self._at += copied
+        return stored if copied > SMALL_BYTES else self._as_small(stored)
+
+    def _as_small(self, stored: Stored) -> Stored:
+        content = os.pread(self._descriptor, stored.size, stored.offset)
+        return Stored(self._path, stored.offset, stored.size, digest(content))
+
+    def end(self, manifest: dict[str, Any]) -> None:
+        text = json.dumps(manifest, separators=(",", ":")).encode()
+        footer = len(text).to_bytes(_LENGTH, "big") + hashlib.sha256(text).digest() + _MAGIC
+        write_all(self._descriptor, text + footer)
+
+
+@contextmanager
+def new_layer(path: Path) -> Iterator[LayerWriter]:
+    """Write a layer that appears under `path` when the block ends, and not at all where it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        yield LayerWriter(descriptor, path)
+        os.fsync(descriptor)
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    _sync_folder(path.parent)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Raises `SnapshotGone` where the layer is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _FOOTER))
+            footer = file.read()
+            length = int.from_bytes(footer[:_LENGTH], "big")
+            if footer[-len(_MAGIC) :] != _MAGIC or length > size - _FOOTER:
+                raise SnapshotGone(f"the snapshot {path} is damaged")
+            file.seek(size - _FOOTER - length)
+            text = file.read(length)
+    except FileNotFoundError:
+        raise SnapshotGone(f"the snapshot {path} is not on this machine") from None
+    if hashlib.sha256(text).digest() != footer[_LENGTH : -len(_MAGIC)]:
+        raise SnapshotGone(f"the snapshot {path} is damaged")
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
+
+
+def copy_range(source: int, target: int, size: int, offset: int) -> int:
+    """Copy by the kernel to where `target` stands; how much there was to copy."""
+    copied = 0
+    while copied < size:
+        try:
+            count = os.copy_file_range(source, target, min(size - copied, _CHUNK), offset + copied)
+        except OSError:
+            # Not every file system, nor every pair of them, can do it; sendfile can.
+            count = os.sendfile(target, source, offset + copied, min(size - copied, _CHUNK))
+        if not count:
+            break
+        copied += count
+    return copied
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,226 @@
+"""One bare mirror per repository: what was fetched, and which commits are held.
+
+Refs are written by us and never by `git fetch`, so a fetch that is killed leaves no lock file of git's
+behind. `refs/runner/keep/*` hold commits for runs; `refs/runner/latest` is what the next fetch builds
+on when every run is over.
+"""
+
+import difflib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from runner.errors import Rejected, Unavailable
+from runner.model.source import FULL_COMMIT_ID
+from runner.workspaces.git import Git, GitFailed
+from runner.workspaces.names import Address, file_name
+from runner.workspaces.reading import MissingObject, Reader, Readers
+
+PACKS = 24
+"""With more packs than this a mirror is repacked after a fetch; nothing is ever thrown away by it."""
+
+_KEEP = "refs/runner/keep/"
+_LATEST = "refs/runner/latest"
+_NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
+_DAY = 86_400
+
+
+class Mirror:
+    """What this machine has of one repository. Any number of threads and processes may use it at once."""
+
+    def __init__(self, path: Path, name: str, git: Git, readers: Readers, timeout: float) -> None:
+        self.path = path
+        self._name = name
+        self._git = git
+        self._readers = readers
+        self._timeout = timeout
+        self._incomplete = path / "incomplete"
+
+    # --- what the repository has -----------------------------------------------------------------
+
+    def resolve(self, address: Address, ref: str) -> str:
+        """The commit that `ref` names in the repository right now; a tag object is looked through."""
+        names = [ref]
+        if ref != "HEAD" and not ref.startswith("refs/"):
+            names = [f"refs/heads/{ref}", f"refs/tags/{ref}"]
+        patterns = [pattern for name in names for pattern in (name, name + "^{}")]
+        found = self._remote_refs(address, patterns)
+        for name in names:
+            if commit := found.get(name + "^{}") or found.get(name):
+                return commit
+        raise Rejected(f"{self._name} has no ref {ref!a}{self._suggestions(address, ref)}")
+
+    def _suggestions(self, address: Address, ref: str) -> str:
+        short = [
+            name.split("/", 2)[2]
+            for name in self._remote_refs(address, ["refs/heads/*", "refs/tags/*"])
+            if name.count("/") >= 2 and not name.endswith("^{}")
+        ]
+        wanted = re.sub(r"^refs/(heads|tags)/", "", ref)
+        shown = list(dict.fromkeys([*difflib.get_close_matches(wanted, short), *sorted(short)]))[:5]
+        return f"; it has {', '.join(shown)}" if shown else "; it has no branches and no tags"
+
+    def _remote_refs(self, address: Address, patterns: list[str]) -> dict[str, str]:
+        self._ensure()
+        lines = self._ask(["ls-remote", "--quiet", "--end-of-options", address.url, *patterns], address)
+        refs = (line.split("\t", 1) for line in lines.decode(errors="replace").splitlines() if "\t" in line)
+        return {name: commit for commit, name in refs if FULL_COMMIT_ID.fullmatch(commit)}
+
+    def _ask(self, arguments: list[str], address: Address) -> bytes:
+        try:
+            return self._git.run(arguments, self.path, address.settings, self._timeout)
+        except GitFailed as error:
+            raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
+
+    # --- what is here ----------------------------------------------------------------------------
+
+    def fetch(self, address: Address, commit: str, keep: str) -> None:
+        """Have a commit here and hold it, without a word to the repository where it is here already."""
+        ref = _KEEP + file_name(keep)
+        usable = not self._incomplete.exists()
+        if usable and self._read_ref(ref) == commit:
+            return
+        if not (usable and self.has(commit)):
+            self.download(address, commit)
+            self._point(_LATEST, commit)
+        self._point(ref, commit)
+
+    def has(self, commit: str) -> bool:
+        """Is it here? Raises `Rejected` where it is something else than a commit."""
+        try:
+            with self._readers.reading(self.path) as reader:
+                kind, _ = reader.one(commit)
+        except (MissingObject, FileNotFoundError):
+            return False
+        if kind != "commit":
+            raise Rejected(f"{commit} is a {kind} in {self._name}; give the id of a commit")
+        return True
+
+    def download(self, address: Address, commit: str) -> None:
+        """Fetch a commit with its history, unless somebody else just did; hold nothing."""
+        self._ensure()
+        with self._alone():
+            refetch = self._incomplete.exists()
+            if not refetch and self.has(commit):
+                return
+            self._fetch_pack(address, commit, refetch)
+            if not self.has(commit):
+                raise Unavailable(f"{self._name} at {address.url} did not send {commit}")
+            self._incomplete.unlink(missing_ok=True)
+            self._tidy()
+
+    def _fetch_pack(self, address: Address, commit: str, refetch: bool) -> None:
+        options = ["--quiet", "--no-tags", "--no-write-fetch-head", *(["--refetch"] if refetch else [])]
+        command = ["fetch", *options, "--end-of-options", address.url, commit]
+        try:
+            self._git.run(command, self.path, address.settings, self._timeout)
+        except GitFailed as error:
+            if _NO_SUCH_COMMIT.search(error.stderr):
+                raise Rejected(
+                    f"{self._name} at {address.url} has no commit {commit}; push it there, or give one it has"
+                ) from error
+            raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
+
+    @contextmanager
+    def reading(self, commit: str) -> Iterator[Reader]:
+        """A reader for what belongs to a fetched commit; an object it lacks is fetched anew next time."""
+        with ExitStack() as held:
+            try:
+                reader = held.enter_context(self._readers.reading(self.path))
+            except FileNotFoundError:
+                raise Unavailable(f"{self._name} was not fetched to this machine yet") from None
+            try:
+                yield reader
+            except MissingObject as missing:
+                if missing.args[0] == commit:
+                    problem = f"{commit} of {self._name} was not fetched to this machine yet"
+                else:
+                    self._incomplete.touch()
+                    problem = (
+                        f"{missing} is missing from the mirror of {self._name}; the next fetch gets it again"
+                    )
+                raise Unavailable(problem) from missing
+
+    # --- refs ------------------------------------------------------------------------------------
+
+    def release(self, keep: str) -> None:
+        ref = _KEEP + file_name(keep)
+        (self.path / ref).unlink(missing_ok=True)
+        packed = self.path / "packed-refs"
+        if packed.exists() and f" {ref}\n".encode() in packed.read_bytes():
+            with self._alone(), suppress(GitFailed):
+                self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
+
+    def _read_ref(self, ref: str) -> str | None:
+        try:
+            return (self.path / ref).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def _point(self, ref: str, commit: str) -> None:
+        """Write a loose ref as gitrepository-layout describes it: a file with the id.
+
+        By hand, because `git update-ref` is a process of 2 ms and GitPython opens the whole repository
+        for it. Git reads a ref in one go, so a rename is as good as its lock; a keep-ref is only ever
+        written with one value.
+        """
+        path = self.path / ref
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path / f"aside-{secrets.token_hex(8)}"
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, f"{commit}\n".encode())
+            # An empty ref after a power cut would be a broken one, at which git stops.
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        aside.rename(path)
+
+    # --- the folder ------------------------------------------------------------------------------
+
+    def _ensure(self) -> None:
+        """Make the mirror where it is missing: aside, then renamed, so that two makers do not meet."""
+        if self.path.exists():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = self.path.with_name(f".aside-{secrets.token_hex(8)}")
+        try:
+            command = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(aside)]
+            self._git.run(command)
+            with suppress(OSError):
+                aside.rename(self.path)
+        except GitFailed as error:
+            raise Unavailable(f"cannot make a mirror of {self._name}: {error.said}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead."""
+        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever packs refs holds our lock, so this is left over from one who was killed.
+            (self.path / "packed-refs.lock").unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(lock)
+
+    def _tidy(self) -> None:
+        """Keep the number of packs and loose refs small; reachable or not, no object is dropped."""
+        packs = self.path / "objects" / "pack"
+        if len(list(packs.glob("*.pack"))) <= PACKS:
+            return
+        for left in packs.glob("tmp_*"):
+            with suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - _DAY:
+                    left.unlink()
+        with suppress(GitFailed, Unavailable):
+            self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
+            self._git.run(["pack-refs", "--all", "--prune"], self.path, timeout=self._timeout)

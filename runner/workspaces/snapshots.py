@@ -1,0 +1,73 @@
+"""What a snapshot holds: the commit's files, then what each layer of its chain changed."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.errors import SnapshotGone
+from runner.workspaces.folders import File, Folder, Link, Node
+from runner.workspaces.layers import Stored, read_manifest
+
+BASE = "base"
+"""The snapshot of a workspace in which nothing changed: the commit itself."""
+
+_NAME = re.compile(r"[0-9]+\.[0-9]+")
+
+
+def restored(folder: Path, snapshot: str, commit: str, nodes: dict[str, Node]) -> dict[str, Node]:
+    """The commit's `nodes` with the layers up to `snapshot` on top. Raises `SnapshotGone`."""
+    for layer in _chain(folder, snapshot, commit):
+        for path in layer["gone"]:
+            nodes.pop(path, None)
+        nodes.update({path: _node(folder, fields) for path, fields in layer["nodes"].items()})
+    return nodes
+
+
+def last_number(folder: Path, attempt: int) -> int:
+    """The highest number that this attempt has given to a layer, 0 for none."""
+    numbers = [path.name.split(".")[1] for path in folder.glob(f"{attempt}.*") if _NAME.fullmatch(path.name)]
+    return max(map(int, numbers), default=0)
+
+
+def manifest_of(commit: str, parent: str, gone: list[str], nodes: Mapping[str, Node]) -> dict[str, Any]:
+    fields = {path: _fields(node) for path, node in nodes.items()}
+    return {"commit": commit, "parent": parent, "gone": gone, "nodes": fields}
+
+
+def _chain(folder: Path, snapshot: str, commit: str) -> list[dict[str, Any]]:
+    """The layers of a snapshot, the first one first."""
+    layers: list[dict[str, Any]] = []
+    while snapshot != BASE:
+        if not _NAME.fullmatch(snapshot):
+            raise SnapshotGone(f"there is no snapshot {snapshot[:100]!a} in {folder}")
+        layer = read_manifest(folder / snapshot)
+        if layer["commit"] != commit:
+            raise SnapshotGone(f"the snapshot {folder / snapshot} is one of commit {layer['commit']}")
+        layers.append(layer)
+        snapshot = layer["parent"]
+    return layers[::-1]
+
+
+def _fields(node: Node) -> list[Any]:
+    match node:
+        case Folder(mode):
+            return ["folder", mode]
+        case Link(str() as target, mtime_ns):
+            return ["link", target, mtime_ns]
+        case File(mode, mtime_ns, Stored(layer, offset, size, digest)):
+            return ["file", mode, mtime_ns, layer.name, offset, size, digest]
+        case _:
+            raise TypeError(f"a layer holds what it stores itself, not {node}")
+
+
+def _node(folder: Path, fields: list[Any]) -> Node:
+    match fields:
+        case ["folder", mode]:
+            return Folder(mode)
+        case ["link", target, mtime_ns]:
+            return Link(target, mtime_ns)
+        case ["file", mode, mtime_ns, layer, offset, size, digest]:
+            return File(mode, mtime_ns, Stored(folder / layer, offset, size, digest))
+        case _:
+            raise SnapshotGone(f"a snapshot in {folder} was written by another version of runner")

@@ -1,0 +1,218 @@
+"""What every implementation of `Workspaces` and `Workspace` promises the engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.engine.ports import Workspaces
+from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
+from runner.model.source import Repository
+from runner.workspaces import WORKFLOW_BYTES, GitWorkspaces
+from tests.workspaces.origin import FORGE, NAME, Origin, git
+
+NOWHERE = "9" * 40
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path / "origin")
+
+
+@pytest.fixture(params=[GitWorkspaces])
+def workspaces(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspaces]:
+    with request.param(tmp_path / "home", protocols="file") as opened:
+        yield opened
+
+
+def test_a_branch_a_tag_head_and_a_commit_id_resolve_to_the_commit(
+    workspaces: Workspaces, origin: Origin
+) -> None:
+    commit = origin.commit({"a": "1"})
+    git(origin.path, "tag", "light")
+    git(origin.path, "tag", "-a", "heavy", "-m", "a tag object")
+
+    refs = ["main", "refs/heads/main", "light", "heavy", "refs/tags/heavy", "HEAD", commit]
+
+    assert [workspaces.resolve(origin.repository, ref) for ref in refs] == [commit] * len(refs)
+
+
+def test_a_branch_wins_over_a_tag_of_the_same_name(workspaces: Workspaces, origin: Origin) -> None:
+    origin.commit({"a": "1"})
+    git(origin.path, "tag", "both")
+    branch = origin.commit({"a": "2"}, branch="both")
+
+    assert workspaces.resolve(origin.repository, "both") == branch
+
+
+def test_a_missing_ref_is_rejected_with_some_that_exist(workspaces: Workspaces, origin: Origin) -> None:
+    origin.commit({"a": "1"}, branch="release")
+
+    with pytest.raises(Rejected, match=r"octo/hello has no ref 'relaese'; it has release, main"):
+        workspaces.resolve(origin.repository, "relaese")
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "--upload-pack=touch x",
+        "-x",
+        "refs/heads/-x",
+        "a b",
+        "a..b",
+        "a\nb",
+        "a.lock",
+        "/a",
+        "a//b",
+        "@{u}",
+    ],
+)
+def test_what_is_no_ref_name_is_rejected(workspaces: Workspaces, origin: Origin, ref: str) -> None:
+    origin.commit({"a": "1"})
+
+    with pytest.raises(Rejected, match="is no ref name"):
+        workspaces.resolve(origin.repository, ref)
+
+
+def test_a_commit_that_does_not_exist_is_rejected(workspaces: Workspaces, origin: Origin) -> None:
+    origin.commit({"a": "1"})
+
+    with pytest.raises(Rejected, match=f"octo/hello at .* has no commit {NOWHERE}"):
+        workspaces.fetch(origin.repository, origin.route(NOWHERE), "run-1")
+
+
+def test_a_repository_that_does_not_answer_is_unavailable(workspaces: Workspaces, origin: Origin) -> None:
+    gone = Repository(FORGE, NAME, str(origin.path / "gone"))
+
+    with pytest.raises(Unavailable, match="does not appear to be a git repository"):
+        workspaces.fetch(gone, origin.route(NOWHERE), "run-1")
+    with pytest.raises(Unavailable, match="does not appear to be a git repository"):
+        workspaces.resolve(gone, "main")
+
+
+def test_the_files_directly_in_a_folder_are_read(workspaces: Workspaces, origin: Origin) -> None:
+    commit = origin.commit({"ci/a.yml": "a", "ci/b.py": "b", "ci/deeper/c.yml": "c", "d.yml": "d"})
+    route = origin.route(commit)
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert workspaces.read(route, "ci") == {"ci/a.yml": b"a", "ci/b.py": b"b"}
+    assert workspaces.read(route, "ci/missing") == {}
+    assert workspaces.read(route, "d.yml") == {}
+
+
+def test_a_file_is_read_up_to_the_limit(workspaces: Workspaces, origin: Origin) -> None:
+    commit = origin.commit({"ci/a.yml": "a" * WORKFLOW_BYTES, "big/b.yml": "b" * (WORKFLOW_BYTES + 1)})
+    route = origin.route(commit)
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert len(workspaces.read(route, "ci")["ci/a.yml"]) == WORKFLOW_BYTES
+    with pytest.raises(BrokenDefinition, match=r"big/b\.yml has 524289 bytes.*at most 524288"):
+        workspaces.read(route, "big")
+    assert len(workspaces.read(route, "ci")) == 1
+
+
+def test_a_symlink_is_not_read(workspaces: Workspaces, origin: Origin) -> None:
+    (origin.path / "ci").mkdir()
+    (origin.path / "ci/a.yml").symlink_to("/etc/passwd")
+    (origin.path / "elsewhere").symlink_to("/etc")
+    route = origin.route(origin.commit_all())
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    with pytest.raises(BrokenDefinition, match=r"ci/a\.yml is a symlink"):
+        workspaces.read(route, "ci")
+    with pytest.raises(BrokenDefinition, match="elsewhere is a symlink"):
+        workspaces.read(route, "elsewhere")
+
+
+def test_what_changed_is_told_by_path(workspaces: Workspaces, origin: Origin) -> None:
+    before = origin.commit({"same": "1", "edited": "1", "removed": "1", "old/name": "long enough"})
+    after = origin.commit({"same": "1", "edited": "2", "added\nline": "1", "new/name": "long enough"})
+    workspaces.fetch(origin.repository, origin.route(after), "run-1")
+
+    changed = ["added\nline", "edited", "new/name", "old/name", "removed"]
+    assert workspaces.changed(origin.route(after), before) == changed
+    assert workspaces.changed(origin.route(after), None) == ["added\nline", "edited", "new/name", "same"]
+
+
+def test_the_commit_before_a_force_push_is_compared_with(workspaces: Workspaces, origin: Origin) -> None:
+    origin.commit({"a": "1", "b": "1"})
+    before = origin.commit({"a": "2", "b": "1"})
+    git(origin.path, "reset", "--quiet", "--hard", "HEAD^")
+    after = origin.commit({"a": "1", "b": "2"})
+    workspaces.fetch(origin.repository, origin.route(after), "run-1")
+
+    assert workspaces.changed(origin.route(after), before) == ["a", "b"]
+
+
+def test_every_file_counts_as_changed_where_the_commit_before_is_gone(
+    workspaces: Workspaces, origin: Origin
+) -> None:
+    after = origin.commit({"a": "1", "b": "2"})
+    workspaces.fetch(origin.repository, origin.route(after), "run-1")
+
+    assert workspaces.changed(origin.route(after), NOWHERE) == ["a", "b"]
+    assert workspaces.changed(origin.route(after), "0" * 40) == ["a", "b"]
+
+
+def test_a_job_gets_exactly_the_commits_files(workspaces: Workspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1", "b/c": "2"}))
+    origin.commit({"a": "later"})
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    opened = workspaces.open(route, "17", 1, None)
+
+    files = {str(path.relative_to(opened.path)) for path in opened.path.rglob("*")}
+    assert files == {"a", "b", "b/c"}
+    assert (opened.path / "a").read_text() == "1"
+
+
+def test_a_snapshot_is_restored_in_a_later_attempt(workspaces: Workspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1", "b": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    first = workspaces.open(route, "17", 1, None)
+    untouched = first.save()
+    (first.path / "a").write_text("2")
+    (first.path / "b").unlink()
+    edited = first.save()
+    (first.path / "c").write_text("3")
+
+    second = workspaces.open(route, "17", 2, edited)
+
+    assert {path.name: path.read_text() for path in second.path.iterdir()} == {"a": "2"}
+    assert second.save() == edited
+    assert not first.path.exists()
+    third = workspaces.open(route, "17", 3, untouched)
+    assert {path.name: path.read_text() for path in third.path.iterdir()} == {"a": "1", "b": "1"}
+
+
+def test_an_unchanged_workspace_keeps_its_snapshots_name(workspaces: Workspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    opened = workspaces.open(route, "17", 1, None)
+
+    names = [opened.save(), opened.save()]
+    (opened.path / "a").write_text("2")
+    names += [opened.save(), opened.save()]
+
+    assert names[0] == names[1] != names[2] == names[3]
+
+
+def test_a_forgotten_jobs_snapshots_are_gone(workspaces: Workspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    opened = workspaces.open(route, "17", 1, None)
+    (opened.path / "a").write_text("2")
+    snapshot = opened.save()
+    opened.close()
+    assert not opened.path.exists()
+
+    workspaces.forget("17")
+    workspaces.forget("17")
+
+    with pytest.raises(SnapshotGone, match="is not on this machine"):
+        workspaces.open(route, "17", 2, snapshot)
+
+
+def test_releasing_what_was_never_kept_is_fine(workspaces: Workspaces, origin: Origin) -> None:
+    workspaces.release(origin.route(NOWHERE), "run-1")

@@ -1,0 +1,322 @@
+"""Mirrors under everything that happens to them: races, kills, force-pushes, garbage collection."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from runner.errors import Rejected, Unavailable
+from runner.model.source import Repository
+from runner.workspaces import GitWorkspaces
+from runner.workspaces.git import GitFailed
+from tests.workspaces.origin import FORGE, NAME, Origin, git, mirror_of
+
+FETCH = """
+import sys
+from pathlib import Path
+from runner.model.source import Repository, Route
+from runner.workspaces import GitWorkspaces
+home, url, commit, keep = sys.argv[1:]
+with GitWorkspaces(Path(home), "file:ssh", environment={"GIT_SSH_COMMAND": "@SSH@"}) as workspaces:
+    route = Route("git", "octo/hello", commit)
+    workspaces.fetch(Repository("git", "octo/hello", url), route, keep)
+    workspaces.read(route, "")
+    print("fetched", flush=True)
+    sys.stdin.read()
+"""
+
+STALLING_SSH = """#!/bin/sh
+# Hands over the first bytes of what git asks for, says so, and hangs.
+for command; do :; done
+eval "$command" | { dd bs=1 count=3000 status=none; echo $$ > %s; cat %s; }
+"""
+
+
+def fetching_process(home: Path, url: str, commit: str, keep: str, ssh: str = "") -> subprocess.Popen[str]:
+    script = FETCH.replace("@SSH@", ssh)
+    command = [sys.executable, "-c", script, str(home), url, commit, keep]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def git_children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def wait_until_dead(process: int) -> None:
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], 20)[0], f"process {process} is still there"
+    finally:
+        os.close(descriptor)
+
+
+class StallingSsh:
+    """An ssh whose other side stops in the middle of a pack."""
+
+    def __init__(self, folder: Path) -> None:
+        self._report, hang, self.command = folder / "report", folder / "hang", folder / "ssh"
+        os.mkfifo(self._report)
+        os.mkfifo(hang)
+        self.command.write_text(STALLING_SSH % (self._report, hang))
+        self.command.chmod(0o755)
+
+    def wait(self) -> int:
+        """The process that hangs, once it does."""
+        return int(self._report.read_text())
+
+
+@pytest.fixture
+def stalling_ssh(tmp_path: Path) -> StallingSsh:
+    return StallingSsh(tmp_path)
+
+
+def a_large_commit(origin: Origin) -> str:
+    origin.path.joinpath("random").write_bytes(os.urandom(300_000))
+    return origin.commit_all()
+
+
+def test_a_kept_commit_outlives_a_force_push_a_deleted_branch_and_garbage_collection(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    kept = origin.commit({"a": "kept"}, branch="topic")
+    workspaces.fetch(origin.repository, origin.route(kept), "run/1")
+    git(origin.path, "branch", "--delete", "--force", "topic")
+    git(origin.path, "checkout", "--quiet", "--orphan", "fresh")
+    pushed = origin.commit({"a": "pushed"})
+    git(origin.path, "branch", "--force", "main")
+    origin.forget(kept)
+    workspaces.fetch(origin.repository, origin.route(pushed), "run/2")
+
+    mirror = mirror_of(home)
+    git(mirror, "--git-dir=.", "gc", "--quiet", "--prune=now")
+
+    refs = git(mirror, "--git-dir=.", "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    assert f"refs/runner/keep/run%2F1 {kept}" in refs
+    assert (workspaces.open(origin.route(kept), "17", 1, None).path / "a").read_text() == "kept"
+
+
+def test_a_ref_written_without_git_is_one_that_git_reads_and_a_released_one_is_gone(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "packed")
+    git(mirror_of(home), "--git-dir=.", "pack-refs", "--all")
+    workspaces.fetch(origin.repository, route, "loose")
+    git(mirror_of(home), "--git-dir=.", "fsck", "--strict")
+
+    before = git(mirror_of(home), "--git-dir=.", "for-each-ref", "--format=%(refname)", "refs/runner/keep")
+    workspaces.release(route, "packed")
+    workspaces.release(route, "loose")
+
+    assert before.splitlines() == ["refs/runner/keep/loose", "refs/runner/keep/packed"]
+    assert git(mirror_of(home), "--git-dir=.", "for-each-ref", "refs/runner/keep") == ""
+
+
+def test_a_commit_that_is_here_is_fetched_without_the_repository(
+    workspaces: GitWorkspaces, origin: Origin
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    shutil.rmtree(origin.path)
+
+    workspaces.fetch(origin.repository, route, "run-1")
+    workspaces.fetch(origin.repository, route, "run-2")
+
+    assert workspaces.read(route, "") == {"a": b"1"}
+
+
+def test_an_open_reader_sees_what_another_process_fetched_later(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    first = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, first, "run-1")
+    workspaces.read(first, "")
+    readers = git_children(os.getpid())
+    second = origin.route(origin.commit({"a": "2"}))
+    with GitWorkspaces(home, "file") as other:
+        other.fetch(origin.repository, second, "run-2")
+
+    assert workspaces.read(second, "") == {"a": b"2"}
+    assert git_children(os.getpid()) == readers
+
+
+def test_a_reader_that_died_is_replaced(workspaces: GitWorkspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    (reader,) = git_children(os.getpid())
+    os.kill(reader, signal.SIGKILL)
+    os.waitid(os.P_PID, reader, os.WEXITED | os.WNOWAIT)
+
+    assert workspaces.read(route, "") == {"a": b"1"}
+    assert git_children(os.getpid()) != [reader]
+
+
+def test_a_forked_process_has_readers_of_its_own(workspaces: GitWorkspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    child = os.fork()
+    if not child:
+        try:
+            good = workspaces.read(route, "") == {"a": b"1"}
+            workspaces.close()
+            os._exit(0 if good else 1)
+        finally:
+            os._exit(2)
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert workspaces.read(route, "") == {"a": b"1"}
+
+
+def test_readers_end_with_the_process_that_has_them_open(origin: Origin, home: Path) -> None:
+    commit = origin.commit({"a": "1"})
+    with fetching_process(home, str(origin.path), commit, "run-1") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "fetched\n"
+        readers = git_children(process.pid)
+        process.kill()
+
+    assert len(readers) == 1
+    wait_until_dead(readers[0])
+
+
+def test_threads_and_processes_fetch_the_same_repository_at_once(origin: Origin, home: Path) -> None:
+    commits = [origin.commit({"a": str(number)}) for number in range(8)]
+    processes = [
+        fetching_process(home, str(origin.path), commits[number], f"process-{number}") for number in range(2)
+    ]
+    with GitWorkspaces(home, "file") as workspaces, ThreadPoolExecutor(8) as threads:
+        fetches = [
+            threads.submit(workspaces.fetch, origin.repository, origin.route(commit), f"thread-{commit}")
+            for commit in commits
+        ]
+        for fetch in fetches:
+            fetch.result()
+        read = [workspaces.read(origin.route(commit), "") for commit in commits]
+    answers = [process.communicate("")[0] for process in processes]
+
+    assert answers == ["fetched\n"] * 2
+    assert read == [{"a": str(number).encode()} for number in range(8)]
+    refs = git(mirror_of(home), "--git-dir=.", "for-each-ref", "--format=%(refname)", "refs/runner/keep")
+    assert len(refs.splitlines()) == 10
+    assert git(mirror_of(home), "--git-dir=.", "fsck", "--strict") == ""
+
+
+def test_a_mirror_is_made_once_by_whoever_is_first(origin: Origin, home: Path) -> None:
+    origin.commit({"a": "1"})
+    with GitWorkspaces(home, "file") as workspaces, ThreadPoolExecutor(8) as threads:
+        resolved = list(threads.map(lambda _: workspaces.resolve(origin.repository, "main"), range(8)))
+
+    assert len(set(resolved)) == 1
+    assert [path.name for path in (home / "mirrors").iterdir()] == ["git%2Focto%2Fhello.git"]
+
+
+def test_a_fetch_killed_in_the_middle_of_a_pack_leaves_a_usable_mirror(
+    origin: Origin, home: Path, stalling_ssh: StallingSsh
+) -> None:
+    first = origin.commit({"a": "1"})
+    commit = a_large_commit(origin)
+    with GitWorkspaces(home, "file") as workspaces:
+        workspaces.fetch(origin.repository, origin.route(first), "run-1")
+    url = f"ssh://host{origin.path}"
+    with fetching_process(home, url, commit, "run-2", str(stalling_ssh.command)) as process:
+        hanging = stalling_ssh.wait()
+        process.kill()
+    os.killpg(os.getpgid(hanging), signal.SIGKILL)
+
+    with GitWorkspaces(home, "file") as workspaces:
+        workspaces.fetch(origin.repository, origin.route(commit), "run-2")
+        opened = workspaces.open(origin.route(commit), "17", 1, None)
+
+    assert (opened.path / "random").stat().st_size == 300_000
+
+
+def test_a_repository_that_hangs_is_unavailable_in_time_and_nothing_of_git_is_left(
+    origin: Origin, home: Path, stalling_ssh: StallingSsh
+) -> None:
+    commit = a_large_commit(origin)
+    repository = Repository(FORGE, NAME, f"ssh://host{origin.path}")
+    environment = {"GIT_SSH_COMMAND": str(stalling_ssh.command)}
+    opened = GitWorkspaces(home, "ssh", environment=environment, timeout=2)
+
+    with closing(opened), ThreadPoolExecutor(1) as thread:
+        fetch = thread.submit(opened.fetch, repository, origin.route(commit), "run-1")
+        hanging = stalling_ssh.wait()
+        with pytest.raises(Unavailable, match="git fetch did not finish in 2 seconds"):
+            fetch.result()
+
+    wait_until_dead(hanging)
+
+
+def test_what_is_no_commit_is_rejected(workspaces: GitWorkspaces, origin: Origin) -> None:
+    origin.commit({"a": "1"})
+    git(origin.path, "tag", "-a", "v1", "-m", "a tag object")
+    tag = git(origin.path, "rev-parse", "v1")
+
+    with pytest.raises(Rejected, match=f"{tag} is a tag in octo/hello; give the id of a commit"):
+        workspaces.fetch(origin.repository, origin.route(tag), "run-1")
+
+
+def test_a_local_repository_of_another_user_is_named_as_such() -> None:
+    advice = (
+        b"fatal: detected dubious ownership in repository at '/x'\nTo add an exception, call:\n\n\tgit x\n"
+    )
+
+    assert "another user" in GitFailed(advice).said
+
+
+def test_a_mirror_that_an_administrator_removed_is_made_again(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    shutil.rmtree(mirror_of(home))
+
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(route, "")
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert workspaces.read(route, "") == {"a": b"1"}
+
+
+def test_objects_that_were_lost_are_fetched_again(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commit = origin.commit({"a": "1"})
+    workspaces.fetch(origin.repository, origin.route(commit), "run-1")
+    mirror = mirror_of(home)
+    text = git(mirror, "--git-dir=.", "cat-file", "commit", commit) + "\n"
+    for pack in (mirror / "objects/pack").iterdir():
+        pack.unlink()
+    git(mirror, "--git-dir=.", "hash-object", "-t", "commit", "-w", "--stdin", input=text.encode())
+
+    with GitWorkspaces(home, "file") as workspaces:
+        with pytest.raises(Unavailable, match="the next fetch gets it again"):
+            workspaces.read(origin.route(commit), "")
+        workspaces.fetch(origin.repository, origin.route(commit), "run-1")
+
+        assert workspaces.read(origin.route(commit), "") == {"a": b"1"}
+
+
+def test_many_fetches_leave_few_packs_and_every_commit(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commits = []
+    for number in range(27):
+        commits.append(origin.commit({"a": str(number)}))
+        workspaces.fetch(origin.repository, origin.route(commits[-1]), f"run-{number}")
+
+    assert len(list((mirror_of(home) / "objects/pack").glob("*.pack"))) < 10
+    assert [workspaces.read(origin.route(commit), "")["a"] for commit in commits] == [
+        str(number).encode() for number in range(27)
+    ]

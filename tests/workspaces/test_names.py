@@ -1,0 +1,109 @@
+"""What comes from outside and ends up in an argument, a path or an address."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import Rejected
+from runner.model.source import Repository
+from runner.workspaces import GitWorkspaces
+from runner.workspaces.git import Git, GitFailed
+from runner.workspaces.names import Address, address_of, checked_ref, file_name
+from tests.workspaces.origin import Origin, git
+
+HTTPS_AND_SSH = "https:ssh"
+
+
+def at(url: str) -> Repository:
+    return Repository("git", "octo/hello", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol"),
+    [
+        ("ext::sh -c id", "ext"),
+        ("ext::sh", "ext"),
+        ("file:///srv/repo.git", "file"),
+        ("/srv/repo.git", "file"),
+        ("./host:repo.git", "file"),
+        ("http://169.254.169.254/latest", "http"),
+        ("git://example.com/repo", "git"),
+        ("fd::17", "fd"),
+        ("HTTP://example.com/repo", "http"),
+    ],
+)
+def test_a_protocol_that_is_not_allowed_is_refused_by_name(url: str, protocol: str) -> None:
+    with pytest.raises(Rejected, match=rf"protocol '{protocol}'.*allowed are https, ssh|is no address"):
+        address_of(at(url), HTTPS_AND_SSH)
+
+
+@pytest.mark.parametrize(
+    "url", ["-x", "--upload-pack=touch x", "ssh://-oProxyCommand=id/x", "-oProxyCommand=id:x", "", "a b:c"]
+)
+def test_an_address_that_could_be_an_option_is_refused(url: str) -> None:
+    with pytest.raises(Rejected):
+        address_of(at(url), "https:ssh:file")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a.git", "ssh://git@example.com/a.git", "git@example.com:octo/a.git"]
+)
+def test_usual_addresses_are_taken_as_they_are(url: str) -> None:
+    assert address_of(at(url), HTTPS_AND_SSH) == Address(url)
+
+
+def test_a_password_goes_where_no_other_user_can_read_it() -> None:
+    address = address_of(at("https://octo:s%40cret@example.com/a.git"), HTTPS_AND_SSH)
+
+    assert address.url == "https://example.com/a.git"
+    assert address.settings == {
+        "http.https://example.com/a.git.extraHeader": "Authorization: Basic b2N0bzpzQGNyZXQ="
+    }
+
+
+def test_git_itself_refuses_what_is_not_allowed_and_is_not_told_of_our_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "ext")
+
+    with pytest.raises(GitFailed, match="transport 'ext' not allowed"):
+        Git("https:ssh", {}).run(["ls-remote", "--end-of-options", f"ext::touch {canary}"])
+    assert not canary.exists()
+
+
+def test_a_branch_named_like_a_command_is_only_a_name(workspaces: GitWorkspaces, origin: Origin) -> None:
+    canary = origin.path / "canary"
+    branch = f"$(touch${{IFS}}{canary})"
+    commit = origin.commit({"a": "1"})
+    git(origin.path, "update-ref", f"refs/heads/{branch}", commit)
+
+    assert workspaces.resolve(origin.repository, branch) == commit
+    with pytest.raises(Rejected, match="has no ref"):
+        workspaces.resolve(origin.repository, "$(id)")
+    assert not canary.exists()
+
+
+@given(st.text(max_size=12) | st.text("ab/.-@{~^: \\*lock\x00\n", max_size=12))
+def test_a_ref_that_we_take_git_takes_too(tmp_path_factory: pytest.TempPathFactory, ref: str) -> None:
+    try:
+        checked_ref(ref)
+    except Rejected:
+        return
+
+    assert not ref.startswith("-")
+    Git("https", {}).run(["check-ref-format", "--allow-onelevel", ref])
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_names_become_different_harmless_components(one: str, other: str) -> None:
+    first, second = file_name(one), file_name(other)
+
+    assert (first == second) == (one == other)
+    for name in (first, second):
+        assert "/" not in name
+        assert "." not in name
+        assert 0 < len(name) <= 150
+    checked_ref(f"refs/runner/keep/{first.lstrip('-') or 'x'}")
