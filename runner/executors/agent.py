@@ -1,0 +1,245 @@
+"""A job's sandbox as the engine holds it: the worker's end of the conversation with `agent.sh`."""
+
+import os
+import secrets
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock, RLock
+from typing import NamedTuple
+
+from runner.engine.ports import Command, Executor, Exit
+from runner.errors import RunnerError, Unavailable
+from runner.executors.launch import NOT_EXECUTABLE, Unlaunchable, launch
+from runner.executors.line import Line
+from runner.executors.place import LAUNCH, Place, remove
+
+SECONDS_TO_START = 30.0
+GRACE = 2.0
+"""Seconds between TERM and KILL for a step whose time is up."""
+SECONDS_TO_DIE = 5.0
+NAP = 0.05
+PULSE = 5.0
+"""Seconds after which a silent agent is tried: one that is dead cannot say so."""
+
+KILLED = 137
+LONGEST_ANSWER = 65536
+
+
+class Answer(NamedTuple):
+    """One line from the agent: `ready` PID, `end` EXIT CODE or `found` PROCESSES."""
+
+    kind: str
+    number: int
+
+
+class AgentSandbox:
+    """A sandbox whose agent is at the other end of a line.
+
+    An error that `log` raises ends the sandbox: the step it comes from can no longer be followed.
+    """
+
+    def __init__(self, line: Line, place: Place) -> None:
+        """Waits for the agent. Raises `Unavailable` with what it said instead of being ready."""
+        self.workspace = place.workspace
+        self.temp = place.temp
+        self.host_temp = place.host_temp
+        self.path = place.path
+        self.home = place.home
+        self.owner = place.owner
+        self._line = line
+        self._heard: deque[Answer] = deque()
+        self._rest = b""
+        self._stopped = False
+        self._closed = False
+        self._state = Lock()
+        # Held while a step runs, so that `close` does not take the line away from under it.
+        self._running = RLock()
+        try:
+            self._greet()
+        except BaseException:
+            self._line.close()
+            raise
+
+    def _greet(self) -> None:
+        said = b""
+        until = time.monotonic() + SECONDS_TO_START
+        while (left := until - time.monotonic()) > 0:
+            heard = self._line.receive(left)
+            said += heard.answers
+            self._parse(heard.answers)
+            if self._heard:
+                self._line.hold()
+                return self._send(f"worker {self._heard.popleft().number}")
+            if heard.ended:
+                break
+        why = said.decode(errors="replace").strip() or "its agent said nothing"
+        raise Unavailable(f"the sandbox did not start: {why}")
+
+    def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
+        """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
+        with self._running:
+            if self._stopped:
+                return Exit(KILLED, "stop")
+            try:
+                script = launch(command)
+            except Unlaunchable as problem:
+                log(f"runner: {problem}\n".encode())
+                return Exit(NOT_EXECUTABLE)
+            try:
+                with self._written(script) as name:
+                    return self._follow(name, command.timeout, log)
+            except (_Ended, BrokenPipeError, ConnectionResetError):
+                if self._stopped:
+                    return Exit(KILLED, "stop")
+                raise Unavailable("the sandbox ended under the step; something killed its agent") from None
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """End the sandbox with all that runs in it; every later `run` answers at once that it was stopped."""
+        with self._state:
+            if not self._stopped:
+                self._stopped = True
+                self._line.kill()
+
+    def close(self) -> None:
+        """End every process of the job, also those that called setsid, and remove `temp`."""
+        self.stop()
+        with self._running:
+            if not self._closed:
+                self._closed = True
+                try:
+                    self._line.close()
+                finally:
+                    remove(self.host_temp)
+
+    @contextmanager
+    def _written(self, script: bytes) -> Iterator[str]:
+        # A step may have put anything into the folder, so the name is new, and no link is followed.
+        name = secrets.token_hex(4)
+        path = self.host_temp / f"{LAUNCH}{name}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(script)
+                if self.owner:
+                    os.fchown(fd, *self.owner)
+        except OSError as error:
+            raise Unavailable(f"cannot write the step's command to {self.host_temp}: {error}") from error
+        try:
+            yield name
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+    def _follow(self, name: str, timeout: float, log: Callable[[bytes], None]) -> Exit:
+        self._heard.clear()
+        self._send(f"run {name}")
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            heard = self._hear(log, min(left, PULSE))
+            if self._heard:
+                self._drain(log)
+                return Exit(self._heard.popleft().number)
+            if not heard:
+                self._send("")
+        return self._cut_short(log)
+
+    def _cut_short(self, log: Callable[[bytes], None]) -> Exit:
+        """Signal the step's processes until it has ended and none of them is left."""
+        began = time.monotonic()
+        code: int | None = None
+        signals: Sequence[str] = ("TERM",)
+        while (spent := time.monotonic() - began) < GRACE + SECONDS_TO_DIE:
+            left = None
+            for signal in signals:
+                self._send(f"signal {signal}")
+                left, code = self._tally(log, code, until=began + GRACE + SECONDS_TO_DIE)
+            if left == 0 and code is not None:
+                self._drain(log)
+                return Exit(code, "timeout")
+            if spent < GRACE:
+                self._hear(log, NAP)
+                signals = ("0",)
+            else:
+                # A process that forks faster than it is killed must be stopped first.
+                signals = ("STOP", "KILL")
+        self._line.kill()
+        return Exit(KILLED, "timeout")
+
+    def _tally(
+        self, log: Callable[[bytes], None], code: int | None, until: float
+    ) -> tuple[int | None, int | None]:
+        """How many processes the agent found, and the exit code if the step has ended by then."""
+        while (left := until - time.monotonic()) > 0:
+            while self._heard:
+                answer = self._heard.popleft()
+                if answer.kind == "found":
+                    return answer.number, code
+                code = answer.number
+            self._hear(log, left)
+        return None, code
+
+    def _send(self, command: str) -> None:
+        self._line.send(command)
+
+    def _hear(self, log: Callable[[bytes], None], seconds: float) -> bool:
+        """Whether there was anything to hear within so many seconds."""
+        heard = self._line.receive(seconds)
+        if heard.output:
+            log(heard.output)
+        self._parse(heard.answers)
+        if heard.ended and not self._heard:
+            self._drain(log)
+            raise _Ended
+        return bool(heard.output or heard.answers)
+
+    def _drain(self, log: Callable[[bytes], None]) -> None:
+        for printed in self._line.drain():
+            if printed:
+                log(printed)
+
+    def _parse(self, data: bytes) -> None:
+        # Steps may run as the agent's user and can then write here too: nonsense is passed over.
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-LONGEST_ANSWER:]
+        for line in lines:
+            kind, _, number = line.decode(errors="replace").partition(" ")
+            if (
+                kind in ("ready", "end", "found")
+                and number.isascii()
+                and number.isdigit()
+                and len(number) < 10
+            ):
+                self._heard.append(Answer(kind, int(number)))
+
+
+class _Ended(Exception):
+    """The agent is gone."""
+
+
+def probe(executor: Executor, image: str | None = None) -> str | None:
+    """Why `true` cannot be run by an executor, or None where it can."""
+    base = Path(tempfile.mkdtemp(prefix="runner-check-"))
+    try:
+        base.chmod(0o755)
+        (base / "workspace").mkdir()
+        (base / "temp").mkdir()
+        sandbox = executor.open(base / "workspace", base / "temp", f"check-{secrets.token_hex(4)}", image)
+        try:
+            said: list[bytes] = []
+            command = Command(("true",), {"PATH": sandbox.path}, sandbox.workspace, 30)
+            exit = sandbox.run(command, said.append)
+        finally:
+            sandbox.close()
+    except RunnerError as error:
+        return str(error)
+    finally:
+        remove(base)
+    return None if exit.code == 0 else b"".join(said).decode(errors="replace").strip()

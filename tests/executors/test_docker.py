@@ -1,0 +1,122 @@
+"""What the docker executor does besides the contract."""
+
+from pathlib import Path
+
+import pytest
+from docker import APIClient
+
+from runner.engine.ports import Exit
+from runner.errors import Unavailable
+from runner.executors.cgroups import Limits
+from runner.executors.docker import Docker, NoImage, UnusableImage
+from runner.executors.ownership import JOB_UID
+from tests.executors.jobs import ONE_SECOND, Job, Kind, a_token, living, survivors
+
+
+def test_a_container_is_bare(docker: Kind, folder: Path) -> None:
+    job = Job(docker, folder)
+    client = APIClient(docker.options["url"], version="auto")
+    try:
+        (found,) = client.containers(filters={"label": f"runner.job={job.label}"})
+        config = client.inspect_container(found["Id"])
+    finally:
+        client.close()
+        job.sandbox.close()
+
+    host = config["HostConfig"]
+    assert {mount["Target"] for mount in host["Mounts"]} == {"/workspace", "/runner"}
+    assert (host["Privileged"], host["CapAdd"], host["CapDrop"]) == (False, None, ["ALL"])
+    assert (host["Devices"], host["SecurityOpt"]) == (None, ["no-new-privileges"])
+    assert (host["NetworkMode"], host["PidMode"], host["UsernsMode"]) == ("none", "", "")
+    assert (host["PidsLimit"], host["LogConfig"]["Type"], host["Init"]) == (4096, "none", True)
+    assert config["Config"]["User"] == f"{JOB_UID}:{JOB_UID}"
+    assert config["Config"]["Env"] in (
+        None,
+        ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+    )
+
+
+def test_a_step_has_no_capability_and_belongs_to_the_jobs_user(docker: Kind, folder: Path) -> None:
+    job = Job(docker, folder)
+    try:
+        exit, printed = job.sh("grep CapEff /proc/self/status; touch made")
+    finally:
+        job.sandbox.close()
+
+    assert (exit, printed.split()[1]) == (Exit(0), "0" * 16)
+    assert (folder / "workspace" / "made").stat().st_uid == JOB_UID
+
+
+def test_a_fork_bomb_hurts_only_its_own_job(docker: Kind, folder: Path) -> None:
+    limited = Kind("docker", {**docker.options, "limits": Limits(processes=64)}, docker.image)
+    job = Job(limited, folder)
+    try:
+        exit, _ = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=1)
+        after = job.sh("echo on")
+    finally:
+        job.sandbox.close()
+
+    assert exit.stopped == "timeout"
+    assert after == (Exit(0), "on\n")
+
+
+def test_leftovers_under_the_same_label_are_ended_first(docker: Kind, folder: Path) -> None:
+    token = a_token()
+    first = Job(docker, folder)
+    first.sh(f"sleep {token} &")
+    assert living(token)
+
+    second = first.open(folder / "second")
+    second.close()
+
+    assert survivors(token, ONE_SECOND) == []
+    first.sandbox.close()
+
+
+def test_a_sweep_removes_what_nobody_wants(docker: Kind, folder: Path) -> None:
+    executor = Docker(**docker.options)
+    wanted, unwanted = Job(docker, folder), a_token()
+    (folder / "other").mkdir()
+    other = Job(docker, folder / "other")
+    other.sh(f"sleep {unwanted} &")
+    client = APIClient(docker.options["url"], version="auto")
+    try:
+        # Other tests have containers of their own on this daemon.
+        labels = {found["Labels"]["runner.job"] for found in client.containers(all=True)}
+        executor.sweep(labels - {other.label})
+
+        assert survivors(unwanted, ONE_SECOND) == []
+        assert wanted.sh("echo on") == (Exit(0), "on\n")
+        with pytest.raises(Unavailable, match="agent"):
+            other.sh("echo never")
+    finally:
+        client.close()
+        wanted.sandbox.close()
+        other.sandbox.close()
+
+
+def test_a_job_without_an_image_is_told_where_to_name_one(docker: Kind, folder: Path) -> None:
+    with pytest.raises(NoImage, match="container:"):
+        Job(Kind("docker", docker.options), folder)
+
+
+def test_an_image_that_cannot_be_had_is_named_with_the_reason(docker: Kind, folder: Path) -> None:
+    with pytest.raises(Unavailable, match="the image no-such/image:1 is not here and cannot be pulled: "):
+        Job(Kind("docker", docker.options, "no-such/image:1"), folder)
+
+
+def test_an_image_without_a_shell_cannot_be_used(docker: Kind, folder: Path) -> None:
+    client = APIClient(docker.options["url"], version="auto")
+    try:
+        client.import_image_from_data(bytes(10240), repository="empty", tag="latest")
+        with pytest.raises(UnusableImage, match="empty:latest"):
+            Job(Kind("docker", docker.options, "empty:latest"), folder)
+    finally:
+        client.close()
+
+
+def test_a_daemon_that_is_not_there_is_named(folder: Path) -> None:
+    problem = Docker(f"unix://{folder}/none.sock").check()
+
+    assert problem is not None
+    assert f"no docker daemon answers at unix://{folder}/none.sock" in problem
