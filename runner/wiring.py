@@ -1,5 +1,6 @@
 """Settings to services: the only place that names concrete classes."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,6 +69,7 @@ def station(services: Services, worker: str) -> Station:
     settings = services.settings
     return Station(
         worker=worker,
+        site=hashlib.sha256(f"{settings.home}\n{settings.database_url}".encode()).hexdigest()[:8],
         server=settings.address,
         temp=settings.home / "temp",
         lease=settings.lease_length,

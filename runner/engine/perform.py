@@ -52,6 +52,8 @@ class Station:
     """A worker's place to work: its name and every port that a job needs."""
 
     worker: str
+    site: str
+    """Sets this server's jobs apart from those of other servers on the same machine."""
     server: str
     temp: Path
     lease: timedelta
@@ -164,7 +166,8 @@ def _conversation(
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
     executor, image = _executor(repository, definition, station)
-    sandbox = executor.open(workspace.path, temp, f"{job.id}-{job.attempt}", image)
+    label = f"{station.site}-{job.id}-{job.attempt}"
+    sandbox = executor.open(workspace.path, temp, label, image)
     opened.enter_context(closing(sandbox))
     hold.stops(sandbox.stop)
     scene = _scene(run, job, sandbox, station)

@@ -81,6 +81,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     heart = Heart(store, LENGTH)
     station = Station(
         worker="worker-1",
+        site="here",
         server="http://runner.test",
         temp=tmp_path / "temp",
         lease=LENGTH,

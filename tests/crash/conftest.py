@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.world import World, a_world
+from tests.servers import postgres_database, redis_server
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def distributed(tmp_path: Path) -> Iterator[World]:
+    """PostgreSQL, Redis, and processes on their own."""
+    with (
+        postgres_database() as database,
+        redis_server(tmp_path) as redis,
+        a_world(tmp_path, database, redis.url) as world,
+    ):
+        yield world

@@ -1,0 +1,112 @@
+"""A real process of ours that dies by SIGKILL at one exact point, if it is told one.
+
+    python -m tests.crash.victim ROLE [POINT] [--thrice]
+
+ROLE is `embedded` (worker and clock in one), `worker` or `clock`; settings come from the environment. POINT
+is PORT.METHOD:N:before or :after, such as `store.record:2:before`. With --thrice every message is sent
+three times. Prints `ready`, then works until SIGTERM.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from runner.settings import Settings
+from runner.wiring import Services, services, station
+from runner.worker import Clock, Worker
+
+OPENERS = {"executors.open": "sandbox", "workspaces.open": "workspace"}
+
+
+class Mortal:
+    """Stands before a port and dies at the point."""
+
+    counts: dict[str, int] = {}  # noqa: RUF012 - one count for the whole process
+    lock = threading.Lock()
+
+    def __init__(self, target: Any, name: str, point: str) -> None:
+        self._target, self._name, self._point = target, name, point
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(self._target, attribute)
+        if not callable(found):
+            return found
+        what = f"{self._name}.{attribute}"
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with Mortal.lock:
+                number = Mortal.counts[what] = Mortal.counts.get(what, 0) + 1
+            self._die_at(f"{what}:{number}:before")
+            answer = found(*args, **kwargs)
+            self._die_at(f"{what}:{number}:after")
+            return Mortal(answer, OPENERS[what], self._point) if what in OPENERS else answer
+
+        return call
+
+    def _die_at(self, here: str) -> None:
+        if here == self._point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Thrice:
+    """A doorbell that rings three times."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def __getattr__(self, attribute: str) -> Callable[..., None]:
+        found = getattr(self._target, attribute)
+
+        def call(*args: Any) -> None:
+            for _ in range(3):
+                found(*args)
+
+        return call
+
+
+def mortal(real: Services, point: str, thrice: bool) -> Services:
+    if thrice:
+        real = replace(real, dispatcher=Thrice(real.dispatcher))
+    return replace(
+        real,
+        store=Mortal(real.store, "store", point),
+        workspaces=Mortal(real.workspaces, "workspaces", point),
+        dispatcher=Mortal(real.dispatcher, "dispatcher", point),
+        executors={
+            name: (lambda make=make: Mortal(make(), "executors", point))  # type: ignore[misc]
+            for name, make in real.executors.items()
+        },
+    )
+
+
+def main(role: str, *rest: str) -> None:
+    points = [word for word in rest if not word.startswith("--")]
+    settings = Settings.from_env()
+    real = mortal(services(settings), points[0] if points else "", "--thrice" in rest)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    parts: list[Any] = []
+    if role in ("embedded", "worker"):
+        worker = Worker(
+            real, station(real, f"{role}-{os.getpid()}"), settings.label_set, settings.concurrency
+        )
+        worker.start()
+        parts.append(worker)
+    if role in ("embedded", "clock"):
+        clock = Clock(real)
+        clock.start(everything=role == "embedded")
+        parts.append(clock)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    ended.wait()
+    for part in parts:
+        part.stop()
+    real.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,240 @@
+"""A repository, a home and real processes over them; and what must be true however they died."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import select
+
+from runner.engine.receive import receive
+from runner.errors import Unavailable
+from runner.model.run import Finished, Run
+from runner.model.source import Repository
+from runner.model.step import Result
+from runner.settings import Settings
+from runner.store.tables import checkpoints
+from runner.wiring import services
+from tests.builders import an_event
+
+T = TypeVar("T")
+PATIENCE = 60.0
+LEASE = 2.0
+
+WORKFLOW = """\
+name: ci
+on: push
+jobs:
+  a:
+    runs-on: linux
+    steps:
+      - run: |
+          echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          mkdir first
+          echo one > first/one
+          echo "KEPT=from-1" >> "$GITHUB_ENV"
+          {pause}
+      - run: |
+          echo "a 2 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          test "$(cat first/one) $KEPT" = "one from-1"
+          mkdir second
+  b:
+    needs: a
+    runs-on: linux
+    steps:
+      - run: |
+          echo "b 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          mkdir third
+"""
+
+
+def wait_for(found: Callable[[], T | None], what: str) -> T:
+    """Other processes' states have no event to await: ask until there is an answer."""
+    end = time.monotonic() + PATIENCE
+    while (answer := found()) is None:
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {PATIENCE} s for {what}")
+        time.sleep(0.02)
+    return answer
+
+
+@dataclass
+class World:
+    """One home, one repository, one database, one broker."""
+
+    folder: Path
+    database: str = ""
+    broker: str = "memory://"
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.record = self.folder / "record"
+        self.gate = self.folder / "gate"
+        self.repository = self.folder / "repository"
+        self.settings = Settings.from_env(
+            home=self.folder / "home",
+            database=self.database,
+            broker=self.broker,
+            git_protocols="https:ssh:file",
+            executor="host",
+            labels="linux",
+            concurrency=2,
+            lease=LEASE,
+        )
+        self.services = services(self.settings)
+        self.services.database.migrate()
+        self.services.repositories.add(Repository("git", "octo/hello", str(self.repository)), "secret")
+
+    # --- the repository ----------------------------------------------------------------------
+
+    def commit(self, version: str = "1", pause: str = "") -> str:
+        """Commit the workflow; `pause` is run in the middle of the first step."""
+        new = not self.repository.exists()
+        folder = self.repository / ".runner/workflows"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "ci.yml").write_text(WORKFLOW.format(record=self.record, pause=pause))
+        (self.repository / "version").write_text(version)
+        if new:
+            self.git("init", "--quiet", "--initial-branch=main")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", version)
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *args: str) -> str:
+        identity = ("-c", "user.name=ada", "-c", "user.email=ada@example.com")
+        made = subprocess.run(
+            ["git", "-C", str(self.repository), *identity, *args], check=True, capture_output=True, text=True
+        )
+        return made.stdout.strip()
+
+    # --- processes ---------------------------------------------------------------------------
+
+    def start(self, role: str, *rest: str) -> subprocess.Popen[str]:
+        environment = dict(os.environ) | {
+            f"RUNNER_{name.upper()}": str(getattr(self.settings, name))
+            for name in (
+                "home",
+                "database",
+                "broker",
+                "git_protocols",
+                "executor",
+                "labels",
+                "concurrency",
+                "lease",
+            )
+        }
+        with (self.folder / f"{role}.log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.crash.victim", role, *rest],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def ready(self, process: subprocess.Popen[str]) -> None:
+        """Wait until it works; one that died on its way there is fine, that is its business here."""
+        assert process.stdout is not None
+        process.stdout.readline()
+
+    def killed(self, process: subprocess.Popen[str]) -> None:
+        """It has died of its crash point, or the point is none that a run comes by."""
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self.services.close()
+
+    # --- runs --------------------------------------------------------------------------------
+
+    def deliver(self, commit: str, guid: str = "push-1") -> str:
+        """What the server does with a push. A broker that is away loses nothing."""
+        real = self.services
+        event = an_event(commit=commit, payload={"guid": guid})
+        try:
+            return receive(event, guid, guid, store=real.store, dispatcher=real.dispatcher).id
+        except Unavailable:
+            return real.store.receive(event, guid, guid)[0].id
+
+    def run_of(self, delivery: str) -> Run | None:
+        runs = self.services.store.delivery(delivery).runs
+        return self.services.store.load(runs[0]) if runs else None
+
+    def ended(self, delivery: str) -> Run:
+        def look() -> Run | None:
+            run = self.run_of(delivery)
+            return run if run is not None and run.result is not None else None
+
+        return wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+
+    def lines(self) -> list[list[str]]:
+        """What the steps wrote as they began: job, step, attempt, commit, version."""
+        if not self.record.exists():
+            return []
+        return [line.split() for line in self.record.read_text().splitlines()]
+
+    # --- what must be true -------------------------------------------------------------------
+
+    def is_sound(self, run: Run, commit: str, version: str = "1") -> None:
+        """Everything the engine promises of a run that ended, from what its steps saw and the rows say."""
+        assert run.result is Result.SUCCESS, run
+        assert run.route.commit == commit
+        keys = {job.id: job.key for job in run.jobs}
+        with self.services.database.reading() as connection:
+            rows = connection.execute(
+                select(checkpoints).where(checkpoints.c.job.in_(keys)).order_by(checkpoints.c.finished_at)
+            ).all()
+        kept = {(keys[row.job], row.key): row.attempt for row in rows}
+        assert len(rows) == len(kept) == 3, "one checkpoint for each step"
+        for key in keys.values():
+            fences = [row.attempt for row in rows if keys[row.job] == key]
+            assert fences == sorted(fences), "fences only rise"
+        for job, step, attempt, seen, content in self.lines():
+            assert int(attempt) <= kept[job, step], (
+                f"finished step {job} {step} ran again in attempt {attempt}"
+            )
+            assert (seen, content) == (commit, version), "every attempt saw the same commit"
+        assert {(job, step) for job, step, *_ in self.lines()} == set(kept), "every step ran"
+        assert all(isinstance(job.phase, Finished) for job in run.jobs)
+
+    def leaves_nothing_alive(self) -> None:
+        """No process of any job's is left; jobs are known by their home in their environment."""
+        mark = f"RUNNER_TEMP={self.settings.home}".encode()
+
+        def none() -> bool | None:
+            return None if any(mark in environment for environment in _environments()) else True
+
+        wait_for(none, "the end of every process of the jobs")
+
+
+def _environments() -> Iterator[bytes]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                yield (folder / "environ").read_bytes()
+            except OSError:
+                # It has ended since, or is a zombie.
+                continue
+
+
+@contextmanager
+def a_world(folder: Path, database: str = "", broker: str = "memory://") -> Iterator[World]:
+    world = World(folder, database, broker)
+    try:
+        yield world
+    finally:
+        world.close()
+        shutil.rmtree(folder / "home", ignore_errors=True)
