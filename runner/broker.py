@@ -5,6 +5,7 @@ queue whose labels it has all of. Admission and reports have a queue of their ow
 cannot keep them waiting. Every message is acknowledged early: the lease says who has the work.
 """
 
+import logging
 import threading
 from itertools import combinations
 from queue import Empty
@@ -12,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
+from kombu.exceptions import OperationalError
 from kombu.transport import memory
 
 from runner.engine.ports import Dispatcher
@@ -19,6 +21,7 @@ from runner.errors import Rejected, Unavailable
 from runner.model.run import Envelope, Run
 from runner.model.source import Route
 
+log = logging.getLogger(__name__)
 CONTROL = "runner.control"
 MOST_LABELS = 8
 """A worker listens on one queue for each subset of its labels: 255 of them at the most."""
@@ -75,7 +78,7 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
 
 
 class CeleryDispatcher(Dispatcher):
-    """Rings by Celery; a broker that does not answer is logged by the caller and made good by the clock."""
+    """Rings by Celery; what a broker that is away did not take is made good by the clock."""
 
     def __init__(self, url: str) -> None:
         self._app = celery_app(url, [CONTROL])
@@ -95,14 +98,14 @@ class CeleryDispatcher(Dispatcher):
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=2)
-        except (OSError, self._app.connection_for_write().recoverable_connection_errors) as error:
+        except OperationalError as error:
             raise Unavailable(f"the broker does not answer: {error}") from error
 
     def _send(self, task: str, queue: str, headers: dict[str, str], *args: Any) -> None:
         try:
             self._app.send_task(task, args, queue=queue, headers=headers)
-        except self._app.amqp.OperationalError as error:
-            raise Unavailable(f"the broker does not answer: {error}") from error
+        except OperationalError as error:
+            log.warning("the broker does not answer", extra={"task": task, "error": str(error)})
 
 
 def route_headers(route: Route) -> dict[str, str]:

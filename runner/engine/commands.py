@@ -5,6 +5,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions#e
 """
 
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ VARIABLES = {
     "GITHUB_STEP_SUMMARY": "summary",
     "GITHUB_STATE": "state",
 }
+FOLDER = "_runner_"
+"""How the names of our own files in the temp folder begin."""
 BLOCKED = frozenset({"NODE_OPTIONS"})
 """GitHub refuses to set these for later steps."""
 
@@ -39,55 +42,85 @@ class Written:
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
 class CommandFiles:
-    """One step's files in the job's temp folder: `folder` as we see it, `inside` as the step does."""
+    """A job's files in its temp folder: `folder` as we see it, `inside` as the steps do.
 
-    folder: Path
-    inside: str
-    step: str
+    Each step finds them empty. They are the same files for all steps, because making one costs more
+    than all else that we do for a short step.
+    """
 
-    def create(self) -> dict[str, str]:
-        """Make them empty, and give the variables that name them."""
-        for kind in VARIABLES.values():
-            # The step runs under another user; O_EXCL keeps a link that an earlier step left from
-            # leading us elsewhere.
-            path = self.folder / self._name(kind)
-            path.unlink(missing_ok=True)
-            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666)
-            os.fchmod(made, 0o666)
-            os.close(made)
-        return {variable: f"{self.inside}/{self._name(kind)}" for variable, kind in VARIABLES.items()}
+    def __init__(self, folder: Path, inside: str) -> None:
+        self._paths = {kind: f"{folder}/{FOLDER}{kind}" for kind in VARIABLES.values()}
+        self.variables = {variable: f"{inside}/{FOLDER}{kind}" for variable, kind in VARIABLES.items()}
+
+    def empty(self) -> None:
+        """Make them empty, whatever an earlier step put in their place."""
+        for path in self._paths.values():
+            try:
+                opened = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                _replace(path)
+                continue
+            found = os.fstat(opened)
+            # A second name could be one for a file elsewhere.
+            ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+            if ours and found.st_size:
+                os.truncate(opened, 0)
+            os.close(opened)
+            if not ours:
+                _replace(path)
 
     def read(self) -> Written:
         """Raises `BadCommandFile`."""
-        env = parse_pairs(self._text("env"), "GITHUB_ENV")
+        env = parse_pairs(self._text("GITHUB_ENV"), "GITHUB_ENV")
         for name in env:
             if name.upper() in BLOCKED:
                 raise BadCommandFile(f"GITHUB_ENV: {name} cannot be set for later steps")
-        path = tuple(line for line in self._text("path").splitlines() if line)
-        outputs = parse_pairs(self._text("output"), "GITHUB_OUTPUT")
-        return Written(outputs, Exports(env, path), self._text("summary"))
+        path = tuple(line for line in self._text("GITHUB_PATH").splitlines() if line)
+        outputs = parse_pairs(self._text("GITHUB_OUTPUT"), "GITHUB_OUTPUT")
+        return Written(outputs, Exports(env, path), self._text("GITHUB_STEP_SUMMARY"))
 
-    def _name(self, kind: str) -> str:
-        return f"{kind}-{self.step}"
-
-    def _text(self, kind: str) -> str:
-        variable = next(name for name, value in VARIABLES.items() if value == kind)
+    def _text(self, variable: str) -> str:
         try:
             # A step may have put a link or a pipe here; neither may make us read another file or wait.
-            opened = os.open(self.folder / self._name(kind), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            path = self._paths[VARIABLES[variable]]
+            opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return ""
         except OSError as error:
             raise BadCommandFile(f"{variable}: the file cannot be read: {error.strerror}") from None
-        with os.fdopen(opened, "rb") as file:
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
+        try:
+            found = os.fstat(opened)
+            if not stat.S_ISREG(found.st_mode):
                 raise BadCommandFile(f"{variable}: the step replaced the file with something that is no file")
-            data = file.read(FILE_BYTES + 1)
+            data = os.read(opened, FILE_BYTES + 1) if found.st_size else b""
+        finally:
+            os.close(opened)
         if len(data) > FILE_BYTES:
             raise BadCommandFile(f"{variable}: more than the limit of {FILE_BYTES} bytes was written")
         return data.decode("utf-8-sig", errors="replace")
+
+
+def _replace(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - on the way of every step
+        shutil.rmtree(path)
+    place_file(path, b"", 0o666)
+
+
+def place_file(path: str, data: bytes, mode: int) -> None:
+    """Write a new file where steps can write too: a link that one of them left is never followed."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+    try:
+        made = os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108 - on the way of every step
+        made = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(made, mode)
+        while data:
+            data = data[os.write(made, data) :]
+    finally:
+        os.close(made)
 
 
 def parse_pairs(text: str, variable: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
 from runner.model.run import Finished, Job, Run
 from runner.model.source import Event
@@ -26,7 +27,7 @@ class Scene:
 
     @property
     def event_path(self) -> str:
-        return f"{self.sandbox.temp}/event.json"
+        return f"{self.sandbox.temp}/{FOLDER}event.json"
 
 
 def github(scene: Scene) -> dict[str, Any]:

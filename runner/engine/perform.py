@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from runner.engine.advance import advance
+from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
 from runner.engine.heart import Heart, Hold
 from runner.engine.ports import (
@@ -24,7 +25,7 @@ from runner.engine.ports import (
     Workspace,
     Workspaces,
 )
-from runner.engine.programs import Program, Released, Stage, StepCall, declared, place_file
+from runner.engine.programs import Program, Released, Stage, StepCall, declared
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
@@ -171,9 +172,14 @@ def _conversation(
     opened.enter_context(closing(sandbox))
     hold.stops(sandbox.stop)
     scene = _scene(run, job, sandbox, station)
-    place_file(sandbox.host_temp / "event.json", json.dumps(scene.event.payload).encode(), 0o644)
+    place_file(f"{temp}/{FOLDER}event.json", json.dumps(scene.event.payload).encode(), 0o644)
+    files = CommandFiles(temp, sandbox.temp)
     stage = Stage(
-        scene, hold, _StepLog(job, station.logs), _deadline(job, hold.lease, definition, asked, station)
+        scene,
+        files,
+        hold,
+        _StepLog(job, station.logs),
+        _deadline(job, hold.lease, definition, asked, station),
     )
     result = converse(
         declared(workflow, definition, stage),

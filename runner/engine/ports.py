@@ -271,7 +271,7 @@ class Forge(Protocol):
 
 
 class Dispatcher(Protocol):
-    """The doorbell. Losing a ring is a short delay; ringing twice is harmless."""
+    """The doorbell. Losing a ring is a short delay, so none raises; ringing twice is harmless."""
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None: ...
 

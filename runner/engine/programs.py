@@ -6,16 +6,14 @@ on nothing but its definition and those answers, so a replay asks for the same.
 
 import hashlib
 import json
-import os
 import posixpath
-import stat
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
-from runner.engine.commands import CommandFiles, Written
+from runner.engine.commands import FOLDER, CommandFiles, Written, place_file
 from runner.engine.contexts import Scene, contexts, environment, layered
 from runner.engine.heart import Hold, Why
 from runner.engine.ports import Command, Exit
@@ -68,17 +66,23 @@ class Past:
             }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
-    """What a declared job runs with: its scene, its log, its hold on the lease and its deadline.
+    """What a declared job runs with: its scene, its files, its log, its hold on the lease, its deadline.
 
     `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`.
     """
 
     scene: Scene
+    files: CommandFiles
     hold: Hold
     log: Log
     deadline: float
+
+    @cached_property
+    def given(self) -> Mapping[str, str]:
+        """The variables that every step of the job is given, whatever the definition says."""
+        return {**environment(self.scene), **self.files.variables}
 
 
 def declared(workflow: Workflow, job: JobDef, stage: Stage) -> Program:
@@ -116,10 +120,10 @@ class _Act:
     past: Past
 
     def perform(self) -> Outcome:
-        sandbox = self.stage.scene.sandbox
-        files = CommandFiles(sandbox.host_temp, sandbox.temp, self.step.key)
+        sandbox, files = self.stage.scene.sandbox, self.stage.files
         try:
-            ended = sandbox.run(self._command(files), self._say)
+            files.empty()
+            ended = sandbox.run(self._command(), self._say)
             if ended.stopped == "stop":
                 return self._stopped(ended)
             written = files.read()
@@ -136,22 +140,19 @@ class _Act:
         reason = "" if ended.code == 0 else f"exit code {ended.code}"
         return self._outcome(result, ended, written, reason)
 
-    def _command(self, files: CommandFiles) -> Command:
+    def _command(self) -> Command:
         scene, step, past = self.stage.scene, self.step, self.past
         sandbox = scene.sandbox
         before = {**self.env, **past.exports.env}
         seen = {**self.seen, "steps": past.steps, "job": {"status": "success"}, "env": before}
         own = _rendered(step.env, seen)
         seen["env"] = {**before, **own}
-        given = environment(scene) | files.create() | {"RUNNER_STEP": step.key}
+        given = {**self.stage.given, "RUNNER_STEP": step.key}
         env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, before, own)
         env["PATH"] = ":".join((*reversed(past.exports.path), env["PATH"]))
-        script = script_name(step.shell, f"script-{step.key}")
-        place_file(sandbox.host_temp / script, render(step.run, seen).encode(), 0o755)
+        script = script_name(step.shell, f"{FOLDER}step-{step.key}")
+        place_file(f"{sandbox.host_temp}/{script}", render(step.run, seen).encode(), 0o755)
         folder = render(step.working_directory, seen) if step.working_directory else ""
-        for name, value in env.items():
-            if "\0" in name + value:
-                raise BrokenDefinition(f"the variable {name} holds a NUL, which no program can be given")
         argv = shell_argv(step.shell, f"{sandbox.temp}/{script}")
         return Command(argv, env, posixpath.join(sandbox.workspace, folder), self._timeout())
 
@@ -181,15 +182,6 @@ class _Act:
 
     def _say(self, chunk: bytes) -> None:
         self.stage.log(self.step.key, chunk)
-
-
-def place_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file where steps can write too: a link that one of them left is never followed."""
-    path.unlink(missing_ok=True)
-    made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, stat.S_IRUSR | stat.S_IWUSR)
-    with os.fdopen(made, "wb") as file:
-        os.fchmod(made, mode)
-        file.write(data)
 
 
 def _rendered(env: Mapping[str, Template], seen: Mapping[str, Any]) -> dict[str, str]:

@@ -5,8 +5,7 @@ import secrets
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock, RLock
 from typing import NamedTuple
@@ -58,8 +57,14 @@ class AgentSandbox:
         self._state = Lock()
         # Held while a step runs, so that `close` does not take the line away from under it.
         self._running = RLock()
+        self._name = secrets.token_hex(4)
         try:
-            self._greet()
+            self._file = self._launch_file()
+            try:
+                self._greet()
+            except BaseException:
+                os.close(self._file)
+                raise
         except BaseException:
             self._line.close()
             raise
@@ -90,8 +95,8 @@ class AgentSandbox:
                 log(f"runner: {problem}\n".encode())
                 return Exit(NOT_EXECUTABLE)
             try:
-                with self._written(script) as name:
-                    return self._follow(name, command.timeout, log)
+                self._write(script)
+                return self._follow(command.timeout, log)
             except (_Ended, BrokenPipeError, ConnectionResetError):
                 if self._stopped:
                     return Exit(KILLED, "stop")
@@ -113,34 +118,39 @@ class AgentSandbox:
         with self._running:
             if not self._closed:
                 self._closed = True
+                os.close(self._file)
                 try:
                     self._line.close()
                 finally:
                     remove(self.host_temp)
 
-    @contextmanager
-    def _written(self, script: bytes) -> Iterator[str]:
-        # A step may have put anything into the folder, so the name is new, and no link is followed.
-        name = secrets.token_hex(4)
-        path = self.host_temp / f"{LAUNCH}{name}"
+    def _launch_file(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(path, flags, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(script)
-                if self.owner:
-                    os.fchown(fd, *self.owner)
+            fd = os.open(self.host_temp / f"{LAUNCH}{self._name}", flags, 0o600)
+        except OSError as error:
+            raise Unavailable(f"cannot write to {self.host_temp}: {error}") from error
+        if self.owner:
+            os.fchown(fd, *self.owner)
+        return fd
+
+    def _write(self, script: bytes) -> None:
+        """Make it what the agent reads next.
+
+        One file for all steps, as making one costs more than starting a short step. It is written by its
+        descriptor: a step that puts something else in its place gets at nothing but its own job.
+        """
+        try:
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            while script:
+                script = script[os.write(self._file, script) :]
         except OSError as error:
             raise Unavailable(f"cannot write the step's command to {self.host_temp}: {error}") from error
-        try:
-            yield name
-        finally:
-            with suppress(OSError):
-                path.unlink()
 
-    def _follow(self, name: str, timeout: float, log: Callable[[bytes], None]) -> Exit:
+    def _follow(self, timeout: float, log: Callable[[bytes], None]) -> Exit:
         self._heard.clear()
-        self._send(f"run {name}")
+        self._send(f"run {self._name}")
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             heard = self._hear(log, min(left, PULSE))

@@ -14,7 +14,10 @@ UNFINISHED = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before."""
+    """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before.
+
+    A running step shows as begun when the one before it ended.
+    """
 
     number: int
     key: str
@@ -114,7 +117,7 @@ class DeliveryView(DeliverySummary):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryView:
-    """A registered repository, without its secret."""
+    """A registered repository, without its webhook secret and the password of its URL."""
 
     name: str
     forge: str

@@ -1,6 +1,6 @@
 """SqlStore: deliveries, runs, jobs and checkpoints, each method one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runner.engine.ports import Change, NewRun, Renewal, Stranded, Verdict
+from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
@@ -59,25 +59,18 @@ class SqlStore:
         self._lease = lease
 
     def receive(self, event: Event, guid: str, digest: str) -> tuple[Delivery, bool]:
-        def work(connection: Connection) -> tuple[Delivery, bool]:
+        return self.receive_all([Arrival(event, guid, digest)])[0]
+
+    def receive_all(self, arrivals: Sequence[Arrival]) -> list[tuple[Delivery, bool]]:
+        def work(connection: Connection) -> list[tuple[Delivery, bool]]:
             now = micros(self._database.now(connection))
-            status, reason = ("ignored", event.ignored) if event.ignored else ("received", "")
-            born = Delivery(uuid7(now), event, status, reason, moment(now))
-            row = {
-                "id": born.id,
-                "guid": guid,
-                "digest": digest,
-                "received_at": now,
-                "status": status,
-                "reason": reason,
-                "ring_at": None if event.ignored else now + micros_of(FIRST_RING),
-            } | _event_columns(event)
-            if connection.execute(_insert_once(connection), row).first():
-                return born, True
-            same = or_(deliveries.c.guid == guid, deliveries.c.digest == digest)
-            mine = (deliveries.c.forge == event.forge) & (deliveries.c.repo == event.repo)
-            first = connection.execute(select(deliveries).where(mine, same).limit(1)).one()
-            return delivery_from(first), False
+            born = [_born(arrival.event, now) for arrival in arrivals]
+            rows = [_new_delivery(one, arrival) for one, arrival in zip(born, arrivals, strict=True)]
+            made = set(connection.execute(_insert_once(connection), rows).scalars())
+            return [
+                (one, True) if one.id in made else (_first(connection, arrival), False)
+                for one, arrival in zip(born, arrivals, strict=True)
+            ]
 
         return self._database.writing(work)
 
@@ -210,18 +203,38 @@ def micros_of(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-def _event_columns(event: Event) -> dict[str, Any]:
-    texts = {
+def _born(event: Event, now: int) -> Delivery:
+    status, reason = ("ignored", event.ignored) if event.ignored else ("received", "")
+    return Delivery(uuid7(now), event, status, reason, moment(now))
+
+
+def _new_delivery(born: Delivery, arrival: Arrival) -> dict[str, Any]:
+    event, now = born.event, micros(born.received_at)
+    return {
+        "id": born.id,
+        "guid": arrival.guid,
+        "digest": arrival.digest,
+        "received_at": now,
+        "status": born.status,
+        "reason": born.reason,
+        "ring_at": None if event.ignored else now + micros_of(FIRST_RING),
+        "forge": event.forge,
+        "repo": event.repo,
         "kind": event.kind,
         "ref": event.ref,
         "commit": event.commit,
         "before": event.before,
         "actor": event.actor,
         "default_branch": event.default_branch,
+        "payload": dict(event.payload),
     }
-    # PostgreSQL stores every character but NUL; what names it is judged at admission, not here.
-    cleaned = {name: text and text.replace("\0", "\ufffd") for name, text in texts.items()}
-    return {"forge": event.forge, "repo": event.repo, "payload": dict(event.payload)} | cleaned
+
+
+def _first(connection: Connection, arrival: Arrival) -> Delivery:
+    """The delivery that came before this copy of it."""
+    same = or_(deliveries.c.guid == arrival.guid, deliveries.c.digest == arrival.digest)
+    mine = (deliveries.c.forge == arrival.event.forge) & (deliveries.c.repo == arrival.event.repo)
+    return delivery_from(connection.execute(select(deliveries).where(mine, same).limit(1)).one())
 
 
 def _insert_once(connection: Connection) -> Any:

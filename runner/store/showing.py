@@ -1,5 +1,6 @@
 """Rows to read models."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from runner.store.database import moment
 from runner.store.read_models import JobView, StepView
 
 HEADS = "refs/heads/"
+_PASSWORD = re.compile(r"^([a-z+]+://[^/@:]*):[^/@]*@", re.IGNORECASE)
 
 
 def run_fields(row: Row[Any]) -> dict[str, Any]:
@@ -52,6 +54,11 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
+def without_password(url: str) -> str:
+    """A clone URL as it may be shown: git accepts a password in it, which is nobody else's business."""
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
 def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:
     """`done`: the checkpoints that count, by step key."""
     return JobView(
@@ -73,15 +80,18 @@ def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:
 
 def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[StepView]:
     shown = []
+    before = _when(job.started_at)
     # Steps run one after another: the first that has no outcome is the one that runs now.
     pending = {"running": "running", "finished": "skipped"}.get(job.phase, "queued")
     for number, (key, name) in enumerate(job.steps, start=1):
         if key in done:
             shown.append(_done(number, name, done[key]))
+            before = shown[-1].finished_at
             continue
-        attempt = job.attempt if pending == "running" else 0
-        shown.append(StepView(number, key, name, pending, None, None, "", "", attempt, None, None))
-        if pending == "running":
+        running = pending == "running"
+        attempt, begun = (job.attempt, before) if running else (0, None)
+        shown.append(StepView(number, key, name, pending, None, None, "", "", attempt, begun, None))
+        if running:
             pending = "queued"
     return shown
 

@@ -32,11 +32,10 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
-from runner.store.showing import delivery_fields, job_view, run_fields
+from runner.store.showing import HEADS, delivery_fields, job_view, run_fields, without_password
 from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
 
 MOST_ROWS = 1000
-HEADS = "refs/heads/"
 
 
 def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
@@ -254,5 +253,11 @@ def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int,
 
 def _repository(row: Row[Any]) -> RepositoryView:
     return RepositoryView(
-        row.name, row.forge, row.url, row.executor, row.image, row.default_branch, moment(row.created_at)
+        row.name,
+        row.forge,
+        without_password(row.url),
+        row.executor,
+        row.image,
+        row.default_branch,
+        moment(row.created_at),
     )

@@ -114,6 +114,10 @@ class GitWorkspaces:
             return ref
         return self._mirror(repo.forge, repo.name).resolve(self._address(repo), ref)
 
+    def default_branch(self, repo: Repository) -> str | None:
+        """The branch that the repository's HEAD names right now; None where it names none."""
+        return self._mirror(repo.forge, repo.name).default_branch(self._address(repo))
+
     def fetch(self, repo: Repository, route: Route, keep: str) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
         self._mirror(route.forge, route.repo).fetch(self._address(repo), route.commit, keep)

@@ -56,6 +56,14 @@ class Mirror:
                 return commit
         raise Rejected(f"{self._name} has no ref {ref!a}{self._suggestions(address, ref)}")
 
+    def default_branch(self, address: Address) -> str | None:
+        """The branch that HEAD names in the repository right now; None in an empty repository."""
+        self._ensure()
+        asked = ["ls-remote", "--quiet", "--symref", "--end-of-options", address.url, "HEAD"]
+        said = self._ask(asked, address).decode(errors="replace")
+        found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", said, re.MULTILINE)
+        return found[1] if found else None
+
     def _suggestions(self, address: Address, ref: str) -> str:
         short = [
             name.split("/", 2)[2]

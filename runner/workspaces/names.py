@@ -69,7 +69,7 @@ def address_of(repository: Repository, protocols: str) -> Address:
     if protocol not in protocols.split(":"):
         raise Rejected(
             f"{repository.name}: the protocol {protocol!r} of its URL is not allowed; allowed are "
-            f"{', '.join(protocols.split(':'))} (the setting `protocols`)"
+            f"{', '.join(protocols.split(':'))} (RUNNER_GIT_PROTOCOLS)"
         )
     if protocol == "file" and not url.startswith(("/", "file:///")):
         raise Rejected(f"{repository.name}: a local repository needs an absolute path, not {url!a}")

@@ -1,7 +1,6 @@
 """What the engine needs of a store, on every database that we promise to work on."""
 
 import threading
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta

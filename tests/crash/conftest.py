@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.world import World, a_world
-from tests.servers import postgres_database, redis_server
+from tests.servers import Redis, postgres_database, redis_server
 
 
 @pytest.fixture
@@ -14,11 +14,14 @@ def embedded(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def distributed(tmp_path: Path) -> Iterator[World]:
+def redis_of(tmp_path: Path) -> Iterator[Redis]:
+    """The broker of `distributed`."""
+    with redis_server(tmp_path) as redis:
+        yield redis
+
+
+@pytest.fixture
+def distributed(tmp_path: Path, redis_of: Redis) -> Iterator[World]:
     """PostgreSQL, Redis, and processes on their own."""
-    with (
-        postgres_database() as database,
-        redis_server(tmp_path) as redis,
-        a_world(tmp_path, database, redis.url) as world,
-    ):
+    with postgres_database() as database, a_world(tmp_path, database, redis_of.url) as world:
         yield world

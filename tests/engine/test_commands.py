@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engine.commands import FILE_BYTES, BadCommandFile, CommandFiles, parse_pairs
+from runner.engine.commands import FILE_BYTES, BadCommandFile, CommandFiles, Written, parse_pairs
 from runner.model.step import Exports
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="=<\r\n\0"), min_size=1).filter(str.strip)
@@ -13,7 +13,7 @@ values = st.text(st.characters(codec="utf-8", exclude_characters="\r"))
 
 
 def files(tmp_path: Path) -> CommandFiles:
-    return CommandFiles(tmp_path, "/inside", "1")
+    return CommandFiles(tmp_path, "/inside")
 
 
 @given(st.dictionaries(names, st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))))
@@ -62,15 +62,15 @@ def test_a_delimiter_may_hold_any_sign(delimiter: str) -> None:
 
 def test_a_step_hands_on_what_it_wrote(tmp_path: Path) -> None:
     step = files(tmp_path)
-    variables = step.create()
-    (tmp_path / "output-1").write_text("\ufeffversion=7\n", "utf-8")
-    (tmp_path / "env-1").write_text("A=b\n")
-    (tmp_path / "path-1").write_text("/opt/bin\n\n")
-    (tmp_path / "summary-1").write_text("# done")
+    step.empty()
+    (tmp_path / "_runner_output").write_text("\ufeffversion=7\n", "utf-8")
+    (tmp_path / "_runner_env").write_text("A=b\n")
+    (tmp_path / "_runner_path").write_text("/opt/bin\n\n")
+    (tmp_path / "_runner_summary").write_text("# done")
 
     written = step.read()
 
-    assert variables["GITHUB_OUTPUT"] == "/inside/output-1"
+    assert step.variables["GITHUB_OUTPUT"] == "/inside/_runner_output"
     assert (written.outputs, written.exports, written.summary) == (
         {"version": "7"},
         Exports({"A": "b"}, ("/opt/bin",)),
@@ -80,18 +80,18 @@ def test_a_step_hands_on_what_it_wrote(tmp_path: Path) -> None:
 
 def test_a_file_that_a_step_removed_is_empty(tmp_path: Path) -> None:
     step = files(tmp_path)
-    step.create()
-    (tmp_path / "output-1").unlink()
+    step.empty()
+    (tmp_path / "_runner_output").unlink()
 
     assert step.read().outputs == {}
 
 
 def test_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
     step = files(tmp_path)
-    step.create()
+    step.empty()
     (tmp_path / "secret").write_text("a=hidden")
-    (tmp_path / "output-1").unlink()
-    (tmp_path / "output-1").symlink_to(tmp_path / "secret")
+    (tmp_path / "_runner_output").unlink()
+    (tmp_path / "_runner_output").symlink_to(tmp_path / "secret")
 
     with pytest.raises(BadCommandFile, match="GITHUB_OUTPUT: the file cannot be read"):
         step.read()
@@ -99,9 +99,9 @@ def test_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     step = files(tmp_path)
-    step.create()
-    (tmp_path / "env-1").unlink()
-    os.mkfifo(tmp_path / "env-1")
+    step.empty()
+    (tmp_path / "_runner_env").unlink()
+    os.mkfifo(tmp_path / "_runner_env")
 
     with pytest.raises(BadCommandFile, match="no file"):
         step.read()
@@ -109,18 +109,18 @@ def test_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path: Path) -
 
 def test_a_link_that_an_earlier_step_left_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("untouched")
-    (tmp_path / "env-1").symlink_to(tmp_path / "victim")
+    (tmp_path / "_runner_env").symlink_to(tmp_path / "victim")
 
-    files(tmp_path).create()
+    files(tmp_path).empty()
 
     assert (tmp_path / "victim").read_text() == "untouched"
-    assert not (tmp_path / "env-1").is_symlink()
+    assert not (tmp_path / "_runner_env").is_symlink()
 
 
 def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
     step = files(tmp_path)
-    step.create()
-    (tmp_path / "output-1").write_text("a=" + "x" * FILE_BYTES)
+    step.empty()
+    (tmp_path / "_runner_output").write_text("a=" + "x" * FILE_BYTES)
 
     with pytest.raises(BadCommandFile, match=str(FILE_BYTES)):
         step.read()
@@ -128,8 +128,24 @@ def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
 
 def test_node_options_cannot_be_set_for_later_steps(tmp_path: Path) -> None:
     step = files(tmp_path)
-    step.create()
-    (tmp_path / "env-1").write_text("NODE_OPTIONS=--require=evil\n")
+    step.empty()
+    (tmp_path / "_runner_env").write_text("NODE_OPTIONS=--require=evil\n")
 
     with pytest.raises(BadCommandFile, match="NODE_OPTIONS"):
         step.read()
+
+
+def test_every_step_finds_its_files_empty_whatever_the_last_one_left_there(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.empty()
+    (tmp_path / "_runner_output").write_text("old=1\n")
+    (tmp_path / "_runner_env").unlink()
+    (tmp_path / "_runner_env").mkdir()
+    (tmp_path / "elsewhere").write_text("untouched")
+    (tmp_path / "_runner_path").unlink()
+    os.link(tmp_path / "elsewhere", tmp_path / "_runner_path")
+
+    step.empty()
+
+    assert step.read() == Written({}, Exports(), "")
+    assert (tmp_path / "elsewhere").read_text() == "untouched"

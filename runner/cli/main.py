@@ -1,0 +1,92 @@
+"""The entry point: finds the command, and turns its end into an exit status."""
+
+import sys
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
+
+import click
+
+from runner.errors import BrokenDefinition, RunnerError, Unauthorized
+
+COMMANDS = {
+    "serve": "runner.cli.serving:serve",
+    "worker": "runner.cli.serving:worker",
+    "clock": "runner.cli.serving:clock",
+    "migrate": "runner.cli.serving:migrate",
+    "doctor": "runner.cli.doctor:doctor",
+    "repo": "runner.cli.repo:repo",
+    "trigger": "runner.cli.trigger:trigger",
+    "runs": "runner.cli.runs:runs",
+    "deliveries": "runner.cli.deliveries:deliveries",
+}
+SUMMARIES: Mapping[str, str] = {
+    "serve": "Start the server: webhooks, API and pages, and the worker where it is embedded.",
+    "worker": "Work on jobs for a server that uses a broker of its own.",
+    "clock": "Ring again for due work, for a server that uses a broker of its own.",
+    "migrate": "Bring the database to this version's shape; safe to run twice, and while others do.",
+    "doctor": "Say what works here; ends with 0 where a job could run.",
+    "repo": "Register repositories, and print their hooks.",
+    "trigger": "Start what a push to the repository NAME would start.",
+    "runs": "List, show, watch, rerun and cancel runs.",
+    "deliveries": "Show what forges sent and what became of it.",
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = resolve_name(COMMANDS[cmd_name])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"runner {resolve_name('importlib.metadata:version')('runner')}")
+        ctx.exit()
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print it."
+)
+@click.option("--verbose", "-v", count=True, help="Log more; twice for everything.")
+@click.pass_context
+def runner(ctx: click.Context, verbose: int) -> None:
+    """A self-hosted CI/CD runner: each repository brings its own workflow, every run is durable."""
+    ctx.obj = verbose
+
+
+def main() -> None:
+    """Errors: what `runner` says is its message and a status; a bug of ours keeps its traceback."""
+    sys.exit(status_of(runner, sys.argv[1:]))
+
+
+def status_of(command: click.Command, args: list[str]) -> int:
+    try:
+        ended: Any = command.main(args, prog_name="runner", standalone_mode=False)
+        return ended if isinstance(ended, int) else 0
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is buffered must not be tried again at exit.
+        sys.stdout = None
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except RunnerError as error:
+        click.echo(f"runner: {error}", err=True)
+        return 4 if isinstance(error, Unauthorized) else 5 if isinstance(error, BrokenDefinition) else 1

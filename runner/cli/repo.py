@@ -1,0 +1,98 @@
+"""`runner repo`: which repositories there are, and how they tell of pushes."""
+
+from urllib.parse import quote
+
+import click
+
+from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+
+
+def path_of(name: str) -> str:
+    """A repository's place in the API; its slashes stay."""
+    return f"/repos/{quote(name, safe='/')}"
+
+
+@click.group()
+def repo() -> None:
+    """Register repositories, and print their hooks."""
+
+
+@repo.command("add", cls=JsonCommand)
+@click.argument("name")
+@click.option("--url", required=True, help="Where git clones it from, as seen by the server.")
+@click.option("--forge", default="git", show_default=True, help="Who sends its webhooks: git or github.")
+@click.option("--secret", help="What signs its webhooks; made up if not given.")
+@click.option("--executor", help="host, sandbox or docker; the server's default if not given.")
+@click.option("--image", help="The image of its jobs on docker that name none.")
+@json_option
+def add(
+    name: str,
+    url: str,
+    forge: str,
+    secret: str | None,
+    executor: str | None,
+    image: str | None,
+    fields: str | None,
+) -> None:
+    """Register a repository under NAME, such as octo/hello."""
+    given = {"secret": secret, "executor": executor, "image": image}
+    wanted = {"name": name, "url": url, "forge": forge} | {k: v for k, v in given.items() if v is not None}
+    with connect() as client:
+        made = client.post("/repos", wanted)
+    if fields is not None:
+        print_json(made, fields)
+        return
+    click.echo(f"registered {made['name']}, cloned from {made['url']}")
+    if secret is None:
+        click.echo(f"webhook secret (not shown again): {made['secret']}")
+    if forge == "git":
+        click.echo(f"next: runner repo hook {name} > REPOSITORY.git/hooks/post-receive, then chmod 700 it")
+    else:
+        click.echo(f"next: let {forge} post JSON of pushes to {made['hook']} with that secret")
+
+
+@repo.command("list", cls=JsonCommand)
+@json_option
+def list_repositories(fields: str | None) -> None:
+    """List the registered repositories."""
+    with connect() as client:
+        found = client.get("/repos")
+    if fields is not None:
+        print_json(found, fields)
+        return
+    rows = [(one["name"], one["forge"], one["url"], one["default_branch"] or "") for one in found]
+    if rows:
+        print_table(rows, ("name", "forge", "url", "branch"))
+    else:
+        click.echo("no repositories; `runner repo add NAME --url URL` registers one", err=True)
+
+
+@repo.command("show", cls=JsonCommand)
+@click.argument("name")
+@json_option
+def show(name: str, fields: str | None) -> None:
+    """Show the repository NAME."""
+    with connect() as client:
+        found = client.get(path_of(name))
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        print_pairs(found.items())
+
+
+@repo.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget the repository NAME; its runs and logs stay."""
+    with connect() as client:
+        client.delete(path_of(name))
+    click.echo(f"removed {name}")
+
+
+@repo.command("hook")
+@click.argument("name")
+def hook(name: str) -> None:
+    """Print the post-receive hook of the plain git repository NAME; it holds the secret."""
+    with connect() as client:
+        for text in client.text(f"{path_of(name)}/hook"):
+            click.echo(text, nl=False)

@@ -1,0 +1,191 @@
+"""`runner runs`: what ran, as gh's `run` shows it."""
+
+import click
+
+from runner.cli.common import (
+    JsonCommand,
+    ago,
+    connect,
+    json_option,
+    print_json,
+    print_pairs,
+    print_table,
+    took,
+)
+from runner.cli.watching import ended, tree_of, watch_run
+from runner.client import Client, Values
+from runner.web.text import one_line, visible
+
+STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
+FAILED = ("failure", "timed_out", "cancelled")
+attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
+
+
+@click.group()
+def runs() -> None:
+    """List, show, watch, rerun and cancel runs."""
+
+
+@runs.command("list", cls=JsonCommand)
+@click.option("--repo", "-R", help="Only of this repository.")
+@click.option("--branch", "-b", help="Only of this branch.")
+@click.option("--workflow", "-w", help="Only of this workflow: its file or its name.")
+@click.option("--event", "-e", help="Only started by this event.")
+@click.option("--user", "-u", help="Only started by this person.")
+@click.option("--commit", "-c", help="Only of this commit; its first digits are enough.")
+@click.option("--status", "-s", type=click.Choice(STATUSES))
+@click.option("--limit", "-L", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--before", type=int, help="Only runs older than this one.")
+@json_option
+def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
+    """List the newest runs."""
+    with connect() as client:
+        found = client.get("/runs", actor=user, **filters)
+    if fields is not None:
+        print_json(found, fields)
+        return
+    rows = [
+        (
+            run["status"],
+            run["id"],
+            f"{run['name']} #{run['number']}",
+            run["repo"],
+            run["branch"] or run["ref"],
+            run["commit"][:12],
+            run["event"],
+            took(run["started_at"], run["finished_at"]),
+            ago(run["created_at"]),
+        )
+        for run in found
+    ]
+    heads = ("status", "run", "workflow", "repository", "branch", "commit", "event", "took", "created")
+    if rows:
+        print_table(rows, heads)
+    else:
+        click.echo("no runs; `runner trigger NAME` or a push starts one", err=True)
+
+
+@runs.command("view", cls=JsonCommand)
+@click.argument("run", type=int)
+@attempt_option
+@click.option("--job", "-j", help="Only this job: its key or id.")
+@click.option("--log", is_flag=True, help="Print the log.")
+@click.option("--log-failed", is_flag=True, help="Print the log of the steps that failed.")
+@click.option("--exit-status", is_flag=True, help="End as the run did.")
+@click.option("--web", is_flag=True, help="Open the run's page in a browser.")
+@json_option
+def view(
+    run: int,
+    attempt: int | None,
+    job: str | None,
+    log: bool,
+    log_failed: bool,
+    exit_status: bool,
+    web: bool,
+    fields: str | None,
+) -> int:
+    """Show RUN with its jobs and steps."""
+    with connect() as client:
+        found = client.get(f"/runs/{run}", attempt=attempt)
+        if web:
+            click.launch(f"{client.url}/runs/{run}")
+        elif fields is not None:
+            print_json(found, fields)
+        elif log:
+            _print_log(client, found, job=job)
+        elif log_failed:
+            for one, step in _failed_steps(found):
+                _print_log(client, found, job=str(one["id"]), step=step["key"])
+        else:
+            _print_run(found, job)
+    return ended(found) if exit_status else 0
+
+
+@runs.command("watch")
+@click.argument("run", type=int)
+@attempt_option
+def watch(run: int, attempt: int | None) -> int:
+    """Follow RUN to its end, and end as it does. It goes on where it was after the server restarts."""
+    with connect() as client:
+        return watch_run(client, run, attempt)
+
+
+@runs.command("logs")
+@click.argument("run", type=int)
+@attempt_option
+@click.option("--job", "-j", help="Only of this job: its key or id.")
+@click.option("--step", help="Only of this step: its number or key.")
+def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> None:
+    """Print the log of RUN."""
+    with connect() as client:
+        found = client.get(f"/runs/{run}", attempt=attempt)
+        _print_log(client, found, job=job, step=step)
+
+
+@runs.command("rerun", cls=JsonCommand)
+@click.argument("run", type=int)
+@json_option
+def rerun(run: int, fields: str | None) -> None:
+    """Run every job of RUN again, at the same commit, as a new attempt."""
+    with connect() as client:
+        found = client.post(f"/runs/{run}/rerun")
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        click.echo(
+            f"run {run}: attempt {found['attempt']} at {found['commit'][:12]}; `runner runs watch {run}`"
+        )
+
+
+@runs.command("cancel", cls=JsonCommand)
+@click.argument("run", type=int)
+@json_option
+def cancel(run: int, fields: str | None) -> None:
+    """End RUN and everything it started."""
+    with connect() as client:
+        found = client.post(f"/runs/{run}/cancel")
+    if fields is not None:
+        print_json(found, fields)
+    elif found["status"] in ("queued", "running"):
+        click.echo(f"run {run} is being cancelled; `runner runs watch {run}` shows its end")
+    else:
+        click.echo(f"run {run} has ended: {found['status']}")
+
+
+def _print_run(run: Values, job: str | None) -> None:
+    cancelling = run["cancelled"] and not run["finished_at"]
+    print_pairs(
+        [
+            ("run", f"{run['id']}  {run['name']} #{run['number']}"),
+            ("status", run["status"] + (", being cancelled" if cancelling else "")),
+            ("repository", run["repo"]),
+            ("ref", run["ref"]),
+            ("commit", run["commit"]),
+            ("workflow", run["workflow"]),
+            ("event", f"{run['event']} by {run['actor']}" if run["actor"] else run["event"]),
+            ("attempt", f"{run['attempt']} of {run['attempts']}"),
+            ("created", run["created_at"]),
+            ("took", took(run["started_at"], run["finished_at"])),
+        ]
+    )
+    for problem in run["problems"]:
+        click.echo(f"  {one_line(problem)}")
+    jobs = [one for one in run["jobs"] if job in (None, one["key"], str(one["id"]))]
+    for line in tree_of(jobs):
+        click.echo(line)
+    if any(one["status"] in FAILED for one in jobs):
+        click.echo(f"`runner runs view {run['id']} --log-failed` shows why", err=True)
+
+
+def _failed_steps(run: Values) -> list[tuple[Values, Values]]:
+    return [(job, step) for job in run["jobs"] for step in job["steps"] if step["status"] in FAILED]
+
+
+def _print_log(client: Client, run: Values, job: str | None = None, step: str | None = None) -> None:
+    rest = ""
+    for text in client.text(f"/runs/{run['id']}/log", attempt=run["attempt"], job=job, step=step):
+        # An escape sequence is only recognized whole, and a line is whole.
+        lines, newline, rest = (rest + text).rpartition("\n")
+        click.echo(visible(lines + newline, colours=True), nl=False)
+    if rest:
+        click.echo(visible(rest, colours=True))

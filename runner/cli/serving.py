@@ -1,0 +1,186 @@
+"""`runner serve`, `worker`, `clock` and `migrate`: the processes of a server."""
+
+import os
+import signal
+import socket
+import threading
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from runner import wiring
+from runner.cli.home import owned
+from runner.cli.journal import keep_journal
+from runner.client import publish_address, withdraw_address
+from runner.errors import Rejected, Unavailable
+from runner.settings import Settings
+from runner.web.app import create_app
+from runner.web.server import Server
+from runner.worker import Clock, Worker
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path), help="The server's folder; RUNNER_HOME."
+)
+BACKLOG = 2048
+
+
+@click.command()
+@click.option("--host", help="The address to listen on; RUNNER_HOST, else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="RUNNER_PORT, else 8787; 0 takes a free one.")
+@click.option("--url", help="Where people and forges reach it; RUNNER_URL, else host and port.")
+@home_option
+@click.pass_obj
+def serve(verbose: int, /, **given: Any) -> int:
+    """Start the server: webhooks, API and pages, and the worker where it is embedded."""
+    keep_journal(verbose)
+    settings = Settings.from_env(**given)
+    with ExitStack() as stack:
+        stack.enter_context(owned(settings.home) if settings.embedded else nullcontext())
+        listener = stack.enter_context(_listen(settings.host, settings.port))
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        services = wiring.services(settings)
+        stack.callback(services.close)
+        _bring_tables(services)
+        app = create_app(services)
+        stack.callback(app.close)
+        if settings.embedded:
+            _start_embedded(services, stack)
+        publish_address(settings.home, _local_url(settings))
+        stack.callback(withdraw_address, settings.home)
+        server = Server(app, ready=lambda: _greet(settings), ending=app.end)
+        server.run(sockets=[listener])
+    return 130 if server.ended_by == signal.SIGINT else 0
+
+
+@click.command()
+@click.option("--labels", help="What its machine offers, separated by commas; RUNNER_LABELS.")
+@click.option("--concurrency", type=click.IntRange(1, 1024), help="Jobs at once; RUNNER_CONCURRENCY.")
+@home_option
+@click.pass_obj
+def worker(verbose: int, /, **given: Any) -> int:
+    """Work on jobs for a server that uses a broker of its own."""
+    keep_journal(verbose)
+    settings = _distributed(Settings.from_env(**given), "worker")
+    services = wiring.services(settings)
+    with ExitStack() as stack:
+        stack.callback(services.close)
+        _check_tables(services)
+        working = _worker(services)
+        working.start()
+        stack.callback(working.stop)
+        labels = ", ".join(settings.label_set)
+        click.echo(f"runner worker: {settings.concurrency} jobs at once, labels {labels}")
+        return _until_signal()
+
+
+@click.command()
+@home_option
+@click.pass_obj
+def clock(verbose: int, /, **given: Any) -> int:
+    """Ring again for due work, for a server that uses a broker of its own."""
+    keep_journal(verbose)
+    services = wiring.services(_distributed(Settings.from_env(**given), "clock"))
+    with ExitStack() as stack:
+        stack.callback(services.close)
+        _check_tables(services)
+        ticking = Clock(services)
+        ticking.start()
+        stack.callback(ticking.stop)
+        click.echo("runner clock: ringing for due work")
+        return _until_signal()
+
+
+@click.command()
+@home_option
+@click.pass_obj
+def migrate(verbose: int, /, **given: Any) -> None:
+    """Bring the database to this version's shape; safe to run twice, and while others do."""
+    keep_journal(verbose)
+    services = wiring.services(Settings.from_env(**given))
+    with ExitStack() as stack:
+        stack.callback(services.close)
+        services.database.migrate()
+    click.echo("the database has this version's shape")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"cannot listen on {host}:{port}: {error.strerror}; give another --port, or 0 for a free one"
+        ) from None
+    return listener
+
+
+def _bring_tables(services: wiring.Services) -> None:
+    if services.settings.embedded:
+        services.database.migrate()
+    else:
+        _check_tables(services)
+
+
+def _check_tables(services: wiring.Services) -> None:
+    if not services.database.current():
+        raise Unavailable("the database's tables are not this version's; run `runner migrate` first")
+
+
+def _start_embedded(services: wiring.Services, stack: ExitStack) -> None:
+    working, ticking = _worker(services), Clock(services)
+    working.start()
+    stack.callback(working.stop)
+    # The lock on the home says that no other worker is alive.
+    ticking.start(everything=True)
+    stack.callback(ticking.stop)
+
+
+def _worker(services: wiring.Services) -> Worker:
+    settings = services.settings
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    return Worker(services, wiring.station(services, name), settings.label_set, settings.concurrency)
+
+
+def _distributed(settings: Settings, command: str) -> Settings:
+    if settings.embedded:
+        raise Rejected(
+            f"a {command} of its own needs a broker: set RUNNER_BROKER to a Redis URL and RUNNER_DATABASE to "
+            "a PostgreSQL URL; without them `runner serve` does all of it"
+        )
+    return settings
+
+
+def _greet(settings: Settings) -> None:
+    token = "RUNNER_TOKEN" if settings.token else str(settings.token_file)
+    click.echo(f"runner listens on {settings.address}")
+    click.echo(f"the admin token is in {token}")
+    click.echo("next: runner repo add NAME --url URL, or open the address in a browser; Ctrl-C stops")
+
+
+def _local_url(settings: Settings) -> str:
+    """Where those on this machine reach the server, whatever it is called outside."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{settings.port}"
+
+
+def _until_signal() -> int:
+    """Wait for SIGTERM or Ctrl-C, and give the status that says which."""
+    told: list[int] = []
+    stopped = threading.Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        stopped.set()
+
+    before: dict[int, Any] = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
+    stopped.wait()
+    for one, handler in before.items():
+        signal.signal(one, handler)
+    return 130 if told[0] == signal.SIGINT else 0

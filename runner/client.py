@@ -1,0 +1,201 @@
+"""The REST API from the outside, for the command line and for whoever writes Python.
+
+Errors come back as the families that the server raised. On the machine of `runner serve` the address
+and the token are found through the home folder.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from runner.errors import BrokenDefinition, NotFound, Rejected, RunnerError, Unauthorized, Unavailable
+from runner.settings import Settings
+
+PATIENCE = 30.0
+"""Seconds for which `watch` looks for a server that went away."""
+RETRY_SECONDS = 0.2
+# A silent stream says every 15 s that it is still there.
+STREAM_TIMEOUT = httpx2.Timeout(10, read=45)
+EVENT_BYTES = 64 * 1024 * 1024
+FAMILIES: Mapping[str, type[RunnerError]] = {
+    "unauthorized": Unauthorized,
+    "not_found": NotFound,
+    "unavailable": Unavailable,
+    "broken_definition": BrokenDefinition,
+}
+Values = dict[str, Any]
+
+
+class NotAllowed(Unauthorized):
+    """The token is missing or is not the server's."""
+
+
+class Client:
+    """Speaks to one server. Close it, or use it as a context."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # A proxy for the way out cannot reach a server on this machine.
+        local = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+        self._http = httpx2.Client(timeout=30, trust_env=not local)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def url(self) -> str:
+        """Where the server is now: a restarted one may be at another port."""
+        return (
+            self._settings.url.rstrip("/") or published_address(self._settings.home) or self._settings.address
+        )
+
+    def get(self, path: str, **query: object) -> Any:
+        return self._asked("GET", path, query).json()
+
+    def text(self, path: str, **query: object) -> Iterator[str]:
+        """A text as it arrives."""
+        with self._reaching(), self._http.stream("GET", self._at(path), **self._sent(query)) as response:
+            self._check(response)
+            yield from response.iter_text()
+
+    def post(self, path: str, content: Mapping[str, object] | None = None) -> Values:
+        answer: Values = self._asked("POST", path, {}, json={} if content is None else dict(content)).json()
+        return answer
+
+    def delete(self, path: str) -> None:
+        self._asked("DELETE", path, {})
+
+    def watch(self, run_id: int, attempt: int | None = None) -> Iterator[tuple[str, Values]]:
+        """A run's events until its end. A server that restarts is found again, and nothing comes twice.
+
+        Raises `Unavailable` where it is away for longer than `PATIENCE`.
+        """
+        cursor, heard = "", None
+        while True:
+            try:
+                for event in self._events(f"/runs/{run_id}/stream", attempt, cursor):
+                    cursor, heard = event.id or cursor, time.monotonic()
+                    yield event.event, json.loads(event.data)
+                    if event.event == "end":
+                        return
+                heard = heard or time.monotonic()
+            except Unavailable:
+                if heard is None or time.monotonic() - heard > PATIENCE:
+                    raise
+            time.sleep(RETRY_SECONDS)
+
+    def _events(self, path: str, attempt: int | None, cursor: str) -> Iterator[httpx2.ServerSentEvent]:
+        sent = self._sent({"attempt": attempt})
+        if cursor:
+            sent["headers"]["last-event-id"] = cursor
+        with (
+            self._reaching(),
+            self._http.stream("GET", self._at(path), timeout=STREAM_TIMEOUT, **sent) as stream,
+        ):
+            self._check(stream)
+            yield from httpx2.EventSource(stream, max_event_size=EVENT_BYTES)
+
+    def _asked(self, method: str, path: str, query: Mapping[str, object], **content: Any) -> httpx2.Response:
+        with self._reaching():
+            response = self._http.request(method, self._at(path), **self._sent(query), **content)
+        self._check(response)
+        return response
+
+    def _at(self, path: str) -> str:
+        return f"{self.url}/api/v1{path}"
+
+    def _sent(self, query: Mapping[str, object]) -> Values:
+        asked = {name: str(value) for name, value in query.items() if value is not None}
+        return {"params": asked, "headers": {"authorization": f"Bearer {self._token()}"}}
+
+    def _token(self) -> str:
+        if self._settings.token:
+            return self._settings.token
+        try:
+            return self._settings.token_file.read_text().strip()
+        except OSError as error:
+            if error.errno in (13, 1):
+                raise NotAllowed(
+                    f"{self._settings.token_file} may not be read by you; set RUNNER_TOKEN"
+                ) from None
+            raise self._away() from None
+
+    def _check(self, response: httpx2.Response) -> None:
+        if response.is_success:
+            return
+        response.read()
+        try:
+            said = response.json()
+            family, message = FAMILIES.get(said["error"], Rejected), str(said["message"])
+        except (ValueError, KeyError, TypeError):
+            family = Unavailable if response.status_code >= 500 else Rejected
+            message = (
+                f"{self.url} answers {response.status_code}, and not as runner does; is RUNNER_URL right?"
+            )
+        if family is Unauthorized:
+            raise NotAllowed(
+                f"the server at {self.url} does not take this token; set RUNNER_TOKEN to its admin token"
+            )
+        raise family(message)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.ConnectError:
+            raise self._away() from None
+        except httpx2.TransportError as error:
+            raise Unavailable(
+                f"the server at {self.url} broke off: {error or type(error).__name__}"
+            ) from None
+        except httpx2.InvalidURL as error:
+            raise Rejected(f"RUNNER_URL is no address: {error}") from None
+
+    def _away(self) -> Unavailable:
+        return Unavailable(f"no server at {self.url}; start one with `runner serve`, or set RUNNER_URL")
+
+
+# --- how a server is found by those at home -------------------------------------------------------
+
+
+def publish_address(home: Path, url: str) -> None:
+    """Say in the home folder where the server of this process is."""
+    path, draft = _address_file(home), home / f".server-{os.getpid()}.json"
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    draft.replace(path)
+
+
+def withdraw_address(home: Path) -> None:
+    """Undo `publish_address`, unless another process has published its own since."""
+    if _published(home).get("pid") == os.getpid():
+        _address_file(home).unlink(missing_ok=True)
+
+
+def published_address(home: Path) -> str | None:
+    url = _published(home).get("url")
+    return url if isinstance(url, str) else None
+
+
+def _published(home: Path) -> Values:
+    try:
+        found = json.loads(_address_file(home).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _address_file(home: Path) -> Path:
+    return home / "server.json"

@@ -1,0 +1,140 @@
+"""The whole site as one ASGI app."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runner.errors import RunnerError
+from runner.forges import FORGES
+from runner.web.answers import answer, failure, refusal
+from runner.web.api import PREFIX, create_api
+from runner.web.auth import Guard, admin_token
+from runner.web.badges import Badges
+from runner.web.bell import Bell
+from runner.web.bodies import BoundedBodies
+from runner.web.health import Health
+from runner.web.intake import Intake
+from runner.web.live import Streams
+from runner.web.pages import Pages
+from runner.web.site import Site
+from runner.web.webhooks import Webhooks
+from runner.wiring import Services
+
+API_BYTES = 256 * 1024
+"""The limit of a request to the API; a delivery has a limit of its own."""
+
+
+def create_app(services: Services) -> "App":
+    """The site over one process's services. Whoever serves it calls `end` and then `close`."""
+    settings = services.settings
+    bell = Bell(services.dispatcher)
+    site = Site(
+        settings=settings,
+        database=services.database,
+        store=services.store,
+        repositories=services.repositories,
+        views=services.views,
+        logs=services.logs,
+        forges=FORGES,
+        executors=tuple(services.executors),
+        dispatcher=bell,
+        check_broker=services.dispatcher.check,
+        default_branch=services.workspaces.default_branch,
+        guard=Guard(admin_token(settings), settings.address),
+    )
+    return App(site, bell.close)
+
+
+class App:
+    """Webhooks go straight in, everything else by its route; routes are tried in their order."""
+
+    def __init__(self, site: Site, close: Callable[[], None]) -> None:
+        self._site = site
+        self._close = close
+        self._intake = Intake(site.store, site.repositories, site.dispatcher)
+        self._webhooks = Webhooks(site.forges, self._intake, site.settings.address)
+        self._streams = Streams(site)
+        self.api = create_api(site)
+        pages, badges, health = Pages(site, self.api.openapi()), Badges(site), Health(site)
+        self.site = Starlette(
+            routes=[
+                Route(f"{PREFIX}/runs/{{run_id:int}}/stream", self._streams),
+                Route(f"{PREFIX}/openapi.json", self._openapi),
+                Mount(PREFIX, Guarded(BoundedBodies(self.api, API_BYTES), site.guard)),
+                Route("/badges/{repo:path}.svg", badges.picture),
+                Route("/badges/{repo:path}.json", badges.endpoint),
+                Route("/{repo:path}/actions/workflows/{workflow}/badge.svg", badges.picture),
+                Route("/healthz", health.alive),
+                Route("/readyz", health.ready),
+                Route("/version", health.version),
+                Route("/", pages.runs),
+                Route("/runs/{run_id:int}", pages.run),
+                Route("/docs", pages.docs),
+                Route("/login", pages.login, methods=["GET"]),
+                Route("/login", pages.sign_in, methods=["POST"]),
+                Route("/logout", pages.sign_out, methods=["POST"]),
+                Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+            ],
+            exception_handlers={RunnerError: _refused, HTTPException: _http_error, Exception: _bug},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/hooks/"):
+            await self._webhooks(scope, receive, send)
+        else:
+            await self.site(scope, receive, send)
+
+    def end(self) -> None:
+        """Let the open streams come to their end."""
+        self._site.ending.set()
+
+    def close(self) -> None:
+        """Finish what was accepted."""
+        self._intake.close()
+        self._streams.close()
+        self._close()
+
+    async def _openapi(self, request: Request) -> Response:
+        return answer(200, self.api.openapi())
+
+
+class Guarded:
+    """Lets only the admin through to `app`, before anything else is read of a request."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._guard.check(scope["method"], Request(scope).headers)
+        except RunnerError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RunnerError):
+        raise error
+    return refusal(error)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """The answer; the server then logs the traceback."""
+    return failure(500, "internal", "the server failed; its log says why")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return failure(404, "not_found", f"nothing is at {request.url.path[:200]}; the API is at {PREFIX}")
+    return failure(error.status_code, "method", str(error.detail))

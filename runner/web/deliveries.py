@@ -1,0 +1,45 @@
+"""/api/v1/deliveries: what forges told us and what became of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from runner.errors import Rejected
+from runner.store.read_models import DeliverySummary, DeliveryView
+from runner.web.answers import Conflict
+from runner.web.site import Site
+
+STATUSES = ("received", "admitted", "ignored", "failed")
+
+
+def routes(site: Site) -> APIRouter:
+    router = APIRouter(tags=["deliveries"])
+
+    @router.get("/deliveries")
+    def list_deliveries(
+        repo: str | None = None,
+        status: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 30,
+        before: Annotated[str | None, Query(description="Only deliveries older than this id.")] = None,
+    ) -> list[DeliverySummary]:
+        if status is not None and status not in STATUSES:
+            raise Rejected(f"no status {status!r}; there are {', '.join(STATUSES)}")
+        return site.views.deliveries(repo, status, limit, before)
+
+    @router.get("/deliveries/{delivery_id}")
+    def show_delivery(delivery_id: str) -> DeliveryView:
+        return site.views.delivery(delivery_id)
+
+    @router.post("/deliveries/{delivery_id}/replay", status_code=202)
+    def replay(delivery_id: str) -> DeliveryView:
+        found = site.store.delivery(delivery_id)
+        if found.status == "admitted":
+            raise Conflict(
+                f"delivery {delivery_id} started {', '.join(f'run {one}' for one in found.runs)}; "
+                f"`runner runs rerun` runs it again"
+            )
+        again = site.store.replay(delivery_id)
+        site.dispatcher.admit(again.id, again.event.forge, again.event.repo)
+        return site.views.delivery(delivery_id)
+
+    return router

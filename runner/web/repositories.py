@@ -1,0 +1,188 @@
+"""/api/v1/repos: what is registered, its hook, and runs by hand."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from runner.engine.receive import receive
+from runner.errors import NotFound, Rejected, Unavailable
+from runner.model.source import FULL_COMMIT_ID, Event, Repository
+from runner.store.read_models import RepositoryView
+from runner.store.showing import without_password
+from runner.web.answers import Conflict
+from runner.web.hook import hook_script
+from runner.web.names import checked_executor, checked_image, checked_name
+from runner.web.site import Site
+from runner.workspaces.names import address_of
+
+SECRET_LETTERS = 200
+
+
+class NewRepository(BaseModel):
+    """A repository to register; its webhook secret is made up where none is given."""
+
+    name: str
+    url: str
+    forge: str = "git"
+    secret: str | None = Field(default=None, min_length=8, max_length=SECRET_LETTERS)
+    executor: str | None = None
+    image: str | None = None
+
+
+class Trigger(BaseModel):
+    """What to run: `ref` is a branch, a tag or a full ref; `commit` a full commit id."""
+
+    ref: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A repository that has just been registered. The secret is not shown again."""
+
+    name: str
+    forge: str
+    url: str
+    executor: str | None
+    image: str | None
+    secret: str
+    hook: str
+    """Where a forge posts its deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    delivery: str
+    status: str
+    url: str
+
+
+def routes(site: Site) -> APIRouter:
+    router = APIRouter(tags=["repositories"])
+
+    @router.get("/repos")
+    def list_repositories() -> list[RepositoryView]:
+        return site.views.repositories()
+
+    @router.post("/repos", status_code=201)
+    def add_repository(new: NewRepository) -> Registered:
+        return _register(site, new)
+
+    @router.get("/repos/{name:path}/hook", response_model=None)
+    def print_hook(name: str) -> PlainTextResponse | RepositoryView:
+        try:
+            return PlainTextResponse(_hook(site, name), media_type="text/x-shellscript")
+        except NotFound:
+            # The path of a repository that is itself called `…/hook` looks the same.
+            return _shown(site, f"{name}/hook")
+
+    @router.post("/repos/{name:path}/trigger", status_code=202)
+    def trigger(name: str, wanted: Trigger) -> Triggered:
+        return _trigger(site, name, wanted)
+
+    @router.get("/repos/{name:path}")
+    def show_repository(name: str) -> RepositoryView:
+        return _shown(site, name)
+
+    @router.delete("/repos/{name:path}", status_code=204)
+    def remove_repository(name: str) -> None:
+        site.repositories.remove(site.repositories.named(name))
+
+    return router
+
+
+def _register(site: Site, new: NewRepository) -> Registered:
+    if new.forge not in site.forges:
+        raise Rejected(f"no forge {new.forge!r}; there are {', '.join(sorted(site.forges))}")
+    secret = new.secret or secrets.token_urlsafe(32)
+    if not secret.isprintable():
+        raise Rejected("a webhook secret is printable text")
+    repository = Repository(
+        new.forge,
+        checked_name(new.name),
+        new.url,
+        checked_executor(new.executor, site.executors),
+        checked_image(new.image),
+    )
+    address_of(repository, site.settings.git_protocols)
+    try:
+        site.repositories.add(repository, secret)
+    except Rejected as error:
+        raise Conflict(str(error)) from None
+    hook = f"{site.settings.address}/hooks/{new.forge}"
+    return Registered(
+        repository.name,
+        repository.forge,
+        without_password(repository.url),
+        repository.executor,
+        repository.image,
+        secret,
+        hook,
+    )
+
+
+def _shown(site: Site, name: str) -> RepositoryView:
+    found = site.repositories.named(name)
+    return site.views.repository(found.forge, found.name)
+
+
+def _hook(site: Site, name: str) -> str:
+    found = site.repositories.named(name)
+    if found.forge != "git":
+        raise Rejected(
+            f"{name} is on {found.forge}, which has webhooks of its own: let it post JSON to "
+            f"{site.settings.address}/hooks/{found.forge} with the repository's secret"
+        )
+    secret = site.repositories.secret(found.forge, found.name) or ""
+    return hook_script(site.settings.address, found.name, secret)
+
+
+def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
+    found = _shown(site, name)
+    if wanted.commit is not None and not FULL_COMMIT_ID.fullmatch(wanted.commit):
+        raise Rejected(f"{wanted.commit[:100]!a} is no full commit id of 40 lower-case hex digits")
+    ref = _full_ref(wanted.ref or found.default_branch or _head(site, found))
+    guid = str(uuid4())
+    payload: dict[str, Any] = {
+        "id": guid,
+        "repository": {"full_name": found.name, "default_branch": found.default_branch},
+        "ref": ref,
+        "before": None,
+        "after": wanted.commit,
+        "pusher": {"name": "admin"},
+    }
+    event = Event(
+        kind="push",
+        forge=found.forge,
+        repo=found.name,
+        ref=ref,
+        commit=wanted.commit,
+        actor="admin",
+        payload=payload,
+        default_branch=found.default_branch,
+    )
+    digest = hashlib.sha256(f"trigger {guid}".encode()).hexdigest()
+    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher)
+    url = f"{site.settings.address}/api/v1/deliveries/{delivery.id}"
+    return Triggered(delivery.id, delivery.status, url)
+
+
+def _head(site: Site, found: RepositoryView) -> str:
+    """The default branch of a repository that has not told it yet."""
+    try:
+        return site.default_branch(site.repositories.get(found.forge, found.name)) or "HEAD"
+    except (Rejected, Unavailable):
+        # Admission says why, in a delivery that can be replayed.
+        return "HEAD"
+
+
+def _full_ref(ref: str) -> str:
+    if any(not letter.isprintable() for letter in ref) or len(ref) > 1000:
+        raise Rejected(f"{ref[:100]!a} is no ref; give a branch, refs/tags/NAME or a full ref")
+    return ref if ref == "HEAD" or ref.startswith("refs/") else f"refs/heads/{ref}"

@@ -1,0 +1,95 @@
+"""/api/v1/runs: what ran, its log, and what a person may do about it."""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from runner.engine import control
+from runner.errors import NotFound, Rejected
+from runner.model.run import Run
+from runner.store.read_models import JobView, RunFilter, RunSummary, RunView
+from runner.web.answers import Conflict
+from runner.web.site import Site
+from runner.web.transcript import pages_of
+
+Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
+
+
+def routes(site: Site) -> APIRouter:
+    router = APIRouter(tags=["runs"])
+
+    @router.get("/runs")
+    def list_runs(
+        repo: str | None = None,
+        branch: str | None = None,
+        workflow: str | None = None,
+        event: str | None = None,
+        actor: str | None = None,
+        commit: str | None = None,
+        status: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 30,
+        before: Annotated[int | None, Query(description="Only runs older than this id.")] = None,
+    ) -> list[RunSummary]:
+        return site.views.runs(RunFilter(repo, branch, workflow, event, actor, commit, status, limit, before))
+
+    @router.get("/runs/{run_id}")
+    def show_run(run_id: int, attempt: Attempt = None) -> RunView:
+        return site.views.run(run_id, attempt)
+
+    @router.post("/runs/{run_id}/rerun")
+    def rerun(run_id: int) -> RunView:
+        return _controlled(control.rerun, run_id, site)
+
+    @router.post("/runs/{run_id}/cancel")
+    def cancel(run_id: int) -> RunView:
+        return _controlled(control.cancel, run_id, site)
+
+    @router.get("/runs/{run_id}/log", response_model=None)
+    def show_log(
+        run_id: int,
+        attempt: Attempt = None,
+        job: Annotated[str | None, Query(description="A job's key or id.")] = None,
+        step: Annotated[str | None, Query(description="A step's key or number.")] = None,
+    ) -> StreamingResponse:
+        run = site.views.run(run_id, attempt)
+        chosen = _jobs(run, job)
+        if step is not None and not any(_has(one, step) for one in chosen):
+            raise NotFound(f"run {run_id} has no step {step!r}{f' in job {job}' if job else ''}")
+        return StreamingResponse(_text(site, chosen, step), media_type="text/plain; charset=utf-8")
+
+    return router
+
+
+def _controlled(verb: Callable[..., Run], run_id: int, site: Site) -> RunView:
+    try:
+        verb(run_id, store=site.store, dispatcher=site.dispatcher)
+    except NotFound:
+        raise
+    except Rejected as error:
+        raise Conflict(str(error)) from None
+    return site.views.run(run_id)
+
+
+def _jobs(run: RunView, wanted: str | None) -> list[JobView]:
+    found = [job for job in run.jobs if wanted in (None, job.key, str(job.id))]
+    if wanted is not None and not found:
+        raise NotFound(
+            f"run {run.id} has no job {wanted!r}; it has {', '.join(job.key for job in run.jobs) or 'none'}"
+        )
+    return found
+
+
+def _has(job: JobView, step: str) -> bool:
+    return any(step in (one.key, str(one.number)) for one in job.steps)
+
+
+def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
+    for job in jobs:
+        for page in pages_of(job):
+            if step is None or step in (page.key, str(page.number)):
+                offset = 0
+                while chunk := site.logs.read(job.id, page.attempt, page.key, offset, 256 * 1024):
+                    offset += len(chunk)
+                    yield chunk

@@ -1,0 +1,35 @@
+"""What every route needs, handed to it once."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from runner.engine.ports import Dispatcher, Forge
+from runner.logs import LogReader
+from runner.model.source import Repository
+from runner.settings import Settings
+from runner.store import Database, SqlRepositories, SqlStore
+from runner.store.views import Views
+from runner.web.auth import Guard
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """`check_broker` raises `Unavailable`, `default_branch` asks the repository itself.
+
+    `ending` is set when the server goes down.
+    """
+
+    settings: Settings
+    database: Database
+    store: SqlStore
+    repositories: SqlRepositories
+    views: Views
+    logs: LogReader
+    forges: Mapping[str, Forge]
+    executors: tuple[str, ...]
+    dispatcher: Dispatcher
+    check_broker: Callable[[], None]
+    default_branch: Callable[[Repository], str | None]
+    guard: Guard
+    ending: threading.Event = field(default_factory=threading.Event)

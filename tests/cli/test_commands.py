@@ -1,0 +1,223 @@
+"""Everything that people do with a server, on one real server."""
+
+import os
+import socket
+
+import pytest
+
+from tests.cli.conftest import Machine, Shell, run_of
+
+PASSES = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - name: Say hello
+        run: echo "hello from $GITHUB_REPOSITORY"
+      - run: printf 'no newline'
+"""
+FAILS = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo before
+      - name: Fail
+        run: |
+          echo "it went wrong"
+          exit 7
+  after:
+    needs: build
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo never
+"""
+WAITS = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo waiting; while [ ! -e {flag} ]; do sleep 0.05; done; echo "went on"
+"""
+INVALID = "on: push\njobs: 5\n"
+
+
+@pytest.fixture(scope="module")
+def passed(machine: Machine) -> str:
+    """The commit of a push whose run has passed."""
+    said = machine.push(PASSES)
+    assert "/api/v1/deliveries/" in said
+    return machine.git("rev-parse", "HEAD").strip()
+
+
+def test_a_push_is_followed_to_its_green_end(machine: Machine, on_machine: Shell, passed: str) -> None:
+    run = run_of(on_machine, passed)
+
+    ran = on_machine("runs", "watch", str(run))
+
+    assert ran.status == 0, ran.out
+    lines = ran.out.splitlines()
+    assert lines[0] == f"run {run}  .runner/workflows/ci.yml #1 of octo/hello at {passed[:12]}"
+    assert "[build] hello from octo/hello" in lines
+    assert "[build] no newline" in lines
+    assert any(line.startswith("[build] \u2713 Say hello") for line in lines)
+    assert lines[-1].startswith(f"run {run} success in ")
+
+
+def test_runs_are_listed_for_people_and_for_programs(on_machine: Shell, passed: str) -> None:
+    run = run_of(on_machine, passed)
+    on_machine("runs", "watch", str(run))
+
+    line = on_machine("runs", "list", "-b", "main", "-w", "ci.yml", "-s", "success", "-c", passed[:10]).out
+    assert line.split("\t")[:2] == ["success", str(run)]
+    assert on_machine("runs", "list", "--json", "id,status", "-c", passed).json == [
+        {"id": run, "status": "success"}
+    ]
+    assert on_machine("runs", "list", "-b", "nothing").out == ""
+    assert "there are id" in on_machine("runs", "list", "--json", "id,nothing").err
+
+
+def test_a_run_is_shown_with_its_steps_and_its_log(on_machine: Shell, passed: str) -> None:
+    run = str(run_of(on_machine, passed))
+    on_machine("runs", "watch", run)
+
+    shown = on_machine("runs", "view", run).out
+    assert f"commit:      {passed}" in shown
+    assert "\u2713 build" in shown
+    assert "  \u2713 Say hello" in shown
+    whole = on_machine("runs", "view", "--json", run).json
+    assert [step["status"] for step in whole["jobs"][0]["steps"]] == ["success", "success"]
+    assert on_machine("runs", "view", run, "--json", "status").json == {"status": "success"}
+    assert on_machine("runs", "logs", run).out == "hello from octo/hello\nno newline\n"
+    assert on_machine("runs", "view", run, "--log", "-j", "build").out.startswith("hello")
+    assert on_machine("runs", "logs", run, "--step", "2").out == "no newline\n"
+    assert "no job 'lint'" in on_machine("runs", "logs", run, "-j", "lint").err
+    assert on_machine("runs", "view", "9999").status == 1
+
+
+def test_a_failed_run_ends_its_watch_with_1_and_shows_why(machine: Machine, on_machine: Shell) -> None:
+    machine.push(FAILS)
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+
+    watched = on_machine("runs", "watch", run)
+
+    assert watched.status == 1
+    assert f"`runner runs view {run} --log-failed`" in watched.err
+    assert on_machine("runs", "view", run, "--log-failed").out == "it went wrong\n"
+    shown = on_machine("runs", "view", run, "--exit-status")
+    assert shown.status == 1
+    assert "\u2717 Fail" in shown.out
+    assert "exit code 7" in shown.out
+    assert "- after" in shown.out
+
+
+def test_an_invalid_workflow_ends_with_5_and_its_place(machine: Machine, on_machine: Shell) -> None:
+    machine.push(INVALID)
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+
+    watched = on_machine("runs", "watch", run)
+
+    assert watched.status == 5
+    assert ".runner/workflows/ci.yml:2:" in watched.out
+
+
+def test_a_cancelled_run_ends_its_watch_with_3_and_can_run_again(machine: Machine, on_machine: Shell) -> None:
+    flag = machine.folder / "again"
+    machine.push(WAITS.format(flag=flag))
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    watching = machine.spawn("runs", "watch", run)
+    assert watching.stdout is not None
+    assert any("waiting" in line for line in watching.stdout)
+
+    assert on_machine("runs", "cancel", run).status == 0
+    rest, _ = watching.communicate(timeout=60)
+
+    assert watching.returncode == 3
+    assert f"run {run} cancelled" in rest
+    flag.touch()
+    assert "attempt 2" in on_machine("runs", "rerun", run).out
+    assert on_machine("runs", "watch", run).status == 0
+    assert on_machine("runs", "view", run, "-a", "1", "--json", "status").json == {"status": "cancelled"}
+
+
+def test_a_trigger_runs_what_a_push_would_have_run(machine: Machine, on_machine: Shell, passed: str) -> None:
+    ran = on_machine("trigger", "octo/hello", "--ref", "main", "--commit", passed, "--watch")
+
+    assert ran.status == 0, ran.err
+    assert "[build] hello from octo/hello" in ran.out
+    refused = on_machine("trigger", "octo/hello", "--ref", "nothing", "--watch")
+    assert refused.status == 1
+    assert "failed: " in refused.err
+
+
+def test_deliveries_show_what_became_of_them_and_are_replayed(on_machine: Shell, passed: str) -> None:
+    made = on_machine("trigger", "octo/hello", "--commit", "3" * 40, "--json").json["delivery"]
+    while on_machine("deliveries", "show", made, "--json", "status").json["status"] == "received":
+        pass
+
+    shown = on_machine("deliveries", "show", made)
+
+    assert "failed" in shown.out
+    assert f"`runner deliveries replay {made}`" in shown.err
+    assert made in on_machine("deliveries", "list", "-s", "failed", "-R", "octo/hello").out
+    assert on_machine("deliveries", "replay", made).status == 0
+    admitted = on_machine("deliveries", "list", "-s", "admitted", "--json", "id").json[-1]["id"]
+    assert on_machine("deliveries", "replay", admitted).status == 1
+
+
+def test_repositories_are_registered_and_removed(on_machine: Shell) -> None:
+    added = on_machine("repo", "add", "octo/other", "--url", "/srv/other.git", "--secret", "a long secret")
+    assert (added.status, "a long secret" in added.out) == (0, False)
+    assert on_machine("repo", "show", "--json", "octo/other").json["url"] == "/srv/other.git"
+    assert "octo/other\tgit\t/srv/other.git" in on_machine("repo", "list").out
+    assert "'a long secret'" in on_machine("repo", "hook", "octo/other").out
+    assert on_machine("repo", "add", "octo/other", "--url", "/srv/other.git").status == 1
+    assert on_machine("repo", "remove", "octo/other").status == 0
+    assert on_machine("repo", "show", "octo/other").status == 1
+    refused = on_machine("repo", "add", "octo/web", "--url", "https://example.org/x.git")
+    assert "allowed are file (RUNNER_GIT_PROTOCOLS)" in refused.err
+
+
+def test_a_wrong_token_is_not_allowed(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNER_TOKEN", "wrong")
+
+    ran = on_machine("runs", "list")
+
+    assert ran.status == 4
+    assert "set RUNNER_TOKEN" in ran.err
+
+
+def test_the_doctor_says_what_works(on_machine: Shell) -> None:
+    ran = on_machine("doctor", "--json")
+
+    assert ran.status == 0, ran.out
+    findings = {one["name"]: one for one in ran.json["findings"]}
+    assert findings["executor host"]["works"]
+    assert findings["git"]["said"].startswith("git 2.")
+    assert "a job could run here" in on_machine("doctor").out
+
+
+def test_200_mb_of_webhook_leave_the_servers_memory_as_it_was(machine: Machine) -> None:
+    assert machine.server is not None
+    port = int(machine.run("repo", "hook", "octo/hello").out.split("http://127.0.0.1:")[1].split("'")[0])
+    before, chunk = memory_of(machine.server.pid), b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    head = b"POST /hooks/git HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head)
+        for _ in range(200 * 16):
+            connection.sendall(chunk)
+        connection.sendall(b"0\r\n\r\n")
+        answer = connection.recv(1000)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert memory_of(machine.server.pid) - before < 20_000
+
+
+def memory_of(pid: int) -> int:
+    """Resident memory in KiB."""
+    with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024

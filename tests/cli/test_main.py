@@ -1,0 +1,97 @@
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from runner.cli.journal import keep_journal
+from runner.cli.main import COMMANDS, SUMMARIES, runner
+from tests.cli.conftest import Shell
+
+HEAVY = {"pydantic", "httpx2", "sqlalchemy", "celery", "fastapi", "uvicorn", "rich", "structlog"}
+
+
+def test_the_version_needs_no_library_but_click(shell: Shell) -> None:
+    assert shell("--version").out == "runner 0.1.0\n"
+    script = f"import sys, runner.cli.main; print(*({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_is_what_the_command_says_of_itself(name: str) -> None:
+    command = runner.get_command(click.Context(runner), name)
+
+    assert command is not None
+    assert (command.help or "").splitlines()[0].rstrip(".") == SUMMARIES[name].rstrip(".")
+
+
+def test_what_does_not_exist_is_a_usage_error(shell: Shell) -> None:
+    assert shell("nothing").status == 2
+    assert shell("runs", "view").status == 2
+    assert shell("runs", "view", "one").status == 2
+    assert "No such command" in shell("nothing").err
+    assert shell("--help").status == 0
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNNER_URL", "RUNNER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RUNNER_HOME", str(tmp_path))
+    monkeypatch.setenv("RUNNER_PORT", "1")
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_without_a_server_a_command_says_how_to_start_one(shell: Shell, tmp_path: Path) -> None:
+    for token in (False, True):
+        if token:
+            (tmp_path / "admin-token").write_text("a token that nobody asks for\n")
+        ran = shell("runs", "list")
+        assert ran.status == 1
+        assert ran.err == (
+            "runner: no server at http://127.0.0.1:1; start one with `runner serve`, or set RUNNER_URL\n"
+        )
+
+
+@pytest.mark.usefixtures("nowhere")
+@pytest.mark.parametrize("command", ["worker", "clock"])
+def test_a_process_of_its_own_needs_a_broker(shell: Shell, command: str) -> None:
+    ran = shell(command)
+
+    assert ran.status == 1
+    assert "set RUNNER_BROKER" in ran.err
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_wrong_setting_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNER_LEASE", "soon")
+
+    assert "RUNNER_LEASE" in shell("runs", "list").err
+
+
+def test_a_log_line_is_json_with_what_the_caller_said(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    try:
+        keep_journal(verbose=1)
+        logging.getLogger("runner.test").info("it happened", extra={"run": 7, "job": "build"})
+        logging.getLogger("runner.test").debug("not said")
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            logging.getLogger("runner.test").exception("a bug")
+    finally:
+        root.handlers, root.level = before, level
+
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["message"], first["level"], first["run"], first["job"]) == (
+        "it happened",
+        "info",
+        7,
+        "build",
+    )
+    assert "ValueError: broken" in second["exception"]

@@ -1,0 +1,73 @@
+"""How a server starts, shares its home, stops and comes back."""
+
+import signal
+import socket
+import stat
+
+import pytest
+
+from tests.cli.conftest import Machine
+from tests.cli.test_commands import WAITS
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_server_says_where_it_is_and_goes_in_order(bare_machine: Machine, number: int, status: int) -> None:
+    said = bare_machine.start()
+
+    assert said.startswith("runner listens on http://127.0.0.1:")
+    assert stat.S_IMODE((bare_machine.home / "admin-token").stat().st_mode) == 0o600
+    assert said.rpartition(" ")[2] in (bare_machine.home / "server.json").read_text()
+    assert bare_machine.run("runs", "list", "--json").json == []
+    assert bare_machine.stop(number) == status
+    assert not (bare_machine.home / "server.json").exists()
+
+
+def test_a_home_has_one_server(bare_machine: Machine) -> None:
+    bare_machine.start()
+    assert bare_machine.server is not None
+
+    second = bare_machine.run("serve", "--port", "0")
+
+    assert second.status == 1
+    assert f"home is in use by pid {bare_machine.server.pid}" in second.err
+
+
+def test_a_port_that_is_taken_is_named(bare_machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = bare_machine.run("serve", "--port", str(port))
+
+    assert ran.status == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in ran.err
+
+
+def test_tables_can_be_made_before_the_server_starts(bare_machine: Machine) -> None:
+    for _ in range(2):
+        assert bare_machine.run("migrate").status == 0
+
+    assert "tables up to date" in bare_machine.run("doctor").out
+
+
+def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: Machine) -> None:
+    flag = bare_machine.folder / "flag"
+    bare_machine.start()
+    bare = bare_machine.folder / "bare.git"
+    assert bare_machine.run("repo", "add", "octo/hello", "--url", str(bare)).status == 0
+    bare_machine.push(WAITS.format(flag=flag))
+    # Nobody told the server of a push yet, so it asks the repository for its default branch.
+    watching = bare_machine.spawn("trigger", "octo/hello", "--watch")
+    assert watching.stdout is not None
+    before = []
+    for line in watching.stdout:
+        before.append(line)
+        if line == "[build] waiting\n":
+            break
+
+    bare_machine.stop()
+    bare_machine.start()
+    flag.touch()
+    rest, _ = watching.communicate(timeout=60)
+
+    assert watching.returncode == 0, rest
+    assert "[build] went on" in rest
+    assert sum("run 1  " in line for line in [*before, *rest.splitlines()]) == 1

@@ -1,0 +1,134 @@
+"""What else can happen to a run on its way: a broker that forgets, a branch that goes, a worker that sleeps."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from runner.model.run import Running
+from tests.crash.world import World, wait_for
+from tests.servers import Redis
+
+BOTH = pytest.mark.parametrize("kind", ["embedded", "distributed"])
+
+
+@pytest.fixture
+def world(kind: str, request: pytest.FixtureRequest) -> World:
+    found: World = request.getfixturevalue(kind)
+    return found
+
+
+def start(world: World, *rest: str) -> None:
+    for role in ("embedded",) if world.broker == "memory://" else ("clock", "worker"):
+        world.start(role, *rest)
+
+
+@contextmanager
+def in_the_first_step(world: World) -> Iterator[str]:
+    """A run that stands in the middle of its first step until the block ends; gives its delivery."""
+    pause = f"until test -e {world.gate}; do sleep 0.02; done"
+    delivery = world.deliver(world.commit(pause=pause))
+    wait_for(lambda: world.lines() or None, "the first step to begin")
+    yield delivery
+    world.gate.touch()
+
+
+@BOTH
+def test_messages_that_come_three_times_change_nothing(world: World) -> None:
+    commit = world.commit()
+    start(world, "--thrice")
+
+    run = world.ended(world.deliver(commit))
+
+    world.is_sound(run, commit)
+    assert len(world.lines()) == 3
+    world.leaves_nothing_alive()
+
+
+@BOTH
+def test_every_attempt_sees_the_same_commit_although_the_branch_is_rewritten_and_deleted(
+    world: World,
+) -> None:
+    start(world)
+    with in_the_first_step(world) as delivery:
+        commit = world.git("rev-parse", "HEAD")
+        for process in world.processes:
+            process.kill()
+            process.wait()
+        world.git("checkout", "--quiet", "--orphan", "other")
+        world.commit("2")
+        world.git("branch", "--delete", "--force", "main")
+        world.git("reflog", "expire", "--expire=now", "--all")
+        world.git("gc", "--quiet", "--prune=now")
+        start(world)
+
+    world.is_sound(world.ended(delivery), commit)
+    world.leaves_nothing_alive()
+
+
+def test_a_broker_that_is_flushed_loses_no_work(distributed: World, redis_of: Redis) -> None:
+    commit = distributed.commit()
+    delivery = distributed.deliver(commit)
+    redis_of.flush()
+    start(distributed)
+
+    distributed.is_sound(distributed.ended(delivery), commit)
+
+
+def test_a_broker_that_dies_and_comes_back_empty_delays_a_run_and_no_more(
+    distributed: World, redis_of: Redis
+) -> None:
+    start(distributed)
+    with in_the_first_step(distributed) as delivery:
+        commit = distributed.git("rev-parse", "HEAD")
+        redis_of.kill()
+    second = distributed.deliver(commit, "push-2")
+    redis_of.start()
+
+    distributed.is_sound(distributed.ended(delivery), commit)
+    assert distributed.ended(second).route.commit == commit
+
+
+def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(distributed: World) -> None:
+    distributed.start("clock")
+    sleeper = distributed.start("worker")
+    with in_the_first_step(distributed) as delivery:
+        commit = distributed.git("rev-parse", "HEAD")
+        sleeper.send_signal(signal.SIGSTOP)
+        distributed.start("worker")
+        wait_for(lambda: len(distributed.lines()) > 1 or None, "another worker to take the job")
+        sleeper.send_signal(signal.SIGCONT)
+
+    run = distributed.ended(delivery)
+    distributed.is_sound(run, commit)
+    distributed.leaves_nothing_alive()
+    assert [job.attempt for job in run.jobs][0] >= 2
+
+
+def test_two_clocks_and_one_that_is_killed_are_as_good_as_one(distributed: World, redis_of: Redis) -> None:
+    commit = distributed.commit()
+    first, _ = distributed.start("clock"), distributed.start("clock")
+    delivery = distributed.deliver(commit)
+    redis_of.flush()
+    first.kill()
+    distributed.start("worker")
+
+    distributed.is_sound(distributed.ended(delivery), commit)
+
+
+@BOTH
+def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) -> None:
+    start(world)
+    with in_the_first_step(world) as delivery:
+        commit = world.git("rev-parse", "HEAD")
+        leaving = world.processes[-1]
+        leaving.terminate()
+        assert leaving.wait(30) == 0
+        run = world.run_of(delivery)
+        assert run is not None
+        assert not any(isinstance(job.phase, Running) for job in run.jobs)
+        world.leaves_nothing_alive()
+        world.start("embedded" if world.broker == "memory://" else "worker")
+
+    world.is_sound(world.ended(delivery), commit)

@@ -1,0 +1,189 @@
+from datetime import timedelta
+
+import pytest
+
+from runner.engine.ports import NewJob, NewRun, Verdict
+from runner.errors import NotFound, Rejected
+from runner.model.lifecycle import cancel, claim, conclude, decide, rerun
+from runner.model.run import Lease, Run, StepName
+from runner.model.source import Event, Repository
+from runner.model.step import Outcome, Result
+from runner.store import Database, SqlRepositories, SqlStore
+from runner.store.read_models import BadgeState, RunFilter
+from runner.store.views import Views
+from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
+
+OTHER = "2" * 40
+
+
+@pytest.fixture
+def store(database: Database) -> SqlStore:
+    return SqlStore(database, LENGTH)
+
+
+@pytest.fixture
+def views(database: Database) -> Views:
+    return Views(database)
+
+
+def admitted(store: SqlStore, guid: str, event: Event | None = None, *new: NewRun) -> tuple[Run, ...]:
+    event = event or an_event()
+    delivery, _ = store.receive(event, guid, guid)
+    route = a_route(event.commit or OTHER, repo=event.repo, forge=event.forge)
+    return store.settle(delivery.id, Verdict("admitted", route=route, runs=new or (a_new_run(),)))
+
+
+def take(store: SqlStore, run: Run, at: int = 0) -> Lease:
+    job = run.jobs[at]
+    made = store.update(run.id, lambda run, now: run.with_job(claim(run.job(job.id), "w", now, LENGTH)))
+    return Lease(job.id, "w", made.after.job(job.id).attempt, NOON)
+
+
+def end(store: SqlStore, run: Run, result: Result, at: int = 0) -> None:
+    lease = take(store, run, at)
+    store.update(
+        run.id,
+        lambda run, now: decide(run.with_job(conclude(run.job(lease.job), lease, result, now)), now),
+    )
+
+
+def test_the_status_of_a_run_is_computed_from_its_jobs(store: SqlStore, views: Views) -> None:
+    def status(run: Run) -> str:
+        listed = views.runs(RunFilter())[0].status
+        assert views.runs(RunFilter(status=listed))[0].id == run.id
+        assert views.run(run.id).status == listed
+        return listed
+
+    run = admitted(store, "1", None, a_new_run("build", "test", needs={"test": ("build",)}))[0]
+    assert status(run) == "queued"
+    take(store, run)
+    assert status(run) == "running"
+    run = store.load(run.id)
+    store.stranded(everything=True)
+    end(store, run, Result.SUCCESS)
+    assert status(run) == "running"
+    end(store, run, Result.FAILURE, at=1)
+    assert status(run) == "failure"
+
+
+@pytest.mark.parametrize("worst", ["cancelled", "failure", "timed_out", "success", "skipped"])
+def test_the_worst_job_counts_as_in_the_model(store: SqlStore, views: Views, worst: str) -> None:
+    order = ["cancelled", "failure", "timed_out", "success", "skipped"]
+    results = [Result(word) for word in order[order.index(worst) :]]
+    run = admitted(store, "1", None, a_new_run(*results))[0]
+    for at, result in enumerate(results):
+        end(store, run, result, at)
+
+    assert store.load(run.id).result == worst
+    assert [one.status for one in views.runs(RunFilter(status=worst))] == [worst]
+
+
+def test_a_broken_workflow_is_a_failed_run_with_its_problems(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci.yml", problems=("ci.yml:1:1: no jobs",)))[0]
+
+    shown = views.run(run.id)
+
+    assert (shown.status, shown.problems, shown.jobs) == ("failure", ("ci.yml:1:1: no jobs",), ())
+    assert shown.finished_at == shown.created_at
+    assert [one.id for one in views.runs(RunFilter(status="failure"))] == [run.id]
+
+
+def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, views: Views) -> None:
+    steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2, 3))
+    new = NewRun("ci.yml", "ci", (NewJob("build", "build", (), ("linux",), steps),))
+    run = admitted(store, "1", None, new)[0]
+    assert [step.status for step in views.run(run.id).jobs[0].steps] == ["queued"] * 3
+    lease = take(store, run)
+    failed = Outcome(Result.FAILURE, Result.SUCCESS, 3, summary="# sums", reason="exit code 3")
+    store.record(lease, a_checkpoint(lease, outcome=failed, finished=NOON + timedelta(seconds=1)))
+
+    job = views.run(run.id).jobs[0]
+
+    assert (job.status, job.attempt, job.worker) == ("running", 1, "w")
+    first, second, third = job.steps
+    assert (first.status, first.conclusion, first.exit_code) == ("failure", "success", 3)
+    assert (first.reason, first.summary, first.attempt) == ("exit code 3", "# sums", 1)
+    assert (first.started_at, first.finished_at) == (NOON, NOON + timedelta(seconds=1))
+    assert (second.status, second.attempt, second.started_at) == ("running", 1, first.finished_at)
+    assert (third.status, third.attempt, third.started_at) == ("queued", 0, None)
+    store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now)))
+    assert [step.status for step in views.run(run.id).jobs[0].steps] == ["failure", "skipped", "skipped"]
+
+
+def test_former_attempts_stay_as_they_were(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1")[0]
+    store.update(run.id, lambda run, now: decide(cancel(run), now))
+    store.update(run.id, lambda run, now: decide(rerun(run), now))
+
+    assert (views.run(run.id).status, views.run(run.id).attempt) == ("queued", 2)
+    former = views.run(run.id, attempt=1)
+    assert (former.status, former.attempt, former.attempts) == ("cancelled", 1, 2)
+    with pytest.raises(NotFound, match="no attempt 3; it has 2"):
+        views.run(run.id, attempt=3)
+    with pytest.raises(NotFound, match="no run 99"):
+        views.run(99)
+
+
+def test_runs_are_filtered_by_everything_they_are_known_by(store: SqlStore, views: Views) -> None:
+    main = admitted(store, "1")[0].id
+    event = an_event(ref="refs/heads/topic", commit=OTHER, actor="octo", repo="octo/other")
+    topic = admitted(store, "2", event, NewRun(".runner/workflows/b_d.yml", "Build", a_new_run().jobs))[0].id
+
+    def found(**wanted: object) -> list[int]:
+        return [run.id for run in views.runs(RunFilter(**wanted))]  # type: ignore[arg-type]
+
+    assert found() == [topic, main]
+    assert found(repo="octo/other") == found(branch="topic") == found(actor="octo") == [topic]
+    assert found(commit="222") == found(commit=OTHER.upper()) == [topic]
+    assert found(workflow="b_d.yml") == found(workflow="Build") == [topic]
+    assert found(workflow=".runner/workflows/b_d.yml") == [topic]
+    assert found(workflow="bxd.yml") == found(workflow="d.yml") == found(commit="%") == []
+    assert found(event="push", status="queued", limit=1) == [topic]
+    assert found(before=topic) == [main]
+    with pytest.raises(Rejected, match="there are queued, running"):
+        found(status="finished")
+    with pytest.raises(Rejected, match="between 1 and 1000"):
+        found(limit=0)
+
+
+def test_a_badge_takes_the_newest_finished_run_of_the_default_branch(
+    database: Database, store: SqlStore, views: Views
+) -> None:
+    SqlRepositories(database).add(Repository("git", "octo/hello", "https://example.org/x"), "secret")
+    assert views.badge("octo/hello") is None
+    known = an_event(default_branch="main")
+    end(store, admitted(store, "1", known)[0], Result.FAILURE)
+    end(store, admitted(store, "2", an_event(ref="refs/heads/topic"))[0], Result.SUCCESS)
+    end(store, admitted(store, "3", known)[0], Result.SKIPPED)
+    admitted(store, "4", known)
+
+    assert views.badge("octo/hello") == BadgeState("ci", "failure")
+    assert views.badge("octo/hello", "ci.yml", "topic", "push") == BadgeState("ci", "success")
+    assert views.badge("octo/hello", "other.yml") is None
+    assert views.badge("octo/unknown") is None
+
+
+def test_deliveries_are_listed_with_what_became_of_them(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1", an_event(payload={"key": "value"}))[0]
+    ignored, _ = store.receive(an_event(ignored="nothing to do"), "2", "2")
+
+    newest, oldest = views.deliveries()
+
+    assert (newest.id, newest.status, newest.reason) == (ignored.id, "ignored", "nothing to do")
+    assert (oldest.status, oldest.runs) == ("admitted", (run.id,))
+    assert views.deliveries(status="ignored") == [newest]
+    assert views.deliveries(repo="octo/other") == []
+    assert views.deliveries(before=newest.id, limit=5) == [oldest]
+    shown = views.delivery(oldest.id)
+    assert (shown.guid, shown.payload, shown.runs) == ("1", {"key": "value"}, (run.id,))
+    with pytest.raises(NotFound, match="no delivery nothing"):
+        views.delivery("nothing")
+
+
+def test_counts_say_how_much_there_is(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1", None, a_new_run("a", "b"))[0]
+    take(store, run)
+
+    counts = views.counts()
+
+    assert (counts.deliveries, counts.runs, counts.jobs_queued, counts.jobs_running) == (1, 1, 1, 1)

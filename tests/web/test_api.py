@@ -1,0 +1,323 @@
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from starlette.routing import Mount, Route
+
+from runner.engine.ports import NewRun, Verdict
+from runner.model.lifecycle import claim, conclude
+from runner.model.run import Lease, Queued, Run
+from runner.model.step import Result
+from runner.web.api import PREFIX
+from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
+from tests.web.conftest import Web
+
+PUBLIC = {
+    "/badges/{repo:path}.svg",
+    "/badges/{repo:path}.json",
+    "/{repo:path}/actions/workflows/{workflow}/badge.svg",
+    "/healthz",
+    "/readyz",
+    "/version",
+    "/docs",
+    "/login",
+    "/logout",
+    "/static",
+    f"{PREFIX}/openapi.json",
+}
+PAGES = {"/", "/runs/{run_id:int}"}
+FILLED = {"{name}": "octo/hello", "{run_id:int}": "1", "{run_id}": "1", "{delivery_id}": "1"}
+
+
+def a_run(web: Web, *keys: str, guid: str = "1", new: NewRun | None = None) -> Run:
+    """A run that was admitted, its jobs queued."""
+    delivery, _ = web.site.store.receive(an_event(), guid, guid)
+    verdict = Verdict("admitted", route=a_route(), runs=(new or a_new_run(*keys),))
+    return web.site.store.settle(delivery.id, verdict)[0]
+
+
+def take(web: Web, run: Run, at: int = 0) -> Lease:
+    """Let a worker claim one of its jobs."""
+    job = run.jobs[at]
+    made = web.site.store.update(
+        run.id, lambda run, now: run.with_job(claim(run.job(job.id), "worker-1", now, LENGTH))
+    )
+    return Lease(job.id, "worker-1", made.after.job(job.id).attempt, NOON)
+
+
+def finish(web: Web, run: Run, lease: Lease, result: Result = Result.SUCCESS) -> None:
+    web.site.store.update(
+        run.id, lambda run, now: run.with_job(conclude(run.job(lease.job), lease, result, now))
+    )
+
+
+def routes_of_the_site(web: Web) -> Iterator[tuple[str, str]]:
+    for route in web.app.site.routes:
+        if isinstance(route, Mount):
+            assert route.path in ("/static", PREFIX), "another mount: say whether it is public"
+            continue
+        assert isinstance(route, Route), "another kind of route: say whether it is public"
+        if route.path not in PUBLIC | PAGES:
+            yield from ((method, route.path) for method in route.methods or {"GET"})
+
+
+def routes_of_the_api(web: Web) -> Iterator[tuple[str, str]]:
+    for path, methods in web.app.api.openapi()["paths"].items():
+        yield from ((method.upper(), PREFIX + path) for method in methods)
+
+
+def test_every_route_of_the_api_wants_the_token(web: Web) -> None:
+    api, others = list(routes_of_the_api(web)), list(routes_of_the_site(web))
+    assert len(api) >= 14
+    assert others == [("GET", f"{PREFIX}/runs/{{run_id:int}}/stream")]
+
+    for method, path in api + others:
+        for word, letters in FILLED.items():
+            path = path.replace(word, letters)
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": f"Basic {web.token}"},
+            {"cookie": "runner_session=99999999999.0"},
+        ):
+            answer = web.call(method, path, headers=headers)
+            assert answer.status_code == 401, f"{method} {path}"
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_pages_send_a_stranger_to_the_login(web: Web) -> None:
+    for path in ("/", "/runs/1"):
+        answer = web.call("GET", path, headers={})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/login?to={path}")
+
+
+def test_a_stranger_cannot_learn_which_paths_there_are(web: Web) -> None:
+    assert web.call("GET", f"{PREFIX}/nothing", headers={}).status_code == 401
+    assert web.call("GET", f"{PREFIX}/nothing").json()["error"] == "not_found"
+    assert web.call("PUT", f"{PREFIX}/runs").status_code == 405
+
+
+def test_an_unknown_path_is_a_json_404(web: Web) -> None:
+    answer = web.call("GET", "/nothing/here", headers={})
+
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "error": "not_found",
+        "message": "nothing is at /nothing/here; the API is at /api/v1",
+    }
+
+
+def test_the_token_is_made_once_and_is_the_owners_alone(web: Web) -> None:
+    path = web.site.settings.token_file
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text().strip() == web.token
+    assert len(web.token) > 40
+
+
+def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
+    made = web.api("POST", "/repos", {"name": "octo/hello", "url": "https://example.org/hello.git"})
+
+    assert len(made["secret"]) >= 40
+    assert web.site.repositories.secret("git", "octo/hello") == made["secret"]
+    shown = web.api("GET", "/repos/octo/hello")
+    assert (shown["name"], shown["url"], shown["forge"]) == (
+        "octo/hello",
+        "https://example.org/hello.git",
+        "git",
+    )
+    assert web.api("GET", "/repos") == [shown]
+    assert made["secret"] not in str(shown)
+
+    assert web.call("DELETE", f"{PREFIX}/repos/octo/hello").status_code == 204
+    assert web.call("GET", f"{PREFIX}/repos/octo/hello").status_code == 404
+
+
+def test_a_name_is_registered_once(web: Web) -> None:
+    web.add()
+
+    answer = web.call("POST", f"{PREFIX}/repos", {"name": "octo/hello", "url": "https://example.org/x.git"})
+
+    assert (answer.status_code, answer.json()["error"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ({"url": "ext::sh -c id"}, "no address"),
+        ({"url": "ext::id"}, "allowed are https, ssh, file (RUNNER_GIT_PROTOCOLS)"),
+        ({"url": "http://169.254.169.254/latest"}, "protocol 'http'"),
+        ({"url": "--upload-pack=id"}, "no address"),
+        ({"url": "ssh://-oProxyCommand=id/x"}, "a host cannot begin with '-'"),
+        ({"url": "hello.git"}, "an absolute path"),
+        ({"url": ""}, "no address"),
+        ({"url": "https://example.org/\nx"}, "no address"),
+        ({"name": "-x"}, "cannot name a repository"),
+        ({"name": "a/../b"}, "cannot name a repository"),
+        ({"name": "a//b"}, "cannot name a repository"),
+        ({"name": "a b"}, "cannot name a repository"),
+        ({"name": ""}, "cannot name a repository"),
+        ({"forge": "sourceforge"}, "there are git, github"),
+        ({"executor": "magic"}, "there are host, sandbox, docker"),
+        ({"image": "--privileged"}, "no name of an image"),
+        ({"secret": "short"}, "at least 8"),
+    ],
+)
+def test_what_must_not_be_registered_is_refused_with_the_reason(
+    web: Web, wanted: dict[str, str], reason: str
+) -> None:
+    given = {"name": "octo/hello", "url": "https://example.org/hello.git"} | wanted
+
+    answer = web.call("POST", f"{PREFIX}/repos", given)
+
+    assert answer.status_code == 400
+    assert reason in answer.json()["message"]
+    assert web.api("GET", "/repos") == []
+
+
+@pytest.mark.parametrize(
+    "url", ["git@example.org:octo/hello.git", "ssh://git@example.org/x", "/srv/hello.git"]
+)
+def test_every_allowed_kind_of_address_can_be_registered(web: Web, url: str) -> None:
+    assert web.api("POST", "/repos", {"name": "octo/.github", "url": url})["url"] == url
+
+
+def test_the_password_of_an_address_is_not_shown(web: Web) -> None:
+    new = {"name": "octo/hello", "url": "https://octo:s3cret@example.org/hello.git"}
+
+    made = web.api("POST", "/repos", new)
+
+    assert made["url"] == web.api("GET", "/repos/octo/hello")["url"]
+    assert made["url"] == "https://octo:***@example.org/hello.git"
+    assert web.site.repositories.get("git", "octo/hello").url == new["url"]
+
+
+def test_a_repository_called_hook_can_be_shown(web: Web) -> None:
+    web.add("octo/hook")
+
+    assert web.api("GET", "/repos/octo/hook")["name"] == "octo/hook"
+    assert web.call("GET", f"{PREFIX}/repos/octo/hook/hook").text.startswith("#!/bin/sh")
+
+
+def test_a_trigger_is_a_push_by_the_admin(web: Web) -> None:
+    web.add()
+
+    made = web.api("POST", "/repos/octo/hello/trigger", {"ref": "main"})
+    again = web.api("POST", "/repos/octo/hello/trigger", {})
+
+    stored = web.api("GET", f"/deliveries/{made['delivery']}")
+    assert (stored["event"], stored["ref"], stored["actor"]) == ("push", "refs/heads/main", "admin")
+    assert web.api("GET", f"/deliveries/{again['delivery']}")["ref"] == "HEAD"
+    web.add("octo/told")
+    told = web.api("POST", "/repos/octo/told/trigger", {})
+    assert web.api("GET", f"/deliveries/{told['delivery']}")["ref"] == "refs/heads/trunk"
+    assert web.call("POST", f"{PREFIX}/repos/octo/nothing/trigger", {}).status_code == 404
+    assert web.call("POST", f"{PREFIX}/repos/octo/hello/trigger", {"commit": "abc"}).status_code == 400
+
+
+def test_runs_are_listed_filtered_and_shown(web: Web) -> None:
+    first, second = a_run(web, guid="1"), a_run(web, guid="2")
+
+    assert [run["id"] for run in web.api("GET", "/runs")] == [second.id, first.id]
+    assert [run["id"] for run in web.api("GET", f"/runs?limit=1&before={second.id}")] == [first.id]
+    assert web.api("GET", "/runs?branch=other") == []
+    assert web.call("GET", f"{PREFIX}/runs?status=broken").status_code == 400
+    shown = web.api("GET", f"/runs/{first.id}")
+    assert (shown["status"], shown["jobs"][0]["status"]) == ("queued", "queued")
+    assert web.call("GET", f"{PREFIX}/runs/99").json()["message"].startswith("no run 99;")
+
+
+def test_a_run_is_cancelled_and_run_again(web: Web) -> None:
+    run = a_run(web)
+
+    assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun").status_code == 409
+    assert web.api("POST", f"/runs/{run.id}/cancel")["status"] == "cancelled"
+    again = web.api("POST", f"/runs/{run.id}/rerun")
+
+    assert (again["attempt"], again["attempts"], again["status"]) == (2, 2, "queued")
+    assert web.api("GET", f"/runs/{run.id}?attempt=1")["status"] == "cancelled"
+    assert web.call("POST", f"{PREFIX}/runs/99/cancel").status_code == 404
+
+
+def test_a_control_is_answered_while_the_broker_is_away(web: Web) -> None:
+    run = a_run(web)
+    web.dispatcher.away = True
+
+    assert web.api("POST", f"/runs/{run.id}/cancel")["status"] == "cancelled"
+
+
+def test_a_log_can_be_read_whole_by_job_and_by_step(web: Web) -> None:
+    run = a_run(web, "build", "test")
+    for at, job in enumerate(run.jobs):
+        lease = take(web, run, at)
+        web.logs.append(job.id, lease.attempt, "0", f"{job.key} begins\n".encode())
+        web.logs.append(job.id, lease.attempt, "1", f"{job.key} \u2713\n".encode())
+
+    def log(query: str = "") -> str:
+        return web.call("GET", f"{PREFIX}/runs/{run.id}/log{query}").text
+
+    assert log() == "build begins\nbuild \u2713\ntest begins\ntest \u2713\n"
+    assert log("?job=test") == "test begins\ntest \u2713\n"
+    assert log("?job=build&step=1") == "build \u2713\n"
+    assert "no job 'lint'; it has build, test" in log("?job=lint")
+    assert "no step '9'" in log("?step=9")
+
+
+def test_a_delivery_that_failed_is_replayed(web: Web) -> None:
+    delivery, _ = web.site.store.receive(an_event(), "1", "1")
+    web.site.store.settle(delivery.id, Verdict("failed", "no such commit"))
+
+    again = web.api("POST", f"/deliveries/{delivery.id}/replay")
+
+    assert (again["status"], again["reason"]) == ("received", "")
+    assert web.dispatcher.rung.wait(5)
+    assert web.dispatcher.admitted == [delivery.id]
+
+
+def test_a_delivery_that_started_runs_is_not_replayed(web: Web) -> None:
+    run = a_run(web)
+
+    answer = web.call("POST", f"{PREFIX}/deliveries/{run.delivery}/replay")
+
+    assert answer.status_code == 409
+    assert f"started run {run.id}" in answer.json()["message"]
+
+
+def test_readiness_names_what_is_missing(web: Web) -> None:
+    assert web.call("GET", "/readyz", headers={}).json() == {"status": "ready"}
+    web.dispatcher.away = True
+
+    answer = web.call("GET", "/readyz", headers={})
+
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["the broker does not answer: it is away"]
+    assert web.call("GET", "/healthz", headers={}).status_code == 200
+    assert web.call("GET", "/version", headers={}).json() == {"version": "0.1.0"}
+
+
+def test_the_document_describes_every_answer(web: Web) -> None:
+    document = web.call("GET", f"{PREFIX}/openapi.json", headers={}).json()
+
+    shown = document["paths"]["/runs/{run_id}"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert shown["schema"]["$ref"].endswith("RunView")
+    assert "/api/v1/runs" in web.call("GET", "/docs", headers={}).text
+    assert "http" not in web.call("GET", "/docs", headers={}).text
+
+
+def test_a_body_for_the_api_is_bounded(web: Web) -> None:
+    answer = web.call("POST", f"{PREFIX}/repos", {"name": "x" * 300_000, "url": "x"})
+
+    assert answer.status_code == 413
+
+
+def test_finished_steps_of_an_attempt_are_shown_with_it(web: Web) -> None:
+    run = a_run(web)
+    lease = take(web, run)
+    web.site.store.record(lease, a_checkpoint(lease, finished=NOON + timedelta(seconds=2)))
+    finish(web, run, lease)
+
+    step = web.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"][0]
+
+    assert (step["status"], step["exit_code"], step["attempt"]) == ("success", 0, 1)
+    assert isinstance(run.jobs[0].phase, Queued)

@@ -1,0 +1,143 @@
+import json
+import threading
+from collections.abc import Iterator
+
+import httpx2
+
+from runner.client import Client
+from runner.settings import Settings
+from tests.builders import a_checkpoint
+from tests.web.conftest import Web
+from tests.web.test_api import a_run, finish, take
+
+Event = httpx2.ServerSentEvent
+
+
+def stream(web: Web, run_id: int, after: str = "") -> Iterator[Event]:
+    headers = web.admin | ({"last-event-id": after} if after else {})
+    with (
+        httpx2.Client(timeout=10) as client,
+        client.stream("GET", f"{web.url}/api/v1/runs/{run_id}/stream", headers=headers) as answer,
+    ):
+        yield from httpx2.EventSource(answer)
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(json.loads(event.data)["text"] for event in events if event.event == "log")
+
+
+def test_a_finished_run_is_told_whole_and_ends(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    served.logs.append(lease.job, 1, "1", b"hello\n")
+    served.site.store.record(lease, a_checkpoint(lease))
+    finish(served, run, lease)
+
+    events = list(stream(served, run.id))
+
+    assert [event.event for event in events] == ["run", "log", "job", "end"]
+    assert json.loads(events[0].data)["status"] == "success"
+    assert json.loads(events[1].data)["text"] == "hello\n"
+    assert json.loads(events[2].data)["steps"][0]["status"] == "success"
+    assert json.loads(events[3].data) == {"status": "success"}
+
+
+def test_a_running_job_is_followed_as_it_prints(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    heard, events = threading.Event(), []
+
+    def listen() -> None:
+        for event in stream(served, run.id):
+            events.append(event)
+            if event.event == "job":
+                heard.set()
+            if event.event == "log" and "first" in event.data:
+                served.logs.append(lease.job, 1, "1", b"\x93 last\n")
+                served.site.store.record(lease, a_checkpoint(lease))
+                finish(served, run, lease)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert heard.wait(10)
+    # A letter that is cut in two, as a chunk may cut it, is told once it is whole.
+    served.logs.append(lease.job, 1, "1", b"first \xe2\x9c")
+    thread.join(10)
+
+    assert text_of(events) == "first \u2713 last\n"
+    assert events[-1].event == "end"
+
+
+def test_whoever_comes_back_gets_only_what_is_new(served: Web) -> None:
+    run = a_run(served, "build", "test")
+    leases = [take(served, run, 0), take(served, run, 1)]
+    for lease in leases:
+        served.logs.append(lease.job, 1, "1", b"before\n")
+    seen = []
+    for event in stream(served, run.id):
+        seen.append(event)
+        if len([one for one in seen if one.event == "log"]) == 2:
+            break
+    for lease in leases:
+        served.logs.append(lease.job, 1, "1", b"after\n")
+        served.site.store.record(lease, a_checkpoint(lease))
+        finish(served, run, lease)
+
+    rest = list(stream(served, run.id, after=seen[-1].id))
+
+    assert text_of(seen) == "before\nbefore\n"
+    assert text_of(rest) == "after\nafter\n"
+
+
+def test_every_claim_of_a_job_is_told_in_its_order(served: Web) -> None:
+    run = a_run(served)
+    first = take(served, run)
+    served.logs.append(first.job, 1, "1", b"first claim\n")
+    served.site.store.stranded(everything=True)
+    second = take(served, run)
+    assert second.attempt == 2
+    served.logs.append(second.job, 2, "0", b"the job starts over\n")
+    served.logs.append(second.job, 2, "1", b"second claim\n")
+    finish(served, run, second)
+
+    assert text_of(list(stream(served, run.id))) == "first claim\nthe job starts over\nsecond claim\n"
+
+
+def test_a_long_log_is_told_whole_in_many_pieces(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    text = "".join(f"line {number} \u2713\n" for number in range(150_000))
+    served.logs.append(lease.job, 1, "1", text.encode())
+    finish(served, run, lease)
+
+    assert text_of(list(stream(served, run.id))) == text
+
+
+def test_a_cursor_of_somebody_elses_is_refused(web: Web) -> None:
+    run = a_run(web)
+    headers = web.admin | {"last-event-id": "../../etc/passwd"}
+
+    assert web.call("GET", f"/api/v1/runs/{run.id}/stream", headers=headers).status_code == 400
+    assert web.call("GET", "/api/v1/runs/99/stream").status_code == 404
+
+
+def test_a_server_that_goes_down_ends_its_streams(served: Web) -> None:
+    run = a_run(served)
+    events = stream(served, run.id)
+    assert next(events).event == "run"
+
+    served.app.end()
+
+    assert [event.event for event in events] == ["job"]
+
+
+def test_a_client_watches_to_the_end(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    served.logs.append(lease.job, 1, "1", b"hello\n")
+    finish(served, run, lease)
+
+    with Client(Settings(home=served.site.settings.home, url=served.url)) as client:
+        kinds = [kind for kind, _ in client.watch(run.id)]
+
+    assert kinds == ["run", "log", "job", "end"]

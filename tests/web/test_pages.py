@@ -1,0 +1,108 @@
+import httpx2
+import pytest
+
+from runner.engine.ports import NewJob, NewRun
+from runner.model.run import StepName
+from tests.web.conftest import Web
+from tests.web.test_api import a_run
+
+HOSTILE = '<img src=x onerror="alert(1)">\u202e\x1b]52;c;aGk=\x07'
+
+
+@pytest.fixture
+def cookie(web: Web) -> dict[str, str]:
+    """What a browser sends after signing in."""
+    answer = sign_in(web, web.token)
+    assert answer.status_code == 303
+    return {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def sign_in(web: Web, token: str, to: str = "/", **headers: str) -> httpx2.Response:
+    origin = {"origin": web.url} | headers
+    return web.call("POST", "/login", headers=origin, params={}, data={"token": token, "to": to})
+
+
+def test_signing_in_gives_a_session_that_scripts_and_other_sites_cannot_use(web: Web) -> None:
+    set_cookie = sign_in(web, web.token).headers["set-cookie"]
+
+    assert "HttpOnly" in set_cookie
+    assert "SameSite=strict" in set_cookie
+    assert web.token not in set_cookie
+
+
+def test_a_wrong_token_and_a_form_of_another_site_do_not_sign_in(web: Web) -> None:
+    assert sign_in(web, "wrong").status_code == 401
+    assert sign_in(web, web.token, origin="https://evil.example").status_code == 403
+    assert web.call("POST", "/login", headers={}, data={"token": web.token}).status_code == 403
+    assert web.call("POST", "/logout", headers={"origin": "null"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "to", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example"]
+)
+def test_signing_in_never_leads_to_another_site(web: Web, to: str) -> None:
+    assert sign_in(web, web.token, to=to).headers["location"] == "/"
+
+
+def test_a_forged_or_old_session_is_none(web: Web, cookie: dict[str, str]) -> None:
+    until, signature = cookie["cookie"].removeprefix("runner_session=").split(".")
+
+    for forged in (f"{int(until) + 1}.{signature}", f"{until}.{signature[:-1]}", f"{until}.", "x.y", ""):
+        answer = web.call("GET", "/", headers={"cookie": f"runner_session={forged}"})
+        assert answer.status_code == 303
+
+
+def test_a_session_reads_the_api_and_changes_nothing(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web)
+
+    assert web.call("GET", f"/api/v1/runs/{run.id}", headers=cookie).status_code == 200
+    assert web.call("POST", f"/api/v1/runs/{run.id}/cancel", headers=cookie).status_code == 401
+
+
+def test_what_strangers_wrote_is_only_ever_text(web: Web, cookie: dict[str, str]) -> None:
+    job = NewJob("build", HOSTILE, (), ("linux",), (StepName("1", HOSTILE),))
+    run = a_run(web, new=NewRun(f".runner/workflows/{HOSTILE}.yml", HOSTILE, (job,)))
+
+    for path in ("/", f"/runs/{run.id}"):
+        page = web.call("GET", path, headers=cookie)
+        assert page.status_code == 200
+        assert "<img" not in page.text
+        assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;" in page.text
+        assert "\u202e" not in page.text
+        assert "\x1b" not in page.text
+
+
+def test_problems_of_a_workflow_are_listed(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web, new=NewRun("ci.yml", "ci.yml", problems=("ci.yml:1:2: <b>wrong</b>",)))
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    assert "ci.yml:1:2: &lt;b&gt;wrong&lt;/b&gt;" in page
+
+
+def test_no_page_may_run_what_is_not_ours(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web)
+
+    for path in ("/", f"/runs/{run.id}", "/login", "/docs", "/runs/99"):
+        page = web.call("GET", path, headers=cookie)
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert "<script>" not in page.text
+        assert "style=" not in page.text
+        assert "onclick" not in page.text
+
+
+def test_a_run_that_does_not_exist_is_a_page_that_says_so(web: Web, cookie: dict[str, str]) -> None:
+    page = web.call("GET", "/runs/99", headers=cookie)
+
+    assert page.status_code == 404
+    assert "no run 99" in page.text
+    assert "there are queued" in web.call("GET", "/?status=broken", headers=cookie).text
+
+
+def test_script_and_style_are_served(web: Web) -> None:
+    assert "EventSource" in web.call("GET", "/static/run.js", headers={}).text
+    assert web.call("GET", "/static/runner.css", headers={}).status_code == 200
+    assert web.call("GET", "/static/../pages.py", headers={}).status_code == 404
