@@ -58,6 +58,7 @@ class AgentSandbox:
         # Held while a step runs, so that `close` does not take the line away from under it.
         self._running = RLock()
         self._name = secrets.token_hex(4)
+        self._size = 0
         try:
             self._file = self._launch_file()
             try:
@@ -141,10 +142,13 @@ class AgentSandbox:
         descriptor: a step that puts something else in its place gets at nothing but its own job.
         """
         try:
-            os.ftruncate(self._file, 0)
-            os.lseek(self._file, 0, os.SEEK_SET)
-            while script:
-                script = script[os.write(self._file, script) :]
+            written = 0
+            while written < len(script):
+                written += os.pwrite(self._file, script[written:], written)
+            # A shorter file is rare between steps of one job, and cutting one is slow.
+            if written < self._size:
+                os.ftruncate(self._file, written)
+            self._size = written
         except OSError as error:
             raise Unavailable(f"cannot write the step's command to {self.host_temp}: {error}") from error
 

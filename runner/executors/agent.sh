@@ -2,9 +2,9 @@
 #
 # stdin: one command a line. stdout: what the steps print. stderr: answers, one a line.
 # Arguments: the start of a launch file's path; how a step gets a process group of its own: `-` by this
-# shell's job control, else by the setsid named, or any; the most processes, or nothing; then, where there
-# is no PID namespace, the mark of the job's processes and the path of sweep.sh; then the files that take
-# a process into the job's cgroups.
+# shell's job control, else by the setsid named, or any; the most processes, with = before it as the PID
+# namespace's own limit, or nothing; then, where there is no PID namespace, the mark of the job's processes
+# and the path of sweep.sh; then the files that take a process into the job's cgroups.
 #
 # Two processes: `watch` hears the worker even while a step runs, `work` is the parent of the steps.
 # They are a pipeline, not a background job, because a shell has background jobs ignore SIGINT and
@@ -13,7 +13,11 @@
 files=$1 session=$2 processes=$3 mark=$4 sweep=$5
 shift 5
 for tasks; do echo 0 >"$tasks" || exit 1; done
-if [ "$processes" ]; then ulimit -u "$processes" 2>/dev/null || ulimit -p "$processes" || exit 1; fi
+case $processes in
+  "") ;;
+  =*) echo "${processes#=}" >/proc/sys/kernel/pid_max || exit 1 ;;
+  *) ulimit -u "$processes" 2>/dev/null || ulimit -p "$processes" || exit 1 ;;
+esac
 if [ ! "$session" ]; then session=$(command -v setsid) || { echo "there is no setsid" >&2; exit 1; }; fi
 unset PWD OLDPWD SHLVL
 exec 3>&2 2>/dev/null

@@ -99,7 +99,7 @@ class Bubblewrap:
                 *self._files,
                 *(word for path, fd in held.items() for word in ("--ro-bind-data", str(fd), path)),
                 *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", WORKSPACE),
-                *("--seccomp", str(seccomp), "--", *agent(SCRIPT, TEMP, self._limits.processes)),
+                *("--seccomp", str(seccomp), "--", *agent(SCRIPT, TEMP, str(self._limits.processes))),
             ]
             passed = (*held.values(), seccomp)
             after = cgroup.remove if cgroup else None

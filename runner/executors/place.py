@@ -33,13 +33,13 @@ class Place:
             os.chown(home, *self.owner)
 
 
-def agent(script: str, temp: str, processes: int | None, mark: str = "", sweep: str = "") -> list[str]:
+def agent(script: str, temp: str, processes: str, mark: str = "", sweep: str = "") -> list[str]:
     """How to start the agent where this machine's programs are; files of cgroups may follow.
 
     bash can give each step a process group of its own, which spares a step the start of setsid.
     """
     shell, grouping = ("/bin/bash", "-") if BASH else ("/bin/sh", "")
-    return [shell, script, f"{temp}/{LAUNCH}", grouping, str(processes or ""), mark, sweep]
+    return [shell, script, f"{temp}/{LAUNCH}", grouping, processes, mark, sweep]
 
 
 def remove(folder: Path) -> None:

@@ -42,17 +42,20 @@ class Database:
     def __init__(self, url: str, patience: float = 10) -> None:
         self.lite = url.startswith("sqlite")
         self._write = threading.Lock()
-        options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}
+        # A transaction always ends before its connection goes back: there is nothing to reset.
+        options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20, "pool_reset_on_return": None}
         if self.lite:
             options["connect_args"] = {"timeout": patience, "check_same_thread": False}
         else:
-            options["pool_pre_ping"] = True
             options["connect_args"] = {
                 "connect_timeout": 5,
                 "options": f"-c statement_timeout={int(patience * 1000)}",
             }
         self._writer = create_engine(url, **options)
-        self._reader = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+        # A stale connection makes a write begin again; a read is in its caller's hands and cannot.
+        self._reader = create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_pre_ping=not self.lite, **options
+        )
         if self.lite:
             for engine in (self._writer, self._reader):
                 event.listen(engine, "connect", _configure)
@@ -64,12 +67,16 @@ class Database:
         with self._named(), self._reader.connect() as connection:
             yield connection
 
-    def writing(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction, durable on return; again from the start after a conflict."""
+    def writing(self, work: Callable[[Connection], T], durable: bool = True) -> T:
+        """Run `work` in one transaction, again from the start after a conflict.
+
+        On return it survives the death of every process; with `durable`, a loss of power too. SQLite
+        without it may then forget the newest such transactions, together and never in part.
+        """
         for left in range(ATTEMPTS - 1, -1, -1):
             try:
                 with self._named():
-                    return self._once(work)
+                    return self._once(work, durable)
             except _Conflict:
                 if not left:
                     raise
@@ -103,12 +110,16 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _once(self, work: Callable[[Connection], T]) -> T:
+    def _once(self, work: Callable[[Connection], T], durable: bool) -> T:
         if not self.lite:
             with self._writer.begin() as connection:
                 return work(connection)
-        with self._write, self._writer.begin() as connection:
-            return work(connection)
+        with self._write, self._writer.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}").close()
+            with connection.begin():
+                return work(connection)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -117,6 +128,9 @@ class Database:
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in CONFLICTS:
                 raise _Conflict(f"the database reports a conflict: {error.orig}") from error
+            if error.connection_invalidated and error.statement is not None:
+                # The connection broke before the commit, so nothing of the transaction happened.
+                raise _Conflict(f"the connection to the database broke: {error.orig}") from error
             if isinstance(error, OperationalError):
                 raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
             raise
@@ -129,7 +143,7 @@ class _Conflict(DatabaseUnavailable):
 def _configure(connection: Any, _record: object) -> None:
     # Python's driver would begin transactions by itself, and late; `_begin` does it instead.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

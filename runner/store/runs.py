@@ -46,6 +46,10 @@ _renew = (
     .values(lease_until=bindparam("until"), ring_at=bindparam("until"))
 )
 _touch = update(jobs).where(_held, jobs.c.phase == "running").values(reason="")
+_insert_checkpoint = insert(checkpoints).values(
+    {column.name: bindparam(column.name) for column in checkpoints.c if column.name != "base"}
+    | {"base": select(jobs.c.base).where(jobs.c.id == bindparam("held_job")).scalar_subquery()}
+)
 _cancelled = (
     select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
 )
@@ -139,25 +143,27 @@ class SqlStore:
             return {row.key: checkpoint_from(row) for row in connection.execute(query)}
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        row = {
+            "job": checkpoint.job,
+            "key": checkpoint.key,
+            "attempt": checkpoint.attempt,
+            "fingerprint": checkpoint.fingerprint,
+            "outcome": outcome_to(checkpoint.outcome),
+            "started_at": micros(checkpoint.started),
+            "finished_at": micros(checkpoint.finished),
+            "snapshot": checkpoint.snapshot,
+            "held_job": lease.job,
+        }
+
         def work(connection: Connection) -> None:
             # Writing the job's row locks it: no other worker can claim it before the checkpoint stands.
             held = connection.execute(_touch, {"held_job": lease.job, "fence": lease.attempt})
             if not held.rowcount:
                 raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
-            row = {
-                "job": checkpoint.job,
-                "key": checkpoint.key,
-                "attempt": checkpoint.attempt,
-                "fingerprint": checkpoint.fingerprint,
-                "outcome": outcome_to(checkpoint.outcome),
-                "started_at": micros(checkpoint.started),
-                "finished_at": micros(checkpoint.finished),
-                "snapshot": checkpoint.snapshot,
-            }
-            base = select(jobs.c.base).where(jobs.c.id == lease.job).scalar_subquery()
-            connection.execute(insert(checkpoints).values(base=base), row)
+            connection.execute(_insert_checkpoint, row)
 
-        self._database.writing(work)
+        # Forgotten at a loss of power, it is a step that runs again, as if the power had gone before it.
+        self._database.writing(work, durable=False)
 
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         held = sorted(leases, key=lambda lease: lease.job)
@@ -173,7 +179,7 @@ class SqlStore:
             cancelled = {lease for lease in held if lease.job in wanted and lease not in lost}
             return Renewal(frozenset(lost), frozenset(cancelled))
 
-        return self._database.writing(work) if held else Renewal()
+        return self._database.writing(work, durable=False) if held else Renewal()
 
     def stranded(self, everything: bool = False) -> Stranded:
         with self._database.reading() as connection:
@@ -186,7 +192,9 @@ class SqlStore:
             )
         if idle:
             return Stranded()
-        return self._database.writing(lambda connection: _take_due(connection, now, due, everything))
+        return self._database.writing(
+            lambda connection: _take_due(connection, now, due, everything), durable=False
+        )
 
     def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
         """Lock the repository, so that its runs are numbered one after another."""

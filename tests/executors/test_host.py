@@ -26,7 +26,7 @@ def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
 
 
 def test_a_job_leaves_no_cgroup_behind(folder: Path) -> None:
-    job = Job(Kind("host"), folder)
+    job = Job(Kind("host", {"limits": Limits(memory=1 << 33)}), folder)
     job.sh("sleep 60 &")
     mine = list(Path("/sys/fs/cgroup").rglob(f"runner-{job.label}"))
     job.sandbox.close()
@@ -38,7 +38,7 @@ def test_a_job_leaves_no_cgroup_behind(folder: Path) -> None:
 def test_leftovers_under_the_same_label_are_ended_first(folder: Path) -> None:
     token = a_token()
     first = Job(Kind("host", {"namespaces": False}), folder)
-    first.sh(f"setsid sleep {token} &")
+    first.sh(f"setsid sleep {token} & until grep -qs {token} /proc/$!/cmdline; do :; done")
     assert living(token)
 
     second = first.open(folder / "second")
