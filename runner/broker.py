@@ -7,6 +7,7 @@ cannot keep them waiting. Every message is acknowledged early: the lease says wh
 
 import logging
 import threading
+from collections.abc import Collection
 from itertools import combinations
 from queue import Empty
 from typing import Any
@@ -80,8 +81,10 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
 class CeleryDispatcher(Dispatcher):
     """Rings by Celery; what a broker that is away did not take is made good by the clock."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reporting: Collection[str]) -> None:
+        """`reporting`: the forges that want to be told how a run stands."""
         self._app = celery_app(url, [CONTROL])
+        self._reporting = frozenset(reporting)
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None:
         self._send("runner.admit", CONTROL, {"forge": forge, "repo": repo}, delivery_id)
@@ -91,7 +94,8 @@ class CeleryDispatcher(Dispatcher):
         self._send("runner.perform", queue, route_headers(envelope.route), envelope.run, envelope.job)
 
     def report(self, run: Run) -> None:
-        self._send("runner.report", CONTROL, route_headers(run.route), run.id)
+        if run.route.forge in self._reporting:
+            self._send("runner.report", CONTROL, route_headers(run.route), run.id)
 
     def check(self) -> None:
         """Raises `Unavailable` where the broker does not answer."""

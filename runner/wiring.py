@@ -11,6 +11,7 @@ from runner.engine.perform import Station
 from runner.engine.ports import Executor
 from runner.executors import EXECUTORS, executor
 from runner.executors.ownership import owner
+from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.settings import Settings
 from runner.store import Database, SqlLogs, SqlRepositories, SqlStore
@@ -50,7 +51,9 @@ def services(settings: Settings) -> Services:
         repositories=SqlRepositories(database),
         views=Views(database),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
-        dispatcher=CeleryDispatcher(settings.broker),
+        dispatcher=CeleryDispatcher(
+            settings.broker, [name for name, forge in FORGES.items() if forge.reports]
+        ),
         workspaces=GitWorkspaces(
             home, settings.git_protocols, owner(), environment=settings.git_environment()
         ),

@@ -79,13 +79,10 @@ def perform(envelope: Envelope, station: Station) -> None:
     Errors: `Rejected` where the message's Route is not the stored run's; `DatabaseUnavailable`, after
     which the lease runs out and the job goes on from its last checkpoint.
     """
-    run = station.store.load(envelope.run)
-    if run.route != envelope.route:
-        raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
     if station.heart.leaving:
         return
     asked = time.monotonic()
-    claimed = _claim(run, envelope.job, station)
+    claimed = _claim(envelope, station)
     if claimed is None:
         return
     run, lease = claimed
@@ -103,19 +100,24 @@ def perform(envelope: Envelope, station: Station) -> None:
             log.warning("lease lost", extra={"run": run.id, "job": lease.job, "error": str(lost)})
 
 
-def _claim(run: Run, job_id: int, station: Station) -> tuple[Run, Lease] | None:
+def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
     def change(run: Run, now: datetime) -> Run:
-        if run.cancelled or not any(job.id == job_id for job in run.jobs):
+        if run.route != envelope.route:
+            raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
+        # A job of an earlier attempt of the run is nobody's any more.
+        if run.cancelled or not run.has(envelope.job):
             return run
-        return run.with_job(claim(run.job(job_id), station.worker, now, station.lease))
+        return run.with_job(claim(run.job(envelope.job), station.worker, now, station.lease))
 
     try:
-        made = advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
+        made = advance(envelope.run, change, store=station.store, dispatcher=station.dispatcher)
     except NotClaimable:
         return None
-    for job in made.after.jobs:
-        if job.id == job_id and isinstance(job.phase, Running) and job != made.before.job(job_id):
-            return made.after, job.phase.lease
+    if not made.after.has(envelope.job):
+        return None
+    job = made.after.job(envelope.job)
+    if isinstance(job.phase, Running) and job != made.before.job(envelope.job):
+        return made.after, job.phase.lease
     return None
 
 
@@ -255,7 +257,8 @@ _parsed = lru_cache(maxsize=256)(load)
 def _workspace(
     run: Run, job: Job, lease: Lease, station: Station
 ) -> tuple[Workspace, Mapping[str, Checkpoint]]:
-    checkpoints = station.store.recall(job)
+    # A first attempt has nothing to remember.
+    checkpoints = station.store.recall(job) if job.attempt > 1 else {}
     newest = list(checkpoints.values())[-1] if checkpoints else None
     name = f"job-{job.id}"
     try:
@@ -282,7 +285,7 @@ def _executor(repository: Repository, job: JobDef, station: Station) -> tuple[Ex
 
 
 def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:
-    event = station.store.delivery(run.delivery).event
+    event = station.store.event(run.delivery)
     return Scene(run, job, event, sandbox, station.server, station.worker)
 
 

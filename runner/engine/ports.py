@@ -205,6 +205,9 @@ class Store(Protocol):
     def delivery(self, delivery_id: str) -> Delivery:
         """Raises `NotFound`."""
 
+    def event(self, delivery_id: str) -> Event:
+        """What was delivered. Raises `NotFound`."""
+
     def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
         """Say what became of a delivery and create its runs, decided once; the first call counts.
 
@@ -265,6 +268,10 @@ class Forge(Protocol):
         Errors: `Unauthorized` alike for a bad signature and an unknown repository; `Rejected` for
         what is no delivery at all.
         """
+
+    @property
+    def reports(self) -> bool:
+        """Whether it has a place to show how a run stands; one that has none is not told."""
 
     def report(self, status: Status) -> None:
         """Raises `Unavailable` where it should be tried again."""

@@ -21,6 +21,8 @@ TOLERANCE = 5 * 60
 
 
 class PlainGit:
+    reports = False
+
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 

@@ -14,6 +14,8 @@ REFUSED = "the signature does not fit, or the repository is not registered here"
 
 
 class GitHub:
+    reports = True
+
     def parse(
         self, headers: Mapping[str, str], body: bytes, secret: Callable[[str], str | None]
     ) -> tuple[Event, str]:

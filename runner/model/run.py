@@ -96,6 +96,9 @@ class Run:
     problems: tuple[str, ...] = ()
     cancelled: bool = False
 
+    def has(self, job_id: int) -> bool:
+        return any(job.id == job_id for job in self.jobs)
+
     def job(self, job_id: int) -> Job:
         for job in self.jobs:
             if job.id == job_id:

@@ -1,9 +1,9 @@
 """All SQL. The database is the queue of record: what is committed here has happened.
 
-SQLAlchemy Core, synchronous, on SQLite (WAL; deliveries and results survive a loss of power, checkpoints
-of running jobs the death of every process) and PostgreSQL. One process writes SQLite through one lock, because its busy handler sleeps in growing
-steps and is unfair; between processes the busy timeout decides. Times are microseconds since the
-epoch, read from the database's clock, which is the only clock for leases.
+SQLAlchemy Core, synchronous, on SQLite (WAL) and PostgreSQL. Deliveries and results survive a loss of
+power, checkpoints of running jobs the death of every process. One process writes SQLite through one lock,
+because its busy handler sleeps in growing steps and is unfair; between processes the busy timeout decides.
+Times are microseconds since the epoch, read from the database's clock, which is the only clock for leases.
 """
 
 from runner.store.database import Database

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
@@ -31,6 +31,29 @@ from runner.store.tables import checkpoints, deliveries, jobs, repositories, run
 ROUND = 500
 """How many rows the clock takes in one transaction; the rest follow in its next round."""
 
+_delivery_by_id = select(deliveries).where(deliveries.c.id == bindparam("delivery_id"))
+_lock_delivery = _delivery_by_id.with_for_update()
+_settle = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"))
+    .values({name: bindparam(name) for name in ("status", "reason", "commit", "ring_at")})
+)
+_replayable = (deliveries.c.status == "failed") | (
+    (deliveries.c.status == "ignored") & deliveries.c.commit.is_not(None)
+)
+_own = (
+    update(repositories)
+    .where(repositories.c.forge == bindparam("of_forge"), repositories.c.name == bindparam("of_repo"))
+    .values(default_branch=func.coalesce(bindparam("branch", type_=Text), repositories.c.default_branch))
+)
+_last_number = select(func.max(runs.c.number)).where(
+    runs.c.forge == bindparam("of_forge"),
+    runs.c.repo == bindparam("of_repo"),
+    runs.c.workflow == bindparam("of_workflow"),
+)
+_change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
+_insert_run, _insert_job = insert(runs), insert(jobs)
+_runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
 _run_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 _lock_run = _run_by_id.with_for_update()
 _jobs_of_run = (
@@ -80,20 +103,27 @@ class SqlStore:
 
     def delivery(self, delivery_id: str) -> Delivery:
         with self._database.reading() as connection:
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
-            if row is None:
-                raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
-            found = connection.execute(select(runs.c.id).where(runs.c.delivery == delivery_id))
+            row = _delivery(connection, delivery_id)
+            if row.status != "admitted":
+                return delivery_from(row)
+            found = connection.execute(_runs_of_delivery, {"delivery_id": delivery_id})
             return delivery_from(row, tuple(found.scalars()))
 
+    def event(self, delivery_id: str) -> Event:
+        with self._database.reading() as connection:
+            return delivery_from(_delivery(connection, delivery_id)).event
+
     def replay(self, delivery_id: str) -> Delivery:
-        """Make a settled delivery that started no run wait for admission again."""
+        """Make a settled delivery that started no run wait for admission again.
+
+        One whose event starts nothing whatever the repository says (a ping) stays as it is.
+        """
 
         def work(connection: Connection) -> None:
             ring_at = micros(self._database.now(connection) + FIRST_RING)
             connection.execute(
                 update(deliveries)
-                .where(deliveries.c.id == delivery_id, deliveries.c.status.in_(("failed", "ignored")))
+                .where(deliveries.c.id == delivery_id, _replayable)
                 .values(status="received", reason="", ring_at=ring_at)
             )
 
@@ -102,16 +132,19 @@ class SqlStore:
 
     def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
         def work(connection: Connection) -> tuple[Run, ...]:
-            delivery = connection.execute(
-                select(deliveries).where(deliveries.c.id == delivery_id).with_for_update()
-            ).one()
+            delivery = connection.execute(_lock_delivery, {"delivery_id": delivery_id}).one()
             if delivery.status != "received":
                 return ()
             commit = verdict.route.commit if verdict.route else delivery.commit
             connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == delivery_id)
-                .values(status=verdict.status, reason=verdict.reason, commit=commit, ring_at=None)
+                _settle,
+                {
+                    "delivery_id": delivery_id,
+                    "status": verdict.status,
+                    "reason": verdict.reason,
+                    "commit": commit,
+                    "ring_at": None,
+                },
             )
             if verdict.route is None or not verdict.runs:
                 return ()
@@ -197,14 +230,9 @@ class SqlStore:
         )
 
     def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
-        """Lock the repository, so that its runs are numbered one after another."""
-        mine = (repositories.c.forge == delivery.forge) & (repositories.c.name == delivery.repo)
-        connection.execute(select(repositories.c.id).where(mine).with_for_update())
-        if delivery.default_branch:
-            branch = update(repositories).where(
-                mine, repositories.c.default_branch.is_distinct_from(delivery.default_branch)
-            )
-            connection.execute(branch.values(default_branch=delivery.default_branch))
+        """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""
+        mine = {"of_forge": delivery.forge, "of_repo": delivery.repo, "branch": delivery.default_branch}
+        connection.execute(_own, mine)
 
 
 def micros_of(span: timedelta) -> int:
@@ -251,8 +279,8 @@ def _insert_once(connection: Connection) -> Any:
 
 
 def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRun, now: datetime) -> Run:
-    mine = (runs.c.forge == route.forge) & (runs.c.repo == route.repo) & (runs.c.workflow == new.workflow)
-    last = connection.execute(select(func.max(runs.c.number)).where(mine)).scalar_one()
+    mine = {"of_forge": route.forge, "of_repo": route.repo, "of_workflow": new.workflow}
+    last = connection.execute(_last_number, mine).scalar_one()
     row = {
         "delivery": delivery.id,
         "forge": route.forge,
@@ -269,7 +297,7 @@ def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRu
         "problems": list(new.problems),
         "created_at": micros(now),
     }
-    made = connection.execute(insert(runs), row).inserted_primary_key
+    made = connection.execute(_insert_run, row).inserted_primary_key
     born = Run(
         id=made[0] if made else 0,
         number=row["number"],
@@ -288,9 +316,16 @@ def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRu
 def _insert_jobs(connection: Connection, run: Run) -> Run:
     saved = []
     for position, job in enumerate(run.jobs):
-        made = connection.execute(insert(jobs), new_job_columns(job, run, position)).inserted_primary_key
+        made = connection.execute(_insert_job, new_job_columns(job, run, position)).inserted_primary_key
         saved.append(replace(job, id=made[0] if made else 0))
     return replace(run, jobs=tuple(saved))
+
+
+def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
+    row = connection.execute(_delivery_by_id, {"delivery_id": delivery_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
+    return row
 
 
 def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
@@ -311,7 +346,7 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
         return _insert_jobs(connection, after)
     for old, new in zip(before.jobs, after.jobs, strict=True):
         if new != old:
-            connection.execute(update(jobs).where(jobs.c.id == new.id).values(**job_columns(new)))
+            connection.execute(_change_job, {"job_id": new.id, **job_columns(new)})
     return after
 
 
