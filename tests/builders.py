@@ -20,7 +20,7 @@ def a_route(commit: str = COMMIT, **given: Any) -> Route:
 
 
 def an_event(**given: Any) -> Event:
-    fields = {
+    fields: dict[str, Any] = {
         "kind": "push",
         "forge": "git",
         "repo": "octo/hello",
@@ -31,7 +31,7 @@ def an_event(**given: Any) -> Event:
 
 
 def a_job(key: str = "build", **given: Any) -> Job:
-    fields = {
+    fields: dict[str, Any] = {
         "id": 1,
         "name": key,
         "needs": (),
@@ -43,7 +43,7 @@ def a_job(key: str = "build", **given: Any) -> Job:
 
 
 def a_run(*jobs: Job, **given: Any) -> Run:
-    fields = {
+    fields: dict[str, Any] = {
         "id": 1,
         "number": 1,
         "attempt": 1,
@@ -74,7 +74,7 @@ def a_new_run(
 
 
 def a_checkpoint(lease: Lease, key: str = "1", **given: Any) -> Checkpoint:
-    fields = {
+    fields: dict[str, Any] = {
         "fingerprint": "f" * 64,
         "outcome": Outcome(Result.SUCCESS, Result.SUCCESS, 0),
         "started": NOON,

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,15 @@ def database(database_url: str) -> Iterator[Database]:
 def redis(tmp_path: Path) -> Iterator[Redis]:
     with redis_server(tmp_path) as server:
         yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what ran, by suite: a suite that is missing must be seen."""
+    ran: Counter[str] = Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if getattr(report, "when", "call") == "call" or outcome != "passed":
+                ran[report.nodeid.split("/")[1] if "/" in report.nodeid else "tests"] += 1
+    if ran:
+        terminalreporter.write_sep("-", "what ran")
+        terminalreporter.write_line(", ".join(f"{suite} {count}" for suite, count in sorted(ran.items())))

@@ -69,13 +69,14 @@ class Thrice:
 
 
 def mortal(real: Services, point: str, thrice: bool) -> Services:
-    if thrice:
-        real = replace(real, dispatcher=Thrice(real.dispatcher))
+    dispatcher: Any = Thrice(real.dispatcher) if thrice else real.dispatcher
+    ports: dict[str, Any] = {
+        name: Mortal(port, name, point)
+        for name, port in (("store", real.store), ("workspaces", real.workspaces), ("dispatcher", dispatcher))
+    }
     return replace(
         real,
-        store=Mortal(real.store, "store", point),
-        workspaces=Mortal(real.workspaces, "workspaces", point),
-        dispatcher=Mortal(real.dispatcher, "dispatcher", point),
+        **ports,
         executors={
             name: (lambda make=make: Mortal(make(), "executors", point))  # type: ignore[misc]
             for name, make in real.executors.items()

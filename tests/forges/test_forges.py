@@ -136,7 +136,7 @@ def test_one_of_several_signatures_is_enough_while_a_secret_is_changed() -> None
     body = json.dumps(a_push()).encode()
     right = sign(SECRET, "msg-1", str(NOW), body)
 
-    assert from_git(a_push(), **{"webhook-signature": f"v1,AAAA {right}"}).commit == NEW
+    assert from_git(a_push(), NOW, SECRET, **{"webhook-signature": f"v1,AAAA {right}"}).commit == NEW
 
 
 def test_a_standard_webhooks_key_is_base64_behind_its_prefix() -> None:
