@@ -2,9 +2,10 @@
 
     python -m tests.crash.victim ROLE [POINT] [--thrice]
 
-ROLE is `embedded` (worker and clock in one), `worker` or `clock`; settings come from the environment. POINT
-is PORT.METHOD:N:before or :after, such as `store.record:2:before`. With --thrice every message is sent
-three times. Prints `ready`, then works until SIGTERM.
+ROLE is `embedded` (worker and clock in one), `worker`, `clock` or `serve`, which is `runner serve` itself on
+a port of its choice. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
+`store.record:2:before`. With --thrice every message is sent three times. Prints `ready`, then works until
+SIGTERM.
 """
 
 import os
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from runner import wiring
+from runner.cli.serving import serve
 from runner.settings import Settings
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
@@ -86,8 +89,13 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
 
 def main(role: str, *rest: str) -> None:
     points = [word for word in rest if not word.startswith("--")]
+    point, thrice = points[0] if points else "", "--thrice" in rest
+    if role == "serve":
+        wiring.services = lambda settings: mortal(services(settings), point, thrice)
+        serve(["--port", "0"], obj=0)
+        return
     settings = Settings.from_env()
-    real = mortal(services(settings), points[0] if points else "", "--thrice" in rest)
+    real = mortal(services(settings), point, thrice)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     parts: list[Any] = []

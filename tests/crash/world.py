@@ -1,11 +1,14 @@
 """A repository, a home and real processes over them; and what must be true however they died."""
 
+import http.client
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from typing import TypeVar
 from sqlalchemy import select
 
 from runner.engine.receive import receive
+from runner.forges.git import sign
 from runner.model.run import Finished, Run
 from runner.model.source import Repository
 from runner.model.step import Result
@@ -164,6 +168,30 @@ class World:
         real = self.services
         event = an_event(commit=commit, payload={"guid": guid})
         return receive(event, guid, guid, store=real.store, dispatcher=real.dispatcher).id
+
+    def push(self, commit: str) -> str:
+        """Post a signed delivery to `runner serve` as a sender does: again, until it is answered."""
+        payload = {"id": "1", "repository": {"full_name": "octo/hello"}, "ref": "refs/heads/main"}
+        body = json.dumps(payload | {"before": "0" * 40, "after": commit, "pusher": {"name": "ada"}}).encode()
+        at = str(int(time.time()))
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": "push-1",
+            "webhook-timestamp": at,
+            "webhook-signature": sign("secret", "push-1", at, body),
+        }
+
+        def answered() -> str | None:
+            try:
+                url = json.loads((self.settings.home / "server.json").read_text())["url"]
+                request = urllib.request.Request(f"{url}/hooks/git", body, headers, method="POST")
+                with urllib.request.urlopen(request) as answer:
+                    assert answer.status == 202
+                    return str(json.load(answer)["delivery"])
+            except (FileNotFoundError, json.JSONDecodeError, OSError, http.client.HTTPException):
+                return None
+
+        return wait_for(answered, "an answer to the delivery")
 
     def run_of(self, delivery: str) -> Run | None:
         runs = self.services.store.delivery(delivery).runs
