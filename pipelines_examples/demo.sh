@@ -12,6 +12,8 @@ server=
 
 finish() {
   status=$?
+  # A second Ctrl-C must not leave the server behind.
+  trap '' INT TERM HUP
   if [ -n "$server" ]; then
     kill -TERM "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
@@ -21,7 +23,7 @@ finish() {
   exit "$status"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 show() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
@@ -49,12 +51,12 @@ git -C "$home/work" -c user.name=Ada -c user.email=ada@example.com commit --quie
 show git -C "$home/work" push --quiet "$home/hello.git" main
 
 say "4. The run, live"
-show runner runs watch --latest
+show runner runs watch
 
 say "5. What happened"
-show runner runs view --latest
+show runner runs view
 show runner runs list
-badge=$(runner repo show demo/hello --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["badge"])')
+badge=$(sed -n 's/.*"url": *"\([^"]*\)".*/\1/p' "$RUNNER_HOME/server.json")/badges/demo/hello.svg
 echo
 echo "its badge: $badge"
 python3 -c 'import sys,urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode()[:160] + "…")' "$badge"

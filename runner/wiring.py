@@ -43,6 +43,8 @@ def services(settings: Settings) -> Services:
     home = settings.home
     # Sandboxes run as another user, who must be able to pass through, though not to look around.
     home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for private in ("logs", "mirrors", "snapshots"):
+        (home / private).mkdir(mode=0o700, exist_ok=True)
     database = Database(settings.database_url)
     return Services(
         settings=settings,

@@ -1,5 +1,7 @@
 """`runner runs`: what ran, as gh's `run` shows it."""
 
+import time
+
 import click
 
 from runner.cli.common import (
@@ -14,10 +16,14 @@ from runner.cli.common import (
 )
 from runner.cli.watching import ended, tree_of, watch_run
 from runner.client import Client, Values
+from runner.errors import NotFound, Rejected
 from runner.web.text import one_line, visible
 
 STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
 FAILED = ("failure", "timed_out", "cancelled")
+ADMISSION_SECONDS = 30.0
+POLL_SECONDS = 0.1
+NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
 
 
@@ -62,11 +68,11 @@ def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
     if rows:
         print_table(rows, heads)
     else:
-        click.echo("no runs; `runner trigger NAME` or a push starts one", err=True)
+        click.echo(NO_RUNS, err=True)
 
 
 @runs.command("view", cls=JsonCommand)
-@click.argument("run", type=int)
+@click.argument("run", type=int, required=False)
 @attempt_option
 @click.option("--job", "-j", help="Only this job: its key or id.")
 @click.option("--log", is_flag=True, help="Print the log.")
@@ -75,7 +81,7 @@ def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
 @click.option("--web", is_flag=True, help="Open the run's page in a browser.")
 @json_option
 def view(
-    run: int,
+    run: int | None,
     attempt: int | None,
     job: str | None,
     log: bool,
@@ -84,8 +90,9 @@ def view(
     web: bool,
     fields: str | None,
 ) -> int:
-    """Show RUN with its jobs and steps."""
+    """Show RUN, or the newest one, with its jobs and steps."""
     with connect() as client:
+        run = run or _newest_run(client)
         found = client.get(f"/runs/{run}", attempt=attempt)
         if web:
             click.launch(f"{client.url}/runs/{run}")
@@ -102,12 +109,16 @@ def view(
 
 
 @runs.command("watch")
-@click.argument("run", type=int)
+@click.argument("run", type=int, required=False)
 @attempt_option
-def watch(run: int, attempt: int | None) -> int:
-    """Follow RUN to its end, and end as it does. It goes on where it was after the server restarts."""
+def watch(run: int | None, attempt: int | None) -> int:
+    """Follow RUN to its end, and end as it does. It goes on where it was after the server restarts.
+
+    Without RUN it follows what the newest push or trigger started, as in `git push && runner runs watch`.
+    """
     with connect() as client:
-        return watch_run(client, run, attempt)
+        chosen = _newest_started(client) if run is None else [run]
+        return max(watch_run(client, one, attempt) for one in chosen)
 
 
 @runs.command("logs")
@@ -150,6 +161,35 @@ def cancel(run: int, fields: str | None) -> None:
         click.echo(f"run {run} is being cancelled; `runner runs watch {run}` shows its end")
     else:
         click.echo(f"run {run} has ended: {found['status']}")
+
+
+def _newest_run(client: Client) -> int:
+    found = client.get("/runs", limit=1)
+    if not found:
+        raise NotFound(NO_RUNS)
+    newest: int = found[0]["id"]
+    return newest
+
+
+def _newest_started(client: Client) -> list[int]:
+    """The runs of the newest delivery, as soon as it is judged; raises `Rejected` if it started none."""
+    found = client.get("/deliveries", limit=1)
+    if not found:
+        raise NotFound(NO_RUNS)
+    newest: Values = found[0]
+    until = time.monotonic() + ADMISSION_SECONDS
+    while newest["status"] == "received" and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+        newest = client.get(f"/deliveries/{newest['id']}")
+    match newest["status"]:
+        case "admitted":
+            return sorted(newest["runs"])
+        case "received":
+            waits = f"delivery {newest['id']} still waits for admission after {ADMISSION_SECONDS:g} s"
+            raise Rejected(f"{waits}; `runner doctor` may say why")
+        case status:
+            became = f"the newest delivery, {newest['id']} of {newest['repo']}, is {status}"
+            raise Rejected(f"{became}: {newest['reason']}; `runner runs list` shows earlier runs")
 
 
 def _print_run(run: Values, job: str | None) -> None:

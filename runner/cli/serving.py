@@ -25,6 +25,8 @@ home_option = click.option(
     "--home", type=click.Path(path_type=Path), help="The server's folder; RUNNER_HOME."
 )
 BACKLOG = 2048
+PASSABLE = 0o022
+"""The umask. Sandboxes run as another user, who must reach their folders; what is private says so itself."""
 
 
 @click.command()
@@ -36,6 +38,7 @@ BACKLOG = 2048
 def serve(verbose: int, /, **given: Any) -> int:
     """Start the server: webhooks, API and pages, and the worker where it is embedded."""
     keep_journal(verbose)
+    os.umask(PASSABLE)
     settings = Settings.from_env(**given)
     with ExitStack() as stack:
         stack.enter_context(owned(settings.home) if settings.embedded else nullcontext())
@@ -63,6 +66,7 @@ def serve(verbose: int, /, **given: Any) -> int:
 def worker(verbose: int, /, **given: Any) -> int:
     """Work on jobs for a server that uses a broker of its own."""
     keep_journal(verbose)
+    os.umask(PASSABLE)
     settings = _distributed(Settings.from_env(**given), "worker")
     services = wiring.services(settings)
     with ExitStack() as stack:

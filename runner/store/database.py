@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from runner.errors import DatabaseUnavailable
@@ -45,6 +45,7 @@ class Database:
         # A transaction always ends before its connection goes back: there is nothing to reset.
         options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20, "pool_reset_on_return": None}
         if self.lite:
+            _make_private(url)
             options["connect_args"] = {"timeout": patience, "check_same_thread": False}
         else:
             options["connect_args"] = {
@@ -138,6 +139,13 @@ class Database:
 
 class _Conflict(DatabaseUnavailable):
     """Another transaction was in the way."""
+
+
+def _make_private(url: str) -> None:
+    """Webhook secrets are in it. SQLite gives the files beside it the same mode."""
+    file = make_url(url).database
+    if file and file != ":memory:" and Path(file).parent.is_dir():
+        Path(file).touch(mode=0o600)
 
 
 def _configure(connection: Any, _record: object) -> None:
