@@ -29,8 +29,8 @@ class Settings(BaseSettings):
     """The address under which people and forges reach the server; host and port where it is empty."""
     token: str = ""
     """The API token that the CLI sends; read from the home folder where it is empty."""
-    executor: str = "auto"
-    """What runs jobs of repositories that name no executor: the sandbox where it works, else the host."""
+    executor: str = "sandbox"
+    """What runs the jobs of repositories that name no executor; `host` only where you trust all of them."""
     labels: str = ",".join(DEFAULT_LABELS)
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     lease: float = Field(default=30, ge=1, le=3600)

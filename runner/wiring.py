@@ -82,16 +82,8 @@ def station(services: Services, worker: str) -> Station:
         repositories=services.repositories,
         workspaces=services.workspaces,
         executors=services.executors,
-        executor=chosen_executor(services),
+        executor=settings.executor,
         logs=services.logs,
         heart=Heart(services.store, settings.lease_length),
         dispatcher=services.dispatcher,
     )
-
-
-def chosen_executor(services: Services) -> str:
-    """The server's default: as set, or else the sandbox where it works and the host where it does not."""
-    wanted = services.settings.executor
-    if wanted != "auto":
-        return wanted
-    return "host" if services.executors["sandbox"]().check() else "sandbox"

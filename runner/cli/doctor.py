@@ -52,10 +52,7 @@ def doctor(home: Path | None, fields: str | None) -> int:
 
 def examine(services: wiring.Services) -> list[Finding]:
     """Everything that is looked at, in the order in which it is shown."""
-    try:
-        chosen = wiring.chosen_executor(services)
-    except RunnerError:
-        chosen = services.settings.executor
+    chosen = services.settings.executor
     return [
         _finding("home", lambda: _home(services.settings)),
         _finding("git", _git),

@@ -141,8 +141,8 @@ def _start_embedded(services: wiring.Services, stack: ExitStack) -> None:
     working, ticking = _worker(services), Clock(services)
     working.start()
     stack.callback(working.stop)
-    # The lock on the home says that no other worker is alive.
-    ticking.start(everything=True)
+    # The lock on the home says that no other worker is alive on the database in it.
+    ticking.start(everything=not services.settings.database)
     stack.callback(ticking.stop)
 
 

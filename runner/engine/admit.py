@@ -1,5 +1,6 @@
 """Turn a stored delivery into runs, from the workflow files at exactly its commit."""
 
+import logging
 from collections.abc import Mapping
 from functools import cache
 
@@ -13,13 +14,14 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
-from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
 from runner.model.run import Run, StepName
 from runner.model.source import Delivery, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
 from runner.workflow.load import load
 from runner.workflow.triggers import refusal
 
+log = logging.getLogger(__name__)
 FOLDERS = (".runner/workflows", ".github/workflows")
 """Where definitions are looked for; the first folder that has any is the one."""
 
@@ -42,8 +44,13 @@ def admit(
         return ()
     try:
         verdict = _judge(delivery, repositories, workspaces)
-    except (Rejected, Unavailable) as error:
+    except DatabaseUnavailable:
+        raise
+    except RunnerError as error:
         verdict = Verdict("failed", str(error))
+    except Exception as error:
+        log.exception("delivery failed by a bug", extra={"delivery": delivery_id})
+        verdict = Verdict("failed", f"internal error: {type(error).__name__}: {error}")
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)

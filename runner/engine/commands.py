@@ -59,7 +59,7 @@ class CommandFiles:
             try:
                 opened = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
-                _replace(path)
+                place_file(path, b"", 0o666)
                 continue
             found = os.fstat(opened)
             # A second name could be one for a file elsewhere.
@@ -68,7 +68,7 @@ class CommandFiles:
                 os.truncate(opened, 0)
             os.close(opened)
             if not ours:
-                _replace(path)
+                place_file(path, b"", 0o666)
 
     def read(self) -> Written:
         """Raises `BadCommandFile`."""
@@ -101,19 +101,16 @@ class CommandFiles:
         return data.decode("utf-8-sig", errors="replace")
 
 
-def _replace(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - on the way of every step
-        shutil.rmtree(path)
-    place_file(path, b"", 0o666)
-
-
 def place_file(path: str, data: bytes, mode: int) -> None:
     """Write a new file where steps can write too: a link that one of them left is never followed."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         made = os.open(path, flags, 0o600)
     except FileExistsError:
-        os.unlink(path)  # noqa: PTH108 - on the way of every step
+        try:
+            os.unlink(path)  # noqa: PTH108 - on the way of every step
+        except IsADirectoryError:
+            shutil.rmtree(path)
         made = os.open(path, flags, 0o600)
     try:
         os.fchmod(made, mode)

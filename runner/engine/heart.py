@@ -118,6 +118,9 @@ class Heart:
             except Unavailable as error:
                 log.warning("leases not renewed", extra={"error": str(error), "jobs": len(holds)})
                 continue
+            except Exception:
+                log.exception("leases not renewed by a bug")
+                continue
             for lease, hold in holds.items():
                 if lease not in renewal.lost:
                     hold.deadline = asked + self._length

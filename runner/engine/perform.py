@@ -1,5 +1,6 @@
 """Claim a job, converse with its program, checkpoint each step, conclude."""
 
+import errno
 import json
 import logging
 import shutil
@@ -34,6 +35,7 @@ from runner.errors import (
     Rejected,
     RunnerError,
     SnapshotGone,
+    Unavailable,
 )
 from runner.model.lifecycle import NotClaimable, claim, conclude, release, start_over
 from runner.model.run import Envelope, Job, Lease, Run, Running
@@ -44,6 +46,10 @@ from runner.workflow.load import load
 
 LOG_BYTES = 64 * 1024 * 1024
 """What one step may print; the rest is dropped with a line that says so."""
+
+NOT_NOW = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +136,10 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 result, reason = _conversation(run, job, hold, asked, station, opened, tidy)
         except (LeaseLost, DatabaseUnavailable):
             raise
-        except RunnerError as error:
+        except (RunnerError, OSError) as error:
+            if _not_now(error):
+                # The lease runs out, and with room again the job goes on where it was.
+                raise Unavailable(f"job {job.key} of run {run.id} must wait: {error}") from error
             result, reason = Result.FAILURE, str(error)
         except Exception as error:
             log.exception("job failed by a bug", extra={"run": run.id, "job": job.id})
@@ -143,6 +152,15 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             dispatcher=station.dispatcher,
         )
         tidy.callback(station.workspaces.forget, name)
+
+
+def _not_now(error: BaseException | None) -> bool:
+    """Whether this machine, rather than the job, is in trouble: its disk is full, or it is out of files."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NOT_NOW:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _conversation(

@@ -13,7 +13,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from runner.errors import DatabaseUnavailable
 
@@ -132,9 +133,12 @@ class Database:
             if error.connection_invalidated and error.statement is not None:
                 # The connection broke before the commit, so nothing of the transaction happened.
                 raise _Conflict(f"the connection to the database broke: {error.orig}") from error
-            if isinstance(error, OperationalError):
-                raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
-            raise
+            if isinstance(error, IntegrityError | DataError | ProgrammingError):
+                raise
+            # Whatever else it says (a failover's read-only standby too) is its trouble, not ours.
+            raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(f"no connection to the database came free: {error}") from error
 
 
 class _Conflict(DatabaseUnavailable):

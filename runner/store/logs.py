@@ -68,6 +68,8 @@ class SqlLogs(Logs):
                 self._write(lambda key: True)
             except DatabaseUnavailable as error:
                 log.warning("step output not stored yet", extra={"error": str(error)})
+            except Exception:
+                log.exception("step output not stored by a bug")
 
     def _write(self, wanted: Callable[[Key], bool]) -> None:
         # One writer at a time keeps a step's chunks in the order in which they were printed.

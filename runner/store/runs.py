@@ -28,6 +28,8 @@ from runner.store.rows import (
 )
 from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
 
+RAREST_RING = timedelta(minutes=1)
+"""How long a message that was lost may keep work waiting."""
 ROUND = 500
 """How many rows the clock takes in one transaction; the rest follow in its next round."""
 
@@ -70,8 +72,15 @@ _renew = (
 )
 _touch = update(jobs).where(_held, jobs.c.phase == "running").values(reason="")
 _insert_checkpoint = insert(checkpoints).values(
-    {column.name: bindparam(column.name) for column in checkpoints.c if column.name != "base"}
-    | {"base": select(jobs.c.base).where(jobs.c.id == bindparam("held_job")).scalar_subquery()}
+    {
+        column.name: bindparam(column.name)
+        for column in checkpoints.c
+        if column.name not in ("base", "sequence")
+    }
+    | {
+        "base": select(jobs.c.base).where(jobs.c.id == bindparam("held_job")).scalar_subquery(),
+        "sequence": select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
+    }
 )
 _cancelled = (
     select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
@@ -170,7 +179,7 @@ class SqlStore:
         query = (
             select(checkpoints)
             .where(checkpoints.c.job == job.id, checkpoints.c.base == job.base)
-            .order_by(checkpoints.c.finished_at)
+            .order_by(checkpoints.c.sequence)
         )
         with self._database.reading() as connection:
             return {row.key: checkpoint_from(row) for row in connection.execute(query)}
@@ -392,5 +401,5 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
 
 
 def _next_ring(now: int, since: int) -> int:
-    """Twice as long each time: a long queue gets a few rings more, not a flood of them."""
-    return now + max(micros_of(FIRST_RING), now - since)
+    """Later each time, up to a minute: a long queue gets some rings more, not a flood of them."""
+    return now + min(max(micros_of(FIRST_RING), now - since), micros_of(RAREST_RING))

@@ -123,6 +123,8 @@ checkpoints = Table(
     Column("base", Integer, primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("attempt", Integer, nullable=False),
+    # Their order within the job. Workers' clocks differ, and may be set back.
+    Column("sequence", Integer, nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("outcome", JSON, nullable=False),
     Column("started_at", BigInteger, nullable=False),

@@ -31,7 +31,6 @@ def test_the_summary_is_what_the_command_says_of_itself(name: str) -> None:
 
 def test_what_does_not_exist_is_a_usage_error(shell: Shell) -> None:
     assert shell("nothing").status == 2
-    assert shell("runs", "view").status == 2
     assert shell("runs", "view", "one").status == 2
     assert "No such command" in shell("nothing").err
     assert shell("--help").status == 0

@@ -1,4 +1,4 @@
-"""What lies in the home is closed to other users of the machine, whatever umask the server was started with."""
+"""What lies in the home is closed to other users of the machine."""
 
 import stat
 from pathlib import Path

@@ -219,7 +219,7 @@ class World:
         keys = {job.id: job.key for job in run.jobs}
         with self.services.database.reading() as connection:
             rows = connection.execute(
-                select(checkpoints).where(checkpoints.c.job.in_(keys)).order_by(checkpoints.c.finished_at)
+                select(checkpoints).where(checkpoints.c.job.in_(keys)).order_by(checkpoints.c.sequence)
             ).all()
         kept = {(keys[row.job], row.key): row.attempt for row in rows}
         assert len(rows) == len(kept) == 3, "one checkpoint for each step"
