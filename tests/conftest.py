@@ -1,6 +1,7 @@
 """Servers shared by all parallel test processes, and databases of a test's own."""
 
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ from tests.servers import FOLDER, Redis, end_servers, postgres_database, redis_s
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell has what it starts in the background ignore these, and all that we start would inherit it.
+    for ignored in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         # PostgreSQL runs as a user of its own and must be able to pass through.
         folder = Path(tempfile.mkdtemp(prefix="runner-tests-", dir="/tmp"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
@@ -14,7 +15,8 @@ from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore
-from tests.builders import LENGTH, a_checkpoint, a_new_run, a_route, an_event
+from runner.store.tables import jobs
+from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
 
 
 @pytest.fixture
@@ -145,6 +147,19 @@ def test_a_checkpoint_comes_back_as_it_was_recorded(store: SqlStore) -> None:
     assert store.recall(store.load(run.id).jobs[0]) == {"1": a_checkpoint(lease, outcome=outcome)}
 
 
+def test_checkpoints_keep_the_order_in_which_they_were_recorded_whatever_the_workers_clocks_say(
+    store: SqlStore,
+) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+
+    for number in range(12):
+        at = NOON - timedelta(minutes=number)
+        store.record(lease, a_checkpoint(lease, key=str(number), started=at, finished=at))
+
+    assert list(store.recall(store.load(run.id).jobs[0])) == [str(number) for number in range(12)]
+
+
 def test_a_worker_thought_dead_writes_nothing(store: SqlStore) -> None:
     run = a_stored_run(store)
     old = claimed(store, run, "worker-1", length=timedelta(0))
@@ -228,6 +243,19 @@ def test_what_nobody_works_on_is_rung_for(store: SqlStore, impatient: None) -> N
     assert [(found.run, found.job, found.route) for found in due.envelopes] == [
         (run.id, run.jobs[0].id, run.route)
     ]
+
+
+def test_work_that_has_waited_long_is_still_rung_for_every_minute(
+    store: SqlStore, database: Database
+) -> None:
+    a_stored_run(store)
+    half_a_day_ago = update(jobs).values(queued_at=jobs.c.queued_at - 12 * 3600 * 10**6, ring_at=0)
+    database.writing(lambda connection: connection.execute(half_a_day_ago))
+
+    assert len(store.stranded().envelopes) == 1
+    with database.reading() as connection:
+        row = connection.execute(select(jobs.c.ring_at, jobs.c.queued_at)).one()
+    assert row.ring_at - row.queued_at < (12 * 3600 + 120) * 10**6
 
 
 def test_a_lease_that_ran_out_is_rung_for_and_one_that_holds_is_not(store: SqlStore) -> None:

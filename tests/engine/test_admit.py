@@ -1,7 +1,7 @@
 import pytest
 
 from runner.engine.admit import admit
-from runner.errors import NotFound, Unavailable
+from runner.errors import BrokenDefinition, NotFound, Unavailable
 from runner.model.run import Queued
 from runner.model.source import Repository
 from runner.model.step import Result
@@ -72,6 +72,36 @@ def test_a_repository_that_does_not_answer_ends_the_delivery_and_a_replay_admits
 
     assert (failed.status, failed.reason) == ("failed", "git: could not connect to hello.test")
     assert (replayed.status, len(replayed.runs)) == ("admitted", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (BrokenDefinition("a tree that cannot be"), "a tree that"),
+        (ZeroDivisionError("ours"), "internal error"),
+    ],
+)
+def test_whatever_keeps_a_delivery_from_being_judged_ends_it_with_the_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def broken(route: object, before: object) -> list[str]:
+        raise error
+
+    bench.write(TWO_STEPS.replace("on: push", "on: {push: {paths: [a]}}"))
+    monkeypatch.setattr(bench.workspaces, "changed", broken)
+
+    delivery = bench.admit(bench.receive())
+
+    assert delivery.status == "failed"
+    assert says in delivery.reason
+
+
+def test_a_ping_cannot_be_replayed_into_a_run(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+    ping = bench.receive(an_event(kind="ping", ref="", commit=None, ignored="ping: the hook works"))
+
+    assert bench.store.replay(ping.id) == bench.store.delivery(ping.id)
+    assert bench.store.delivery(ping.id).status == "ignored"
 
 
 def test_a_replay_of_what_was_admitted_makes_no_second_run(bench: Bench) -> None:

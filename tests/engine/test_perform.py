@@ -1,3 +1,4 @@
+import errno
 import os
 from dataclasses import replace
 from datetime import timedelta
@@ -8,7 +9,7 @@ import pytest
 from runner.engine.control import cancel, rerun
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
-from runner.errors import DatabaseUnavailable, Rejected
+from runner.errors import DatabaseUnavailable, Rejected, Unavailable
 from runner.model.lifecycle import claim
 from runner.model.run import Finished, Queued
 from runner.model.step import Result
@@ -271,3 +272,19 @@ def test_an_executor_that_is_not_there_is_named_with_those_that_are(bench: Bench
     phase = bench.store.load(run.id).jobs[0].phase
     assert isinstance(phase, Finished)
     assert "no executor 'docker'; there are fake" in phase.reason
+
+
+def test_a_full_disk_ends_no_job_it_goes_on_when_there_is_room(bench: Bench) -> None:
+    def full(command: Command) -> Exit:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = bench.a_run()
+    bench.executor.act = full
+    with pytest.raises(Unavailable, match="No space left"):
+        bench.work()
+    assert bench.store.load(run.id).result is None
+
+    bench.executor.act = lambda command: Exit(0)
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    assert bench.store.load(run.id).result is Result.SUCCESS

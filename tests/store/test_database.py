@@ -1,0 +1,65 @@
+"""What a database in trouble is called, and that nothing of it is believed."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from runner.errors import DatabaseUnavailable
+from runner.store import Database
+from tests.servers import postgres_database
+
+
+@pytest.fixture
+def postgres() -> Iterator[Database]:
+    with postgres_database() as url:
+        database = Database(url)
+        database.migrate()
+        yield database
+        database.close()
+
+
+def test_a_standby_that_takes_no_writes_is_a_database_that_does_not_answer(postgres: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        postgres.writing(
+            lambda connection: (
+                connection.execute(text("SET TRANSACTION READ ONLY")),
+                connection.execute(text("DELETE FROM jobs")),
+            )
+        )
+
+    postgres.writing(lambda connection: connection.execute(text("DELETE FROM jobs")))
+
+
+def test_connections_that_the_server_ended_are_made_again(postgres: Database) -> None:
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    postgres.writing(lambda connection: connection.execute(text("SELECT 1")))
+    with postgres.reading() as connection:
+        connection.execute(text(end))
+
+    found = postgres.writing(lambda connection: connection.execute(text("SELECT 7")).scalar_one())
+
+    assert found == 7
+
+
+def test_a_row_that_is_there_already_is_no_trouble_of_the_databases(database: Database) -> None:
+    row = (
+        "INSERT INTO repositories (id, forge, name, url, secret, created_at) "
+        "VALUES (1, 'git', 'a', 'u', 's', 0)"
+    )
+    database.writing(lambda connection: connection.execute(text(row)))
+
+    with pytest.raises(IntegrityError):
+        database.writing(lambda connection: connection.execute(text(row)))
+
+
+def test_migrating_twice_and_at_once_changes_nothing_more(database: Database) -> None:
+    assert database.current()
+
+    database.migrate()
+
+    assert database.current()
