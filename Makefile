@@ -2,7 +2,7 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
-WORKERS ?= 4
+WORKERS ?= 3
 # Without compiled files every start of runner would compile a thousand modules.
 unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install -y -qq --no-install-recommends

@@ -15,7 +15,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from kombu.transport import memory
+from kombu.transport import memory, redis
 
 from runner.engine.ports import Dispatcher
 from runner.errors import Rejected, Unavailable
@@ -66,6 +66,7 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         # A publisher must not hang on a broker that is away: the clock rings again.
         broker_transport_options={}
         if url == EMBEDDED
@@ -75,6 +76,8 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
     )
     if url == EMBEDDED:
         app.conf.broker_transport = f"{__name__}:PromptTransport"
+    elif url.startswith("redis://"):
+        app.conf.broker_transport = f"{__name__}:SturdyTransport"
     return app
 
 
@@ -156,3 +159,18 @@ class PromptTransport(memory.Transport):
             self.cycle.get(self._deliver, timeout=timeout)
         except Empty:
             raise TimeoutError from None
+
+
+class SturdyChannel(redis.Channel):
+    """Kombu's channel on Redis, in which a message that nobody can read is dropped, not fatal."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
+            raise Empty from None
+
+
+class SturdyTransport(redis.Transport):
+    Channel = SturdyChannel

@@ -21,6 +21,7 @@ from runner.model.source import Route
 from runner.wiring import Services
 
 CONTROL_THREADS = 2
+SECONDS_TO_STOP = 20
 ROUND_SECONDS = 1.0
 """How often the clock looks for due work."""
 
@@ -55,14 +56,35 @@ class Worker:
 
 
 class _Consumer:
+    """A Celery worker on a thread. One that ends though nobody stopped it is followed by another."""
+
     def __init__(self, app: Celery, threads: int, services: Services, station: Station) -> None:
         _register(app, services, station)
         # Celery looks tasks up in one registry to a process, the last one set up: every app has the same.
         setup_worker_optimizations(app)
-        self._controller = WorkController(
-            app=app,
+        self._app = app
+        self._threads = threads
+        self._controller = self._make()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        stopping = threading.Thread(target=self._controller.stop, name="consumer-stop", daemon=True)
+        stopping.start()
+        PromptChannel.ring()
+        # A broker that is away must not keep the process from ending; its leases are released already.
+        self._thread.join(SECONDS_TO_STOP)
+        stopping.join(1)
+
+    def _make(self) -> WorkController:
+        return WorkController(
+            app=self._app,
             pool_cls="threads",
-            concurrency=threads,
+            concurrency=self._threads,
             # Celery's event loop is one to a process, and here are two consumers.
             use_eventloop=False,
             without_gossip=True,
@@ -70,22 +92,23 @@ class _Consumer:
             without_heartbeat=True,
             loglevel=logging.WARNING,
         )
-        self._thread = threading.Thread(target=self._controller.start, name="consumer", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        stopping = threading.Thread(target=self._controller.stop, name="consumer-stop")
-        stopping.start()
-        PromptChannel.ring()
-        stopping.join()
-        self._thread.join()
+    def _run(self) -> None:
+        self._controller.start()
+        while not self._stopping.wait(ROUND_SECONDS):
+            log.error("the consumer ended; another begins")
+            self._controller = self._make()
+            self._controller.start()
 
 
 def _register(app: Celery, services: Services, station: Station) -> None:
-    @app.task(name="runner.admit", shared=False, lazy=False)
-    def admit_delivery(delivery_id: str) -> None:
+    app.finalize()
+    for builtin in [name for name in app.tasks if name.startswith("celery.")]:
+        app.tasks.pop(builtin)
+
+    @app.task(name="runner.admit", bind=True, shared=False, lazy=False)
+    def admit_delivery(self: Any, delivery_id: str) -> None:
+        _alone(self)
         _named(
             lambda: admit(
                 delivery_id,
@@ -99,6 +122,8 @@ def _register(app: Celery, services: Services, station: Station) -> None:
 
     @app.task(name="runner.perform", bind=True, shared=False, lazy=False)
     def perform_job(self: Any, run: int, job: int) -> None:
+        _alone(self)
+
         def work() -> None:
             said = {name: self.request.get(name) for name in ("forge", "repo", "commit")}
             try:
@@ -109,10 +134,16 @@ def _register(app: Celery, services: Services, station: Station) -> None:
 
         _named(work, run=run, job=job)
 
-    @app.task(name="runner.report", shared=False, lazy=False)
-    def report_run(run: int) -> None:
+    @app.task(name="runner.report", bind=True, shared=False, lazy=False)
+    def report_run(self: Any, run: int) -> None:
+        _alone(self)
         address = services.settings.address
         _named(lambda: report(run, store=services.store, forges=FORGES, server=address), run=run)
+
+
+def _alone(task: Any) -> None:
+    """Forget what a message asks to be sent when its task is done: only rows say what comes next."""
+    task.request.callbacks = task.request.errbacks = task.request.chain = task.request.chord = None
 
 
 def _named(work: Callable[[], object], **about: object) -> None:
@@ -152,3 +183,5 @@ class Clock:
             sweep(store=self._services.store, dispatcher=self._services.dispatcher, everything=everything)
         except Unavailable as error:
             log.error("the clock's round failed", extra={"error": str(error)})
+        except Exception:
+            log.exception("the clock's round failed by a bug")

@@ -140,6 +140,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             if _not_now(error):
                 # The lease runs out, and with room again the job goes on where it was.
                 raise Unavailable(f"job {job.key} of run {run.id} must wait: {error}") from error
+            log.warning("job failed", extra={"run": run.id, "job": job.id, "error": str(error)})
             result, reason = Result.FAILURE, str(error)
         except Exception as error:
             log.exception("job failed by a bug", extra={"run": run.id, "job": job.id})

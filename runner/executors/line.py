@@ -104,7 +104,7 @@ class Pipes:
         if self._kill is not None:
             return
         pid = self._process.pid
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, IndexError):
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
             self._first = os.pidfd_open(int(children.split()[0]))
             self._open.append(self._first)

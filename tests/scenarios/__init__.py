@@ -1,0 +1,15 @@
+"""What a repository can see, one folder for each scenario: files to push beside `expected.json`.
+
+`workflow.yml` stands for `.runner/workflows/workflow.yml`; all else is committed where it lies. Every
+scenario goes through the whole engine. `expected.json` holds:
+
+* `executors`: those it is run on, `["sandbox"]` if not given; `example`: the folder of `pipelines_examples`
+  that is pushed instead of the scenario's own;
+* `ref`: what is pushed, `refs/heads/main` if not given; `change`: files, by path, that the push changes
+  on top of a first commit with all others; without it the push is the first of a new branch;
+* `delivery`: `status` and `reason` of a push that starts nothing;
+* `runs`: every run, by the name of its workflow's file; in it `result`, `problems` and `jobs`: every job,
+  by its key; in it `result`, `reason` and `steps`, by their names; in each what matters of `result`
+  (null where it did not run), `conclusion`, `exit_code`, `outputs`, `summary`, `reason`, `log_contains`
+  and `log_lacks` (texts) and `log_bytes`.
+"""

@@ -1,0 +1,126 @@
+"""Both brokers with a real worker behind them: what is rung is done, what is no message changes nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import signature
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis as Client
+
+from runner.broker import CONTROL, celery_app, job_queue, queues_for
+from runner.model.run import Envelope
+from runner.wiring import station
+from runner.worker import Worker
+from tests.builders import a_route
+from tests.crash.world import World, a_world, wait_for
+from tests.servers import Redis, postgres_database
+
+LABELS = st.sets(st.sampled_from(["linux", "x64", "gpu", "arm", "big"]), min_size=1)
+
+
+@given(LABELS, LABELS)
+def test_a_worker_hears_of_a_job_if_and_only_if_it_has_all_its_labels(
+    worker: set[str], job: set[str]
+) -> None:
+    assert (job_queue(tuple(job)) in queues_for(tuple(worker))) == (job <= worker)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A world with a worker in this process."""
+    if request.param == "memory":
+        with a_world(tmp_path) as made:
+            yield from working(made)
+        return
+    redis: Redis = request.getfixturevalue("redis")
+    with postgres_database() as database, a_world(tmp_path, database, redis.url) as made:
+        yield from working(made)
+
+
+def working(world: World) -> Iterator[World]:
+    worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+    worker.start()
+    yield world
+    worker.stop()
+
+
+def goes_on(world: World) -> None:
+    commit = world.commit()
+    world.is_sound(world.ended(world.deliver(commit, "the good one")), commit)
+
+
+def test_what_is_rung_for_is_done(world: World) -> None:
+    goes_on(world)
+
+
+def test_a_message_for_nothing_or_on_a_forged_route_changes_nothing(world: World) -> None:
+    bell = world.services.dispatcher
+    bell.admit("nowhere", "git", "octo/hello")
+    bell.perform(Envelope(a_route("9" * 40), 77, 77, ("linux",)))
+
+    goes_on(world)
+    assert len(world.services.views.deliveries()) == 1
+
+
+def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: World) -> None:
+    app = celery_app(world.settings.broker, [CONTROL])
+    app.send_task("runner.unknown", (1,), queue=CONTROL)
+    app.send_task("celery.starmap", (signature("runner.perform"), [(1, 1)]), queue=CONTROL)
+
+    goes_on(world)
+
+
+@pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
+def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbage: bytes) -> None:
+    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world:
+        worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+        worker.start()
+        with Client.from_url(redis.url) as client:
+            for queue in (CONTROL, job_queue(("linux",))):
+                client.lpush(queue, garbage)
+            taken = lambda: None if client.llen(CONTROL) or client.llen(job_queue(("linux",))) else True  # noqa: E731
+            wait_for(taken, "the garbage to be taken")
+
+        goes_on(world)
+        worker.stop()
+
+
+def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) -> None:
+    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world:
+        worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+        worker.start()
+        app = celery_app(redis.url, [CONTROL])
+        app.send_task("runner.report", (1,), queue=CONTROL, link=signature("runner.admit", queue="evil"))
+
+        goes_on(world)
+        worker.stop()
+        with Client.from_url(redis.url) as client:
+            assert client.llen("evil") == 0
+
+
+def test_a_broker_that_is_away_makes_no_trouble_for_who_rings(redis: Redis, tmp_path: Path) -> None:
+    with a_world(tmp_path, broker=redis.url) as world:
+        redis.kill()
+
+        delivery = world.deliver(world.commit())
+
+        assert world.services.store.delivery(delivery).status == "received"
+
+
+def test_a_message_says_where_to_look_and_no_more(redis: Redis, tmp_path: Path) -> None:
+    with a_world(tmp_path, broker=redis.url) as world:
+        world.services.dispatcher.perform(Envelope(a_route(), 7, 8, ("linux",)))
+
+        with Client.from_url(redis.url) as client:
+            message = json.loads(client.lindex(job_queue(("linux",)), 0) or b"")
+
+    headers = message["headers"]
+    assert (headers["task"], headers["argsrepr"]) == ("runner.perform", "(7, 8)")
+    assert {name: headers[name] for name in ("forge", "repo", "commit")} == {
+        "forge": "git",
+        "repo": "octo/hello",
+        "commit": "1" * 40,
+    }

@@ -1,0 +1,189 @@
+"""The whole engine in this process, and what it made of a push."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from runner.engine.receive import receive
+from runner.model.run import Finished, Job, Run
+from runner.model.source import Delivery, Repository
+from runner.settings import Settings
+from runner.wiring import Services, services, station
+from runner.worker import Clock, Worker
+from tests.builders import an_event
+from tests.workspaces.origin import git
+
+PATIENCE = 60.0
+FILES = ".runner/workflows"
+LOG_BYTES = 256 * 1024 * 1024
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Services with a worker and a clock over them; every push is to a repository of its own name."""
+
+    services: Services
+
+    def push(
+        self,
+        repository: Repository,
+        commit: str,
+        ref: str = "refs/heads/main",
+        before: str | None = None,
+    ) -> Delivery:
+        """What the server does with a push; gives the delivery as soon as it is judged."""
+        store = self.services.store
+        self.services.repositories.add(repository, "secret")
+        event = an_event(
+            repo=repository.name, ref=ref, commit=commit, before=before, actor="ada", payload={"ref": ref}
+        )
+        guid = f"{repository.name}@{commit}"
+        made = receive(event, guid, guid, store=store, dispatcher=self.services.dispatcher)
+        end = time.monotonic() + PATIENCE
+        # Other threads' work has no event to await: ask until there is an answer.
+        while (found := store.delivery(made.id)).status == "received":
+            assert time.monotonic() < end, f"not admitted within {PATIENCE} s: {found}"
+            time.sleep(0.01)
+        return found
+
+    def ended(self, run_id: int) -> Run:
+        end = time.monotonic() + PATIENCE
+        while (run := self.services.store.load(run_id)).result is None:
+            assert time.monotonic() < end, f"not ended within {PATIENCE} s: {run}"
+            time.sleep(0.01)
+        return run
+
+    # --- what became of it, as `expected.json` says it -------------------------------------------
+
+    def seen(self, delivery: Delivery) -> Values:
+        runs = [self.ended(run_id) for run_id in delivery.runs]
+        return {
+            "delivery": {"status": delivery.status, "reason": delivery.reason},
+            "runs": {run.workflow.rpartition("/")[2]: self._run(run) for run in runs},
+        }
+
+    def _run(self, run: Run) -> Values:
+        return {
+            "result": str(run.result),
+            "name": run.name,
+            "problems": list(run.problems),
+            "jobs": {job.key: self._job(job) for job in run.jobs},
+        }
+
+    def _job(self, job: Job) -> Values:
+        assert isinstance(job.phase, Finished)
+        steps = {step.name: self._step(job, step.key) for step in job.steps}
+        assert len(steps) == len(job.steps), "a scenario's steps have names of their own"
+        return {"result": str(job.phase.result), "reason": job.phase.reason, "steps": steps}
+
+    def _step(self, job: Job, key: str) -> Values:
+        log = self.services.logs.read(job.id, job.attempt, key, 0, LOG_BYTES)
+        found = self.services.store.recall(job).get(key)
+        if found is None:
+            return {"result": None, "log": log}
+        outcome = found.outcome
+        return {
+            "result": str(outcome.result),
+            "conclusion": str(outcome.conclusion),
+            "exit_code": outcome.exit_code,
+            "outputs": dict(outcome.outputs),
+            "summary": outcome.summary,
+            "reason": outcome.reason,
+            "log": log,
+        }
+
+    def left_behind(self) -> list[str]:
+        """Processes of jobs that have ended, and files that a hostile name would have made as a command."""
+        home = self.services.settings.home
+        made = (*home.glob("X"), *home.glob("mirrors/**/X"), *Path.cwd().glob("X"))
+        found = [str(path) for path in made]
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            except OSError:
+                # It has ended since.
+                continue
+            if f"{home}/workspaces/".encode() in said:
+                found.append(said.decode(errors="replace"))
+        return found
+
+
+def as_expected(seen: Any, expected: Any, key: str = "") -> Any:
+    """What `expected` speaks of, as it was seen: equal to `expected` where all is as it should be."""
+    if not isinstance(expected, dict) or key == "outputs":
+        return seen
+    shown: dict[str, Any] = {}
+    for name, wanted in expected.items():
+        if name in ("log_contains", "log_lacks"):
+            found = [text for text in wanted if (text.encode() in seen["log"]) is (name == "log_contains")]
+            shown[name] = found if found == wanted else [*found, _printed(seen)]
+        elif name == "log_bytes":
+            shown[name] = len(seen["log"])
+        else:
+            shown[name] = as_expected(seen[name], wanted, name) if name in seen else "not there"
+    if key in ("runs", "jobs"):
+        # None may be there that nobody expects.
+        shown |= {name: value for name, value in seen.items() if name not in expected}
+    return shown
+
+
+def _printed(step: Values) -> str:
+    text: str = step["log"].decode(errors="replace")
+    return text[:2000]
+
+
+@contextmanager
+def an_engine() -> Iterator[Engine]:
+    # Sandboxes run as another user, who must be able to pass through, unlike pytest's own folders.
+    folder = Path(mkdtemp(prefix="runner-scenarios-", dir="/tmp"))
+    folder.chmod(0o711)
+    settings = Settings.from_env(
+        home=folder / "home",
+        database="",
+        broker="memory://",
+        git_protocols="file",
+        executor="sandbox",
+        labels="self-hosted,linux,x64,ubuntu-latest",
+        concurrency=2,
+    )
+    made = services(settings)
+    made.database.migrate()
+    worker = Worker(made, station(made, "worker-of-scenarios"), settings.label_set, settings.concurrency)
+    clock = Clock(made)
+    worker.start()
+    clock.start(everything=True)
+    try:
+        yield Engine(made)
+    finally:
+        clock.stop()
+        worker.stop()
+        made.close()
+        shutil.rmtree(folder)
+
+
+def committed(source: Path, origin: Path, change: Mapping[str, str]) -> tuple[str, str | None]:
+    """Commit a scenario's files, and `change` on top of them; gives the newest commit and the one before."""
+    shutil.copytree(source, origin, ignore=shutil.ignore_patterns("expected.json"))
+    if (origin / "workflow.yml").exists():
+        (origin / FILES).mkdir(parents=True)
+        (origin / "workflow.yml").rename(origin / FILES / "workflow.yml")
+    git(origin, "init", "--quiet", "--initial-branch=main")
+    first = _commit(origin)
+    if not change:
+        return first, None
+    for path, text in change.items():
+        (origin / path).parent.mkdir(parents=True, exist_ok=True)
+        (origin / path).write_text(text)
+    return _commit(origin), first
+
+
+def _commit(origin: Path) -> str:
+    git(origin, "add", "--all")
+    git(origin, "commit", "--quiet", "--message", "a change")
+    return git(origin, "rev-parse", "HEAD")
