@@ -22,9 +22,9 @@ from tests.executors.jobs import (
     Job,
     Kind,
     a_token,
+    comes_alive,
     docker_kind,
     escapes,
-    living,
     open_folder,
     survivors,
 )
@@ -128,7 +128,7 @@ def test_kill_0_reaches_the_step_and_no_other(job: Job) -> None:
 
     assert job.sh("kill -TERM 0")[0] == Exit(143)
     assert job.sh("echo on") == (Exit(0), "on\n")
-    assert living(token)
+    assert comes_alive(token)
 
 
 # --- the environment -------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_a_background_process_lives_on_in_the_next_step_and_dies_at_close(job: J
 
     assert job.sh(f"sleep {token} & echo $! > pid")[0] == Exit(0)
     assert job.sh("kill -0 $(cat pid)")[0] == Exit(0)
-    assert living(token)
+    assert comes_alive(token)
     job.sandbox.close()
 
     assert survivors(token, ONE_SECOND) == []
@@ -249,7 +249,7 @@ def test_close_ends_what_tries_to_outlive_it_and_removes_temp(job: Job) -> None:
     token = a_token()
     # The step itself ends; all it started stays.
     job.sh(escapes(token).removesuffix(f"sleep {token}; sleep {token}") + "exit 0")
-    assert living(token)
+    assert comes_alive(token)
 
     job.sandbox.close()
     job.sandbox.close()
@@ -287,7 +287,7 @@ def test_a_timeout_spares_earlier_steps_and_lets_later_ones_run(job: Job) -> Non
     assert job.sh(f"sleep {late}", timeout=0.2)[0] == Exit(143, "timeout")
 
     assert survivors(late, ONE_SECOND) == []
-    assert len(living(earlier)) == 2
+    assert comes_alive(earlier, 2)
     assert job.sh("echo on") == (Exit(0), "on\n")
 
 
@@ -376,7 +376,7 @@ def test_a_worker_killed_by_kill_9_leaves_no_process(kind: Kind, folder: Path) -
     with subprocess.Popen([sys.executable, "-c", WORKER, told], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-        assert living(token)
+        assert comes_alive(token)
 
         worker.send_signal(signal.SIGKILL)
 

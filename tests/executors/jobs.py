@@ -115,6 +115,15 @@ def living(token: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def comes_alive(token: str, count: int = 1) -> bool:
+    """Whether so many of them are there. A process that was just forked, or that is between one program
+    and the next, has not got its arguments yet, so they are awaited."""
+    until = time.monotonic() + PATIENCE
+    while len(living(token)) < count and time.monotonic() < until:
+        os.sched_yield()
+    return len(living(token)) >= count
+
+
 def survivors(token: str, within: float) -> list[int]:
     """Those still alive after so many seconds; answers as soon as there are none."""
     until = time.monotonic() + within

@@ -10,7 +10,7 @@ from runner.errors import Unavailable
 from runner.executors.cgroups import Limits
 from runner.executors.docker import Docker, NoImage, UnusableImage
 from runner.executors.ownership import JOB_UID
-from tests.executors.jobs import ONE_SECOND, Job, Kind, a_token, living, survivors
+from tests.executors.jobs import ONE_SECOND, Job, Kind, a_token, comes_alive, survivors
 
 
 def test_a_container_is_bare(docker: Kind, folder: Path) -> None:
@@ -63,14 +63,15 @@ def test_a_fork_bomb_hurts_only_its_own_job(docker: Kind, folder: Path) -> None:
 def test_leftovers_under_the_same_label_are_ended_first(docker: Kind, folder: Path) -> None:
     token = a_token()
     first = Job(docker, folder)
-    first.sh(f"sleep {token} &")
-    assert living(token)
+    try:
+        first.sh(f"sleep {token} &")
+        assert comes_alive(token)
 
-    second = first.open(folder / "second")
-    second.close()
+        first.open(folder / "second").close()
 
-    assert survivors(token, ONE_SECOND) == []
-    first.sandbox.close()
+        assert survivors(token, ONE_SECOND) == []
+    finally:
+        first.sandbox.close()
 
 
 def test_a_sweep_removes_what_nobody_wants(docker: Kind, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.engine.ports import Exit
 from runner.executors.cgroups import Limits
 from runner.executors.place import remove
-from tests.executors.jobs import ONE_SECOND, WORKER, Job, Kind, a_token, living, survivors
+from tests.executors.jobs import ONE_SECOND, WORKER, Job, Kind, a_token, comes_alive, survivors
 
 
 def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
@@ -38,14 +38,15 @@ def test_a_job_leaves_no_cgroup_behind(folder: Path) -> None:
 def test_leftovers_under_the_same_label_are_ended_first(folder: Path) -> None:
     token = a_token()
     first = Job(Kind("host", {"namespaces": False}), folder)
-    first.sh(f"setsid sleep {token} & until grep -qs {token} /proc/$!/cmdline; do :; done")
-    assert living(token)
+    try:
+        first.sh(f"setsid sleep {token} &")
+        assert comes_alive(token)
 
-    second = first.open(folder / "second")
-    second.close()
+        first.open(folder / "second").close()
 
-    assert survivors(token, ONE_SECOND) == []
-    first.sandbox.close()
+        assert survivors(token, ONE_SECOND) == []
+    finally:
+        first.sandbox.close()
 
 
 def test_the_path_is_the_one_the_executor_was_given(folder: Path) -> None:
