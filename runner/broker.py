@@ -110,7 +110,16 @@ class CeleryDispatcher(Dispatcher):
 
     def _send(self, task: str, queue: str, headers: dict[str, str], *args: Any) -> None:
         try:
-            self._app.send_task(task, args, queue=queue, headers=headers)
+            self._app.send_task(
+                task,
+                args,
+                queue=queue,
+                headers=headers,
+                ignore_result=True,
+                add_to_parent=False,
+                # Published straight to its queue, a message needs no binding.
+                declare=[],
+            )
         except OperationalError as error:
             log.warning("the broker does not answer", extra={"task": task, "error": str(error)})
 

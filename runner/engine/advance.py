@@ -9,10 +9,15 @@ from runner.model.run import Envelope, Job, Queued, Run
 
 
 def advance(
-    run_id: int, change: Callable[[Run, datetime], Run], *, store: Store, dispatcher: Dispatcher
+    run_id: int,
+    change: Callable[[Run, datetime], Run],
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    durable: bool = True,
 ) -> Change:
     """Change a run and everything that follows, in one transaction; then wake whoever is concerned."""
-    made = store.update(run_id, lambda run, now: decide(change(run, now), now))
+    made = store.update(run_id, lambda run, now: decide(change(run, now), now), durable=durable)
     ring(made.after, dispatcher, before=made.before)
     return made
 

@@ -69,6 +69,7 @@ class Heart:
         self._beat = min(BEAT, self._length / 6)
         self._holds: set[Hold] = set()
         self._changed = threading.Condition()
+        self._asleep = 0
         self.leaving = False
         self._closed = False
         self._threads = [
@@ -85,7 +86,8 @@ class Heart:
                 for thread in self._threads:
                     thread.start()
             self._holds.add(hold)
-            self._changed.notify_all()
+            if self._asleep:
+                self._changed.notify_all()
         if self.leaving:
             hold.stop(Why.RELEASED)
         try:
@@ -139,6 +141,12 @@ class Heart:
     def _wait(self, seconds: float) -> bool:
         """Sleep while nothing is held, else for `seconds`; False once closed."""
         with self._changed:
-            if not self._closed:
-                self._changed.wait(seconds if self._holds else None)
+            if self._closed:
+                return False
+            if self._holds:
+                self._changed.wait(seconds)
+            else:
+                self._asleep += 1
+                self._changed.wait()
+                self._asleep -= 1
             return not self._closed

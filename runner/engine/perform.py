@@ -116,7 +116,10 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
         return run.with_job(claim(run.job(envelope.job), station.worker, now, station.lease))
 
     try:
-        made = advance(envelope.run, change, store=station.store, dispatcher=station.dispatcher)
+        # Without power there is no worker either: a claim that is forgotten is nobody's.
+        made = advance(
+            envelope.run, change, store=station.store, dispatcher=station.dispatcher, durable=False
+        )
     except NotClaimable:
         return None
     if not made.after.has(envelope.job):

@@ -217,8 +217,11 @@ class Store(Protocol):
     def load(self, run_id: int) -> Run:
         """Raises `NotFound`."""
 
-    def update(self, run_id: int, change: Callable[[Run, datetime], Run]) -> Change:
-        """Apply a pure change under the run's lock, at the database's time; may call it again."""
+    def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
+        """Apply a pure change under the run's lock, at the database's time; may call it again.
+
+        `durable`: whether a loss of power must not undo it. The death of a process never does.
+        """
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         """The checkpoints that count for a job, by key, oldest first."""

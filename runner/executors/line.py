@@ -149,9 +149,10 @@ class Pipes:
     def close(self) -> None:
         self.kill()
         try:
-            self._process.wait(SECONDS_TO_DIE)
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"the job's processes under {self._process.pid} do not die") from None
+            # Popen's own wait with a timeout looks now and then.
+            if self._process.poll() is None and not _ends(self._process.pid, SECONDS_TO_DIE):
+                raise Unavailable(f"the job's processes under {self._process.pid} do not die")
+            self._process.wait()
         finally:
             with self._lock:
                 self._shut()
@@ -161,3 +162,14 @@ class Pipes:
     def _shut(self) -> None:
         while self._open:
             os.close(self._open.pop())
+
+
+def _ends(pid: int, within: float) -> bool:
+    """Whether a child of ours ends in so many seconds."""
+    process = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        return bool(poll.poll(within * 1000))
+    finally:
+        os.close(process)

@@ -11,7 +11,7 @@ from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint, Exports, Outcome, Result
 from runner.store.database import micros, moment
 
-FIRST_RING = timedelta(seconds=3)
+FIRST_RING = timedelta(seconds=5)
 """How long a message may take before the clock sends another; it then waits as long as the work is old."""
 
 

@@ -167,13 +167,13 @@ class SqlStore:
         with self._database.reading() as connection:
             return _load(connection, run_id)
 
-    def update(self, run_id: int, change: Callable[[Run, datetime], Run]) -> Change:
+    def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
             after = change(before, self._database.now(connection))
             return Change(before, _save(connection, before, after))
 
-        return self._database.writing(work)
+        return self._database.writing(work, durable)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         query = (

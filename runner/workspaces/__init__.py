@@ -40,7 +40,7 @@ from runner.workspaces.git import Git
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, checked_ref, file_name
 from runner.workspaces.reading import Reader, Readers
-from runner.workspaces.removal import empty_trash, remove_folder
+from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
 from runner.workspaces.snapshots import BASE, restored
 from runner.workspaces.trees import (
@@ -85,7 +85,7 @@ class GitWorkspaces:
         self._mirrors, self._workspaces, self._snapshots = (
             home / name for name in ("mirrors", "workspaces", "snapshots")
         )
-        self._trash = self._workspaces / ".trash"
+        self._trash = Trash(self._workspaces / ".trash")
         self._protocols = protocols
         self._owner = owner
         self._timeout = timeout
@@ -183,15 +183,15 @@ class GitWorkspaces:
             for former in list(jobs.iterdir()):
                 # A worker that was thought dead may come this far, but not to a later attempt's files.
                 if not former.name.isdecimal() or int(former.name) <= attempt:
-                    remove_folder(former, self._trash)
+                    self._trash.remove(former)
             write_folder(path, nodes, reader, self._owner)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
         for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):
-            remove_folder(folder, self._trash)
-        empty_trash(self._trash)
+            self._trash.remove(folder)
+        self._trash.empty()
 
     # --- between them ----------------------------------------------------------------------------
 

@@ -16,25 +16,40 @@ something."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove_folder(folder: Path, trash: Path) -> None:
-    """Take a folder away: its name is free at once, even where something in it cannot be removed yet.
+class Trash:
+    """Where folders go to be removed, and where what could not be removed yet stays."""
 
-    What is left of it stays in `trash`, to be tried again by `empty_trash`.
-    """
-    trash.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileNotFoundError):
-        aside = trash / secrets.token_hex(8)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._going: set[str] = set()
+
+    def remove(self, folder: Path) -> None:
+        """Take a folder away: its name is free at once, even where something in it cannot be removed yet."""
+        name = secrets.token_hex(8)
+        self._going.add(name)
+        try:
+            with suppress(FileNotFoundError):
+                self._aside(folder, name)
+                _remove(self._folder / name)
+        finally:
+            self._going.discard(name)
+
+    def empty(self) -> None:
+        """Remove what earlier removals left."""
+        with suppress(FileNotFoundError):
+            for left in list(self._folder.iterdir()):
+                # Two that empty one folder only get into each other's way.
+                if left.name not in self._going:
+                    _remove(left)
+
+    def _aside(self, folder: Path, name: str) -> None:
         # Only who may write in a folder may move it elsewhere.
         with readable(str(folder), None):
-            folder.rename(aside)
-        _remove(aside)
-
-
-def empty_trash(trash: Path) -> None:
-    """Remove what earlier removals left."""
-    with suppress(FileNotFoundError):
-        for left in list(trash.iterdir()):
-            _remove(left)
+            try:
+                folder.rename(self._folder / name)
+            except FileNotFoundError:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                folder.rename(self._folder / name)
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.errors import Unavailable
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import SMALL_BYTES, LayerWriter, digest, new_layer
-from runner.workspaces.removal import remove_folder
+from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import (
     Beneath,
     Mark,
@@ -32,7 +32,7 @@ class GitWorkspace:
     So what was that fresh when it was looked at is known by its content too, until it is older.
     """
 
-    def __init__(self, path: Path, trash: Path, snapshots: Path, commit: str, snapshot: str) -> None:
+    def __init__(self, path: Path, trash: Trash, snapshots: Path, commit: str, snapshot: str) -> None:
         self.path = path
         self._attempt = int(path.name)
         self._trash = trash
@@ -71,7 +71,7 @@ class GitWorkspace:
         return self._snapshot
 
     def close(self) -> None:
-        remove_folder(self.path, self._trash)
+        self._trash.remove(self.path)
 
     def _digests(self, marks: dict[str, Mark], clock: int) -> dict[str, str]:
         fresh = {path: mark for path, mark in marks.items() if not is_settled(mark, clock)}

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from runner.errors import SnapshotGone
 from runner.workspaces import GitWorkspaces, Unkeepable
 from runner.workspaces.layers import SMALL_BYTES
+from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Beneath, Vanished, scan
 from runner.workspaces.workspace import GitWorkspace
 from tests.workspaces.origin import Origin, contents
@@ -380,7 +381,7 @@ def keep_and_remove_what_is_unreadable(folder: Path) -> int:
     (root / "locked/file").write_text("kept")
     (root / "listed").mkdir()
     (root / "listed/file").write_text("as well")
-    opened = GitWorkspace(root, folder / "trash", folder / "snapshots", "1" * 40, "base")
+    opened = GitWorkspace(root, Trash(folder / "trash"), folder / "snapshots", "1" * 40, "base")
     (root / "locked/file").chmod(0)
     (root / "locked").chmod(0)
     (root / "listed").chmod(0o400)
