@@ -42,7 +42,7 @@ class AgentSandbox:
     """
 
     def __init__(self, line: Line, place: Place) -> None:
-        """Waits for the agent. Raises `Unavailable` with what it said instead of being ready."""
+        """The agent starts while the caller prepares the first step, which waits until it is ready."""
         self.workspace = place.workspace
         self.temp = place.temp
         self.host_temp = place.host_temp
@@ -59,16 +59,23 @@ class AgentSandbox:
         self._running = RLock()
         self._name = secrets.token_hex(4)
         self._size = 0
+        self._greeted = False
         try:
             self._file = self._launch_file()
-            try:
-                self._greet()
-            except BaseException:
-                os.close(self._file)
-                raise
         except BaseException:
             self._line.close()
             raise
+
+    def ready(self) -> None:
+        """Wait until the agent is. Raises `Unavailable` with what it said instead of being ready."""
+        with self._running:
+            if self._greeted or self._stopped:
+                return
+            try:
+                self._greet()
+            except BaseException:
+                self.stop()
+                raise
 
     def _greet(self) -> None:
         said = b""
@@ -79,15 +86,20 @@ class AgentSandbox:
             self._parse(heard.answers)
             if self._heard:
                 self._line.hold()
-                return self._send(f"worker {self._heard.popleft().number}")
+                self._send(f"worker {self._heard.popleft().number}")
+                self._greeted = True
+                return
             if heard.ended:
                 break
+        if self._stopped:
+            return
         why = said.decode(errors="replace").strip() or "its agent said nothing"
         raise Unavailable(f"the sandbox did not start: {why}")
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
         with self._running:
+            self.ready()
             if self._stopped:
                 return Exit(KILLED, "stop")
             try:

@@ -78,10 +78,13 @@ class Docker:
             if isinstance(error, (DockerException, OSError)):
                 raise Unavailable(f"docker cannot open a container of {image}: {error}") from error
             raise
+        sandbox = AgentSandbox(line, place)
         try:
-            return AgentSandbox(line, place)
+            sandbox.ready()
         except Unavailable as error:
+            sandbox.close()
             raise UnusableImage(image, error) from error
+        return sandbox
 
     def check(self) -> str | None:
         try:

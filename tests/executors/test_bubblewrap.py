@@ -207,8 +207,12 @@ def test_a_workspace_out_of_the_jobs_users_reach_is_named(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
 
-    with pytest.raises(Unavailable, match=r"closed/workspace.*Permission denied"):
-        Job(SANDBOX, closed)
+    job = Job(SANDBOX, closed)
+    try:
+        with pytest.raises(Unavailable, match=r"closed/workspace.*Permission denied"):
+            job.sh("true")
+    finally:
+        job.sandbox.close()
 
 
 def test_a_machine_without_bubblewrap_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
