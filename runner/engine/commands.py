@@ -56,18 +56,7 @@ class CommandFiles:
     def empty(self) -> None:
         """Make them empty, whatever an earlier step put in their place."""
         for path in self._paths.values():
-            try:
-                opened = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError:
-                place_file(path, b"", 0o666)
-                continue
-            found = os.fstat(opened)
-            # A second name could be one for a file elsewhere.
-            ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-            if ours and found.st_size:
-                os.truncate(opened, 0)
-            os.close(opened)
-            if not ours:
+            if not _is_empty(path):
                 place_file(path, b"", 0o666)
 
     def read(self) -> Written:
@@ -81,9 +70,11 @@ class CommandFiles:
         return Written(outputs, Exports(env, path), self._text("GITHUB_STEP_SUMMARY"))
 
     def _text(self, variable: str) -> str:
+        path = self._paths[VARIABLES[variable]]
+        if _is_empty(path):
+            return ""
         try:
             # A step may have put a link or a pipe here; neither may make us read another file or wait.
-            path = self._paths[VARIABLES[variable]]
             opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return ""
@@ -99,6 +90,16 @@ class CommandFiles:
         if len(data) > FILE_BYTES:
             raise BadCommandFile(f"{variable}: more than the limit of {FILE_BYTES} bytes was written")
         return data.decode("utf-8-sig", errors="replace")
+
+
+def _is_empty(path: str) -> bool:
+    """Whether it is a file of no other name, with nothing in it: that much is known without opening it."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    # A second name could be one for a file elsewhere.
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size
 
 
 def place_file(path: str, data: bytes, mode: int) -> None:

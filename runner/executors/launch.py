@@ -6,6 +6,7 @@ costs nothing. A name it cannot hold (`INPUT_DRY-RUN`), or gives a meaning of it
 
 import os
 import re
+from functools import lru_cache
 from shlex import quote
 
 from runner.engine.ports import Command
@@ -44,7 +45,8 @@ def launch(command: Command) -> bytes:
 def _fits(what: str, text: str) -> None:
     if "\0" in text:
         raise Unlaunchable(f"{what} holds a NUL byte, which no program can be given")
-    if (size := len(os.fsencode(text))) >= LONGEST_STRING:
+    # No letter takes more than four bytes.
+    if 4 * len(text) >= LONGEST_STRING and (size := len(os.fsencode(text))) >= LONGEST_STRING:
         raise Unlaunchable(
             f"{what} is {size} bytes long; Linux takes at most {LONGEST_STRING - 1}: pass a file instead"
         )
@@ -70,6 +72,7 @@ def _lines(command: Command) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=1024)
 def _is_shells(name: str) -> bool:
     return bool(NAME.fullmatch(name)) and not SHELLS_OWN.fullmatch(name)
 

@@ -1,5 +1,6 @@
 """One database, SQLite or PostgreSQL: connections, transactions, its clock and its migrations."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +138,8 @@ class Database:
                 raise
             # Whatever else it says (a failover's read-only standby too) is its trouble, not ours.
             raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+        except sqlite3.OperationalError as error:
+            raise DatabaseUnavailable(f"the database does not answer: {error}") from error
         except PoolTimeout as error:
             raise DatabaseUnavailable(f"no connection to the database came free: {error}") from error
 
@@ -161,7 +164,9 @@ def _configure(connection: Any, _record: object) -> None:
 
 def _begin(connection: Connection) -> None:
     # Taking the write lock at once: a transaction that reads first and writes later can be refused.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("BEGIN IMMEDIATE").close()
 
 
 def _alembic() -> Config:

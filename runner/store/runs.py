@@ -70,18 +70,18 @@ _renew = (
     .where(_held, jobs.c.phase == "running")
     .values(lease_until=bindparam("until"), ring_at=bindparam("until"))
 )
-_touch = update(jobs).where(_held, jobs.c.phase == "running").values(reason="")
-_insert_checkpoint = insert(checkpoints).values(
-    {
-        column.name: bindparam(column.name)
-        for column in checkpoints.c
-        if column.name not in ("base", "sequence")
-    }
-    | {
-        "base": select(jobs.c.base).where(jobs.c.id == bindparam("held_job")).scalar_subquery(),
-        "sequence": select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
-    }
-)
+_said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
+# The job's row is locked with it: no other worker can claim it before the checkpoint stands.
+_insert_checkpoint = insert(checkpoints).from_select(
+    [*(column.name for column in _said), "base", "sequence"],
+    select(
+        *(bindparam(column.name, type_=column.type) for column in _said),
+        jobs.c.base,
+        select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
+    )
+    .where(_held, jobs.c.phase == "running")
+    .with_for_update(),
+).execution_options(preserve_rowcount=True)
 _cancelled = (
     select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
 )
@@ -195,14 +195,12 @@ class SqlStore:
             "finished_at": micros(checkpoint.finished),
             "snapshot": checkpoint.snapshot,
             "held_job": lease.job,
+            "fence": lease.attempt,
         }
 
         def work(connection: Connection) -> None:
-            # Writing the job's row locks it: no other worker can claim it before the checkpoint stands.
-            held = connection.execute(_touch, {"held_job": lease.job, "fence": lease.attempt})
-            if not held.rowcount:
+            if not connection.execute(_insert_checkpoint, row).rowcount:
                 raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
-            connection.execute(_insert_checkpoint, row)
 
         # Forgotten at a loss of power, it is a step that runs again, as if the power had gone before it.
         self._database.writing(work, durable=False)

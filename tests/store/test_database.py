@@ -1,6 +1,8 @@
 """What a database in trouble is called, and that nothing of it is believed."""
 
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -63,3 +65,18 @@ def test_migrating_twice_and_at_once_changes_nothing_more(database: Database) ->
     database.migrate()
 
     assert database.current()
+
+
+def test_a_database_that_another_process_holds_locked_is_named_and_works_on_after_it(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/runner.db", patience=0.05)
+    database.migrate()
+    other = sqlite3.connect(tmp_path / "runner.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(DatabaseUnavailable, match="locked"):
+        database.writing(lambda connection: None)
+
+    other.execute("ROLLBACK")
+    other.close()
+    database.writing(lambda connection: None)
+    database.close()
