@@ -56,7 +56,7 @@ def test_a_base64_key_signs_as_standard_webhooks_say(web: Web) -> None:
     assert web.post("git", body, signed(body, a_key())).status_code == 202
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bit=st.integers(0, len(PUSH) * 8 - 1))
 def test_flipping_any_bit_of_a_signed_body_is_refused(web: Web, bit: int) -> None:
     web.site.repositories.remove(_repository())
@@ -71,7 +71,7 @@ def test_flipping_any_bit_of_a_signed_body_is_refused(web: Web, bit: int) -> Non
     assert web.site.views.counts().deliveries == 0
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bit=st.integers(0, len(HEADERS["webhook-signature"]) * 8 - 1))
 def test_flipping_any_bit_of_a_signature_is_401(web: Web, bit: int) -> None:
     web.site.repositories.remove(_repository())

@@ -89,7 +89,7 @@ def edit(root: Path, kind: str, name: str, value: object) -> None:
             os.mkfifo(path)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(edits, st.lists(edits, min_size=1, max_size=4), st.integers(0, 3))
 def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
     committed: list[tuple[str, str, object]], steps: list[list[tuple[str, str, object]]], resume: int
