@@ -1,7 +1,6 @@
 """`runner serve` is killed around the storing of a delivery; a sender that tries again gets one run."""
 
 import signal
-import threading
 
 import pytest
 
@@ -25,13 +24,11 @@ def test_a_server_killed_while_a_push_comes_in_loses_and_doubles_nothing(
         world.start("clock")
         world.start("worker")
     victim = world.start("serve", point)
-    supervisor = threading.Thread(target=lambda: victim.wait() and world.start("serve"), daemon=True)
-    supervisor.start()
+    world.supervise(victim, "serve")
 
     delivery = world.push(commit)
 
     world.is_sound(world.ended(delivery), commit)
-    supervisor.join(PATIENCE)
-    assert victim.returncode == -signal.SIGKILL
+    assert victim.wait(PATIENCE) == -signal.SIGKILL
     assert len(world.services.views.deliveries()) == 1
     world.leaves_nothing_alive()

@@ -35,7 +35,8 @@ def in_the_first_step(world: World) -> Iterator[str]:
 
 
 @BOTH
-def test_messages_that_come_three_times_change_nothing(world: World) -> None:
+@pytest.mark.parametrize("lease", [60.0])
+def test_messages_that_come_three_times_change_nothing(world: World, lease: float) -> None:
     commit = world.commit()
     start(world, "--thrice")
 

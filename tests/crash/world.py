@@ -7,10 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -75,7 +76,11 @@ class World:
     folder: Path
     database: str = ""
     broker: str = "memory://"
+    lease: float = LEASE
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    _supervisors: list[threading.Thread] = field(default_factory=list)
+    _starting: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
 
     def __post_init__(self) -> None:
         self.record = self.folder / "record"
@@ -89,7 +94,7 @@ class World:
             executor="host",
             labels="linux",
             concurrency=2,
-            lease=LEASE,
+            lease=self.lease,
         )
         self.services = services(self.settings)
         self.services.database.migrate()
@@ -133,7 +138,9 @@ class World:
                 "lease",
             )
         }
-        with (self.folder / f"{role}.log").open("a") as log:
+        with (self.folder / f"{role}.log").open("a") as log, self._starting:
+            if self._closed:
+                raise RuntimeError("this world has ended")
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.crash.victim", role, *rest],
                 env=environment,
@@ -141,8 +148,19 @@ class World:
                 stderr=log,
                 text=True,
             )
-        self.processes.append(process)
+            self.processes.append(process)
         return process
+
+    def supervise(self, process: subprocess.Popen[str], role: str) -> None:
+        """Start a process of that role when this one has died, as systemd would."""
+
+        def watch() -> None:
+            process.wait()
+            with suppress(RuntimeError):
+                self.start(role)
+
+        self._supervisors.append(threading.Thread(target=watch))
+        self._supervisors[-1].start()
 
     def ready(self, process: subprocess.Popen[str]) -> None:
         """Wait until it works; one that died on its way there is fine, that is its business here."""
@@ -154,11 +172,15 @@ class World:
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
     def close(self) -> None:
+        with self._starting:
+            self._closed = True
         for process in self.processes:
             process.kill()
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+        for supervisor in self._supervisors:
+            supervisor.join()
         self.services.close()
 
     # --- runs --------------------------------------------------------------------------------
@@ -255,8 +277,10 @@ def _environments() -> Iterator[bytes]:
 
 
 @contextmanager
-def a_world(folder: Path, database: str = "", broker: str = "memory://") -> Iterator[World]:
-    world = World(folder, database, broker)
+def a_world(
+    folder: Path, database: str = "", broker: str = "memory://", lease: float = LEASE
+) -> Iterator[World]:
+    world = World(folder, database, broker, lease)
     try:
         yield world
     finally:
