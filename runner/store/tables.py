@@ -5,6 +5,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -13,13 +14,27 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
 
 metadata = MetaData()
+LARGEST_ID = 2**63 - 1
 
-# SQLite only makes a rowid of a column declared INTEGER.
-Id = BigInteger().with_variant(Integer, "sqlite")
+
+class Id(TypeDecorator[int]):
+    """An id, as callers may ask for it: of any size.
+
+    No row has the largest, so it stands for all that a database cannot be asked for.
+    """
+
+    # SQLite only makes a rowid of a column declared INTEGER.
+    impl = BigInteger().with_variant(Integer, "sqlite")
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else max(-LARGEST_ID, min(value, LARGEST_ID))
+
 
 repositories = Table(
     "repositories",

@@ -33,7 +33,7 @@ from runner.store.read_models import (
     RunView,
 )
 from runner.store.showing import HEADS, delivery_fields, job_view, run_fields, without_password
-from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
+from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs
 
 MOST_ROWS = 1000
 
@@ -100,7 +100,7 @@ class Views:
 
     def run(self, run_id: int, attempt: int | None = None) -> RunView:
         """One attempt of a run, the newest if none is named; raises `NotFound`."""
-        wanted = runs.c.attempt if attempt is None else literal(attempt)
+        wanted = runs.c.attempt if attempt is None else literal(attempt, Id)
         with self._database.reading() as connection:
             # The job rows are read after the run's: a run is never shown as ended with a job that has not.
             row = connection.execute(_summaries(wanted).where(runs.c.id == run_id)).one_or_none()

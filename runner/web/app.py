@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runner.errors import RunnerError
+from runner.errors import Rejected, RunnerError
 from runner.forges import FORGES
 from runner.web.answers import answer, failure, refusal
 from runner.web.api import PREFIX, create_api
@@ -29,6 +30,15 @@ from runner.wiring import Services
 
 API_BYTES = 256 * 1024
 """The limit of a request to the API; a delivery has a limit of its own."""
+
+
+class IdConvertor(IntegerConvertor):
+    """An id in a path. Python reads no number of thousands of digits, and nothing has such an id."""
+
+    regex = "[0-9]{1,1000}"
+
+
+register_url_convertor("id", IdConvertor())
 
 
 def create_app(services: Services) -> "App":
@@ -65,7 +75,7 @@ class App:
         pages, badges, health = Pages(site, self.api.openapi()), Badges(site), Health(site)
         self.site = Starlette(
             routes=[
-                Route(f"{PREFIX}/runs/{{run_id:int}}/stream", self._streams),
+                Route(f"{PREFIX}/runs/{{run_id:id}}/stream", self._streams),
                 Route(f"{PREFIX}/openapi.json", self._openapi),
                 Mount(PREFIX, Guarded(BoundedBodies(self.api, API_BYTES), site.guard)),
                 Route("/badges/{repo:path}.svg", badges.picture),
@@ -75,7 +85,7 @@ class App:
                 Route("/readyz", health.ready),
                 Route("/version", health.version),
                 Route("/", pages.runs),
-                Route("/runs/{run_id:int}", pages.run),
+                Route("/runs/{run_id:id}", pages.run),
                 Route("/docs", pages.docs),
                 Route("/login", pages.login, methods=["GET"]),
                 Route("/login", pages.sign_in, methods=["POST"]),
@@ -86,7 +96,10 @@ class App:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/hooks/"):
+        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            # PostgreSQL has no such character, in whatever it is asked for.
+            await refusal(Rejected("an address cannot hold a NUL character"))(scope, receive, send)
+        elif scope["path"].startswith("/hooks/"):
             await self._webhooks(scope, receive, send)
         else:
             await self.site(scope, receive, send)

@@ -8,6 +8,7 @@ Closed without `end`: come back.
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +31,7 @@ ALIVE_SECONDS = 15.0
 """How often a silent stream says that it is still there."""
 BATCH_LETTERS = 512 * 1024
 THREADS = 8
+_CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}\.[0-9]{1,9}\.[0-9]{1,12})*")
 _RUN = TypeAdapter(RunSummary)
 _JOB = TypeAdapter(JobView)
 
@@ -179,15 +181,11 @@ def _read_cursor(cursor: str) -> tuple[int | None, dict[int, Place]]:
     """The run's attempt and where each job's log was left; raises `Rejected`."""
     if not cursor:
         return None, {}
-    try:
-        attempt, *places = cursor.split(";")
-        found = {}
-        for one in places:
-            job, page, offset = map(int, one.split("."))
-            found[job] = Place(max(0, page), max(0, offset))
-        return int(attempt), found
-    except ValueError:
-        raise Rejected(f"Last-Event-ID {cursor[:100]!a} was not given by this server") from None
+    if not _CURSOR.fullmatch(cursor):
+        raise Rejected(f"Last-Event-ID {cursor[:100]!a} was not given by this server")
+    attempt, *places = cursor.split(";")
+    read = [[int(part) for part in place.split(".")] for place in places]
+    return int(attempt), {job: Place(page, offset) for job, page, offset in read}
 
 
 def _number(said: str | None) -> int | None:

@@ -146,6 +146,18 @@ def test_runs_are_filtered_by_everything_they_are_known_by(store: SqlStore, view
         found(limit=0)
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_that_no_row_can_have_is_that_of_no_row(store: SqlStore, views: Views, number: int) -> None:
+    run = admitted(store, "1")[0]
+
+    with pytest.raises(NotFound, match=f"no run {number}"):
+        views.run(number)
+    with pytest.raises(NotFound, match=f"no run {number}"):
+        store.update(number, lambda run, now: run)
+    with pytest.raises(NotFound, match=f"has no attempt {number}; it has 1"):
+        views.run(run.id, number)
+
+
 def test_a_badge_takes_the_newest_finished_run_of_the_default_branch(
     database: Database, store: SqlStore, views: Views
 ) -> None:

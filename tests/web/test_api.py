@@ -1,6 +1,7 @@
 import stat
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from starlette.routing import Mount, Route
@@ -10,6 +11,7 @@ from runner.model.lifecycle import claim, conclude
 from runner.model.run import Lease, Queued, Run
 from runner.model.step import Result
 from runner.web.api import PREFIX
+from runner.web.auth import COOKIE
 from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
 from tests.web.conftest import Web
 
@@ -26,8 +28,8 @@ PUBLIC = {
     "/static",
     f"{PREFIX}/openapi.json",
 }
-PAGES = {"/", "/runs/{run_id:int}"}
-FILLED = {"{name}": "octo/hello", "{run_id:int}": "1", "{run_id}": "1", "{delivery_id}": "1"}
+PAGES = {"/", "/runs/{run_id:id}"}
+FILLED = {"{name}": "octo/hello", "{run_id:id}": "1", "{run_id}": "1", "{delivery_id}": "1"}
 
 
 def a_run(web: Web, *keys: str, guid: str = "1", new: NewRun | None = None) -> Run:
@@ -70,7 +72,7 @@ def routes_of_the_api(web: Web) -> Iterator[tuple[str, str]]:
 def test_every_route_of_the_api_wants_the_token(web: Web) -> None:
     api, others = list(routes_of_the_api(web)), list(routes_of_the_site(web))
     assert len(api) >= 14
-    assert others == [("GET", f"{PREFIX}/runs/{{run_id:int}}/stream")]
+    assert others == [("GET", f"{PREFIX}/runs/{{run_id:id}}/stream")]
 
     for method, path in api + others:
         for word, letters in FILLED.items():
@@ -245,6 +247,51 @@ def test_a_control_is_answered_while_the_broker_is_away(web: Web) -> None:
     web.dispatcher.away = True
 
     assert web.api("POST", f"/runs/{run.id}/cancel")["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("digits", [str(2**63), str(10**30), "9" * 5000], ids=["64 bits", "31", "5000"])
+def test_a_number_that_no_row_can_have_names_nothing(web: Web, digits: str) -> None:
+    run = a_run(web)
+    signed_in = web.admin | {"cookie": f"{COOKIE}={web.site.guard.begin_session()}"}
+    for method, path in (
+        ("GET", f"{PREFIX}/runs/{digits}"),
+        ("POST", f"{PREFIX}/runs/{digits}/cancel"),
+        ("POST", f"{PREFIX}/runs/{digits}/rerun"),
+        ("GET", f"{PREFIX}/runs/{digits}/log"),
+        ("GET", f"{PREFIX}/runs/{digits}/stream"),
+        ("GET", f"{PREFIX}/runs/{run.id}?attempt={digits}"),
+        ("GET", f"{PREFIX}/runs/{run.id}/log?attempt={digits}"),
+        ("GET", f"{PREFIX}/runs/{run.id}/stream?attempt={digits}"),
+        ("GET", f"{PREFIX}/runs/{run.id}/stream?after={digits}"),
+        ("GET", f"{PREFIX}/deliveries/{digits}"),
+        ("GET", f"{PREFIX}/runs?limit={digits}"),
+        ("GET", f"/runs/{digits}"),
+    ):
+        answer = web.call(method, path, headers=signed_in)
+        assert answer.status_code in (400, 404), path
+        if path.startswith(PREFIX):
+            assert answer.json()["error"] in ("not_found", "rejected"), path
+
+
+def test_every_run_is_older_than_one_that_cannot_be(web: Web) -> None:
+    run = a_run(web)
+
+    assert [one["id"] for one in web.api("GET", f"/runs?before={2**63}")] == [run.id]
+    assert web.api("GET", f"/runs?before={-(2**63) - 1}") == []
+
+
+def test_a_place_that_no_stream_gave_is_refused(web: Web) -> None:
+    run = a_run(web)
+
+    for after in (f"1;{run.jobs[0].id}.0.{2**63}", f"1;{2**63}.0.0", "1;1.0.-1", "1;1.0", "x"):
+        answer = web.call("GET", f"{PREFIX}/runs/{run.id}/stream?after={quote(after)}")
+        assert answer.status_code == 400, after
+        assert "was not given by this server" in answer.json()["message"]
+
+
+def test_a_nul_in_an_address_is_refused(web: Web) -> None:
+    for path in ("/runs?repo=a%00b", "/deliveries/a%00b", "/repos/a%00b"):
+        assert web.call("GET", PREFIX + path).json()["message"] == "an address cannot hold a NUL character"
 
 
 def test_a_log_can_be_read_whole_by_job_and_by_step(web: Web) -> None:
