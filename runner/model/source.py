@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Any
 
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+_HTTP_LOGIN = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
+_PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^/@:]*):[^/]*@", re.IGNORECASE)
+_QUERY = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#]*)[?#].*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,15 @@ class Repository:
     """The executor its jobs use; None takes the server's default."""
     image: str | None = None
     """The image its jobs use on docker where `container:` names none."""
+
+
+def shown_url(url: str) -> str:
+    """A clone URL as anybody may see it: whatever in it could be a password or a token is left out.
+
+    With http that is the whole login, for forges take a token in the place of the user.
+    """
+    url = _HTTP_LOGIN.sub(r"\1***@", url)
+    return _QUERY.sub(r"\1?***", _PASSWORD.sub(r"\1:***@", url))
 
 
 @dataclass(frozen=True, slots=True)

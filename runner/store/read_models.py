@@ -117,7 +117,7 @@ class DeliveryView(DeliverySummary):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryView:
-    """A registered repository, without its webhook secret and the password of its URL."""
+    """A registered repository, without its webhook secret and the login in its URL."""
 
     name: str
     forge: str

@@ -1,6 +1,5 @@
 """Rows to read models."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,6 @@ from runner.store.database import moment
 from runner.store.read_models import JobView, StepView
 
 HEADS = "refs/heads/"
-_PASSWORD = re.compile(r"^([a-z+]+://[^/@:]*):[^/@]*@", re.IGNORECASE)
 
 
 def run_fields(row: Row[Any]) -> dict[str, Any]:
@@ -52,11 +50,6 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
         "received_at": moment(row.received_at),
         "runs": started,
     }
-
-
-def without_password(url: str) -> str:
-    """A clone URL as it may be shown: git accepts a password in it, which is nobody else's business."""
-    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:

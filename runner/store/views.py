@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from runner.errors import NotFound, Rejected
+from runner.model.source import shown_url
 from runner.store.database import Database, moment
 from runner.store.read_models import (
     STATUSES,
@@ -32,7 +33,7 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
-from runner.store.showing import HEADS, delivery_fields, job_view, run_fields, without_password
+from runner.store.showing import HEADS, delivery_fields, job_view, run_fields
 from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs
 
 MOST_ROWS = 1000
@@ -255,7 +256,7 @@ def _repository(row: Row[Any]) -> RepositoryView:
     return RepositoryView(
         row.name,
         row.forge,
-        without_password(row.url),
+        shown_url(row.url),
         row.executor,
         row.image,
         row.default_branch,

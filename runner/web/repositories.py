@@ -12,9 +12,8 @@ from pydantic import BaseModel, Field
 
 from runner.engine.receive import receive
 from runner.errors import NotFound, Rejected, Unavailable
-from runner.model.source import FULL_COMMIT_ID, Event, Repository
+from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
 from runner.store.read_models import RepositoryView
-from runner.store.showing import without_password
 from runner.web.answers import Conflict
 from runner.web.hook import hook_script
 from runner.web.names import checked_executor, checked_image, checked_name
@@ -119,7 +118,7 @@ def _register(site: Site, new: NewRepository) -> Registered:
     return Registered(
         repository.name,
         repository.forge,
-        without_password(repository.url),
+        shown_url(repository.url),
         repository.executor,
         repository.image,
         secret,

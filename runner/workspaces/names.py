@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from runner.errors import Rejected
-from runner.model.source import Repository
+from runner.model.source import Repository, shown_url
 
 REF_BYTES = 1000
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
@@ -48,12 +48,16 @@ def checked_ref(ref: str) -> str:
     return ref
 
 
+class SecretInUrl(Rejected):
+    """A clone URL holds a secret in a place where git would show it to others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where git fetches a repository from.
 
-    `url` holds no password: git puts its URL on the command line of its helpers, which every
-    process on the machine can read. `settings` is configuration for git's environment instead.
+    `url` holds no login but the user of ssh: git puts its URL on the command line of its helpers, which
+    every process on the machine can read. `settings` is configuration for git's environment instead.
     """
 
     url: str
@@ -62,21 +66,31 @@ class Address:
 
 def address_of(repository: Repository, protocols: str) -> Address:
     """The repository's address, where its protocol is among the colon-separated `protocols`."""
-    url = repository.url
+    url, shown = repository.url, shown_url(repository.url)
     if not url or url.startswith("-") or re.search(r"[\x00-\x20\x7f]", url):
-        raise Rejected(f"{repository.name}: {url!a} is no address of a repository")
+        raise Rejected(f"{repository.name}: {shown!a} is no address of a repository")
     protocol = _protocol(url)
     if protocol not in protocols.split(":"):
         raise Rejected(
             f"{repository.name}: the protocol {protocol!r} of its URL is not allowed; allowed are "
             f"{', '.join(protocols.split(':'))} (RUNNER_GIT_PROTOCOLS)"
         )
+    if shown.endswith("?***"):
+        raise SecretInUrl(
+            f"{repository.name}: the URL {shown!a} has a query, which git would show to all on this machine; "
+            "give a token as https://USER:TOKEN@HOST/PATH, with `?` and `#` in it written %3F and %23"
+        )
+    if shown != url and protocol not in ("http", "https"):
+        raise SecretInUrl(
+            f"{repository.name}: the URL {shown!a} holds a password, which {protocol} takes from no URL; "
+            "give the user that the server runs as a key"
+        )
     if protocol == "file" and not url.startswith(("/", "file:///")):
-        raise Rejected(f"{repository.name}: a local repository needs an absolute path, not {url!a}")
+        raise Rejected(f"{repository.name}: a local repository needs an absolute path, not {shown!a}")
     if protocol in ("http", "https"):
-        return _without_password(url)
+        return _without_login(repository)
     if re.match(r"([^/]*@)?-", url.split("://", 1)[-1]):
-        raise Rejected(f"{repository.name}: a host cannot begin with '-' in {url!a}")
+        raise Rejected(f"{repository.name}: a host cannot begin with '-' in {shown!a}")
     return Address(url)
 
 
@@ -87,11 +101,20 @@ def _protocol(url: str) -> str:
     return "ssh" if _SCP_LIKE.match(url) else "file"
 
 
-def _without_password(url: str) -> Address:
-    parts = urlsplit(url)
+def _without_login(repository: Repository) -> Address:
+    try:
+        parts = urlsplit(repository.url)
+        if parts.port is None and parts.netloc.endswith(":"):
+            raise ValueError
+    except ValueError:
+        # What looks like a port may be the beginning of a password, so it is not repeated.
+        raise Rejected(
+            f"{repository.name}: the host and port of its URL cannot be read; write `/`, `?`, `#`, `[` and "
+            "`@` in a password as %2F, %3F, %23, %5B and %40"
+        ) from None
     login, at, host = parts.netloc.rpartition("@")
     if not at:
-        return Address(url)
+        return Address(repository.url)
     bare = urlunsplit(parts._replace(netloc=host))
     user, _, password = login.partition(":")
     token = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()

@@ -154,6 +154,9 @@ def test_a_name_is_registered_once(web: Web) -> None:
         ({"url": "ssh://-oProxyCommand=id/x"}, "a host cannot begin with '-'"),
         ({"url": "hello.git"}, "an absolute path"),
         ({"url": ""}, "no address"),
+        ({"url": "https://[::1/x"}, "cannot be read"),
+        ({"url": "ssh://octo:s3cret@example.org/x"}, "'ssh://octo:***@example.org/x' holds a password"),
+        ({"url": "https://example.org/x?token=s3cret"}, "'https://example.org/x?***' has a query"),
         ({"url": "https://example.org/\nx"}, "no address"),
         ({"name": "-x"}, "cannot name a repository"),
         ({"name": "a/../b"}, "cannot name a repository"),
@@ -185,13 +188,13 @@ def test_every_allowed_kind_of_address_can_be_registered(web: Web, url: str) -> 
     assert web.api("POST", "/repos", {"name": "octo/.github", "url": url})["url"] == url
 
 
-def test_the_password_of_an_address_is_not_shown(web: Web) -> None:
+def test_the_login_of_an_address_is_not_shown(web: Web) -> None:
     new = {"name": "octo/hello", "url": "https://octo:s3cret@example.org/hello.git"}
 
     made = web.api("POST", "/repos", new)
 
     assert made["url"] == web.api("GET", "/repos/octo/hello")["url"]
-    assert made["url"] == "https://octo:***@example.org/hello.git"
+    assert made["url"] == "https://***@example.org/hello.git"
     assert web.site.repositories.get("git", "octo/hello").url == new["url"]
 
 

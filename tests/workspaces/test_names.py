@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import Rejected
-from runner.model.source import Repository
+from runner.model.source import Repository, shown_url
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.git import Git, GitFailed
-from runner.workspaces.names import Address, address_of, checked_ref, file_name
+from runner.workspaces.names import Address, SecretInUrl, address_of, checked_ref, file_name
 from tests.workspaces.origin import Origin, git
 
 HTTPS_AND_SSH = "https:ssh"
@@ -61,6 +61,63 @@ def test_a_password_goes_where_no_other_user_can_read_it() -> None:
     assert address.settings == {
         "http.https://example.com/a.git.extraHeader": "Authorization: Basic b2N0bzpzQGNyZXQ="
     }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ssh://octo:s3cret@example.com/a.git",
+        "ssh://octo:s3cret@example.com:22/a.git",
+        "octo:s3cret@example.com:octo/a.git",
+        "git://octo:s3cret@example.com/a.git",
+        "https://example.com/a.git?token=s3cret",
+        "https://example.com/a.git#s3cret",
+        "ssh://git@example.com/a.git?token=s3cret",
+    ],
+)
+def test_a_secret_that_git_would_show_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(SecretInUrl) as refused:
+        address_of(at(url), "https:ssh:git")
+
+    assert "s3cret" not in str(refused.value)
+    assert "octo/hello: the URL '" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://octo:s3cret@example.com/a b",
+        "http://octo:s3cret@example.com/a",
+        "https://octo:/s3cret@example.com/a",
+        "https://octo:x/s3cret@example.com/a",
+        "https://octo:s3cret?@example.com/a.git",
+        "https://octo:s3cret#@example.com/a.git",
+        "https://octo:[s3cret@example.com/a",
+        "https://s3cret@[::1/a",
+        "ssh://octo:s3cret@-oProxyCommand=id/x",
+    ],
+)
+def test_no_refusal_repeats_a_password(url: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        address_of(at(url), HTTPS_AND_SSH)
+
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://octo:s3cret@example.com/a.git", "https://***@example.com/a.git"),
+        ("https://s3cret@example.com/a.git", "https://***@example.com/a.git"),
+        ("https://example.com/@octo/a.git", "https://example.com/@octo/a.git"),
+        ("ssh://git@example.com:22/a.git", "ssh://git@example.com:22/a.git"),
+        ("git@example.com:octo/a.git", "git@example.com:octo/a.git"),
+        ("/srv/octo@home:1/a.git", "/srv/octo@home:1/a.git"),
+        ("HTTPS://s3cret@example.com/a.git?s3cret", "HTTPS://***@example.com/a.git?***"),
+    ],
+)
+def test_a_url_is_shown_without_what_could_be_a_secret(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
 def test_git_itself_refuses_what_is_not_allowed_and_is_not_told_of_our_environment(
