@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
     lease: float = Field(default=30, ge=1, le=3600)
     git_protocols: str = "https:ssh"
     """What clone URLs may use, as GIT_ALLOW_PROTOCOL takes it; `file` only for trusted administrators."""
+    git_networks: str = ""
+    """Networks that clone URLs may lead to besides public addresses, separated by commas."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
 
@@ -43,6 +46,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("git_networks")
+    @classmethod
+    def _readable(cls, networks: str) -> str:
+        _networks(networks)
+        return networks
 
     @classmethod
     def from_env(cls, **given: object) -> Self:
@@ -74,6 +83,10 @@ class Settings(BaseSettings):
         return tuple(label.strip().lower() for label in self.labels.split(",") if label.strip())
 
     @property
+    def git_network_list(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return _networks(self.git_networks)
+
+    @property
     def lease_length(self) -> timedelta:
         return timedelta(seconds=self.lease)
 
@@ -91,3 +104,7 @@ class Settings(BaseSettings):
     def colourless() -> bool:
         """Whether whoever looks at our output wants no colours, as https://no-color.org asks."""
         return bool(os.environ.get("NO_COLOR"))
+
+
+def _networks(said: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(one.strip()) for one in said.split(",") if one.strip())

@@ -57,7 +57,11 @@ def services(settings: Settings) -> Services:
             settings.broker, [name for name, forge in FORGES.items() if forge.reports]
         ),
         workspaces=GitWorkspaces(
-            home, settings.git_protocols, owner(), environment=settings.git_environment()
+            home,
+            settings.git_protocols,
+            owner(),
+            environment=settings.git_environment(),
+            networks=settings.git_network_list,
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
     )

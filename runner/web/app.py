@@ -56,6 +56,7 @@ def create_app(services: Services) -> "App":
         executors=tuple(services.executors),
         dispatcher=bell,
         check_broker=services.dispatcher.check,
+        check_address=services.workspaces.check,
         default_branch=services.workspaces.default_branch,
         guard=Guard(admin_token(settings), settings.address),
     )

@@ -18,7 +18,6 @@ from runner.web.answers import Conflict
 from runner.web.hook import hook_script
 from runner.web.names import checked_executor, checked_image, checked_name
 from runner.web.site import Site
-from runner.workspaces.names import address_of
 
 SECRET_LETTERS = 200
 
@@ -109,7 +108,7 @@ def _register(site: Site, new: NewRepository) -> Registered:
         checked_executor(new.executor, site.executors),
         checked_image(new.image),
     )
-    address_of(repository, site.settings.git_protocols)
+    site.check_address(repository)
     try:
         site.repositories.add(repository, secret)
     except Rejected as error:

@@ -15,7 +15,8 @@ from runner.web.auth import Guard
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`check_broker` raises `Unavailable`, `default_branch` asks the repository itself.
+    """`check_broker` raises `Unavailable`, `check_address` `Rejected` for a URL that may not be fetched from;
+    `default_branch` asks the repository itself.
 
     `ending` is set when the server goes down.
     """
@@ -30,6 +31,7 @@ class Site:
     executors: tuple[str, ...]
     dispatcher: Dispatcher
     check_broker: Callable[[], None]
+    check_address: Callable[[Repository], None]
     default_branch: Callable[[Repository], str | None]
     guard: Guard
     ending: threading.Event = field(default_factory=threading.Event)

@@ -18,6 +18,7 @@ Decisions:
 * **A snapshot is the commit and a chain of layers**, each one file with what changed since the last. What
   changed is seen from status alone. Hard links come back as separate files; owners, extended attributes,
   fifos, sockets and devices are not kept.
+* **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
 * **`fsckObjects` is off.** It refuses old but honest repositories, while each tree is checked by us when it
   is used (`HostileTree`).
 
@@ -26,7 +27,7 @@ In `home`: `mirrors/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>
 
 import errno
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +38,7 @@ from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.folders import nodes_of, write_folder
 from runner.workspaces.git import Git
+from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, checked_ref, file_name
 from runner.workspaces.reading import Reader, Readers
@@ -69,7 +71,8 @@ class GitWorkspaces:
 
     `protocols` is git's GIT_ALLOW_PROTOCOL; `owner` the uid and gid that job folders belong to, for
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
-    `timeout` the seconds that one word with a repository may take.
+    `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
+    `timeout` is the seconds that one word with a repository may take.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class GitWorkspaces:
         owner: tuple[int, int] | None = None,
         *,
         environment: Mapping[str, str] = MappingProxyType({}),
+        networks: Collection[Network] = (),
+        lookup: Lookup = lookup,
         timeout: float = 600,
     ) -> None:
         home = home.absolute()
@@ -90,6 +95,7 @@ class GitWorkspaces:
         self._owner = owner
         self._timeout = timeout
         self._git = Git(protocols, environment)
+        self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
         self._addresses: dict[tuple[str, str], Address] = {}
 
@@ -104,6 +110,10 @@ class GitWorkspaces:
         self._readers.close()
 
     # --- the repository --------------------------------------------------------------------------
+
+    def check(self, repo: Repository) -> None:
+        """Raises `Rejected` where the repository's URL is none that may be fetched from."""
+        self._hosts.check(repo.name, address_of(repo, self._protocols))
 
     def resolve(self, repo: Repository, ref: str) -> str:
         """The full commit id that `ref` names in the repository right now.
@@ -197,7 +207,7 @@ class GitWorkspaces:
 
     def _mirror(self, forge: str, repo: str) -> Mirror:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
-        return Mirror(path, repo, self._git, self._readers, self._timeout)
+        return Mirror(path, repo, self._git, self._hosts, self._readers, self._timeout)
 
     def _address(self, repo: Repository) -> Address:
         address = address_of(repo, self._protocols)

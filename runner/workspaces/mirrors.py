@@ -19,6 +19,7 @@ from pathlib import Path
 from runner.errors import Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
+from runner.workspaces.hosts import Hosts
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
 
@@ -34,10 +35,13 @@ _DAY = 86_400
 class Mirror:
     """What this machine has of one repository. Any number of threads and processes may use it at once."""
 
-    def __init__(self, path: Path, name: str, git: Git, readers: Readers, timeout: float) -> None:
+    def __init__(
+        self, path: Path, name: str, git: Git, hosts: Hosts, readers: Readers, timeout: float
+    ) -> None:
         self.path = path
         self._name = name
         self._git = git
+        self._hosts = hosts
         self._readers = readers
         self._timeout = timeout
         self._incomplete = path / "incomplete"
@@ -81,8 +85,9 @@ class Mirror:
         return {name: commit for commit, name in refs if FULL_COMMIT_ID.fullmatch(commit)}
 
     def _ask(self, arguments: list[str], address: Address) -> bytes:
+        settings = self._hosts.settings(self._name, address)
         try:
-            return self._git.run(arguments, self.path, address.settings, self._timeout)
+            return self._git.run(arguments, self.path, settings, self._timeout)
         except GitFailed as error:
             raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
 
@@ -126,8 +131,9 @@ class Mirror:
     def _fetch_pack(self, address: Address, commit: str, refetch: bool) -> None:
         options = ["--quiet", "--no-tags", "--no-write-fetch-head", *(["--refetch"] if refetch else [])]
         command = ["fetch", *options, "--end-of-options", address.url, commit]
+        settings = self._hosts.settings(self._name, address)
         try:
-            self._git.run(command, self.path, address.settings, self._timeout)
+            self._git.run(command, self.path, settings, self._timeout)
         except GitFailed as error:
             if _NO_SUCH_COMMIT.search(error.stderr):
                 raise Rejected(

@@ -5,13 +5,23 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote
 
 from runner.errors import Rejected
 from runner.model.source import Repository, shown_url
 
 REF_BYTES = 1000
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
+# Strict, because git decodes %2F and the like before it looks for the host, curl does in a host, and both
+# know hosts that we would not. An IPv6 address has two colons; with one, git reads a port.
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
+_IPV6 = r"\[[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]"
+_HOST = rf"(?P<host>{_NAME}|{_IPV6})"
+_USER = r"(?:[A-Za-z0-9._+~@-]+@)?"
+_REST = r"(?P<port>:[0-9]{1,5})?(?P<path>/.*)?"
+_HTTP = re.compile(rf"(?P<scheme>https?)://(?:(?P<login>[^/?#]*)@)?{_HOST}{_REST}", re.IGNORECASE)
+_SSH = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*://{_USER}{_HOST}{_REST}")
+_SCP = re.compile(rf"{_USER}{_HOST}:(?!:).+")
 _HELPER = re.compile(r"([A-Za-z0-9+.-]+)::")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SCP_LIKE = re.compile(r"[^/]+:")
@@ -53,14 +63,28 @@ class SecretInUrl(Rejected):
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """The machine that a URL leads to: `name` is a name, or an address in any form that has one.
+
+    `port` is only known with http.
+    """
+
+    protocol: str
+    name: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where git fetches a repository from.
 
     `url` holds no login but the user of ssh: git puts its URL on the command line of its helpers, which
     every process on the machine can read. `settings` is configuration for git's environment instead.
+    `host` is None for a repository on this machine.
     """
 
     url: str
+    host: Host | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,13 +109,19 @@ def address_of(repository: Repository, protocols: str) -> Address:
             f"{repository.name}: the URL {shown!a} holds a password, which {protocol} takes from no URL; "
             "give the user that the server runs as a key"
         )
-    if protocol == "file" and not url.startswith(("/", "file:///")):
-        raise Rejected(f"{repository.name}: a local repository needs an absolute path, not {shown!a}")
-    if protocol in ("http", "https"):
-        return _without_login(repository)
+    if protocol == "file":
+        if not url.startswith(("/", "file:///")):
+            raise Rejected(f"{repository.name}: a local repository needs an absolute path, not {shown!a}")
+        return Address(url)
     if re.match(r"([^/]*@)?-", url.split("://", 1)[-1]):
         raise Rejected(f"{repository.name}: a host cannot begin with '-' in {shown!a}")
-    return Address(url)
+    if address := _over_http(url) if protocol in ("http", "https") else _over_ssh(url, protocol):
+        return address
+    # What looks like a host may be the beginning of a password, so nothing of it is repeated.
+    raise Rejected(
+        f"{repository.name}: no host can be read in its URL; write https://HOST/PATH, ssh://USER@HOST/PATH "
+        "or USER@HOST:PATH, the host in ASCII, and `/`, `?` and `#` in a password as %2F, %3F and %23"
+    )
 
 
 def _protocol(url: str) -> str:
@@ -101,21 +131,21 @@ def _protocol(url: str) -> str:
     return "ssh" if _SCP_LIKE.match(url) else "file"
 
 
-def _without_login(repository: Repository) -> Address:
-    try:
-        parts = urlsplit(repository.url)
-        if parts.port is None and parts.netloc.endswith(":"):
-            raise ValueError
-    except ValueError:
-        # What looks like a port may be the beginning of a password, so it is not repeated.
-        raise Rejected(
-            f"{repository.name}: the host and port of its URL cannot be read; write `/`, `?`, `#`, `[` and "
-            "`@` in a password as %2F, %3F, %23, %5B and %40"
-        ) from None
-    login, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return Address(repository.url)
-    bare = urlunsplit(parts._replace(netloc=host))
+def _over_ssh(url: str, protocol: str) -> Address | None:
+    """What has no login but a user: ssh, and git's own protocol where it is allowed."""
+    found = (_SSH if _SCHEME.match(url) else _SCP).fullmatch(url)
+    return found and Address(url, Host(protocol, found["host"]))
+
+
+def _over_http(url: str) -> Address | None:
+    found = _HTTP.fullmatch(url)
+    if found is None:
+        return None
+    protocol, login, port = found["scheme"].lower(), found["login"], found["port"] or ""
+    host = Host(protocol, found["host"], int(port[1:] or {"http": 80, "https": 443}[protocol]))
+    if not login:
+        return Address(url, host)
+    bare = f"{found['scheme']}://{found['host']}{port}{found['path'] or ''}"
     user, _, password = login.partition(":")
     token = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-    return Address(bare, {f"http.{bare}.extraHeader": f"Authorization: Basic {token}"})
+    return Address(bare, host, {f"http.{bare}.extraHeader": f"Authorization: Basic {token}"})

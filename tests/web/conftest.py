@@ -30,6 +30,7 @@ from runner.web.auth import Guard, admin_token
 from runner.web.bell import Bell
 from runner.web.server import Server
 from runner.web.site import Site
+from runner.workspaces import GitWorkspaces
 from tests.builders import COMMIT, LENGTH
 
 SECRET = "a secret of the hook"
@@ -111,6 +112,11 @@ class Web:
         return {"authorization": f"Bearer {self.token}"}
 
 
+def lookup(host: str) -> list[str]:
+    """The addresses of the hosts in these tests, as no name server has to be asked for."""
+    return {"localhost": ["127.0.0.1"], "169.254.169.254": [host]}.get(host, ["93.184.215.14"])
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Web]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -119,6 +125,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
         database.migrate()
         dispatcher, logs = RecordingDispatcher(), FileLogs(tmp_path / "logs")
         bell, token = Bell(dispatcher), admin_token(settings)
+        workspaces = GitWorkspaces(tmp_path, settings.git_protocols, lookup=lookup)
         site = Site(
             settings=settings,
             database=database,
@@ -130,6 +137,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
             executors=("host", "sandbox", "docker"),
             dispatcher=bell,
             check_broker=dispatcher.check,
+            check_address=workspaces.check,
             default_branch=lambda repository: "trunk" if repository.name == "octo/told" else None,
             guard=Guard(token, settings.address),
         )

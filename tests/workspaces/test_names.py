@@ -10,7 +10,7 @@ from runner.errors import Rejected
 from runner.model.source import Repository, shown_url
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.git import Git, GitFailed
-from runner.workspaces.names import Address, SecretInUrl, address_of, checked_ref, file_name
+from runner.workspaces.names import Host, SecretInUrl, address_of, checked_ref, file_name
 from tests.workspaces.origin import Origin, git
 
 HTTPS_AND_SSH = "https:ssh"
@@ -51,7 +51,54 @@ def test_an_address_that_could_be_an_option_is_refused(url: str) -> None:
     "url", ["https://example.com/a.git", "ssh://git@example.com/a.git", "git@example.com:octo/a.git"]
 )
 def test_usual_addresses_are_taken_as_they_are(url: str) -> None:
-    assert address_of(at(url), HTTPS_AND_SSH) == Address(url)
+    address = address_of(at(url), HTTPS_AND_SSH)
+
+    assert (address.url, address.settings) == (url, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://example.com/a.git", Host("https", "example.com", 443)),
+        ("HTTPS://octo:p@ss@Example.com:8443", Host("https", "Example.com", 8443)),
+        ("https://[2001:db8::1]/a.git", Host("https", "[2001:db8::1]", 443)),
+        ("ssh://git@example.com:2222/a.git", Host("ssh", "example.com")),
+        ("ssh://[::1]:22/a.git", Host("ssh", "[::1]")),
+        ("git@example.com:octo/a.git", Host("ssh", "example.com")),
+        ("ada@example.org@example.com:octo/a.git", Host("ssh", "example.com")),
+        ("git@[::1]:octo/a.git", Host("ssh", "[::1]")),
+        ("github-deploy:octo/a.git", Host("ssh", "github-deploy")),
+        ("/srv/a:b/a.git", None),
+        ("file:///srv/a.git", None),
+    ],
+)
+def test_the_host_of_a_url_is_the_one_that_git_goes_to(url: str, host: Host | None) -> None:
+    assert address_of(at(url), "https:ssh:file").host == host
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        # What git or curl would decode to another host than we read.
+        "ssh://127.0.0.1%2f@example.com/a.git",
+        "ssh://127%2e0.0.1/a.git",
+        "https://127%2e0.0.1/a.git",
+        "https://localhost%00.example.com/a.git",
+        "https://ex\u00e4mple.com/a.git",
+        "https://\u2460\u2461\u2466.0.0.1/a.git",
+        "https://localhost./a.git",
+        "https://[fe80::1%25eth0]/a.git",
+        "https:///a.git",
+        "https::https://127.0.0.1/a.git",
+        "ssh::ssh://127.0.0.1/a.git",
+        "https://example.com:99999999/a.git",
+        "[127.0.0.1:22]:a.git",
+        "[2130706433:22]:a.git",
+    ],
+)
+def test_a_host_that_can_be_read_in_two_ways_is_refused(url: str) -> None:
+    with pytest.raises(Rejected, match="no host can be read in its URL; write https://HOST/PATH"):
+        address_of(at(url), HTTPS_AND_SSH)
 
 
 def test_a_password_goes_where_no_other_user_can_read_it() -> None:
@@ -92,7 +139,6 @@ def test_a_secret_that_git_would_show_is_refused_and_not_repeated(url: str) -> N
         "https://octo:x/s3cret@example.com/a",
         "https://octo:s3cret?@example.com/a.git",
         "https://octo:s3cret#@example.com/a.git",
-        "https://octo:[s3cret@example.com/a",
         "https://s3cret@[::1/a",
         "ssh://octo:s3cret@-oProxyCommand=id/x",
     ],
