@@ -72,6 +72,8 @@ class Repository:
     """The executor its jobs use; None takes the server's default."""
     image: str | None = None
     """The image its jobs use on docker where `container:` names none."""
+    registration: str = ""
+    """Sets it apart from whatever is registered under its name before or after it."""
 
 
 def shown_url(url: str) -> str:

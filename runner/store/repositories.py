@@ -80,4 +80,6 @@ class SqlRepositories:
 
 
 def _from(row: Row[tuple[str, ...]]) -> Repository:
-    return Repository(row.forge, row.name, row.url, row.executor, row.image)
+    # SQLite gives the id of a removed row to the next one.
+    registration = f"{row.id}.{row.created_at}"
+    return Repository(row.forge, row.name, row.url, row.executor, row.image, registration)

@@ -97,7 +97,7 @@ class GitWorkspaces:
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
-        self._addresses: dict[tuple[str, str], Address] = {}
+        self._fetched: dict[tuple[str, str], Repository] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -122,15 +122,15 @@ class GitWorkspaces:
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        return self._mirror(repo.forge, repo.name).resolve(self._address(repo), ref)
+        return self._mirror_of(repo).resolve(self._address(repo), ref)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
-        return self._mirror(repo.forge, repo.name).default_branch(self._address(repo))
+        return self._mirror_of(repo).default_branch(self._address(repo))
 
     def fetch(self, repo: Repository, route: Route, keep: str) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
-        self._mirror(route.forge, route.repo).fetch(self._address(repo), route.commit, keep)
+        self._mirror_of(repo).fetch(self._address(repo), route.commit, keep)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -165,14 +165,13 @@ class GitWorkspaces:
         """Have a commit here for a moment, from where this process fetched the route's commit."""
         if not FULL_COMMIT_ID.fullmatch(before):
             raise Rejected(f"{before[:100]!a} is no full commit id")
-        mirror = self._mirror(route.forge, route.repo)
-        address = self._addresses.get((route.forge, route.repo))
+        repo = self._fetched.get((route.forge, route.repo))
         try:
-            if before == _NO_COMMIT or mirror.has(before):
+            if before == _NO_COMMIT or self._mirror(route.forge, route.repo).has(before):
                 return before != _NO_COMMIT
-            if address is not None:
-                mirror.download(address, before)
-            return address is not None
+            if repo is not None:
+                self._mirror_of(repo).download(self._address(repo), before)
+            return repo is not None
         except Rejected:
             return False
 
@@ -209,10 +208,14 @@ class GitWorkspaces:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
         return Mirror(path, repo, self._git, self._hosts, self._readers, self._timeout)
 
+    def _mirror_of(self, repo: Repository) -> Mirror:
+        mirror = self._mirror(repo.forge, repo.name)
+        mirror.belong(repo.registration, self._trash)
+        return mirror
+
     def _address(self, repo: Repository) -> Address:
-        address = address_of(repo, self._protocols)
-        self._addresses[repo.forge, repo.name] = address
-        return address
+        self._fetched[repo.forge, repo.name] = repo
+        return address_of(repo, self._protocols)
 
     @contextmanager
     def _reading(self, route: Route) -> Iterator[Reader]:

@@ -22,6 +22,7 @@ from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
+from runner.workspaces.removal import remove_folder
 
 PACKS = 24
 """With more packs than this a mirror is repacked after a fetch; nothing is ever thrown away by it."""
@@ -33,7 +34,10 @@ _DAY = 86_400
 
 
 class Mirror:
-    """What this machine has of one repository. Any number of threads and processes may use it at once."""
+    """What this machine has of one repository. Any number of threads and processes may use it at once.
+
+    It belongs to one registration of its name: see `belong`.
+    """
 
     def __init__(
         self, path: Path, name: str, git: Git, hosts: Hosts, readers: Readers, timeout: float
@@ -45,6 +49,23 @@ class Mirror:
         self._readers = readers
         self._timeout = timeout
         self._incomplete = path / "incomplete"
+        self._owner = path / "registration"
+        self._registration = ""
+
+    def belong(self, registration: str, trash: Path) -> None:
+        """Be the mirror of this registration. What was fetched for another one is thrown away.
+
+        Otherwise whoever registers a name could reach the commits of whoever had it before. A job of the
+        former one finds its commit gone, and nothing of the new one's.
+        """
+        self._registration = registration
+        if self._read(self._owner) == registration:
+            return
+        if self.path.exists():
+            with self._alone():
+                if self._read(self._owner) != registration:
+                    remove_folder(self.path, trash)
+        self._ensure(registration)
 
     # --- what the repository has -----------------------------------------------------------------
 
@@ -62,7 +83,6 @@ class Mirror:
 
     def default_branch(self, address: Address) -> str | None:
         """The branch that HEAD names in the repository right now; None in an empty repository."""
-        self._ensure()
         asked = ["ls-remote", "--quiet", "--symref", "--end-of-options", address.url, "HEAD"]
         said = self._ask(asked, address).decode(errors="replace")
         found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", said, re.MULTILINE)
@@ -79,7 +99,6 @@ class Mirror:
         return f"; it has {', '.join(shown)}" if shown else "; it has no branches and no tags"
 
     def _remote_refs(self, address: Address, patterns: list[str]) -> dict[str, str]:
-        self._ensure()
         lines = self._ask(["ls-remote", "--quiet", "--end-of-options", address.url, *patterns], address)
         refs = (line.split("\t", 1) for line in lines.decode(errors="replace").splitlines() if "\t" in line)
         return {name: commit for commit, name in refs if FULL_COMMIT_ID.fullmatch(commit)}
@@ -97,7 +116,7 @@ class Mirror:
         """Have a commit here and hold it, without a word to the repository where it is here already."""
         ref = _KEEP + file_name(keep)
         usable = not self._incomplete.exists()
-        if usable and self._read_ref(ref) == commit:
+        if usable and self._read(self.path / ref) == commit:
             return
         if not (usable and self.has(commit)):
             self.download(address, commit)
@@ -117,8 +136,9 @@ class Mirror:
 
     def download(self, address: Address, commit: str) -> None:
         """Fetch a commit with its history, unless somebody else just did; hold nothing."""
-        self._ensure()
         with self._alone():
+            if self._read(self._owner) != self._registration:
+                raise Unavailable(f"{self._name} was registered anew just now")
             refetch = self._incomplete.exists()
             if not refetch and self.has(commit):
                 return
@@ -171,9 +191,9 @@ class Mirror:
             with self._alone(), suppress(GitFailed):
                 self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
 
-    def _read_ref(self, ref: str) -> str | None:
+    def _read(self, path: Path) -> str | None:
         try:
-            return (self.path / ref).read_text().strip()
+            return path.read_text().strip()
         except FileNotFoundError:
             return None
 
@@ -198,7 +218,7 @@ class Mirror:
 
     # --- the folder ------------------------------------------------------------------------------
 
-    def _ensure(self) -> None:
+    def _ensure(self, registration: str) -> None:
         """Make the mirror where it is missing: aside, then renamed, so that two makers do not meet."""
         if self.path.exists():
             return
@@ -207,6 +227,7 @@ class Mirror:
         try:
             command = ["init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(aside)]
             self._git.run(command)
+            (aside / self._owner.name).write_text(registration)
             with suppress(OSError):
                 aside.rename(self.path)
         except GitFailed as error:

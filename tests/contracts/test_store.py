@@ -82,6 +82,18 @@ def test_a_delivery_is_settled_once(store: SqlStore) -> None:
     assert len(store.delivery(delivery.id).runs) == 1
 
 
+def test_a_name_that_is_registered_again_is_another_registration(database: Database) -> None:
+    repositories = SqlRepositories(database)
+    registrations = set()
+    for _ in range(3):
+        repositories.add(Repository("git", "octo/again", "/srv/again.git"), "secret")
+        found = repositories.get("git", "octo/again")
+        registrations.add(found.registration)
+        repositories.remove(found)
+
+    assert len(registrations) == 3
+
+
 def test_runs_are_numbered_by_workflow_however_many_are_made_at_once(store: SqlStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: a_stored_run(store, guid=f"guid-{n}"), range(8)))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ import pytest
 from runner.errors import Rejected, Unavailable
 from runner.model.source import Repository
 from runner.workspaces import GitWorkspaces
-from runner.workspaces.git import GitFailed
+from runner.workspaces.git import Git, GitFailed
+from runner.workspaces.hosts import Hosts
+from runner.workspaces.mirrors import Mirror
+from runner.workspaces.names import Address
+from runner.workspaces.reading import Readers
 from tests.workspaces.origin import FORGE, NAME, Origin, git, mirror_of
 
 FETCH = """
@@ -287,6 +292,46 @@ def test_a_mirror_that_an_administrator_removed_is_made_again(
     workspaces.fetch(origin.repository, route, "run-1")
 
     assert workspaces.read(route, "") == {"a": b"1"}
+
+
+def test_whoever_registers_a_name_again_reaches_nothing_of_who_had_it(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    secret = origin.route(origin.commit({"a": "secret"}))
+    other = Origin(tmp_path / "other")
+    public = other.route(other.commit({"a": "public"}))
+    former = replace(origin.repository, registration="1")
+    latter = replace(other.repository, registration="2")
+    workspaces.fetch(former, secret, "run-1")
+    workspaces.read(secret, "")
+
+    for keep in ("run-1", "run-2"):
+        with pytest.raises(Rejected, match="has no commit"):
+            workspaces.fetch(latter, secret, keep)
+    with pytest.raises(Unavailable, match="was not fetched"):
+        workspaces.read(secret, "")
+    workspaces.fetch(latter, public, "run-3")
+
+    assert workspaces.read(public, "") == {"a": b"public"}
+    assert git(mirror_of(home), "--git-dir=.", "for-each-ref", "--format=%(objectname)").split() == [
+        public.commit,
+        public.commit,
+    ]
+
+
+def test_a_job_of_a_former_registration_puts_nothing_into_the_mirror_of_the_next(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    first = origin.route(origin.commit({"a": "1"}))
+    secret = origin.route(origin.commit({"a": "secret"}))
+    former, latter = (replace(origin.repository, registration=number) for number in "12")
+    workspaces.fetch(former, first, "run-1")
+    with GitWorkspaces(home, "file") as meanwhile:
+        meanwhile.fetch(latter, first, "run-2")
+    held = Mirror(mirror_of(home), NAME, Git("file", {}), Hosts((), {}), Readers(Git("file", {})), timeout=60)
+
+    with pytest.raises(Unavailable, match="was registered anew"):
+        held.download(Address(str(origin.path)), secret.commit)
 
 
 def test_objects_that_were_lost_are_fetched_again(
