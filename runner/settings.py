@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     def token_file(self) -> Path:
         return self.home / "admin-token"
 
+    @property
+    def docker_url(self) -> str:
+        return self.docker or "unix:///var/run/docker.sock"
+
     @staticmethod
     def git_environment() -> dict[str, str]:
         """What git needs to reach other machines, from this process's environment."""

@@ -18,7 +18,7 @@ from runner.errors import LeaseLost, Rejected, Unavailable
 from runner.forges import FORGES
 from runner.model.run import Envelope
 from runner.model.source import Route
-from runner.wiring import Services
+from runner.wiring import Services, sweep_containers
 
 CONTROL_THREADS = 2
 SECONDS_TO_STOP = 20
@@ -35,6 +35,9 @@ class Worker:
         self, services: Services, station: Station, labels: tuple[str, ...], concurrency: int
     ) -> None:
         self._station = station
+        self._services = services
+        self._stopping = threading.Event()
+        self._sweeping = threading.Thread(target=self._sweep, name="container-sweep", daemon=True)
         url = services.settings.broker
         # A job that this worker holds back is one that an idle worker could have begun.
         jobs = celery_app(url, queues_for(labels), hold_back=False)
@@ -46,13 +49,28 @@ class Worker:
     def start(self) -> None:
         for consumer in self._consumers:
             consumer.start()
+        self._sweeping.start()
 
     def stop(self) -> None:
         """Take no more, hand running jobs back, and return when that is done."""
+        self._stopping.set()
         self._station.heart.release()
         for consumer in self._consumers:
             consumer.stop()
         self._station.heart.close()
+        self._sweeping.join(SECONDS_TO_STOP)
+
+    def _sweep(self) -> None:
+        """At the start, and once a lease: so long a worker that has died may seem to live."""
+        while True:
+            try:
+                sweep_containers(self._services, self._station)
+            except Unavailable as error:
+                log.info("containers not swept", extra={"error": str(error)})
+            except Exception:
+                log.exception("containers not swept by a bug")
+            if self._stopping.wait(self._station.lease.total_seconds()):
+                return
 
 
 class _Consumer:

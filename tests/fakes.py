@@ -1,6 +1,6 @@
 """Ports that remember or do what a test says, for what cannot be brought about with the real ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +71,9 @@ class FakeExecutor(Executor):
 
     def check(self) -> str | None:
         return None
+
+    def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
+        """Nothing is left."""
 
 
 @dataclass

@@ -74,6 +74,10 @@ class Station:
     heart: Heart
     dispatcher: Dispatcher
 
+    def label(self, job: int, attempt: int) -> str:
+        """What sets one attempt of a job apart from all others on this machine."""
+        return f"{self.site}-{job}-{attempt}"
+
 
 class Diverged(BrokenDefinition):
     """The program asks for something else than what was recorded under the same key."""
@@ -191,8 +195,7 @@ def _conversation(
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
     executor, image = _executor(repository, definition, station)
-    label = f"{station.site}-{job.id}-{job.attempt}"
-    sandbox = executor.open(workspace.path, temp, label, image)
+    sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
     opened.enter_context(closing(sandbox))
     hold.stops(sandbox.stop)
     scene = _scene(run, job, sandbox, station)

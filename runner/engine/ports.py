@@ -1,6 +1,6 @@
 """What the engine needs from the world, each port hiding one subject entirely."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -126,6 +126,12 @@ class Executor(Protocol):
 
     def check(self) -> str | None:
         """Why this executor cannot work on this machine, or None where it can."""
+
+    def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
+        """End whatever outlived its worker of the jobs whose labels begin with `site-` and are not living.
+
+        Raises `Unavailable`.
+        """
 
 
 # --- the store -------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,6 +81,9 @@ class Bubblewrap:
 
     def check(self) -> str | None:
         return probe(self)
+
+    def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
+        """Nothing outlives its worker."""
 
     def _line(self, workspace: Path, temp: Path, cgroup: Cgroup | None) -> Pipes:
         with ExitStack() as stack:

@@ -1,8 +1,9 @@
 """Steps in a container of the job's own image."""
 
+import logging
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +23,13 @@ WORKSPACE = "/workspace"
 TEMP = "/runner"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "runner.job"
+ALL = {"label": LABEL}
 SECONDS_TO_ANSWER = 60
 OPEN_FILES = 16384
 """No more than a daemon that may not raise its own limit can give."""
+
+
+log = logging.getLogger(__name__)
 
 
 class NoImage(Rejected):
@@ -94,12 +99,22 @@ class Docker:
             return f"{error}; start the daemon, or let this user reach its socket"
         return None
 
-    def sweep(self, wanted: Collection[str]) -> None:
-        """Remove the containers of every job whose label is not among those wanted."""
-        with self._connected() as client:
-            for container in client.containers(all=True, filters={"label": LABEL}):
-                if container["Labels"][LABEL] not in wanted:
-                    remove(client, container["Id"])
+    def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
+        """Remove the containers of this site's jobs that are not living.
+
+        The living are asked for last: a container that was there before is one of theirs, or of the dead.
+        """
+        try:
+            with self._connected() as client:
+                found = {one["Id"]: one["Labels"][LABEL] for one in client.containers(all=True, filters=ALL)}
+                ours = {id: label for id, label in found.items() if label.startswith(f"{site}-")}
+                alive = living() if ours else ()
+                for id, label in ours.items():
+                    if label not in alive:
+                        log.warning("a container outlived its worker", extra={"label": label})
+                        remove(client, id)
+        except (DockerException, OSError) as error:
+            raise Unavailable(f"docker cannot be asked for its containers: {error}") from error
 
     def _connect(self) -> APIClient:
         try:

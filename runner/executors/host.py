@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from runner.errors import Unavailable
@@ -66,6 +66,9 @@ class Host:
 
     def check(self) -> str | None:
         return probe(self)
+
+    def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
+        """Nothing outlives its worker."""
 
     def _line(self, temp: Path, label: str, cgroup: Cgroup | None) -> Pipes:
         entrances = cgroup.entrances if cgroup else ()

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from runner.errors import NotFound, Rejected
 from runner.model.source import shown_url
-from runner.store.database import Database, moment
+from runner.store.database import Database, micros, moment
 from runner.store.read_models import (
     STATUSES,
     BadgeState,
@@ -191,6 +191,13 @@ class Views:
         if row is None:
             raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
         return _repository(row)
+
+    def held(self) -> set[tuple[int, int]]:
+        """The id and attempt of every job that a worker holds now."""
+        with self._database.reading() as connection:
+            now = micros(self._database.now(connection))
+            holding = and_(jobs.c.phase == "running", jobs.c.lease_until > now)
+            return {(row.id, row.attempt) for row in connection.execute(select(jobs).where(holding))}
 
     def counts(self) -> Counts:
         tables = [select(func.count()).select_from(table) for table in (repositories, deliveries, runs)]

@@ -72,10 +72,10 @@ def open_folder() -> Iterator[Path]:
 class Job:
     """A sandbox with a workspace, and shell scripts as its steps."""
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
+    def __init__(self, kind: Kind, folder: Path, label: str = "") -> None:
         self.kind = kind
         self.workspace = folder / "workspace"
-        self.label = f"job-{secrets.token_hex(4)}"
+        self.label = label or f"job-{secrets.token_hex(4)}"
         self.sandbox = self.open(folder / "temp")
 
     def open(self, temp: Path) -> AgentSandbox:

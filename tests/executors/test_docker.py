@@ -1,5 +1,6 @@
 """What the docker executor does besides the contract."""
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from runner.errors import Unavailable
 from runner.executors.cgroups import Limits
 from runner.executors.docker import Docker, NoImage, UnusableImage
 from runner.executors.ownership import JOB_UID
-from tests.executors.jobs import ONE_SECOND, Job, Kind, a_token, comes_alive, survivors
+from runner.wiring import station
+from runner.worker import Worker
+from tests.crash.world import a_world
+from tests.executors.jobs import ONE_SECOND, PATIENCE, Job, Kind, a_token, comes_alive, survivors
 
 
 def test_a_container_is_bare(docker: Kind, folder: Path) -> None:
@@ -74,26 +78,44 @@ def test_leftovers_under_the_same_label_are_ended_first(docker: Kind, folder: Pa
         first.sandbox.close()
 
 
-def test_a_sweep_removes_what_nobody_wants(docker: Kind, folder: Path) -> None:
-    executor = Docker(**docker.options)
-    wanted, unwanted = Job(docker, folder), a_token()
-    (folder / "other").mkdir()
-    other = Job(docker, folder / "other")
-    other.sh(f"sleep {unwanted} &")
-    client = APIClient(docker.options["url"], version="auto")
+def test_a_sweep_ends_the_dead_of_its_own_site_and_nobody_else(docker: Kind, folder: Path) -> None:
+    site, token = secrets.token_hex(4), a_token()
+    labels = [f"{site}-1-1", f"{site}-2-1", f"{site}a-1-1"]
+    jobs = []
+    for number, label in enumerate(labels):
+        (folder / str(number)).mkdir()
+        jobs.append(Job(docker, folder / str(number), label))
+    dead, living, strangers = jobs
+    dead.sh(f"sleep {token} &")
     try:
-        # Other tests have containers of their own on this daemon.
-        labels = {found["Labels"]["runner.job"] for found in client.containers(all=True)}
-        executor.sweep(labels - {other.label})
+        Docker(**docker.options).sweep(site, lambda: {living.label})
 
-        assert survivors(unwanted, ONE_SECOND) == []
-        assert wanted.sh("echo on") == (Exit(0), "on\n")
+        assert survivors(token, ONE_SECOND) == []
         with pytest.raises(Unavailable, match="agent"):
-            other.sh("echo never")
+            dead.sh("echo never")
+        for spared in (living, strangers):
+            assert spared.sh("echo on") == (Exit(0), "on\n")
     finally:
-        client.close()
-        wanted.sandbox.close()
-        other.sandbox.close()
+        for job in jobs:
+            job.sandbox.close()
+
+
+def test_a_worker_ends_what_a_dead_one_left_as_it_starts(
+    docker: Kind, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNER_DOCKER", docker.options["url"])
+    token = a_token()
+    with a_world(tmp_path) as world:
+        here = station(world.services, "worker-2")
+        left = Job(docker, folder, here.label(77, 1))
+        left.sh(f"sleep {token} &")
+        worker = Worker(world.services, here, ("linux",), 1)
+        worker.start()
+        try:
+            assert survivors(token, PATIENCE) == []
+        finally:
+            worker.stop()
+            left.sandbox.close()
 
 
 def test_a_job_without_an_image_is_told_where_to_name_one(docker: Kind, folder: Path) -> None:

@@ -192,6 +192,14 @@ def test_deliveries_are_listed_with_what_became_of_them(store: SqlStore, views: 
         views.delivery("nothing")
 
 
+def test_a_job_is_held_while_its_lease_lasts(store: SqlStore, views: Views) -> None:
+    held, lost, _ = (admitted(store, guid)[0] for guid in "123")
+    lease = take(store, held)
+    store.update(lost.id, lambda run, now: run.with_job(claim(run.jobs[0], "w", now - LENGTH, LENGTH)))
+
+    assert views.held() == {(lease.job, lease.attempt)}
+
+
 def test_counts_say_how_much_there_is(store: SqlStore, views: Views) -> None:
     run = admitted(store, "1", None, a_new_run("a", "b"))[0]
     take(store, run)
