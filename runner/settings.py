@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """The API token that the CLI sends; read from the home folder where it is empty."""
     executor: str = "sandbox"
     """What runs the jobs of repositories that name no executor; `host` only where you trust all of them."""
+    job_network: bool = True
+    """Whether jobs in the sandbox and in docker have the network; the host's always have."""
     labels: str = ",".join(DEFAULT_LABELS)
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     lease: float = Field(default=30, ge=1, le=3600)

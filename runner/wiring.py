@@ -69,7 +69,11 @@ def services(settings: Settings) -> Services:
 
 
 def _executor(name: str, settings: Settings) -> Executor:
-    return executor(name)(settings.docker_url) if name == "docker" else executor(name)()
+    options: dict[str, dict[str, object]] = {
+        "sandbox": {"network": settings.job_network},
+        "docker": {"url": settings.docker_url, "network": settings.job_network},
+    }
+    return executor(name)(**options.get(name, {}))
 
 
 def station(services: Services, worker: str) -> Station:

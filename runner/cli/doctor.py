@@ -15,6 +15,12 @@ from runner.cli.common import JsonCommand, coloured, json_option, print_json
 from runner.errors import RunnerError, Unavailable
 from runner.settings import Settings
 
+NETWORKS = {
+    "host": "steps share this machine's network, localhost too",
+    "sandbox": "steps share this machine's network, localhost too (RUNNER_JOB_NETWORK)",
+    "docker": "steps are on the daemon's bridge network (RUNNER_JOB_NETWORK)",
+}
+OFFLINE = "steps have no network (RUNNER_JOB_NETWORK)"
 NEWEST_FEATURE = (2, 31)
 """git's version that knows GIT_CONFIG_COUNT, through which it gets its settings from us."""
 
@@ -111,6 +117,7 @@ def _executor(services: wiring.Services, name: str, chosen: str) -> Finding:
     def look() -> str:
         if why := services.executors[name]().check():
             raise Unavailable(why)
-        return "works, the default" if default else "works"
+        works = "works, the default" if default else "works"
+        return f"{works}; {NETWORKS[name] if services.settings.job_network or name == 'host' else OFFLINE}"
 
     return _finding(f"executor {name}", look, needed=default)

@@ -200,6 +200,19 @@ def test_the_doctor_says_what_works(on_machine: Shell) -> None:
     assert "a job could run here" in on_machine("doctor").out
 
 
+def test_the_doctor_says_what_steps_can_reach(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> dict[str, str]:
+        return {one["name"]: one["said"] for one in on_machine("doctor", "--json").json["findings"]}
+
+    assert "share this machine's network, localhost too" in said()["executor sandbox"]
+    monkeypatch.setenv("RUNNER_JOB_NETWORK", "no")
+
+    assert "steps have no network (RUNNER_JOB_NETWORK)" in said()["executor sandbox"]
+    assert "share this machine's network" in said()["executor host"]
+    monkeypatch.setenv("RUNNER_JOB_NETWORK", "host")
+    assert "RUNNER_JOB_NETWORK: Input should be a valid boolean" in on_machine("doctor").err
+
+
 def test_200_mb_of_webhook_leave_the_servers_memory_as_it_was(machine: Machine) -> None:
     assert machine.server is not None
     port = int(machine.run("repo", "hook", "octo/hello").out.split("http://127.0.0.1:")[1].split("'")[0])
