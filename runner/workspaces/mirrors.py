@@ -22,7 +22,7 @@ from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
-from runner.workspaces.removal import remove_folder
+from runner.workspaces.removal import Trash
 
 PACKS = 24
 """With more packs than this a mirror is repacked after a fetch; nothing is ever thrown away by it."""
@@ -52,7 +52,7 @@ class Mirror:
         self._owner = path / "registration"
         self._registration = ""
 
-    def belong(self, registration: str, trash: Path) -> None:
+    def belong(self, registration: str, trash: Trash) -> None:
         """Be the mirror of this registration. What was fetched for another one is thrown away.
 
         Otherwise whoever registers a name could reach the commits of whoever had it before. A job of the
@@ -64,7 +64,7 @@ class Mirror:
         if self.path.exists():
             with self._alone():
                 if self._read(self._owner) != registration:
-                    remove_folder(self.path, trash)
+                    trash.remove(self.path)
         self._ensure(registration)
 
     # --- what the repository has -----------------------------------------------------------------

@@ -19,21 +19,30 @@ from runner.forges.git import sign
 from runner.model.source import Repository
 from runner.settings import Settings
 from runner.wiring import Services, services
+from tests.daemons import IMAGE
 
 SECRET = "bench"
 STEP = "name: ci\non: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
 
 
 class Server:
-    def __init__(self, home: Path, database: str = "", executor: str = "host") -> None:
+    def __init__(self, home: Path, database: str = "", executor: str = "host", docker: str = "") -> None:
         self.home = home
         self.repository = home / "repository"
         self.settings = Settings.from_env(
-            home=home / "home", database=database, executor=executor, git_protocols="https:ssh:file", port=0
+            home=home / "home",
+            database=database,
+            executor=executor,
+            docker=docker,
+            job_network=not docker,
+            git_protocols="https:ssh:file",
+            port=0,
         )
         self.services: Services = services(self.settings)
         self.services.database.migrate()
-        self.services.repositories.add(Repository("git", "bench/one", str(self.repository)), SECRET)
+        self.services.repositories.add(
+            Repository("git", "bench/one", str(self.repository), image=IMAGE), SECRET
+        )
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
@@ -42,6 +51,8 @@ class Server:
             "RUNNER_HOME": str(self.settings.home),
             "RUNNER_DATABASE": self.settings.database,
             "RUNNER_EXECUTOR": self.settings.executor,
+            "RUNNER_DOCKER": self.settings.docker,
+            "RUNNER_JOB_NETWORK": str(self.settings.job_network),
             "RUNNER_GIT_PROTOCOLS": self.settings.git_protocols,
             "RUNNER_LABELS": "linux",
         }
@@ -167,10 +178,10 @@ async def exchange(
 
 
 @contextmanager
-def a_server(database: str = "", executor: str = "host") -> Iterator[Server]:
+def a_server(database: str = "", executor: str = "host", docker: str = "") -> Iterator[Server]:
     home = Path(tempfile.mkdtemp(prefix="runner-bench-", dir="/tmp"))
     home.chmod(0o711)
-    server = Server(home, database, executor)
+    server = Server(home, database, executor, docker)
     try:
         yield server
     finally:
