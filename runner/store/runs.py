@@ -165,7 +165,8 @@ class SqlStore:
             now = self._database.now(connection)
             return tuple(_create(connection, delivery, verdict.route, new, now) for new in verdict.runs)
 
-        return self._database.writing(work)
+        # A verdict that started nothing is found again the same.
+        return self._database.writing(work, durable=bool(verdict.runs))
 
     def load(self, run_id: int) -> Run:
         with self._database.reading() as connection:
