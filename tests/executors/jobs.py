@@ -1,9 +1,12 @@
 """Jobs to try executors with, and ways to see which of their processes live."""
 
+import json
 import os
 import secrets
 import select
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +24,8 @@ from tests.daemons import dockerd, image
 from tests.servers import FOLDER
 
 PATIENCE = 30.0
-ONE_SECOND = 1.0
+SOON = 10.0
+"""What dies when it is told to is dead by then, on a busy machine too."""
 
 WORKER = """
 import json, sys
@@ -65,8 +69,26 @@ def open_folder() -> Iterator[Path]:
     """A folder that other users can pass through, unlike pytest's own."""
     made = Path(tempfile.mkdtemp(prefix="runner-job-"))
     made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+@contextmanager
+def a_worker(kind: Kind, folder: Path, script: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that runs a step, as far as the step has said `ready`; it dies with the block."""
+    for name in ("workspace", "temp"):
+        (folder / name).mkdir()
+    places = (str(folder / "workspace"), str(folder / "temp"), f"worker-{secrets.token_hex(4)}")
+    told = json.dumps([kind.name, dict(kind.options), kind.image, *places, script])
+    with subprocess.Popen([sys.executable, "-c", WORKER, told], stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+            yield worker
+        finally:
+            worker.kill()
 
 
 class Job:
@@ -124,7 +146,7 @@ def comes_alive(token: str, count: int = 1) -> bool:
     return len(living(token)) >= count
 
 
-def survivors(token: str, within: float) -> list[int]:
+def survivors(token: str, within: float = SOON) -> list[int]:
     """Those still alive after so many seconds; answers as soon as there are none."""
     until = time.monotonic() + within
     while (left := until - time.monotonic()) > 0 and (pids := living(token)):

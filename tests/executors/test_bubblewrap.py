@@ -1,11 +1,9 @@
 """What the bubblewrap sandbox keeps from a step, and what it still gives it."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from runner.errors import Unavailable
 from runner.executors.bubblewrap import JOIN, Bubblewrap
 from runner.executors.cgroups import Limits
 from runner.executors.ownership import JOB_UID
-from tests.executors.jobs import ONE_SECOND, PATIENCE, WORKER, Job, Kind, a_token, comes_alive, survivors
+from tests.executors.jobs import PATIENCE, Job, Kind, a_token, a_worker, comes_alive, survivors
 
 SANDBOX = Kind("sandbox")
 
@@ -189,18 +187,12 @@ def test_a_sandbox_outlives_the_thread_that_opened_it(folder: Path) -> None:
 
 def test_a_step_that_holds_its_agent_still_does_not_outlive_the_worker(folder: Path) -> None:
     token = a_token()
-    for name in ("workspace", "temp"):
-        (folder / name).mkdir()
     script = f"kill -STOP 2 3 || :; echo ready; setsid sleep {token}"
-    places = (str(folder / "workspace"), str(folder / "temp"))
-    told = json.dumps(["sandbox", {}, None, *places, "held-1", script])
-    with subprocess.Popen([sys.executable, "-c", WORKER, told], stdout=subprocess.PIPE, text=True) as worker:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
+    with a_worker(SANDBOX, folder, script) as worker:
         assert comes_alive(token)
         worker.send_signal(signal.SIGKILL)
 
-    assert survivors(token, ONE_SECOND) == []
+    assert survivors(token) == []
 
 
 def test_a_workspace_out_of_the_jobs_users_reach_is_named(folder: Path) -> None:

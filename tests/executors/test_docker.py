@@ -14,7 +14,7 @@ from runner.executors.ownership import JOB_UID
 from runner.wiring import station
 from runner.worker import Worker
 from tests.crash.world import a_world
-from tests.executors.jobs import ONE_SECOND, PATIENCE, Job, Kind, a_token, comes_alive, survivors
+from tests.executors.jobs import PATIENCE, Job, Kind, a_token, comes_alive, survivors
 
 
 def test_a_container_is_bare(docker: Kind, folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_leftovers_under_the_same_label_are_ended_first(docker: Kind, folder: Pa
 
         first.open(folder / "second").close()
 
-        assert survivors(token, ONE_SECOND) == []
+        assert survivors(token) == []
     finally:
         first.sandbox.close()
 
@@ -90,7 +90,7 @@ def test_a_sweep_ends_the_dead_of_its_own_site_and_nobody_else(docker: Kind, fol
     try:
         Docker(**docker.options).sweep(site, lambda: {living.label})
 
-        assert survivors(token, ONE_SECOND) == []
+        assert survivors(token) == []
         with pytest.raises(Unavailable, match="agent"):
             dead.sh("echo never")
         for spared in (living, strangers):

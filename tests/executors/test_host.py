@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.engine.ports import Exit
 from runner.executors.cgroups import Limits
 from runner.executors.place import remove
-from tests.executors.jobs import ONE_SECOND, WORKER, Job, Kind, a_token, comes_alive, survivors
+from tests.executors.jobs import WORKER, Job, Kind, a_token, comes_alive, survivors
 
 
 def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
@@ -28,7 +28,9 @@ def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
 def test_a_job_leaves_no_cgroup_behind(folder: Path) -> None:
     job = Job(Kind("host", {"limits": Limits(memory=1 << 33)}), folder)
     job.sh("sleep 60 &")
-    mine = list(Path("/sys/fs/cgroup").rglob(f"runner-{job.label}"))
+    # Other tests remove cgroups meanwhile, which `os.walk` passes over.
+    name = f"runner-{job.label}"
+    mine = [Path(top, name) for top, names, _ in os.walk("/sys/fs/cgroup") if name in names]
     job.sandbox.close()
 
     assert mine
@@ -44,7 +46,7 @@ def test_leftovers_under_the_same_label_are_ended_first(folder: Path) -> None:
 
         first.open(folder / "second").close()
 
-        assert survivors(token, ONE_SECOND) == []
+        assert survivors(token) == []
     finally:
         first.sandbox.close()
 
