@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ from runner.store.views import Views
 from runner.web.app import App
 from runner.web.auth import Guard, admin_token
 from runner.web.bell import Bell
-from runner.web.server import Server
+from runner.web.server import Server, TimedProtocol
 from runner.web.site import Site
 from runner.workspaces import GitWorkspaces
 from tests.builders import COMMIT, LENGTH
 
 SECRET = "a secret of the hook"
+PATIENCE = 30.0
 Headers = Mapping[str, str]
 
 
@@ -147,17 +149,26 @@ def web(tmp_path: Path) -> Iterator[Web]:
         database.close()
 
 
-@pytest.fixture
-def served(web: Web) -> Iterator[Web]:
-    """The same, behind the real server at `web.url`."""
+@contextmanager
+def serving(web: Web, protocol: type[TimedProtocol] = TimedProtocol) -> Iterator[None]:
+    """The real server at `web.url`."""
     ready = threading.Event()
-    server = Server(web.app, ready=ready.set, ending=web.app.end)
+    server = Server(web.app, ready=ready.set, ending=web.app.end, protocol=protocol)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [web.listener]})
     thread.start()
-    assert ready.wait(10)
-    yield web
-    server.should_exit = True
-    thread.join()
+    try:
+        assert ready.wait(PATIENCE)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def served(web: Web) -> Iterator[Web]:
+    """The same, behind the real server."""
+    with serving(web):
+        yield web
 
 
 def a_push(repo: str = "octo/hello", **given: Any) -> bytes:

@@ -13,7 +13,7 @@ from runner.model.step import Result
 from runner.web.api import PREFIX
 from runner.web.auth import COOKIE
 from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
-from tests.web.conftest import Web
+from tests.web.conftest import PATIENCE, Web
 
 PUBLIC = {
     "/badges/{repo:path}.svg",
@@ -323,7 +323,7 @@ def test_a_delivery_that_failed_is_replayed(web: Web) -> None:
     again = web.api("POST", f"/deliveries/{delivery.id}/replay")
 
     assert (again["status"], again["reason"]) == ("received", "")
-    assert web.dispatcher.rung.wait(5)
+    assert web.dispatcher.rung.wait(PATIENCE)
     assert web.dispatcher.admitted == [delivery.id]
 
 

@@ -7,7 +7,7 @@ import httpx2
 from runner.client import Client
 from runner.settings import Settings
 from tests.builders import a_checkpoint
-from tests.web.conftest import Web
+from tests.web.conftest import PATIENCE, Web
 from tests.web.test_api import a_run, finish, take
 
 Event = httpx2.ServerSentEvent
@@ -16,7 +16,7 @@ Event = httpx2.ServerSentEvent
 def stream(web: Web, run_id: int, after: str = "") -> Iterator[Event]:
     headers = web.admin | ({"last-event-id": after} if after else {})
     with (
-        httpx2.Client(timeout=10) as client,
+        httpx2.Client(timeout=PATIENCE) as client,
         client.stream("GET", f"{web.url}/api/v1/runs/{run_id}/stream", headers=headers) as answer,
     ):
         yield from httpx2.EventSource(answer)
@@ -59,10 +59,10 @@ def test_a_running_job_is_followed_as_it_prints(served: Web) -> None:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert heard.wait(10)
+    assert heard.wait(PATIENCE)
     # A letter that is cut in two, as a chunk may cut it, is told once it is whole.
     served.logs.append(lease.job, 1, "1", b"first \xe2\x9c")
-    thread.join(10)
+    thread.join(PATIENCE)
 
     assert text_of(events) == "first \u2713 last\n"
     assert events[-1].event == "end"

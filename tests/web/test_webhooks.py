@@ -17,10 +17,10 @@ from runner.web.answers import TooSlow
 from runner.web.bodies import read_body
 from runner.web.webhooks import BODY_BYTES
 from tests.builders import COMMIT
-from tests.web.conftest import SECRET, Web, a_key, a_push, signed
+from tests.web.conftest import PATIENCE, SECRET, Web, a_key, a_push, signed
 
 PUSH = a_push()
-HEADERS = signed(PUSH, guid="one and only")
+SIGNATURE_LETTERS = len(signed(PUSH)["webhook-signature"])
 
 
 def by_github(body: bytes, event: str = "push") -> dict[str, str]:
@@ -45,7 +45,7 @@ def test_a_push_is_stored_rung_for_and_answered_with_its_url(web: Web) -> None:
     stored = web.api("GET", f"/deliveries/{said['delivery']}")
     assert (stored["repo"], stored["ref"], stored["commit"]) == ("octo/hello", "refs/heads/main", COMMIT)
     assert stored["payload"] == json.loads(body)
-    assert web.dispatcher.rung.wait(5)
+    assert web.dispatcher.rung.wait(PATIENCE)
     assert web.dispatcher.admitted == [said["delivery"]]
 
 
@@ -64,7 +64,7 @@ def test_flipping_any_bit_of_a_signed_body_is_refused(web: Web, bit: int) -> Non
     body = bytearray(PUSH)
     body[bit // 8] ^= 1 << bit % 8
 
-    answer = web.post("git", bytes(body), HEADERS)
+    answer = web.post("git", bytes(body), signed(PUSH))
 
     # What is no JSON any more, or names no repository, cannot be checked against a signature at all.
     assert answer.status_code == (401 if _names_a_repository(bytes(body)) else 400)
@@ -72,14 +72,15 @@ def test_flipping_any_bit_of_a_signed_body_is_refused(web: Web, bit: int) -> Non
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bit=st.integers(0, len(HEADERS["webhook-signature"]) * 8 - 1))
+@given(bit=st.integers(0, SIGNATURE_LETTERS * 8 - 1))
 def test_flipping_any_bit_of_a_signature_is_401(web: Web, bit: int) -> None:
     web.site.repositories.remove(_repository())
     web.add()
-    signature = bytearray(HEADERS["webhook-signature"].encode())
+    headers = signed(PUSH)
+    signature = bytearray(headers["webhook-signature"].encode())
     signature[bit // 8] ^= 1 << bit % 8
 
-    status, _ = asyncio.run(_raw(web, PUSH, HEADERS | {"webhook-signature": signature.decode("latin-1")}))
+    status, _ = asyncio.run(_raw(web, PUSH, headers | {"webhook-signature": signature.decode("latin-1")}))
 
     assert status == 401
     assert web.site.views.counts().deliveries == 0
@@ -89,7 +90,7 @@ def test_twenty_copies_at_once_under_new_ids_are_stored_once(served: Web) -> Non
     served.add(forge="github")
     body = a_push()
 
-    with ThreadPoolExecutor(20) as pool, httpx2.Client(base_url=served.url) as client:
+    with ThreadPoolExecutor(20) as pool, httpx2.Client(base_url=served.url, timeout=PATIENCE) as client:
         posts = [
             pool.submit(client.post, "/hooks/github", content=body, headers=by_github(body))
             for _ in range(20)
@@ -105,7 +106,7 @@ def test_many_deliveries_at_once_are_each_answered_with_their_own(served: Web) -
     served.add()
     bodies = [a_push(ref=f"refs/heads/{number}") for number in range(60)]
 
-    with ThreadPoolExecutor(20) as pool, httpx2.Client(base_url=served.url) as client:
+    with ThreadPoolExecutor(20) as pool, httpx2.Client(base_url=served.url, timeout=PATIENCE) as client:
         posts = [
             pool.submit(client.post, "/hooks/git", content=body, headers=signed(body)) for body in bodies
         ]
@@ -218,7 +219,7 @@ def test_a_deleted_branch_is_stored_and_ignored(web: Web) -> None:
 
 
 def test_an_unknown_forge_is_404_and_a_get_405(web: Web) -> None:
-    assert web.post("gitless", PUSH, HEADERS).status_code == 404
+    assert web.post("gitless", PUSH, signed(PUSH)).status_code == 404
     assert web.call("GET", "/hooks/git").status_code == 405
 
 
@@ -244,7 +245,7 @@ def test_a_delivery_is_accepted_while_the_broker_is_away(web: Web, caplog: pytes
     answer = web.post("git", body, signed(body))
 
     assert answer.status_code == 202
-    assert web.dispatcher.rung.wait(5)
+    assert web.dispatcher.rung.wait(PATIENCE)
     web.app.close()
     assert "message not sent" in caplog.text
     assert web.site.views.delivery(answer.json()["delivery"]).status == "received"
