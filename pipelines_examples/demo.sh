@@ -18,6 +18,8 @@ finish() {
   status=$?
   # A second Ctrl-C must not leave the server behind.
   trap '' INT TERM HUP
+  # A first one may come before the server's id was noted.
+  server=${server:-${!:-}}
   if [ -n "$server" ]; then
     kill -TERM "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,15 +83,22 @@ class Machine:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; gives the server's exit status."""
         assert self.server is not None
-        assert self.server.stdout is not None
-        self.server.send_signal(number)
-        status = self.server.wait(PATIENCE)
-        self.server.stdout.close()
-        self.server = None
-        return status
+        server, self.server = self.server, None
+        with server:
+            try:
+                server.send_signal(number)
+                return server.wait(PATIENCE)
+            finally:
+                server.kill()
 
-    def spawn(self, *args: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen([*RUNNER, *args], env=self.env, stdout=subprocess.PIPE, text=True)
+    @contextmanager
+    def spawn(self, *args: str) -> Iterator["subprocess.Popen[str]"]:
+        """A command that goes on meanwhile; it dies with the block."""
+        with subprocess.Popen([*RUNNER, *args], env=self.env, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *args: str) -> Ran:
         """One command as a process of its own."""
@@ -117,39 +125,41 @@ class Machine:
         return self.git("push", "origin", f"HEAD:refs/heads/{branch}")
 
 
-def new_machine() -> Machine:
+@contextmanager
+def a_machine() -> Iterator[Machine]:
     # Jobs may run as another user, who must be able to pass through.
     machine = Machine(Path(tempfile.mkdtemp(prefix="runner-cli-", dir="/tmp")))
     machine.folder.chmod(0o711)
-    machine.git("init", "-q", "--bare", "-b", "main", "bare.git", at=".")
-    machine.git("clone", "-q", "bare.git", "work", at=".")
-    return machine
+    try:
+        machine.git("init", "-q", "--bare", "-b", "main", "bare.git", at=".")
+        machine.git("clone", "-q", "bare.git", "work", at=".")
+        yield machine
+    finally:
+        try:
+            if machine.server is not None:
+                machine.stop()
+        finally:
+            shutil.rmtree(machine.folder)
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     """With a server, and the repository octo/hello whose pushes it hears of."""
-    made = new_machine()
-    made.start()
-    added = made.run("repo", "add", "octo/hello", "--url", str(made.folder / "bare.git"))
-    assert added.status == 0, added.err
-    hook = made.folder / "bare.git" / "hooks" / "post-receive"
-    hook.write_text(made.run("repo", "hook", "octo/hello").out)
-    hook.chmod(0o700)
-    yield made
-    if made.server is not None:
-        made.stop()
-    shutil.rmtree(made.folder)
+    with a_machine() as made:
+        made.start()
+        added = made.run("repo", "add", "octo/hello", "--url", str(made.folder / "bare.git"))
+        assert added.status == 0, added.err
+        hook = made.folder / "bare.git" / "hooks" / "post-receive"
+        hook.write_text(made.run("repo", "hook", "octo/hello").out)
+        hook.chmod(0o700)
+        yield made
 
 
 @pytest.fixture
 def bare_machine() -> Iterator[Machine]:
     """Without a server yet."""
-    made = new_machine()
-    yield made
-    if made.server is not None:
-        made.stop()
-    shutil.rmtree(made.folder)
+    with a_machine() as made:
+        yield made
 
 
 class Shell:

@@ -2,10 +2,11 @@
 
 import os
 import socket
+import time
 
 import pytest
 
-from tests.cli.conftest import Machine, Shell, run_of
+from tests.cli.conftest import PATIENCE, Machine, Shell, run_of
 
 PASSES = """
 on: push
@@ -128,12 +129,12 @@ def test_a_cancelled_run_ends_its_watch_with_3_and_can_run_again(machine: Machin
     flag = machine.folder / "again"
     machine.push(WAITS.format(flag=flag))
     run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
-    watching = machine.spawn("runs", "watch", run)
-    assert watching.stdout is not None
-    assert any("waiting" in line for line in watching.stdout)
+    with machine.spawn("runs", "watch", run) as watching:
+        assert watching.stdout is not None
+        assert any("waiting" in line for line in watching.stdout)
 
-    assert on_machine("runs", "cancel", run).status == 0
-    rest, _ = watching.communicate(timeout=60)
+        assert on_machine("runs", "cancel", run).status == 0
+        rest, _ = watching.communicate(timeout=PATIENCE)
 
     assert watching.returncode == 3
     assert f"run {run} cancelled" in rest
@@ -155,8 +156,9 @@ def test_a_trigger_runs_what_a_push_would_have_run(machine: Machine, on_machine:
 
 def test_deliveries_show_what_became_of_them_and_are_replayed(on_machine: Shell, passed: str) -> None:
     made = on_machine("trigger", "octo/hello", "--commit", "3" * 40, "--json").json["delivery"]
+    until = time.monotonic() + PATIENCE
     while on_machine("deliveries", "show", made, "--json", "status").json["status"] == "received":
-        pass
+        assert time.monotonic() < until
 
     shown = on_machine("deliveries", "show", made)
 

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Machine, Shell
+from tests.cli.conftest import PATIENCE, Machine, Shell
 from tests.cli.test_commands import FAILS, PASSES
 
 DEMO = Path(__file__).parents[2] / "pipelines_examples" / "demo.sh"
@@ -78,14 +80,17 @@ def test_watch_waits_for_the_admission_of_the_newest_delivery(machine: Machine, 
     machine.git("push", "-q", "origin", "HEAD:refs/heads/main")
     (bare / "hooks/kept").rename(bare / "hooks/post-receive")
     os.mkfifo(bare / "packed-refs")
-    made = on_machine("trigger", "octo/hello", "--ref", "main", "--json").json["delivery"]
-    watching = machine.spawn("runs", "watch")
-    assert watching.stdout is not None
+    try:
+        made = on_machine("trigger", "octo/hello", "--ref", "main", "--json").json["delivery"]
+        with machine.spawn("runs", "watch") as watching:
+            assert watching.stdout is not None
 
-    waited, _, _ = select.select([watching.stdout], [], [], 1.5)
-    status = on_machine("deliveries", "show", made, "--json", "status").json["status"]
-    release(bare / "packed-refs")
-    out, _ = watching.communicate(timeout=60)
+            waited, _, _ = select.select([watching.stdout], [], [], 1.5)
+            status = on_machine("deliveries", "show", made, "--json", "status").json["status"]
+            release(bare / "packed-refs")
+            out, _ = watching.communicate(timeout=PATIENCE)
+    finally:
+        release(bare / "packed-refs")
 
     assert (waited, status) == ([], "received")
     assert watching.returncode == 0, out
@@ -93,7 +98,9 @@ def test_watch_waits_for_the_admission_of_the_newest_delivery(machine: Machine, 
 
 
 def release(pipe: Path) -> None:
-    """Let go whoever waits for the pipe, and be an ordinary missing file from now on."""
+    """Let go whoever waits for the pipe, and be an ordinary missing file from now on; twice is fine."""
+    if not pipe.exists():
+        return
     held = os.open(pipe, os.O_RDWR)
     pipe.unlink()
     os.close(held)
@@ -122,13 +129,25 @@ def demo_env() -> Iterator[dict[str, str]]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     yield {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "TERM": "xterm"}
     assert list(folder.glob("runner-demo.*")) == []
-    assert processes_of(folder) == []
+    assert left_alive(folder) == []
     shutil.rmtree(folder)
 
 
-def processes_of(folder: Path) -> list[str]:
-    """What runs with the folder in its command or environment."""
-    found = []
+def left_alive(folder: Path) -> list[str]:
+    """What goes on running with the folder in its command or environment; what is about to end is awaited."""
+    until = time.monotonic() + PATIENCE
+    while (found := processes_of(folder)) and (left := until - time.monotonic()) > 0:
+        with suppress(ProcessLookupError):
+            held = os.pidfd_open(next(iter(found)))
+            try:
+                select.select([held], [], [], left)
+            finally:
+                os.close(held)
+    return list(found.values())
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
@@ -136,7 +155,7 @@ def processes_of(folder: Path) -> list[str]:
             # It has ended since.
             continue
         if str(folder).encode() in said:
-            found.append(said.decode(errors="replace"))
+            found[int(process.name)] = said.decode(errors="replace")
     return found
 
 
@@ -156,11 +175,14 @@ def test_ctrl_c_ends_the_demo_and_all_it_started(demo_env: dict[str, str], momen
     ) as demo:
         assert demo.stdin is not None
         assert demo.stdout is not None
-        said = b""
-        while moment.encode() not in said:
-            said += (more := demo.stdout.read(4096))
-            assert more, said.decode()
-        demo.stdin.write(b"\x03")
-        said += demo.communicate(timeout=60)[0]
+        try:
+            said = b""
+            while moment.encode() not in said:
+                said += (more := demo.stdout.read(4096))
+                assert more, said.decode()
+            demo.stdin.write(b"\x03")
+            said += demo.communicate(timeout=PATIENCE)[0]
+        finally:
+            demo.kill()
 
     assert demo.returncode == 130, said.decode()

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from tests.cli.conftest import Machine
+from tests.cli.conftest import PATIENCE, Machine
 from tests.cli.test_commands import WAITS
 
 
@@ -55,18 +55,18 @@ def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: 
     assert bare_machine.run("repo", "add", "octo/hello", "--url", str(bare)).status == 0
     bare_machine.push(WAITS.format(flag=flag))
     # Nobody told the server of a push yet, so it asks the repository for its default branch.
-    watching = bare_machine.spawn("trigger", "octo/hello", "--watch")
-    assert watching.stdout is not None
-    before = []
-    for line in watching.stdout:
-        before.append(line)
-        if line == "[build] waiting\n":
-            break
+    with bare_machine.spawn("trigger", "octo/hello", "--watch") as watching:
+        assert watching.stdout is not None
+        before = []
+        for line in watching.stdout:
+            before.append(line)
+            if line == "[build] waiting\n":
+                break
 
-    bare_machine.stop()
-    bare_machine.start()
-    flag.touch()
-    rest, _ = watching.communicate(timeout=60)
+        bare_machine.stop()
+        bare_machine.start()
+        flag.touch()
+        rest, _ = watching.communicate(timeout=PATIENCE)
 
     assert watching.returncode == 0, rest
     assert "[build] went on" in rest
