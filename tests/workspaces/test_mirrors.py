@@ -6,8 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,15 +45,29 @@ eval "$command" | { dd bs=1 count=3000 status=none; echo $$ > %s; cat %s; }
 """
 
 
-def fetching_process(home: Path, url: str, commit: str, keep: str, ssh: str = "") -> subprocess.Popen[str]:
+@contextmanager
+def fetching_process(
+    home: Path, url: str, commit: str, keep: str, ssh: str = ""
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that fetches and then waits for the end of its stdin; it dies with the block."""
     script = FETCH.replace("@SSH@", ssh)
     command = [sys.executable, "-c", script, str(home), url, commit, keep]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def git_children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+def readers_in(home: Path) -> list[int]:
+    """The living processes that read the mirrors of one home."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            said = (entry / "cmdline").read_bytes()
+            if b"\0cat-file\0" in said and f"--git-dir={home}/".encode() in said:
+                found.append(int(entry.name))
+    return found
 
 
 def wait_until_dead(process: int) -> None:
@@ -147,24 +162,25 @@ def test_an_open_reader_sees_what_another_process_fetched_later(
     first = origin.route(origin.commit({"a": "1"}))
     workspaces.fetch(origin.repository, first, "run-1")
     workspaces.read(first, "")
-    readers = git_children(os.getpid())
+    readers = readers_in(home)
     second = origin.route(origin.commit({"a": "2"}))
     with GitWorkspaces(home, "file") as other:
         other.fetch(origin.repository, second, "run-2")
 
     assert workspaces.read(second, "") == {"a": b"2"}
-    assert git_children(os.getpid()) == readers
+    assert readers_in(home) == readers != []
 
 
-def test_a_reader_that_died_is_replaced(workspaces: GitWorkspaces, origin: Origin) -> None:
+def test_a_reader_that_died_is_replaced(workspaces: GitWorkspaces, origin: Origin, home: Path) -> None:
     route = origin.route(origin.commit({"a": "1"}))
     workspaces.fetch(origin.repository, route, "run-1")
-    (reader,) = git_children(os.getpid())
+    (reader,) = readers_in(home)
     os.kill(reader, signal.SIGKILL)
     os.waitid(os.P_PID, reader, os.WEXITED | os.WNOWAIT)
 
     assert workspaces.read(route, "") == {"a": b"1"}
-    assert git_children(os.getpid()) != [reader]
+    (other,) = readers_in(home)
+    assert other != reader
 
 
 def test_a_forked_process_has_readers_of_its_own(workspaces: GitWorkspaces, origin: Origin) -> None:
@@ -188,7 +204,7 @@ def test_readers_end_with_the_process_that_has_them_open(origin: Origin, home: P
     with fetching_process(home, str(origin.path), commit, "run-1") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "fetched\n"
-        readers = git_children(process.pid)
+        readers = readers_in(home)
         process.kill()
 
     assert len(readers) == 1
@@ -197,10 +213,15 @@ def test_readers_end_with_the_process_that_has_them_open(origin: Origin, home: P
 
 def test_threads_and_processes_fetch_the_same_repository_at_once(origin: Origin, home: Path) -> None:
     commits = [origin.commit({"a": str(number)}) for number in range(8)]
-    processes = [
-        fetching_process(home, str(origin.path), commits[number], f"process-{number}") for number in range(2)
-    ]
-    with GitWorkspaces(home, "file") as workspaces, ThreadPoolExecutor(8) as threads:
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                fetching_process(home, str(origin.path), commits[number], f"process-{number}")
+            )
+            for number in range(2)
+        ]
+        workspaces = stack.enter_context(GitWorkspaces(home, "file"))
+        threads = stack.enter_context(ThreadPoolExecutor(8))
         fetches = [
             threads.submit(workspaces.fetch, origin.repository, origin.route(commit), f"thread-{commit}")
             for commit in commits
@@ -208,7 +229,7 @@ def test_threads_and_processes_fetch_the_same_repository_at_once(origin: Origin,
         for fetch in fetches:
             fetch.result()
         read = [workspaces.read(origin.route(commit), "") for commit in commits]
-    answers = [process.communicate("")[0] for process in processes]
+        answers = [process.communicate("")[0] for process in processes]
 
     assert answers == ["fetched\n"] * 2
     assert read == [{"a": str(number).encode()} for number in range(8)]
@@ -252,12 +273,12 @@ def test_a_repository_that_hangs_is_unavailable_in_time_and_nothing_of_git_is_le
     commit = a_large_commit(origin)
     repository = Repository(FORGE, NAME, f"ssh://host{origin.path}")
     environment = {"GIT_SSH_COMMAND": str(stalling_ssh.command)}
-    opened = GitWorkspaces(home, "ssh", environment=environment, timeout=2)
+    opened = GitWorkspaces(home, "ssh", environment=environment, timeout=5)
 
     with closing(opened), ThreadPoolExecutor(1) as thread:
         fetch = thread.submit(opened.fetch, repository, origin.route(commit), "run-1")
         hanging = stalling_ssh.wait()
-        with pytest.raises(Unavailable, match="git fetch did not finish in 2 seconds"):
+        with pytest.raises(Unavailable, match="git fetch did not finish in 5 seconds"):
             fetch.result()
 
     wait_until_dead(hanging)

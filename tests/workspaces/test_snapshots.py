@@ -303,10 +303,13 @@ def test_symlinks_swapped_while_saving_lead_nothing_from_outside_into_a_snapshot
     command = [sys.executable, "-c", SWAP, str(opened.path), str(outside)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as swapping:
         assert swapping.stdout is not None
-        swapping.stdout.readline()
-        for _ in range(300):
-            opened.save()
-        swapping.kill()
+        try:
+            assert swapping.stdout.readline() == "swapping\n"
+            for _ in range(300):
+                opened.save()
+            assert swapping.poll() is None
+        finally:
+            swapping.kill()
 
     layers = [layer.read_bytes() for layer in (home / "snapshots/17").iterdir()]
     assert layers
@@ -340,12 +343,13 @@ def test_a_worker_killed_while_saving_leaves_the_former_snapshots_good(
         command = [sys.executable, "-c", SAVING, str(home), commit, str(attempt)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdout is not None
-            for _ in range(3):
-                worker.stdout.readline()
-            # Each save writes some files; the kill comes at any moment of that.
-            signal.sigtimedwait([], chance.random() / 50)
-            worker.kill()
-            said = worker.stdout.read().splitlines()
+            try:
+                first = [worker.stdout.readline() for _ in range(3)]
+                # Each save writes some files; the kill comes at any moment of that.
+                signal.sigtimedwait([], chance.random() / 50)
+            finally:
+                worker.kill()
+            said = [*first, *worker.stdout.read().splitlines()]
         snapshots = [path.name for path in (home / "snapshots/17").glob(f"{attempt}.*")]
         assert all(line.split()[0] in snapshots for line in said)
         last = max(snapshots, key=lambda name: int(name.split(".")[1]))
