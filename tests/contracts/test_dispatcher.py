@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,19 +33,22 @@ def test_a_worker_hears_of_a_job_if_and_only_if_it_has_all_its_labels(
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world with a worker in this process."""
     if request.param == "memory":
-        with a_world(tmp_path) as made:
-            yield from working(made)
+        with a_world(tmp_path) as made, working(made):
+            yield made
         return
     redis: Redis = request.getfixturevalue("redis")
-    with postgres_database() as database, a_world(tmp_path, database, redis.url) as made:
-        yield from working(made)
+    with postgres_database() as database, a_world(tmp_path, database, redis.url) as made, working(made):
+        yield made
 
 
-def working(world: World) -> Iterator[World]:
+@contextmanager
+def working(world: World) -> Iterator[None]:
     worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
     worker.start()
-    yield world
-    worker.stop()
+    try:
+        yield
+    finally:
+        worker.stop()
 
 
 def goes_on(world: World) -> None:
@@ -75,9 +79,7 @@ def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: W
 
 @pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
 def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbage: bytes) -> None:
-    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world:
-        worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
-        worker.start()
+    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world, working(world):
         with Client.from_url(redis.url) as client:
             for queue in (CONTROL, job_queue(("linux",))):
                 client.lpush(queue, garbage)
@@ -85,18 +87,15 @@ def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbag
             wait_for(taken, "the garbage to be taken")
 
         goes_on(world)
-        worker.stop()
 
 
 def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) -> None:
     with postgres_database() as database, a_world(tmp_path, database, redis.url) as world:
-        worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
-        worker.start()
-        app = celery_app(redis.url, [CONTROL])
-        app.send_task("runner.report", (1,), queue=CONTROL, link=signature("runner.admit", queue="evil"))
+        with working(world):
+            app = celery_app(redis.url, [CONTROL])
+            app.send_task("runner.report", (1,), queue=CONTROL, link=signature("runner.admit", queue="evil"))
 
-        goes_on(world)
-        worker.stop()
+            goes_on(world)
         with Client.from_url(redis.url) as client:
             assert client.llen("evil") == 0
 

@@ -1,4 +1,8 @@
-"""One engine for all scenarios of a test process."""
+"""One engine for the scenarios that a test process runs in a row.
+
+Celery keeps one table of tasks to a process, and Kombu one set of queues in memory: no other test that has a
+worker in this process may run while this one is up.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +12,7 @@ import pytest
 from tests.scenarios.engine import Engine, an_engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine() -> Iterator[Engine]:
     # What a careless executor would hand on; scenarios look for it.
     os.environ["WORKERS_OWN"] = "hunter2"
