@@ -32,12 +32,16 @@ class Why(Enum):
 
 
 class Hold:
-    """A lease while its job is performed. `why` is set, once, when the job has to stop."""
+    """A lease while its job is performed. `why` is set, once, when the job has to stop.
+
+    `resists`: it was told to, and that failed.
+    """
 
     def __init__(self, lease: Lease, deadline: float) -> None:
         self.lease = lease
         self.deadline = deadline
         self.why: Why | None = None
+        self.resists = False
         self._stop: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -47,17 +51,26 @@ class Hold:
             self._stop = stop
             late = self.why is not None
         if late:
-            stop()
+            self.insist()
 
     def stop(self, why: Why) -> None:
         with self._lock:
             if self.why is not None:
                 return
             self.why = why
-            stop = self._stop
         log.info("stopping", extra={"job": self.lease.job, "attempt": self.lease.attempt, "why": why.value})
-        if stop is not None:
-            stop()
+        self.insist()
+
+    def insist(self) -> None:
+        """Stop what has to stop, once more if need be; never raises, as other jobs' leases wait meanwhile."""
+        if self._stop is None:
+            return
+        try:
+            self._stop()
+            self.resists = False
+        except Exception:
+            self.resists = True
+            log.exception("a job could not be stopped", extra={"job": self.lease.job})
 
 
 class Heart:
@@ -135,7 +148,9 @@ class Heart:
         # A fifth of the lease is left to end the step's processes.
         while self._wait(self._length / 10):
             for hold in self._held():
-                if time.monotonic() > hold.deadline - self._length / 5:
+                if hold.resists:
+                    hold.insist()
+                elif time.monotonic() > hold.deadline - self._length / 5:
                     hold.stop(Why.LOST)
 
     def _wait(self, seconds: float) -> bool:

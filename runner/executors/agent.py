@@ -121,8 +121,9 @@ class AgentSandbox:
     def stop(self) -> None:
         """End the sandbox with all that runs in it; every later `run` answers at once that it was stopped."""
         with self._state:
-            if not self._stopped:
-                self._stopped = True
+            self._stopped = True
+            # Also where it was stopped before: the kill may have failed.
+            if not self._closed:
                 self._line.kill()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import cast
 
@@ -15,7 +16,7 @@ from runner.model.run import Lease
 from tests.builders import NOON
 
 LEASE = Lease(1, "worker-1", 1, NOON)
-LENGTH = timedelta(seconds=1.5)
+LENGTH = timedelta(seconds=3)
 PATIENCE = 20.0
 
 
@@ -53,10 +54,50 @@ def heart(store: OneAnswer) -> Iterator[Heart]:
 
 def test_a_lease_that_is_renewed_is_held_beyond_its_length(store: OneAnswer, heart: Heart) -> None:
     with heart.hold(LEASE, time.monotonic()) as hold:
-        for _ in range(8):
-            assert store.asked.acquire(timeout=PATIENCE)
+        beyond(LENGTH, store)
 
         assert hold.why is None
+
+
+def beyond(length: timedelta, store: OneAnswer) -> None:
+    """Let renewals go by until a lease of that length would have ended without them."""
+    until = time.monotonic() + length.total_seconds()
+    while time.monotonic() < until:
+        assert store.asked.acquire(timeout=PATIENCE)
+
+
+def test_an_error_of_the_store_that_nobody_expected_ends_no_heart(store: OneAnswer, heart: Heart) -> None:
+    store.error = ZeroDivisionError("of ours")
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        assert store.asked.acquire(timeout=PATIENCE)
+        assert store.asked.acquire(timeout=PATIENCE)
+        store.error = None
+        beyond(LENGTH, store)
+
+        assert hold.why is None
+
+
+def test_a_step_that_cannot_be_stopped_is_told_again_and_costs_no_other_job_its_lease(
+    store: OneAnswer, heart: Heart
+) -> None:
+    other = replace(LEASE, job=2)
+    store.cancelled = frozenset({LEASE})
+    tries: list[float] = []
+    stopped = threading.Event()
+
+    def stop() -> None:
+        tries.append(time.monotonic())
+        if len(tries) < 3:
+            raise OSError("no process can be made to kill it")
+        stopped.set()
+
+    with heart.hold(LEASE, time.monotonic()) as hold, heart.hold(other, time.monotonic()) as beside:
+        hold.stops(stop)
+        assert stopped.wait(PATIENCE)
+        beyond(LENGTH, store)
+
+        assert (hold.why, beside.why) == (Why.CANCELLED, None)
+        assert len(tries) == 3
 
 
 def test_a_lost_lease_stops_the_step(store: OneAnswer, heart: Heart) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from runner.engine.ports import Exit
 from runner.executors.cgroups import Limits
 from runner.executors.place import remove
@@ -49,6 +51,27 @@ def test_leftovers_under_the_same_label_are_ended_first(folder: Path) -> None:
         assert survivors(token) == []
     finally:
         first.sandbox.close()
+
+
+def test_a_stop_that_failed_can_be_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_mark: str) -> None:
+        raise BlockingIOError("no process can be made")
+
+    token = a_token()
+    job = Job(Kind("host", {"namespaces": False}), folder)
+    try:
+        job.sh(f"sleep {token} &")
+        assert comes_alive(token)
+        with monkeypatch.context() as full:
+            full.setattr("runner.executors.host.sweep", fails)
+            with pytest.raises(BlockingIOError):
+                job.sandbox.stop()
+
+        job.sandbox.stop()
+
+        assert survivors(token) == []
+    finally:
+        job.sandbox.close()
 
 
 def test_the_path_is_the_one_the_executor_was_given(folder: Path) -> None:
