@@ -15,7 +15,7 @@ from runner.executors.ownership import owner
 from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.settings import Settings
-from runner.store import Database, SqlLogs, SqlRepositories, SqlStore
+from runner.store import Database, SqlLogs, SqlRepositories, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 
@@ -29,6 +29,7 @@ class Services:
     store: SqlStore
     repositories: SqlRepositories
     views: Views
+    workers: SqlWorkers
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
@@ -53,6 +54,7 @@ def services(settings: Settings) -> Services:
         store=SqlStore(database, settings.lease_length),
         repositories=SqlRepositories(database),
         views=Views(database),
+        workers=SqlWorkers(database),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(
             settings.broker, [name for name, forge in FORGES.items() if forge.reports]

@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -18,6 +20,7 @@ from runner.errors import LeaseLost, Rejected, Unavailable
 from runner.forges import FORGES
 from runner.model.run import Envelope
 from runner.model.source import Route
+from runner.store.workers import PRESENCE
 from runner.wiring import Services, sweep_containers
 
 CONTROL_THREADS = 2
@@ -35,9 +38,7 @@ class Worker:
         self, services: Services, station: Station, labels: tuple[str, ...], concurrency: int
     ) -> None:
         self._station = station
-        self._services = services
-        self._stopping = threading.Event()
-        self._sweeping = threading.Thread(target=self._sweep, name="container-sweep", daemon=True)
+        self._workers = services.workers
         url = services.settings.broker
         # A job that this worker holds back is one that an idle worker could have begun.
         jobs = celery_app(url, queues_for(labels), hold_back=False)
@@ -45,31 +46,57 @@ class Worker:
             _Consumer(celery_app(url, [CONTROL]), CONTROL_THREADS, services, station),
             _Consumer(jobs, concurrency, services, station),
         ]
+        announce = partial(services.workers.announce, station.worker, labels)
+        self._presence = _Chore("presence", announce, PRESENCE / 3)
+        # Until its lease has run out, a worker that died may seem to live.
+        self._sweep = _Chore("container sweep", partial(sweep_containers, services, station), station.lease)
 
     def start(self) -> None:
         for consumer in self._consumers:
             consumer.start()
-        self._sweeping.start()
+        self._presence.start()
+        self._sweep.start()
 
     def stop(self) -> None:
         """Take no more, hand running jobs back, and return when that is done."""
-        self._stopping.set()
         self._station.heart.release()
+        self._presence.stop()
         for consumer in self._consumers:
             consumer.stop()
         self._station.heart.close()
-        self._sweeping.join(SECONDS_TO_STOP)
+        self._sweep.stop()
+        try:
+            self._workers.leave(self._station.worker)
+        except Unavailable as error:
+            log.info("a worker left without a word", extra={"error": str(error)})
 
-    def _sweep(self) -> None:
-        """At the start, and once a lease: so long a worker that has died may seem to live."""
+
+class _Chore:
+    """What a worker does as it starts and then every so often, on a thread of its own."""
+
+    def __init__(self, name: str, work: Callable[[], None], every: timedelta) -> None:
+        self._name = name
+        self._work = work
+        self._seconds = every.total_seconds()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(SECONDS_TO_STOP)
+
+    def _run(self) -> None:
         while True:
             try:
-                sweep_containers(self._services, self._station)
+                self._work()
             except Unavailable as error:
-                log.info("containers not swept", extra={"error": str(error)})
+                log.info("a chore must wait", extra={"chore": self._name, "error": str(error)})
             except Exception:
-                log.exception("containers not swept by a bug")
-            if self._stopping.wait(self._station.lease.total_seconds()):
+                log.exception("a chore failed by a bug", extra={"chore": self._name})
+            if self._stopping.wait(self._seconds):
                 return
 
 

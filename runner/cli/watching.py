@@ -119,6 +119,7 @@ class Lines:
     def __init__(self) -> None:
         self._split = Split()
         self._states: dict[tuple[int, str], str] = {}
+        self._waits: dict[int, str] = {}
 
     def __enter__(self) -> object:
         return self
@@ -133,6 +134,9 @@ class Lines:
             click.echo(f"run {said['id']}  {one_line(about)}")
 
     def job(self, said: Values) -> None:
+        if said["status"] == "queued" and said["reason"] != self._waits.get(said["id"], ""):
+            self._waits[said["id"]] = said["reason"]
+            self._print(said["key"], _marked(said, said["name"]))
         for step in said["steps"]:
             self._tell(said, (said["id"], step["key"]), step, step["name"])
         if said["status"] not in ("waiting", "queued", "running"):

@@ -35,7 +35,10 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job of one attempt of a run. `attempt` counts how often a worker took it."""
+    """One job of one attempt of a run. `attempt` counts how often a worker took it.
+
+    `reason` is why it ended as it did or, while it is queued, why no worker will take it.
+    """
 
     id: int
     key: str

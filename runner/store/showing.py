@@ -1,6 +1,6 @@
 """Rows to read models."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -52,8 +52,11 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:
-    """`done`: the checkpoints that count, by step key."""
+def job_view(row: Row[Any], done: Mapping[str, Row[Any]], offered: Collection[frozenset[str]]) -> JobView:
+    """`done`: the checkpoints that count, by step key; `offered`: the labels of each worker that is there."""
+    reason = row.reason
+    if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
+        reason = f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
     return JobView(
         id=row.id,
         key=row.key,
@@ -61,7 +64,7 @@ def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:
         needs=tuple(row.needs),
         labels=tuple(row.labels),
         status=row.result if row.phase == "finished" else row.phase,
-        reason=row.reason,
+        reason=reason,
         attempt=row.attempt,
         worker=row.worker,
         queued_at=_when(row.queued_at),
@@ -69,6 +72,19 @@ def job_view(row: Row[Any], done: Mapping[str, Row[Any]]) -> JobView:
         finished_at=_when(row.finished_at),
         steps=tuple(_steps(row, done)),
     )
+
+
+def unserved_by(offered: Collection[frozenset[str]], labels: Sequence[str]) -> str:
+    """Why none of the workers takes a job with these labels; empty where one does."""
+    if any(served.issuperset(labels) for served in offered):
+        return ""
+    if not offered:
+        return "no worker is running"
+    known = frozenset().union(*offered)
+    lacking = [label for label in labels if label not in known]
+    if lacking:
+        return f"no worker serves the label{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
+    return f"no worker serves the labels {', '.join(labels)} together"
 
 
 def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[StepView]:

@@ -157,3 +157,12 @@ log_chunks = Table(
     Column("data", LargeBinary, nullable=False),
     Index("log_chunks_of_job", "job", "id"),
 )
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("labels", JSON, nullable=False),
+    # Until when it is taken to be there, unless it says so again.
+    Column("until", BigInteger, nullable=False),
+)

@@ -1,6 +1,6 @@
 """Typed read models for the API, the pages and the command line."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -28,13 +28,14 @@ from runner.store.read_models import (
     Counts,
     DeliverySummary,
     DeliveryView,
+    JobView,
     RepositoryView,
     RunFilter,
     RunSummary,
     RunView,
 )
 from runner.store.showing import HEADS, delivery_fields, job_view, run_fields
-from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs
+from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, workers
 
 MOST_ROWS = 1000
 
@@ -110,7 +111,7 @@ class Views:
             if attempt is not None and not 1 <= attempt <= row.attempt:
                 raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
             shown = attempt or row.attempt
-            found = _jobs(connection, run_id, shown)
+            found = _jobs(connection, run_id, shown, self._offered(connection))
         fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and shown == row.attempt}
         return RunView(**fields, attempts=row.attempt, problems=tuple(row.problems), jobs=found)
 
@@ -192,6 +193,11 @@ class Views:
             raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
         return _repository(row)
 
+    def _offered(self, connection: Connection) -> list[frozenset[str]]:
+        """The labels of each worker that is there."""
+        there = workers.c.until > micros(self._database.now(connection))
+        return [frozenset(row.labels) for row in connection.execute(select(workers).where(there))]
+
     def held(self) -> set[tuple[int, int]]:
         """The id and attempt of every job that a worker holds now."""
         with self._database.reading() as connection:
@@ -240,7 +246,9 @@ def _limit(wanted: int) -> int:
     return wanted
 
 
-def _jobs(connection: Connection, run_id: int, run_attempt: int) -> Any:
+def _jobs(
+    connection: Connection, run_id: int, run_attempt: int, offered: Collection[frozenset[str]]
+) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, jobs.c.run_attempt == run_attempt)
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position)).all()
     counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
@@ -248,7 +256,7 @@ def _jobs(connection: Connection, run_id: int, run_attempt: int) -> Any:
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_view(row, done.get(row.id, {})) for row in found)
+    return tuple(job_view(row, done.get(row.id, {}), offered) for row in found)
 
 
 def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -125,6 +125,19 @@ def test_an_invalid_workflow_ends_with_5_and_its_place(machine: Machine, on_mach
     assert ".runner/workflows/ci.yml:2:" in watched.out
 
 
+def test_a_job_that_no_worker_serves_says_so(machine: Machine, on_machine: Shell) -> None:
+    machine.push(PASSES.replace("runs-on: ubuntu-latest", "runs-on: [self-hosted, gpu]"))
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    watching = machine.spawn("runs", "watch", run)
+    assert watching.stdout is not None
+
+    assert any("no worker serves the label gpu; queued since 20" in line for line in watching.stdout)
+    assert "no worker serves the label gpu; queued since 20" in on_machine("runs", "view", run).out
+    assert on_machine("runs", "cancel", run).status == 0
+    watching.communicate(timeout=60)
+    assert watching.returncode == 3
+
+
 def test_a_cancelled_run_ends_its_watch_with_3_and_can_run_again(machine: Machine, on_machine: Shell) -> None:
     flag = machine.folder / "again"
     machine.push(WAITS.format(flag=flag))

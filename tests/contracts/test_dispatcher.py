@@ -10,9 +10,11 @@ from celery import signature
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis as Client
+from sqlalchemy import select
 
 from runner.broker import CONTROL, celery_app, job_queue, queues_for
 from runner.model.run import Envelope
+from runner.store.tables import workers
 from runner.wiring import station
 from runner.worker import Worker
 from tests.builders import a_route
@@ -58,6 +60,21 @@ def goes_on(world: World) -> None:
 
 def test_what_is_rung_for_is_done(world: World) -> None:
     goes_on(world)
+
+
+def test_a_worker_says_what_it_serves_from_its_start_to_its_stop(world: World) -> None:
+    worker = Worker(world.services, station(world.services, "worker-2"), ("gpu", "x64"), 1)
+    worker.start()
+    seen = wait_for(lambda: labels_of(world).get("worker-2"), "the worker to say what it serves")
+    worker.stop()
+
+    assert seen == ["gpu", "x64"]
+    assert "worker-2" not in labels_of(world)
+
+
+def labels_of(world: World) -> dict[str, list[str]]:
+    with world.services.database.reading() as connection:
+        return {row.name: row.labels for row in connection.execute(select(workers))}
 
 
 def test_a_message_for_nothing_or_on_a_forged_route_changes_nothing(world: World) -> None:

@@ -14,8 +14,12 @@ from runner.model.lifecycle import cancel, claim, conclude, rerun, start_over
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
-from runner.store import Database, SqlRepositories, SqlStore
+from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
+from runner.store.runs import micros_of
 from runner.store.tables import jobs
+from runner.store.tables import workers as table_of_workers
+from runner.store.views import Views
+from runner.store.workers import PRESENCE
 from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
 
 
@@ -255,6 +259,44 @@ def test_what_nobody_works_on_is_rung_for(store: SqlStore, impatient: None) -> N
     assert [(found.run, found.job, found.route) for found in due.envelopes] == [
         (run.id, run.jobs[0].id, run.route)
     ]
+
+
+def test_a_queued_job_says_which_label_no_worker_serves(store: SqlStore, database: Database) -> None:
+    workers, views = SqlWorkers(database), Views(database)
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    new = a_new_run()
+    new = replace(new, jobs=(replace(new.jobs[0], labels=("linux", "gpu")),))
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
+
+    def reason() -> str:
+        (job,) = views.run(run.id).jobs
+        assert job.queued_at is not None
+        return job.reason.removesuffix(f"; queued since {job.queued_at:%Y-%m-%d %H:%M:%S} UTC")
+
+    assert reason() == "no worker is running"
+    workers.announce("worker-1", ("linux",))
+    workers.announce("worker-1", ("linux", "x64"))
+    assert reason() == "no worker serves the label gpu"
+    workers.announce("worker-2", ("gpu",))
+    assert reason() == "no worker serves the labels linux, gpu together"
+    workers.announce("worker-2", ("gpu", "linux"))
+    assert reason() == ""
+    workers.leave("worker-2")
+    assert reason() == "no worker serves the label gpu"
+    claimed(store, run)
+    assert views.run(run.id).jobs[0].reason == ""
+
+
+def test_a_worker_that_says_no_more_is_not_there_any_more(store: SqlStore, database: Database) -> None:
+    run = a_stored_run(store)
+    workers, views = SqlWorkers(database), Views(database)
+    workers.announce("worker-1", ("linux",))
+    assert views.run(run.id).jobs[0].reason == ""
+
+    late = update(table_of_workers).values(until=table_of_workers.c.until - micros_of(PRESENCE))
+    database.writing(lambda connection: connection.execute(late))
+
+    assert views.run(run.id).jobs[0].reason.startswith("no worker is running")
 
 
 def test_work_that_has_waited_long_is_still_rung_for_every_minute(
