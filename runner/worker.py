@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.app.trace import setup_worker_optimizations
 from celery.worker import WorkController
+from structlog.contextvars import bound_contextvars
 
 from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
 from runner.engine.admit import admit
@@ -27,6 +28,8 @@ CONTROL_THREADS = 2
 SECONDS_TO_STOP = 20
 ROUND_SECONDS = 1.0
 """How often the clock looks for due work."""
+ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
+"""A message's headers, as lines of the log name them."""
 
 log = logging.getLogger(__name__)
 
@@ -153,52 +156,50 @@ def _register(app: Celery, services: Services, station: Station) -> None:
 
     @app.task(name="runner.admit", bind=True, shared=False, lazy=False)
     def admit_delivery(self: Any, delivery_id: str) -> None:
-        _alone(self)
-        _named(
-            lambda: admit(
+        def work() -> None:
+            admit(
                 delivery_id,
                 store=services.store,
                 repositories=services.repositories,
                 workspaces=services.workspaces,
                 dispatcher=services.dispatcher,
-            ),
-            delivery=delivery_id,
-        )
+            )
+
+        _carry_out(work, self, delivery=delivery_id)
 
     @app.task(name="runner.perform", bind=True, shared=False, lazy=False)
     def perform_job(self: Any, run: int, job: int) -> None:
-        _alone(self)
-
         def work() -> None:
-            said = {name: self.request.get(name) for name in ("forge", "repo", "commit")}
+            said = {name: self.request.get(name) for name in ROUTE}
             try:
                 route = Route(**said)
             except (TypeError, ValueError):
                 raise Rejected(f"message for run {run} carries no route: {said}") from None
             perform(Envelope(route, run, job, ()), station)
 
-        _named(work, run=run, job=job)
+        _carry_out(work, self, run=run, job=job)
 
     @app.task(name="runner.report", bind=True, shared=False, lazy=False)
     def report_run(self: Any, run: int) -> None:
-        _alone(self)
         address = services.settings.address
-        _named(lambda: report(run, store=services.store, forges=FORGES, server=address), run=run)
+        _carry_out(lambda: report(run, store=services.store, forges=FORGES, server=address), self, run=run)
 
 
-def _alone(task: Any) -> None:
-    """Forget what a message asks to be sent when its task is done: only rows say what comes next."""
+def _carry_out(work: Callable[[], None], task: Any, **about: object) -> None:
+    """Do what a message asks for, its Route on every line of the log; what cannot be done is logged.
+
+    Nothing is lost: the rows are still due.
+    """
+    # Forget what it asks to be sent when its task is done: only rows say what comes next.
     task.request.callbacks = task.request.errbacks = task.request.chain = task.request.chord = None
-
-
-def _named(work: Callable[[], object], **about: object) -> None:
-    """Log what a message could not have done. Nothing is lost: the rows are still due."""
-    try:
-        work()
-    except (Rejected, LeaseLost) as error:
-        log.warning("message refused", extra={"error": str(error), **about})
-    except Unavailable as error:
-        log.error("message not carried out", extra={"error": str(error), **about})
+    said = {ROUTE[name]: value for name in ROUTE if (value := task.request.get(name)) is not None}
+    with bound_contextvars(**said, **about):
+        try:
+            work()
+        except (Rejected, LeaseLost) as error:
+            log.warning("message refused", extra={"error": str(error)})
+        except Unavailable as error:
+            log.error("message not carried out", extra={"error": str(error)})
 
 
 class Clock:

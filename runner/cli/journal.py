@@ -1,4 +1,8 @@
-"""The process's log: one JSON object a line on stderr, with whatever the caller said about it."""
+"""The process's log: one JSON object a line on stderr, with whatever the caller said about it.
+
+A line of a run's work carries its Route, run, job, attempt and step: who handles a message binds them, and
+whatever is called in between knows nothing of it.
+"""
 
 import logging
 import sys
@@ -17,6 +21,7 @@ def keep_journal(verbose: int) -> None:
     Ours are a level more talkative than the libraries'.
     """
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),

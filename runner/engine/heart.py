@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import timedelta
 from enum import Enum
+from typing import Any
 
 from runner.engine.ports import Store
 from runner.errors import Unavailable
@@ -44,6 +46,8 @@ class Hold:
         self.resists = False
         self._stop: Callable[[], None] | None = None
         self._lock = threading.Lock()
+        # Whoever stops the job, it is said with the job's own names.
+        self._context = copy_context()
 
     def stops(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the job has to stop; at once, if it has to already."""
@@ -58,7 +62,7 @@ class Hold:
             if self.why is not None:
                 return
             self.why = why
-        log.info("stopping", extra={"job": self.lease.job, "attempt": self.lease.attempt, "why": why.value})
+        self._log(log.info, "stopping", extra={"why": why.value})
         self.insist()
 
     def insist(self) -> None:
@@ -70,7 +74,10 @@ class Hold:
             self.resists = False
         except Exception:
             self.resists = True
-            log.exception("a job could not be stopped", extra={"job": self.lease.job})
+            self._log(log.exception, "a job could not be stopped")
+
+    def _log(self, say: Callable[..., None], *words: Any, **given: Any) -> None:
+        self._context.copy().run(say, *words, **given)
 
 
 class Heart:

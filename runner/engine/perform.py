@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
+from structlog.contextvars import bound_contextvars
+
 from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
@@ -96,7 +98,7 @@ def perform(envelope: Envelope, station: Station) -> None:
     if claimed is None:
         return
     run, lease = claimed
-    with station.heart.hold(lease, asked) as hold:
+    with bound_contextvars(attempt=lease.attempt), station.heart.hold(lease, asked) as hold:
         try:
             _work(run, run.job(lease.job), hold, asked, station)
         except Released:
@@ -107,7 +109,7 @@ def perform(envelope: Envelope, station: Station) -> None:
                 dispatcher=station.dispatcher,
             )
         except LeaseLost as lost:
-            log.warning("lease lost", extra={"run": run.id, "job": lease.job, "error": str(lost)})
+            log.warning("lease lost", extra={"error": str(lost)})
 
 
 def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
@@ -147,10 +149,10 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             if _not_now(error):
                 # The lease runs out, and with room again the job goes on where it was.
                 raise Unavailable(f"job {job.key} of run {run.id} must wait: {error}") from error
-            log.warning("job failed", extra={"run": run.id, "job": job.id, "error": str(error)})
+            log.warning("job failed", extra={"error": str(error)})
             result, reason = Result.FAILURE, str(error)
         except Exception as error:
-            log.exception("job failed by a bug", extra={"run": run.id, "job": job.id})
+            log.exception("job failed by a bug")
             result, reason = Result.FAILURE, f"internal error: {type(error).__name__}: {error}"
         # By now every process of the job is gone; only its folders are left to tidy.
         advance(
@@ -250,9 +252,10 @@ class _Ledger:
 
     def perform(self, call: StepCall) -> Outcome:
         started = datetime.now(UTC)
-        outcome = call.perform()
-        snapshot = self.workspace.save()
-        self.station.logs.flush(self.lease.job)
+        with bound_contextvars(step=call.key):
+            outcome = call.perform()
+            snapshot = self.workspace.save()
+            self.station.logs.flush(self.lease.job)
         made = Checkpoint(
             self.lease.job,
             call.key,

@@ -1,6 +1,7 @@
 """Both brokers with a real worker behind them: what is rung is done, what is no message changes nothing."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,13 @@ from redis import Redis as Client
 from sqlalchemy import select
 
 from runner.broker import CONTROL, celery_app, job_queue, queues_for
+from runner.cli.journal import keep_journal
+from runner.engine.ports import Verdict
 from runner.model.run import Envelope
 from runner.store.tables import workers
 from runner.wiring import station
 from runner.worker import Worker
-from tests.builders import a_route
+from tests.builders import a_new_run, a_route, an_event
 from tests.crash.world import World, a_world, wait_for
 from tests.servers import Redis, postgres_database
 
@@ -84,6 +87,41 @@ def test_a_message_for_nothing_or_on_a_forged_route_changes_nothing(world: World
 
     goes_on(world)
     assert len(world.services.views.deliveries()) == 1
+
+
+def test_every_line_of_a_jobs_log_says_whose_it_is(
+    world: World, capsys: pytest.CaptureFixture[str], own_log: None
+) -> None:
+    keep_journal(verbose=0)
+    # The repository has other commits than this, so the job fails.
+    world.commit()
+    delivery, _ = world.services.store.receive(an_event(), "guid", "guid")
+    verdict = Verdict("admitted", route=a_route(), runs=(a_new_run(),))
+    (run,) = world.services.store.settle(delivery.id, verdict)
+    world.services.dispatcher.perform(Envelope(a_route("9" * 40), run.id, run.jobs[0].id, ("linux",)))
+    world.services.dispatcher.perform(Envelope(run.route, run.id, run.jobs[0].id, ("linux",)))
+
+    said: dict[str, dict[str, object]] = {}
+
+    def heard() -> bool | None:
+        for line in capsys.readouterr().err.splitlines():
+            said[json.loads(line)["message"]] = json.loads(line)
+        return True if {"message refused", "job failed"} <= set(said) else None
+
+    wait_for(heard, "both lines")
+
+    route = {"forge": "git", "repository": "octo/hello", "run": run.id, "job": run.jobs[0].id}
+    assert said["message refused"].items() >= (route | {"commit": "9" * 40}).items()
+    assert said["job failed"].items() >= (route | {"commit": "1" * 40, "attempt": 1}).items()
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """The process's log may be changed, and is as it was afterwards."""
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = before, level
 
 
 def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: World) -> None:

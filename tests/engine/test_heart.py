@@ -1,5 +1,6 @@
 """The heart against a store that does what each test says; events, not sleeps, tell when it has."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from datetime import timedelta
 from typing import cast
 
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from runner.engine.heart import Heart, Why
 from runner.engine.ports import Renewal, Store
@@ -176,3 +178,29 @@ def test_a_worker_that_leaves_hands_back_what_it_has_and_what_it_still_begins(he
         heart.release()
         with heart.hold(LEASE, time.monotonic()) as after:
             assert (before.why, after.why) == (Why.RELEASED, Why.RELEASED)
+
+
+def test_whoever_stops_a_job_its_own_names_are_on_the_line_of_the_log(
+    heart: Heart, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[dict[str, object]] = []
+
+    class Journal(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(get_contextvars())
+
+    journal = Journal()
+    logging.getLogger("runner.engine.heart").addHandler(journal)
+    try:
+        with (
+            caplog.at_level(logging.INFO, "runner.engine.heart"),
+            bound_contextvars(run=7, job=8),
+            heart.hold(LEASE, time.monotonic()),
+        ):
+            other = threading.Thread(target=heart.release)
+            other.start()
+            other.join()
+    finally:
+        logging.getLogger("runner.engine.heart").removeHandler(journal)
+
+    assert said == [{"run": 7, "job": 8}]
