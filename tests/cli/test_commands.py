@@ -128,13 +128,12 @@ def test_an_invalid_workflow_ends_with_5_and_its_place(machine: Machine, on_mach
 def test_a_job_that_no_worker_serves_says_so(machine: Machine, on_machine: Shell) -> None:
     machine.push(PASSES.replace("runs-on: ubuntu-latest", "runs-on: [self-hosted, gpu]"))
     run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
-    watching = machine.spawn("runs", "watch", run)
-    assert watching.stdout is not None
-
-    assert any("no worker serves the label gpu; queued since 20" in line for line in watching.stdout)
-    assert "no worker serves the label gpu; queued since 20" in on_machine("runs", "view", run).out
-    assert on_machine("runs", "cancel", run).status == 0
-    watching.communicate(timeout=60)
+    with machine.spawn("runs", "watch", run) as watching:
+        assert watching.stdout is not None
+        assert any("no worker serves the label gpu; queued since 20" in line for line in watching.stdout)
+        assert "no worker serves the label gpu; queued since 20" in on_machine("runs", "view", run).out
+        assert on_machine("runs", "cancel", run).status == 0
+        watching.communicate(timeout=60)
     assert watching.returncode == 3
 
 

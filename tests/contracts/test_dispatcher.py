@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from redis import Redis as Client
 from sqlalchemy import select
 
-from runner.broker import CONTROL, celery_app, job_queue, queues_for
+from runner.broker import CONTROL, CeleryDispatcher, celery_app, job_queue, queues_for
 from runner.cli.journal import keep_journal
 from runner.engine.ports import Verdict
+from runner.errors import Unavailable
 from runner.model.run import Envelope
 from runner.store.tables import workers
 from runner.wiring import station
 from runner.worker import Worker
 from tests.builders import a_new_run, a_route, an_event
 from tests.crash.world import World, a_world, wait_for
-from tests.servers import Redis, postgres_database
+from tests.servers import Redis, postgres_database, tls_before
 
 LABELS = st.sets(st.sampled_from(["linux", "x64", "gpu", "arm", "big"]), min_size=1)
 
@@ -142,6 +143,34 @@ def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbag
             wait_for(taken, "the garbage to be taken")
 
         goes_on(world)
+
+
+def test_what_is_no_message_kills_no_worker_over_tls_either(
+    redis: Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        tls_before(redis, tmp_path) as address,
+        postgres_database() as database,
+        a_world(tmp_path, database, f"{address}?ssl_ca_certs={tmp_path}/cert.pem") as world,
+    ):
+        worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+        worker.start()
+        with Client.from_url(redis.url) as client:
+            client.lpush(CONTROL, b"no json at all")
+            wait_for(lambda: None if client.llen(CONTROL) else True, "the garbage to be taken")
+
+        goes_on(world)
+        worker.stop()
+
+    assert "a message that cannot be read was dropped" in caplog.messages
+    assert "the consumer ended; another begins" not in caplog.messages
+
+
+def test_a_redis_whose_certificate_nobody_vouches_for_is_not_spoken_to(redis: Redis, tmp_path: Path) -> None:
+    with tls_before(redis, tmp_path) as address:
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            CeleryDispatcher(address, ()).check()
+        CeleryDispatcher(f"{address}?ssl_cert_reqs=none", ()).check()
 
 
 def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) -> None:
