@@ -4,6 +4,7 @@ Errors come back as the families that the server raised. On the machine of `runn
 and the token are found through the home folder.
 """
 
+import fcntl
 import json
 import os
 import time
@@ -35,6 +36,16 @@ Values = dict[str, Any]
 
 class NotAllowed(Unauthorized):
     """The token is missing or is not the server's."""
+
+
+class ServerNotRunning(Unavailable):
+    """The server of this home was killed: it said where it is, and never that it goes."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        super().__init__(
+            f"the server of {home}, last at {url}, is not running: it was killed, or it crashed; start it "
+            "again with `runner serve`, and its runs go on; or set RUNNER_URL to another server"
+        )
 
 
 class Client:
@@ -115,6 +126,9 @@ class Client:
         return response
 
     def _at(self, path: str) -> str:
+        # Whoever took the port since must not be sent the token.
+        if not self._settings.url and _abandoned(self._settings.home):
+            raise ServerNotRunning(self._settings.home, self.url)
         return f"{self.url}/api/v1{path}"
 
     def _sent(self, query: Mapping[str, object]) -> Values:
@@ -171,22 +185,39 @@ class Client:
 # --- how a server is found by those at home -------------------------------------------------------
 
 
-def publish_address(home: Path, url: str) -> None:
-    """Say in the home folder where the server of this process is."""
-    path, draft = _address_file(home), home / f".server-{os.getpid()}.json"
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-    draft.replace(path)
+@contextmanager
+def published(home: Path, url: str) -> Iterator[None]:
+    """Say in the home folder where the server of this process is, while the block runs.
 
-
-def withdraw_address(home: Path) -> None:
-    """Undo `publish_address`, unless another process has published its own since."""
-    if _published(home).get("pid") == os.getpid():
-        _address_file(home).unlink(missing_ok=True)
+    The file stays locked so long, by the kernel: one that nobody locks is of a server that was killed.
+    """
+    draft = home / f".server-{os.getpid()}.json"
+    with draft.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({"url": url, "pid": os.getpid()}, file)
+        file.flush()
+        draft.replace(_address_file(home))
+        try:
+            yield
+        finally:
+            # Another process may have published its own since.
+            if _published(home).get("pid") == os.getpid():
+                _address_file(home).unlink(missing_ok=True)
 
 
 def published_address(home: Path) -> str | None:
     url = _published(home).get("url")
     return url if isinstance(url, str) else None
+
+
+def _abandoned(home: Path) -> bool:
+    """Whether the server that said where it is has ended without taking it back."""
+    try:
+        with _address_file(home).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
 
 
 def _published(home: Path) -> Values:

@@ -14,7 +14,7 @@ import click
 from runner import wiring
 from runner.cli.home import owned
 from runner.cli.journal import keep_journal
-from runner.client import publish_address, withdraw_address
+from runner.client import published
 from runner.errors import Rejected, Unavailable
 from runner.settings import Settings
 from runner.web.app import create_app
@@ -51,8 +51,7 @@ def serve(verbose: int, /, **given: Any) -> int:
         stack.callback(app.close)
         if settings.embedded:
             _start_embedded(services, stack)
-        publish_address(settings.home, _local_url(settings))
-        stack.callback(withdraw_address, settings.home)
+        stack.enter_context(published(settings.home, _local_url(settings)))
         server = Server(app, ready=lambda: _greet(settings), ending=app.end)
         server.run(sockets=[listener])
     return 130 if server.ended_by == signal.SIGINT else 0

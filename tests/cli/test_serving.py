@@ -48,7 +48,26 @@ def test_tables_can_be_made_before_the_server_starts(bare_machine: Machine) -> N
     assert "tables up to date" in bare_machine.run("doctor").out
 
 
-def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: Machine) -> None:
+def test_a_server_that_was_killed_is_named_and_nobody_else_is_sent_the_token(bare_machine: Machine) -> None:
+    port = int(bare_machine.start().rpartition(":")[2])
+    bare_machine.stop(signal.SIGKILL)
+
+    with socket.create_server(("127.0.0.1", port)) as stranger:
+        stranger.setblocking(False)
+        for command in (("runs", "watch"), ("runs", "view", "1"), ("repo", "list")):
+            ran = bare_machine.run(*command)
+            assert ran.status == 1
+            assert ran.err.startswith(
+                f"runner: the server of {bare_machine.home}, last at http://127.0.0.1:{port},"
+            )
+            assert "is not running" in ran.err
+            assert "start it again with `runner serve`" in ran.err
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: Machine, number: int) -> None:
     flag = bare_machine.folder / "flag"
     bare_machine.start()
     bare = bare_machine.folder / "bare.git"
@@ -63,7 +82,7 @@ def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: 
             if line == "[build] waiting\n":
                 break
 
-        bare_machine.stop()
+        bare_machine.stop(number)
         bare_machine.start()
         flag.touch()
         rest, _ = watching.communicate(timeout=PATIENCE)
