@@ -1,8 +1,10 @@
 """The entry point: finds the command, and turns its end into an exit status."""
 
+import signal
 import sys
 from collections.abc import Mapping
 from pkgutil import resolve_name
+from types import FrameType
 from typing import Any
 
 import click
@@ -20,6 +22,8 @@ COMMANDS = {
     "runs": "runner.cli.runs:runs",
     "deliveries": "runner.cli.deliveries:deliveries",
 }
+PROCESSES = ("serve", "worker", "clock")
+"""The commands that stay until they are told to go, and whose end by SIGTERM is no failure."""
 SUMMARIES: Mapping[str, str] = {
     "serve": "Start the server: webhooks, API and pages, and the worker where it is embedded.",
     "worker": "Work on jobs for a server that uses a broker of its own.",
@@ -69,7 +73,14 @@ def runner(ctx: click.Context, verbose: int) -> None:
 
 def main() -> None:
     """Errors: what `runner` says is its message and a status; a bug of ours keeps its traceback."""
+    # Before the second that the imports of a server take. What has begun by then is undone in order.
+    if next((word for word in sys.argv[1:] if not word.startswith("-")), "") in PROCESSES:
+        signal.signal(signal.SIGTERM, _leave)
     sys.exit(status_of(runner, sys.argv[1:]))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def status_of(command: click.Command, args: list[str]) -> int:

@@ -1,5 +1,6 @@
 import json
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,34 @@ def test_what_does_not_exist_is_a_usage_error(shell: Shell) -> None:
     assert shell("runs", "view", "one").status == 2
     assert "No such command" in shell("nothing").err
     assert shell("--help").status == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [
+        ("serve", signal.SIGTERM, 0),
+        ("worker", signal.SIGTERM, 0),
+        ("clock", signal.SIGTERM, 0),
+        ("serve", signal.SIGINT, 130),
+        ("runs", signal.SIGTERM, -signal.SIGTERM),
+    ],
+)
+def test_a_signal_during_the_imports_ends_a_process_as_later_ones_do(
+    tmp_path: Path, command: str, number: int, status: int
+) -> None:
+    (tmp_path / "slow.py").write_text("import sys\nprint('importing', flush=True)\nsys.stdin.read()\n")
+    script = f"import sys, runner.cli.main as cli; sys.path.append({str(tmp_path)!r})\n"
+    script += (
+        f"cli.COMMANDS[{command!r}] = 'slow:command'; sys.argv = ['runner', '-v', {command!r}]; cli.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(number)
+        assert process.wait(30) == status
 
 
 @pytest.fixture
