@@ -94,6 +94,7 @@ class FakeWorkspaces:
     files: dict[str, bytes]
     folder: Path
     gone: bool = False
+    said: str = "a change\n"
     fetched: list[Route] = field(default_factory=list)
 
     def resolve(self, repo: Repository, ref: str) -> str:
@@ -107,6 +108,9 @@ class FakeWorkspaces:
 
     def read(self, route: Route, folder: str) -> dict[str, bytes]:
         return {path: text for path, text in self.files.items() if path.rpartition("/")[0] == folder}
+
+    def message(self, route: Route) -> str:
+        return self.said
 
     def changed(self, route: Route, before: str | None) -> list[str]:
         return []

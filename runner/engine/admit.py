@@ -19,7 +19,7 @@ from runner.model.run import Run, StepName
 from runner.model.source import Delivery, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
 from runner.workflow.load import load
-from runner.workflow.triggers import refusal
+from runner.workflow.triggers import refusal, skip_word
 
 log = logging.getLogger(__name__)
 FOLDERS = (".runner/workflows", ".github/workflows")
@@ -63,6 +63,10 @@ def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspace
     commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=delivery.id)
+    # Who starts it by hand means it, whatever the commit says.
+    pushed = event.kind == "push" and not event.payload.get("by_hand")
+    if pushed and (word := skip_word(workspaces.message(route))):
+        return Verdict("ignored", f"the message of {commit[:12]} says {word}", route)
     files: Mapping[str, bytes] = {}
     for folder in FOLDERS:
         try:

@@ -48,6 +48,9 @@ class Workspaces(Protocol):
         A file over the limit of `WORKFLOW_BYTES` or one that is a symlink raises `BrokenDefinition`.
         """
 
+    def message(self, route: Route) -> str:
+        """What its author wrote about the commit."""
+
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit."""
 

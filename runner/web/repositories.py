@@ -154,6 +154,7 @@ def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
         "before": None,
         "after": wanted.commit,
         "pusher": {"name": "admin"},
+        "by_hand": True,
     }
     event = Event(
         kind="push",

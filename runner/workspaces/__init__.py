@@ -150,6 +150,11 @@ class GitWorkspaces:
             ]
             return _read_files(reader, entries)
 
+    def message(self, route: Route) -> str:
+        """What its author wrote about the commit."""
+        with self._reading(route) as reader:
+            return read_commit(reader, route.commit).message
+
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit.
 

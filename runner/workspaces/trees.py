@@ -26,6 +26,7 @@ class Commit:
     tree: str
     time: int
     """When it was committed, in seconds since 1970; 0 where the commit does not say so."""
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Entry:
 def read_commit(reader: Reader, id: str) -> Commit:
     """Raises `MissingObject`, also where the object is something else than a commit."""
     kind, text = reader.one(id)
-    header, _, _ = text.partition(b"\n\n")
+    header, _, message = text.partition(b"\n\n")
     if kind != "commit" or not header.startswith(b"tree "):
         raise MissingObject(id)
     time = _COMMITTER.search(header)
-    return Commit(header[5:45].decode(), int(time[1]) if time else 0)
+    return Commit(header[5:45].decode(), int(time[1]) if time else 0, message.decode(errors="replace"))
 
 
 def walk(reader: Reader, tree: str) -> Iterator[tuple[str, Entry]]:

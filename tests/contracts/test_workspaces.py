@@ -125,6 +125,16 @@ def test_a_symlink_is_not_read(workspaces: Workspaces, origin: Origin) -> None:
         workspaces.read(route, "elsewhere")
 
 
+def test_the_message_of_a_commit_is_read(workspaces: Workspaces, origin: Origin) -> None:
+    origin.commit({"a": "1"})
+    said = "Stra\u00dfe [skip ci]\n\nskip-checks: true\n"
+    git(origin.path, "commit", "--quiet", "--amend", "--message", said)
+    route = origin.route(git(origin.path, "rev-parse", "HEAD"))
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert workspaces.message(route) == said
+
+
 def test_what_changed_is_told_by_path(workspaces: Workspaces, origin: Origin) -> None:
     before = origin.commit({"same": "1", "edited": "1", "removed": "1", "old/name": "long enough"})
     after = origin.commit({"same": "1", "edited": "2", "added\nline": "1", "new/name": "long enough"})

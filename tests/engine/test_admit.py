@@ -50,6 +50,29 @@ def test_a_push_that_no_workflow_matches_says_why_of_each(bench: Bench) -> None:
     assert "main" in delivery.reason
 
 
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [("docs [skip ci]\n", "[skip ci]"), ("a\n\nskip-checks: true\n", "skip-checks: true")],
+)
+def test_a_push_whose_newest_commit_asks_for_no_run_starts_none_and_says_so(
+    bench: Bench, message: str, word: str
+) -> None:
+    bench.write(TWO_STEPS)
+    bench.workspaces.said = message
+
+    delivery = bench.admit(bench.receive())
+
+    assert (delivery.status, delivery.runs) == ("ignored", ())
+    assert delivery.reason == f"the message of {'1' * 12} says {word}"
+
+
+def test_who_starts_a_commit_by_hand_means_it_whatever_its_message_says(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+    bench.workspaces.said = "docs [skip ci]\n"
+
+    assert bench.admit(bench.receive(an_event(payload={"by_hand": True}))).status == "admitted"
+
+
 def test_a_commit_without_workflows_says_where_they_were_looked_for(bench: Bench) -> None:
     delivery = bench.admit(bench.receive())
 

@@ -215,6 +215,7 @@ def test_a_trigger_is_a_push_by_the_admin(web: Web) -> None:
 
     stored = web.api("GET", f"/deliveries/{made['delivery']}")
     assert (stored["event"], stored["ref"], stored["actor"]) == ("push", "refs/heads/main", "admin")
+    assert stored["payload"]["by_hand"] is True
     assert web.api("GET", f"/deliveries/{again['delivery']}")["ref"] == "HEAD"
     web.add("octo/told")
     told = web.api("POST", "/repos/octo/told/trigger", {})
