@@ -258,13 +258,16 @@ async def _relay(port: int, reader: asyncio.StreamReader, writer: asyncio.Stream
     theirs, ours = await asyncio.open_connection("127.0.0.1", port)
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
+        with suppress(OSError):
             while data := await source.read(65536):
                 sink.write(data)
                 await sink.drain()
-        except (ConnectionError, ssl.SSLError):
-            return
-        finally:
-            sink.close()
+        sink.close()
 
-    await asyncio.gather(pump(reader, ours), pump(theirs, writer))
+    try:
+        await asyncio.gather(pump(reader, ours), pump(theirs, writer))
+    finally:
+        for end in (writer, ours):
+            end.transport.abort()
+            with suppress(OSError):
+                await end.wait_closed()
