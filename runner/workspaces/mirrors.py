@@ -61,11 +61,12 @@ class Mirror:
         self._registration = registration
         if self._read(self._owner) == registration:
             return
-        if self.path.exists():
+        self._ensure(registration)
+        if self._read(self._owner) != registration:
             with self._alone():
                 if self._read(self._owner) != registration:
                     trash.remove(self.path)
-        self._ensure(registration)
+            self._ensure(registration)
 
     # --- what the repository has -----------------------------------------------------------------
 
