@@ -297,7 +297,7 @@ def test_a_timeout_spares_earlier_steps_and_lets_later_ones_run(job: Job) -> Non
 
 def test_a_fast_forker_out_of_time_is_killed(job: Job) -> None:
     token = a_token()
-    step = f"trap '' TERM; f() {{ while :; do sleep {token} & sleep 0.01; done; }}; f & f & f"
+    step = f"trap '' TERM; f() {{ while :; do sleep {token} & sleep 0.05; done; }}; f & f & f"
 
     assert job.sh(step, timeout=TIME)[0] == Exit(137, "timeout")
 
