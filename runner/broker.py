@@ -67,10 +67,10 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A publisher must not hang on a broker that is away: the clock rings again.
+        # A publisher must not wait for a broker that is away: the clock rings again.
         broker_transport_options={}
         if url == EMBEDDED
-        else {"socket_timeout": 5, "socket_connect_timeout": 5},
+        else {"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 0},
         task_publish_retry=False,
         broker_pool_limit=10,
     )
@@ -180,7 +180,9 @@ class SturdyChannel(redis.Channel):
         try:
             return super()._brpop_read(**options)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
+            # Whoever closes it takes its connection away under whoever still reads.
+            if not self._closing:
+                log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
             raise Empty from None
 
 

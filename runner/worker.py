@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,8 @@ from runner.wiring import Services, sweep_containers
 
 CONTROL_THREADS = 2
 SECONDS_TO_STOP = 20
+SECONDS_TO_NOTICE = 3
+"""How long a consumer may listen on after it was stopped: Celery waits two seconds for a message."""
 ROUND_SECONDS = 1.0
 """How often the clock looks for due work."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
@@ -66,6 +69,9 @@ class Worker:
         self._presence.stop()
         for consumer in self._consumers:
             consumer.stop()
+        until = time.monotonic() + SECONDS_TO_NOTICE
+        for consumer in self._consumers:
+            consumer.join(until)
         self._station.heart.close()
         self._sweep.stop()
         try:
@@ -120,13 +126,19 @@ class _Consumer:
         self._thread.start()
 
     def stop(self) -> None:
+        """Take no more, and return when what was taken is done."""
         self._stopping.set()
         stopping = threading.Thread(target=self._controller.stop, name="consumer-stop", daemon=True)
         stopping.start()
         PromptChannel.ring()
-        # A broker that is away must not keep the process from ending; its leases are released already.
-        self._thread.join(SECONDS_TO_STOP)
-        stopping.join(1)
+        stopping.join(SECONDS_TO_STOP)
+
+    def join(self, until: float) -> None:
+        """Wait for its end, up to a reading of `time.monotonic()`.
+
+        One whose broker is away goes on asking for it, and must not keep the process from ending.
+        """
+        self._thread.join(max(0.0, until - time.monotonic()))
 
     def _make(self) -> WorkController:
         return WorkController(
@@ -145,8 +157,11 @@ class _Consumer:
         self._controller.start()
         while not self._stopping.wait(ROUND_SECONDS):
             log.error("the consumer ended; another begins")
-            self._controller = self._make()
-            self._controller.start()
+            try:
+                self._controller = self._make()
+                self._controller.start()
+            except Exception:
+                log.exception("the consumer failed by a bug")
 
 
 def _register(app: Celery, services: Services, station: Station) -> None:
@@ -217,8 +232,9 @@ class Clock:
         self._thread.start()
 
     def stop(self) -> None:
+        """End after the round that goes on. One that the broker holds up is left: its rows are still due."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(SECONDS_TO_STOP)
 
     def _run(self) -> None:
         while not self._stopped.wait(ROUND_SECONDS):

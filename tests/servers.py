@@ -197,6 +197,11 @@ class Redis:
             self._process.kill()
             self._process.wait()
 
+    def silence(self) -> None:
+        """Let it take connections and answer nothing, as behind a network that loses what is sent."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
     def flush(self) -> None:
         with redis.Redis(port=self.port) as client:
             client.flushall()

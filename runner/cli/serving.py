@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import threading
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,12 +72,13 @@ def worker(verbose: int, /, **given: Any) -> int:
     with ExitStack() as stack:
         stack.callback(services.close)
         _check_tables(services)
+        until_signal = stack.enter_context(_signals())
         working = _worker(services)
         working.start()
         stack.callback(working.stop)
         labels = ", ".join(settings.label_set)
         click.echo(f"runner worker: {settings.concurrency} jobs at once, labels {labels}")
-        return _until_signal()
+        return until_signal()
 
 
 @click.command()
@@ -89,11 +91,12 @@ def clock(verbose: int, /, **given: Any) -> int:
     with ExitStack() as stack:
         stack.callback(services.close)
         _check_tables(services)
+        until_signal = stack.enter_context(_signals())
         ticking = Clock(services)
         ticking.start()
         stack.callback(ticking.stop)
         click.echo("runner clock: ringing for due work")
-        return _until_signal()
+        return until_signal()
 
 
 @click.command()
@@ -173,8 +176,12 @@ def _local_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{settings.port}"
 
 
-def _until_signal() -> int:
-    """Wait for SIGTERM or Ctrl-C, and give the status that says which."""
+@contextmanager
+def _signals() -> Iterator[Callable[[], int]]:
+    """SIGTERM and Ctrl-C end nothing in the block; gives what waits for one, and answers the status it means.
+
+    After the first one they do again, so that an end which takes too long can be cut short.
+    """
     told: list[int] = []
     stopped = threading.Event()
 
@@ -183,7 +190,17 @@ def _until_signal() -> int:
         stopped.set()
 
     before: dict[int, Any] = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
-    stopped.wait()
-    for one, handler in before.items():
-        signal.signal(one, handler)
-    return 130 if told[0] == signal.SIGINT else 0
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    def wait() -> int:
+        stopped.wait()
+        restore()
+        return 130 if told[0] == signal.SIGINT else 0
+
+    try:
+        yield wait
+    finally:
+        restore()

@@ -1,7 +1,7 @@
 """What else can happen on a run's way: a broker that forgets, a branch that goes, a worker that sleeps."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -133,3 +133,28 @@ def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) 
         world.start("embedded" if world.broker == "memory://" else "worker")
 
     world.is_sound(world.ended(delivery), commit)
+
+
+@pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 12.0), (Redis.silence, 25.0)])
+def test_a_worker_and_a_clock_without_their_broker_end_in_order_and_soon(
+    distributed: World, redis_of: Redis, trouble: Callable[[Redis], None], soon: float
+) -> None:
+    start(distributed)
+    clock, worker = distributed.processes
+    with in_the_first_step(distributed) as delivery:
+        commit = distributed.git("rev-parse", "HEAD")
+        trouble(redis_of)
+        worker.terminate()
+        assert worker.wait(soon) == 0
+        run = distributed.run_of(delivery)
+        assert run is not None
+        assert not any(isinstance(job.phase, Running) for job in run.jobs)
+        distributed.leaves_nothing_alive()
+        clock.terminate()
+        assert clock.wait(soon) == 0
+        redis_of.kill()
+        redis_of.start()
+        start(distributed)
+
+    distributed.is_sound(distributed.ended(delivery), commit)
+    distributed.leaves_nothing_alive()
