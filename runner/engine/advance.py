@@ -29,7 +29,8 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
     """
     queued_before = {job.id for job in before.jobs if isinstance(job.phase, Queued)} if before else set()
     for job in run.jobs:
-        if isinstance(job.phase, Queued) and job.id not in queued_before:
+        # For one that is due later the clock rings.
+        if isinstance(job.phase, Queued) and job.phase.due is None and job.id not in queued_before:
             dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)

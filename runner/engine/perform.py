@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from structlog.contextvars import bound_contextvars
@@ -39,8 +39,8 @@ from runner.errors import (
     SnapshotGone,
     Unavailable,
 )
-from runner.model.lifecycle import NotClaimable, claim, conclude, release, start_over
-from runner.model.run import Envelope, Job, Lease, Run, Running
+from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, start_over
+from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.workflow.document import JobDef, Workflow
@@ -79,6 +79,10 @@ class Station:
     def label(self, job: int, attempt: int) -> str:
         """What sets one attempt of a job apart from all others on this machine."""
         return f"{self.site}-{job}-{attempt}"
+
+
+class NotBegun(Unavailable):
+    """Something that a job needs before its first step does not answer; none of its steps has begun."""
 
 
 class Diverged(BrokenDefinition):
@@ -137,31 +141,43 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
 
 
 def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> None:
-    """Do the job to its end. Whatever keeps it from going on is its failure, with the reason."""
-    name = f"job-{job.id}"
+    """Do the job to its end. Whatever keeps it from going on is its failure, with the reason.
+
+    What cannot begin yet is tried again later.
+    """
     with ExitStack() as tidy:
         try:
             with ExitStack() as opened:
-                result, reason = _conversation(run, job, hold, asked, station, opened, tidy)
+                result = _conversation(run, job, hold, asked, station, opened, tidy)
+            end = partial(conclude, lease=hold.lease, result=result)
         except (LeaseLost, DatabaseUnavailable):
             raise
         except (RunnerError, OSError) as error:
             if _not_now(error):
                 # The lease runs out, and with room again the job goes on where it was.
                 raise Unavailable(f"job {job.key} of run {run.id} must wait: {error}") from error
-            log.warning("job failed", extra={"error": str(error)})
-            result, reason = Result.FAILURE, str(error)
+            reason = str(error)
+            if isinstance(error, NotBegun):
+                log.warning("job not begun", extra={"error": reason})
+                note = f"##[warning]the job cannot begin: {reason}\n"
+                station.logs.append(job.id, job.attempt, "0", note.encode())
+                end = partial(postpone, lease=hold.lease, reason=reason)
+            else:
+                log.warning("job failed", extra={"error": reason})
+                end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
         except Exception as error:
             log.exception("job failed by a bug")
-            result, reason = Result.FAILURE, f"internal error: {type(error).__name__}: {error}"
+            reason = f"internal error: {type(error).__name__}: {error}"
+            end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
         # By now every process of the job is gone; only its folders are left to tidy.
-        advance(
+        made = advance(
             run.id,
-            lambda run, now: run.with_job(conclude(run.job(job.id), hold.lease, result, now, reason)),
+            lambda run, now: run.with_job(end(run.job(job.id), at=now)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
-        tidy.callback(station.workspaces.forget, name)
+        if isinstance(made.after.job(job.id).phase, Finished):
+            tidy.callback(station.workspaces.forget, f"job-{job.id}")
 
 
 def _not_now(error: BaseException | None) -> bool:
@@ -181,11 +197,23 @@ def _conversation(
     station: Station,
     opened: ExitStack,
     tidy: ExitStack,
-) -> tuple[Result, str]:
-    """Open the job's workspace and sandbox and run its program in them.
+) -> Result:
+    """Open the job's workspace and sandbox and run its program in them; raises `NotBegun`.
 
     Closed before the job concludes: `opened`; after it: `tidy`.
     """
+    try:
+        program, ledger = _begin(run, job, hold, asked, station, opened, tidy)
+    except DatabaseUnavailable:
+        raise
+    except Unavailable as error:
+        raise NotBegun(str(error)) from error
+    return converse(program, ledger)
+
+
+def _begin(
+    run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
+) -> tuple[Program, "_Ledger"]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
     workflow = _workflow(run, station.workspaces)
@@ -210,11 +238,8 @@ def _conversation(
         _StepLog(job, station.logs),
         _deadline(job, hold.lease, definition, asked, station),
     )
-    result = converse(
-        declared(workflow, definition, stage),
-        _Ledger(hold.lease, dict(checkpoints), workspace, station),
-    )
-    return result, ""
+    ledger = _Ledger(hold.lease, dict(checkpoints), workspace, station)
+    return declared(workflow, definition, stage), ledger
 
 
 def converse(program: Program, ledger: "_Ledger") -> Result:

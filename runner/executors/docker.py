@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
 from runner.errors import BrokenDefinition, Rejected, Unavailable
@@ -39,6 +39,13 @@ class NoImage(Rejected):
         super().__init__("no image to run in: set `container:` in the job, or an image for the repository")
 
 
+class NoSuchImage(BrokenDefinition):
+    """A registry says that it has no such image, or not for us."""
+
+    def __init__(self, image: str, why: object) -> None:
+        super().__init__(f"there is no image {image}: {why}")
+
+
 class UnusableImage(BrokenDefinition):
     """An image in which no step can be started."""
 
@@ -65,7 +72,7 @@ class Docker:
         self._limits = limits or Limits()
 
     def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> AgentSandbox:
-        """Raises `NoImage` and `UnusableImage`, and `Unavailable` where the image cannot be had."""
+        """Raises `NoImage`, `NoSuchImage`, `UnusableImage`, and `Unavailable` where it cannot be had now."""
         if not image:
             raise NoImage
         client = self._connect()
@@ -197,6 +204,8 @@ def _have(client: APIClient, image: str) -> str:
         try:
             client.pull(image)
             found = client.inspect_image(image)  # type: ignore[no-untyped-call]
+        except NotFound as error:
+            raise NoSuchImage(image, error.explanation) from error
         except (DockerException, OSError) as error:
             raise Unavailable(f"the image {image} is not here and cannot be pulled: {error}") from error
     for variable in found["Config"].get("Env") or ():

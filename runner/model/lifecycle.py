@@ -13,6 +13,10 @@ from runner.model.step import Result
 
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
+TRIES = 6
+"""How often in a row a job is begun that cannot begin."""
+FIRST_DELAY = timedelta(seconds=5)
+"""How long it then waits; each time twice as long as the last, and two and a half minutes in all."""
 
 
 class NotClaimable(Rejected):
@@ -29,14 +33,14 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
     writes after this is refused.
     """
     match job.phase:
-        case Queued():
-            pass
+        case Queued(_, due) if due is None or due <= at:
+            tries = job.tries
         case Running(lease) if lease.until <= at:
-            pass
+            tries = 0
         case _:
             raise NotClaimable(job)
     lease = Lease(job.id, worker, attempt=job.attempt + 1, until=at + length)
-    return replace(job, attempt=lease.attempt, phase=Running(lease), started=job.started or at)
+    return replace(job, attempt=lease.attempt, tries=tries, phase=Running(lease), started=job.started or at)
 
 
 def conclude(job: Job, lease: Lease, result: Result, at: datetime, reason: str = "") -> Job:
@@ -48,7 +52,22 @@ def conclude(job: Job, lease: Lease, result: Result, at: datetime, reason: str =
 def release(job: Job, lease: Lease, at: datetime) -> Job:
     """Hand a job back unfinished, so that another worker goes on with it at once."""
     _held(job, lease)
-    return replace(job, phase=Queued(at))
+    return replace(job, tries=0, phase=Queued(at))
+
+
+def postpone(job: Job, lease: Lease, at: datetime, reason: str) -> Job:
+    """Hand a job back that cannot begin now, to be tried again later; the last try ends it.
+
+    The time until it begins is none of its own: it counts as not started while all its attempts were such.
+    """
+    _held(job, lease)
+    tries = job.tries + 1
+    if tries >= TRIES:
+        return replace(job, tries=tries, phase=Finished(Result.FAILURE, at, f"{reason}; tried {tries} times"))
+    due = at + FIRST_DELAY * 2 ** (tries - 1)
+    waits = f"{reason}; tried {tries} of {TRIES} times, again at {due:%H:%M:%S} UTC"
+    started = None if job.attempt == tries else job.started
+    return replace(job, tries=tries, started=started, phase=Queued(at, due, waits))
 
 
 def start_over(job: Job, lease: Lease) -> Job:
@@ -69,7 +88,8 @@ def rerun(run: Run) -> Run:
     if run.result is None:
         raise Rejected(f"run {run.id} has not ended; cancel it first, or wait")
     again = tuple(
-        replace(job, id=UNSAVED, attempt=0, base=0, phase=Waiting(), started=None) for job in run.jobs
+        replace(job, id=UNSAVED, attempt=0, base=0, tries=0, phase=Waiting(), started=None)
+        for job in run.jobs
     )
     return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=again)
 

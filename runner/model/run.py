@@ -28,9 +28,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Any worker with its labels may claim it."""
+    """Any worker with its labels may claim it, from `due` on where that is said."""
 
     since: datetime
+    due: datetime | None = None
+    reason: str = ""
+    """Why it waits for `due`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Job:
     """One job of one attempt of a run.
 
     `attempt` counts the claims so far. `base` is the attempt from which its checkpoints count: it
-    moves on when a job starts over because no worker can find the files its steps left.
+    moves on when a job starts over because no worker can find the files its steps left. `tries` counts the
+    attempts in a row that could not begin.
     """
 
     id: int
@@ -72,6 +76,7 @@ class Job:
     steps: tuple[StepName, ...]
     attempt: int = 0
     base: int = 0
+    tries: int = 0
     phase: Phase = Waiting()
     started: datetime | None = None
 

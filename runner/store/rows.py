@@ -41,6 +41,7 @@ def job_from(row: Row[Any]) -> Job:
         steps=tuple(StepName(key, name) for key, name in row.steps),
         attempt=row.attempt,
         base=row.base,
+        tries=row.tries,
         phase=phase_from(row),
         started=None if row.started_at is None else moment(row.started_at),
     )
@@ -49,7 +50,8 @@ def job_from(row: Row[Any]) -> Job:
 def phase_from(row: Row[Any]) -> Phase:
     match row.phase:
         case "queued":
-            return Queued(moment(row.queued_at))
+            due = None if row.due_at is None else moment(row.due_at)
+            return Queued(moment(row.queued_at), due, row.reason)
         case "running":
             return Running(Lease(row.id, row.worker, row.attempt, moment(row.lease_until)))
         case "finished":
@@ -63,8 +65,10 @@ def job_columns(job: Job) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "attempt": job.attempt,
         "base": job.base,
+        "tries": job.tries,
         "started_at": None if job.started is None else micros(job.started),
         "phase": type(job.phase).__name__.lower(),
+        "due_at": None,
         "worker": None,
         "lease_until": None,
         "finished_at": None,
@@ -73,8 +77,11 @@ def job_columns(job: Job) -> dict[str, Any]:
         "ring_at": None,
     }
     match job.phase:
-        case Queued(since):
+        case Queued(since, None):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
+        case Queued(since, due, reason) if due is not None:
+            at = micros(due)
+            columns |= {"queued_at": micros(since), "due_at": at, "ring_at": at, "reason": reason}
         case Running(lease):
             until = micros(lease.until)
             columns |= {"worker": lease.worker, "lease_until": until, "ring_at": until}

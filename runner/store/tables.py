@@ -116,9 +116,12 @@ jobs = Table(
     # The fencing token: how often the job was claimed.
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
     # waiting, queued, running or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),
     Column("queued_at", BigInteger),
+    # Before it nobody may claim a queued job; NULL where anybody may at once.
+    Column("due_at", BigInteger),
     Column("worker", Text),
     Column("lease_until", BigInteger),
     Column("started_at", BigInteger),

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
-from runner.model.lifecycle import cancel, claim, conclude, rerun, start_over
+from runner.model.lifecycle import FIRST_DELAY, cancel, claim, conclude, postpone, rerun, start_over
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
@@ -297,6 +297,34 @@ def test_a_worker_that_says_no_more_is_not_there_any_more(store: SqlStore, datab
     database.writing(lambda connection: connection.execute(late))
 
     assert views.run(run.id).jobs[0].reason.startswith("no worker is running")
+
+
+def test_a_postponed_job_comes_back_as_it_was_stored_and_is_rung_for_when_it_is_due(
+    store: SqlStore, database: Database
+) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    made = store.update(
+        run.id, lambda run, now: run.with_job(postpone(run.jobs[0], lease, now, "the forge is away"))
+    ).after
+
+    assert store.load(run.id) == made
+    assert store.stranded().envelopes == ()
+    (shown,) = Views(database).run(run.id).jobs
+    assert (shown.status, shown.started_at) == ("queued", None)
+    SqlWorkers(database).announce("worker-1", ("linux",))
+    assert (
+        Views(database)
+        .run(run.id)
+        .jobs[0]
+        .reason.startswith("the forge is away; tried 1 of 6 times, again at ")
+    )
+    soon = micros_of(FIRST_DELAY)
+    passing = update(jobs).values(due_at=jobs.c.due_at - soon, ring_at=jobs.c.ring_at - soon)
+    database.writing(lambda connection: connection.execute(passing))
+    assert [found.run for found in store.stranded().envelopes] == [run.id]
+    claimed(store, run)
+    assert store.load(run.id).jobs[0].tries == 1
 
 
 def test_work_that_has_waited_long_is_still_rung_for_every_minute(

@@ -288,3 +288,74 @@ def test_a_full_disk_ends_no_job_it_goes_on_when_there_is_room(bench: Bench) -> 
     perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
 
     assert bench.store.load(run.id).result is Result.SUCCESS
+
+
+def away(repo: object, route: object, keep: str) -> None:
+    raise Unavailable("octo/hello does not answer")
+
+
+def test_a_job_that_cannot_begin_is_tried_again_and_says_why_it_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    run = bench.a_run()
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.workspaces, "fetch", away)
+        bench.work()
+    (job,) = bench.store.load(run.id).jobs
+    assert isinstance(job.phase, Queued)
+    assert job.phase.reason.startswith("octo/hello does not answer; tried 1 of 6 times, again at ")
+    assert bench.logs.printed[job.id, 1, "0"] == (
+        b"##[warning]the job cannot begin: octo/hello does not answer\n"
+    )
+
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    ended = bench.store.load(run.id)
+    assert (ended.result, ended.jobs[0].attempt) == (Result.SUCCESS, 2)
+
+
+def test_a_job_that_can_never_begin_fails_after_its_last_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    run = bench.a_run()
+    monkeypatch.setattr(bench.workspaces, "fetch", away)
+    bench.work()
+
+    while due := bench.store.stranded(everything=True).envelopes:
+        perform(due[0], bench.station)
+
+    (job,) = bench.store.load(run.id).jobs
+    assert isinstance(job.phase, Finished)
+    assert (job.phase.result, job.phase.reason) == (
+        Result.FAILURE,
+        "octo/hello does not answer; tried 6 times",
+    )
+    assert job.attempt == 6
+
+
+def test_what_breaks_under_a_step_is_no_beginning_and_ends_the_job(bench: Bench) -> None:
+    def broken(command: Command) -> Exit:
+        raise Unavailable("the sandbox ended under the step")
+
+    bench.executor.act = broken
+    run = bench.a_run()
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.FAILURE
+
+
+def test_a_job_that_waits_to_begin_again_rings_for_nobody_before_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.a_run()
+    message = bench.bell.rung[0]
+    monkeypatch.setattr(bench.workspaces, "fetch", away)
+    bench.work()
+
+    perform(message, bench.station)
+
+    assert bench.bell.rung == []
+    assert bench.store.load(run.id).jobs[0].attempt == 1

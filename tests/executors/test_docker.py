@@ -1,6 +1,9 @@
 """What the docker executor does besides the contract."""
 
+import json
 import secrets
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from docker import APIClient
 from runner.engine.ports import Exit
 from runner.errors import Unavailable
 from runner.executors.cgroups import Limits
-from runner.executors.docker import Docker, NoImage, UnusableImage
+from runner.executors.docker import Docker, NoImage, NoSuchImage, UnusableImage
 from runner.executors.ownership import JOB_UID
 from runner.wiring import station
 from runner.worker import Worker
@@ -126,6 +129,37 @@ def test_a_job_without_an_image_is_told_where_to_name_one(docker: Kind, folder: 
 def test_an_image_that_cannot_be_had_is_named_with_the_reason(docker: Kind, folder: Path) -> None:
     with pytest.raises(Unavailable, match="the image no-such/image:1 is not here and cannot be pulled: "):
         Job(Kind("docker", docker.options, "no-such/image:1"), folder)
+
+
+def test_an_image_that_no_registry_has_is_the_definitions_fault(folder: Path) -> None:
+    class Daemon(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "/images/" in self.path:
+                self._answer(404, {"message": "No such image"})
+            else:
+                self._answer(200, {"ApiVersion": "1.41"} if "/version" in self.path else [])
+
+        def do_POST(self) -> None:
+            self._answer(404, {"message": "pull access denied for octo/typo"})
+
+        def _answer(self, status: int, content: object) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Daemon)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        with pytest.raises(NoSuchImage, match="no image octo/typo:1: pull access denied for octo/typo"):
+            Job(Kind("docker", {"url": f"tcp://127.0.0.1:{server.server_port}"}, "octo/typo:1"), folder)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_an_image_without_a_shell_cannot_be_used(docker: Kind, folder: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -6,11 +7,14 @@ from hypothesis import strategies as st
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.lifecycle import (
+    FIRST_DELAY,
+    TRIES,
     NotClaimable,
     cancel,
     claim,
     conclude,
     decide,
+    postpone,
     release,
     rerun,
     start_over,
@@ -54,6 +58,58 @@ def test_only_the_holder_of_the_newest_lease_can_end_a_job() -> None:
         release(job, old, NOON)
     with pytest.raises(LeaseLost):
         start_over(job, old)
+
+
+def test_a_job_that_cannot_begin_waits_ever_longer_and_then_fails() -> None:
+    job, now, waits, reason = a_job(), NOON, [], ""
+    for _ in range(TRIES - 1):
+        job = claim(job, "worker-1", now, LENGTH)
+        assert isinstance(job.phase, Running)
+        job = postpone(job, job.phase.lease, now, "the forge is away")
+        assert isinstance(job.phase, Queued)
+        assert job.phase.due is not None
+        with pytest.raises(NotClaimable, match="build"):
+            claim(job, "worker-2", job.phase.due - timedelta(microseconds=1), LENGTH)
+        waits.append((job.phase.due - now) // FIRST_DELAY)
+        now, reason = job.phase.due, job.phase.reason
+    assert reason == "the forge is away; tried 5 of 6 times, again at 12:02:35 UTC"
+    job = claim(job, "worker-1", now, LENGTH)
+    assert isinstance(job.phase, Running)
+
+    ended = postpone(job, job.phase.lease, now, "the forge is away")
+
+    assert waits == [1, 2, 4, 8, 16]
+    assert ended.phase == Finished(Result.FAILURE, now, "the forge is away; tried 6 times")
+
+
+def test_a_job_has_not_started_while_it_could_not_begin() -> None:
+    lease = Lease(1, "worker-1", attempt=1, until=LATER)
+    fresh = a_job(attempt=1, started=NOON, phase=Running(lease))
+    later = replace(fresh, attempt=3, phase=Running(replace(lease, attempt=3)))
+
+    assert postpone(fresh, lease, LATER, "away").started is None
+    assert postpone(later, replace(lease, attempt=3), LATER, "away").started == NOON
+
+
+@pytest.mark.parametrize("got_further", ["lost", "released"])
+def test_only_tries_in_a_row_are_counted(got_further: str) -> None:
+    lease = Lease(1, "worker-1", attempt=5, until=NOON)
+    job = a_job(attempt=5, tries=4, phase=Running(lease))
+    if got_further == "released":
+        job = release(job, lease, NOON)
+
+    assert claim(job, "worker-2", NOON, LENGTH).tries == 0
+
+
+def test_only_the_holder_postpones_a_job() -> None:
+    with pytest.raises(LeaseLost):
+        postpone(a_job(attempt=2, phase=running(attempt=2)), Lease(1, "w", 1, NOON), NOON, "away")
+
+
+def test_a_postponed_job_of_a_cancelled_run_ends() -> None:
+    run = a_run(a_job(phase=Queued(NOON, LATER, "away")), cancelled=True)
+
+    assert decide(run, NOON).result is Result.CANCELLED
 
 
 def test_a_released_job_is_queued_and_keeps_its_fence() -> None:
