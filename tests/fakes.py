@@ -1,8 +1,10 @@
 """Ports that remember or do what a test says, for what cannot be brought about with the real ones."""
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runner.engine.ports import Command, Dispatcher, Executor, Exit, Logs
 from runner.errors import SnapshotGone
@@ -133,3 +135,25 @@ class MemoryLogs(Logs):
 
     def flush(self, job: int) -> None:
         """All is printed at once."""
+
+
+class Troubled:
+    """Stands before a port; the first calls of one method fail by a bug. `calls` counts them all."""
+
+    def __init__(self, target: Any, method: str, failures: int = 1) -> None:
+        self._target, self._method, self._failures = target, method, failures
+        self.calls = threading.Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if name != self._method:
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls.release()
+            if self._failures:
+                self._failures -= 1
+                raise ZeroDivisionError("of ours")
+            return found(*args, **kwargs)
+
+        return call
