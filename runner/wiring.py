@@ -1,6 +1,7 @@
 """Settings to services: the only place that names concrete classes."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from runner.broker import CeleryDispatcher
 from runner.engine.heart import Heart
-from runner.engine.perform import Station
+from runner.engine.perform import JOB, Station
 from runner.engine.ports import Executor
 from runner.executors import EXECUTORS, executor
 from runner.executors.ownership import owner
@@ -98,8 +99,35 @@ def station(services: Services, worker: str) -> Station:
     )
 
 
-def sweep_containers(services: Services, station: Station) -> None:
-    """Remove what jobs of this site left in docker when their worker died. Raises `Unavailable`."""
+def sweep(services: Services, station: Station) -> None:
+    """Remove what jobs left here when their worker died, or went on elsewhere. Raises `Unavailable`."""
+    _sweep_folders(services, station)
+    _sweep_containers(services, station)
+
+
+def _sweep_folders(services: Services, station: Station) -> None:
+    # Who lives is asked last: a folder that was there before belongs to one of them, or to the dead.
+    left = [(folder, _job_and_attempt(folder.name)) for folder in _entries(station.temp)]
+    names = services.workspaces.names()
+    held = services.views.held()
+    for folder, whose in left:
+        if whose is not None and whose not in held:
+            shutil.rmtree(folder, ignore_errors=True)
+    jobs = {int(name.removeprefix(JOB)): name for name in names if name.removeprefix(JOB).isdecimal()}
+    for job in services.views.finished(jobs):
+        services.workspaces.forget(jobs[job])
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _job_and_attempt(name: str) -> tuple[int, int] | None:
+    job, _, attempt = name.partition("-")
+    return (int(job), int(attempt)) if job.isdecimal() and attempt.isdecimal() else None
+
+
+def _sweep_containers(services: Services, station: Station) -> None:
     url = services.settings.docker_url
     # Docker's client takes a tenth of a second to import, for nothing where there is no docker.
     if url.startswith("unix://") and not Path(url.removeprefix("unix://")).is_socket():

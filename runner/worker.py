@@ -13,6 +13,7 @@ from celery.app.trace import setup_worker_optimizations
 from celery.worker import WorkController
 from structlog.contextvars import bound_contextvars
 
+from runner import wiring
 from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
 from runner.engine.admit import admit
 from runner.engine.perform import Station, perform
@@ -23,7 +24,7 @@ from runner.forges import FORGES
 from runner.model.run import Envelope
 from runner.model.source import Route
 from runner.store.workers import PRESENCE
-from runner.wiring import Services, sweep_containers
+from runner.wiring import Services
 
 CONTROL_THREADS = 2
 SECONDS_TO_STOP = 20
@@ -55,7 +56,7 @@ class Worker:
         announce = partial(services.workers.announce, station.worker, labels)
         self._presence = _Chore("presence", announce, PRESENCE / 3)
         # Until its lease has run out, a worker that died may seem to live.
-        self._sweep = _Chore("container sweep", partial(sweep_containers, services, station), station.lease)
+        self._sweep = _Chore("sweep", partial(wiring.sweep, services, station), station.lease)
 
     def start(self) -> None:
         for consumer in self._consumers:

@@ -82,7 +82,8 @@ class FakeExecutor(Executor):
 class FakeWorkspace:
     path: Path
 
-    def save(self) -> str:
+    def save(self, check: Callable[[], None] = lambda: None) -> str:
+        check()
         return "base"
 
     def close(self) -> None:

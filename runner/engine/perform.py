@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.heart import Heart, Hold
+from runner.engine.heart import Heart, Hold, Why
 from runner.engine.ports import (
     Dispatcher,
     Executor,
@@ -45,6 +45,9 @@ from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.workflow.document import JobDef, Workflow
 from runner.workflow.load import load
+
+JOB = "job-"
+"""How the name of a job's workspace begins; its id follows."""
 
 LOG_BYTES = 64 * 1024 * 1024
 """What one step may print; the rest is dropped with a line that says so."""
@@ -83,6 +86,14 @@ class Station:
 
 class NotBegun(Unavailable):
     """Something that a job needs before its first step does not answer; none of its steps has begun."""
+
+
+class CutShort(RunnerError):
+    """A job that ends between two of its steps: it was cancelled, or its time is up."""
+
+    def __init__(self, result: Result, reason: str) -> None:
+        super().__init__(reason)
+        self.result = result
 
 
 class Diverged(BrokenDefinition):
@@ -143,7 +154,7 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
 def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> None:
     """Do the job to its end. Whatever keeps it from going on is its failure, with the reason.
 
-    What cannot begin yet is tried again later.
+    What cannot begin yet, or finds this machine in trouble, is tried again later.
     """
     with ExitStack() as tidy:
         try:
@@ -152,16 +163,18 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             end = partial(conclude, lease=hold.lease, result=result)
         except (LeaseLost, DatabaseUnavailable):
             raise
+        except CutShort as cut:
+            end = partial(conclude, lease=hold.lease, result=cut.result, reason=str(cut))
         except (RunnerError, OSError) as error:
-            if _not_now(error):
-                # The lease runs out, and with room again the job goes on where it was.
-                raise Unavailable(f"job {job.key} of run {run.id} must wait: {error}") from error
             reason = str(error)
-            if isinstance(error, NotBegun):
-                log.warning("job not begun", extra={"error": reason})
-                note = f"##[warning]the job cannot begin: {reason}\n"
-                station.logs.append(job.id, job.attempt, "0", note.encode())
-                end = partial(postpone, lease=hold.lease, reason=reason)
+            if isinstance(error, NotBegun) or _not_now(error):
+                # Where the disk is full, it may be the job's own files that fill it.
+                tidy.close()
+                begun = not isinstance(error, NotBegun)
+                what = "the job cannot go on" if begun else "the job cannot begin"
+                log.warning(what, extra={"error": reason})
+                station.logs.append(job.id, job.attempt, "0", f"##[warning]{what}: {reason}\n".encode())
+                end = partial(postpone, lease=hold.lease, reason=reason, begun=begun)
             else:
                 log.warning("job failed", extra={"error": reason})
                 end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
@@ -177,7 +190,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             dispatcher=station.dispatcher,
         )
         if isinstance(made.after.job(job.id).phase, Finished):
-            tidy.callback(station.workspaces.forget, f"job-{job.id}")
+            tidy.callback(station.workspaces.forget, f"{JOB}{job.id}")
 
 
 def _not_now(error: BaseException | None) -> bool:
@@ -231,14 +244,9 @@ def _begin(
     scene = _scene(run, job, sandbox, station)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(scene.event.payload).encode(), 0o644)
     files = CommandFiles(temp, sandbox.temp)
-    stage = Stage(
-        scene,
-        files,
-        hold,
-        _StepLog(job, station.logs),
-        _deadline(job, hold.lease, definition, asked, station),
-    )
-    ledger = _Ledger(hold.lease, dict(checkpoints), workspace, station)
+    deadline = asked + definition.timeout * 60 - job.worked.total_seconds()
+    stage = Stage(scene, files, hold, _StepLog(job, station.logs), deadline)
+    ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, definition, stage), ledger
 
 
@@ -259,7 +267,8 @@ def converse(program: Program, ledger: "_Ledger") -> Result:
 class _Ledger:
     """What a job's steps did, and the only place that adds to it."""
 
-    lease: Lease
+    hold: Hold
+    deadline: float
     checkpoints: dict[str, Checkpoint]
     workspace: Workspace
     station: Station
@@ -276,23 +285,35 @@ class _Ledger:
         return found.outcome
 
     def perform(self, call: StepCall) -> Outcome:
-        started = datetime.now(UTC)
+        lease, started = self.hold.lease, datetime.now(UTC)
         with bound_contextvars(step=call.key):
             outcome = call.perform()
-            snapshot = self.workspace.save()
-            self.station.logs.flush(self.lease.job)
+            snapshot = self.workspace.save(self._go_on)
+            self.station.logs.flush(lease.job)
         made = Checkpoint(
-            self.lease.job,
+            lease.job,
             call.key,
-            self.lease.attempt,
+            lease.attempt,
             call.fingerprint,
             outcome,
             started,
             datetime.now(UTC),
             snapshot,
         )
-        self.station.store.record(self.lease, made)
+        self.station.store.record(lease, made)
         return outcome
+
+    def _go_on(self) -> None:
+        """Raises what ends the job where it may not go on."""
+        match self.hold.why:
+            case Why.CANCELLED:
+                raise CutShort(Result.CANCELLED, "cancelled")
+            case Why.RELEASED:
+                raise Released(Why.RELEASED.value)
+            case Why.LOST:
+                raise LeaseLost(Why.LOST.value)
+        if time.monotonic() > self.deadline:
+            raise CutShort(Result.TIMED_OUT, "the job ran longer than its timeout-minutes")
 
 
 def _workflow(run: Run, workspaces: Workspaces) -> Workflow:
@@ -313,7 +334,7 @@ def _workspace(
     # A first attempt has nothing to remember.
     checkpoints = station.store.recall(job) if job.attempt > 1 else {}
     newest = list(checkpoints.values())[-1] if checkpoints else None
-    name = f"job-{job.id}"
+    name = f"{JOB}{job.id}"
     try:
         snapshot = newest.snapshot if newest else None
         return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
@@ -342,13 +363,6 @@ def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:
     return Scene(run, job, event, sandbox, station.server, station.worker)
 
 
-def _deadline(job: Job, lease: Lease, definition: JobDef, asked: float, station: Station) -> float:
-    """The end of the job's time on this machine's clock, counted from its first attempt's start."""
-    claimed = lease.until - station.lease
-    spent = (claimed - (job.started or claimed)).total_seconds()
-    return asked + definition.timeout * 60 - spent
-
-
 class _StepLog:
     """Hands a job's output on, up to the limit for each step."""
 
@@ -359,10 +373,10 @@ class _StepLog:
 
     def __call__(self, step: str, chunk: bytes) -> None:
         left = self._left.get(step, LOG_BYTES)
-        if left <= 0:
+        if left < 0:
             return
         self._left[step] = left - len(chunk)
-        if len(chunk) >= left:
+        if len(chunk) > left:
             chunk = (
                 chunk[:left] + f"\n##[warning]the log was cut at its limit of {LOG_BYTES} bytes\n".encode()
             )

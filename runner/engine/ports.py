@@ -19,8 +19,11 @@ class Workspace(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def save(self) -> str:
-        """Keep the files as they are now; the same name again where nothing changed since."""
+    def save(self, check: Callable[[], None] = lambda: None) -> str:
+        """Keep the files as they are now; the same name again where nothing changed since.
+
+        `check` is called now and then: by raising it ends the saving, and nothing is kept.
+        """
 
     def close(self) -> None:
         """Give the folder up. Snapshots stay until `Workspaces.forget`."""

@@ -34,13 +34,14 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
     """
     match job.phase:
         case Queued(_, due) if due is None or due <= at:
-            tries = job.tries
+            pass
         case Running(lease) if lease.until <= at:
-            tries = 0
+            # Its worker was last heard of when it got this lease.
+            job = replace(_worked(job, lease.until - length), tries=0)
         case _:
             raise NotClaimable(job)
     lease = Lease(job.id, worker, attempt=job.attempt + 1, until=at + length)
-    return replace(job, attempt=lease.attempt, tries=tries, phase=Running(lease), started=job.started or at)
+    return replace(job, attempt=lease.attempt, phase=Running(lease), started=job.started or at, claimed=at)
 
 
 def conclude(job: Job, lease: Lease, result: Result, at: datetime, reason: str = "") -> Job:
@@ -52,22 +53,29 @@ def conclude(job: Job, lease: Lease, result: Result, at: datetime, reason: str =
 def release(job: Job, lease: Lease, at: datetime) -> Job:
     """Hand a job back unfinished, so that another worker goes on with it at once."""
     _held(job, lease)
-    return replace(job, tries=0, phase=Queued(at))
+    return replace(_worked(job, at), tries=0, phase=Queued(at))
 
 
-def postpone(job: Job, lease: Lease, at: datetime, reason: str) -> Job:
-    """Hand a job back that cannot begin now, to be tried again later; the last try ends it.
+def postpone(job: Job, lease: Lease, at: datetime, reason: str, *, begun: bool = False) -> Job:
+    """Hand a job back that cannot begin now, or not go on, to be tried again later; the last try ends it.
 
     The time until it begins is none of its own: it counts as not started while all its attempts were such.
     """
     _held(job, lease)
+    job = _worked(job, at) if begun else job
     tries = job.tries + 1
     if tries >= TRIES:
         return replace(job, tries=tries, phase=Finished(Result.FAILURE, at, f"{reason}; tried {tries} times"))
     due = at + FIRST_DELAY * 2 ** (tries - 1)
     waits = f"{reason}; tried {tries} of {TRIES} times, again at {due:%H:%M:%S} UTC"
-    started = None if job.attempt == tries else job.started
+    started = job.started if begun or job.attempt > tries else None
     return replace(job, tries=tries, started=started, phase=Queued(at, due, waits))
+
+
+def _worked(job: Job, until: datetime) -> Job:
+    """Count the time since the claim: `timeout-minutes` limits work, and not the wait for a worker."""
+    spent = until - job.claimed if job.claimed and until > job.claimed else timedelta()
+    return replace(job, worked=job.worked + spent)
 
 
 def start_over(job: Job, lease: Lease) -> Job:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from runner.model.source import Route
 from runner.model.step import Result
@@ -65,7 +65,7 @@ class Job:
 
     `attempt` counts the claims so far. `base` is the attempt from which its checkpoints count: it
     moves on when a job starts over because no worker can find the files its steps left. `tries` counts the
-    attempts in a row that could not begin.
+    attempts that could not begin, or not go on, since it was last handed back in order.
     """
 
     id: int
@@ -79,6 +79,10 @@ class Job:
     tries: int = 0
     phase: Phase = Waiting()
     started: datetime | None = None
+    claimed: datetime | None = None
+    """When its newest attempt began."""
+    worked: timedelta = timedelta()
+    """How long its earlier attempts took together, but for those that could not begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def job_from(row: Row[Any]) -> Job:
         tries=row.tries,
         phase=phase_from(row),
         started=None if row.started_at is None else moment(row.started_at),
+        claimed=None if row.claimed_at is None else moment(row.claimed_at),
+        worked=timedelta(microseconds=row.worked),
     )
 
 
@@ -67,6 +69,8 @@ def job_columns(job: Job) -> dict[str, Any]:
         "base": job.base,
         "tries": job.tries,
         "started_at": None if job.started is None else micros(job.started),
+        "claimed_at": None if job.claimed is None else micros(job.claimed),
+        "worked": job.worked // timedelta(microseconds=1),
         "phase": type(job.phase).__name__.lower(),
         "due_at": None,
         "worker": None,

@@ -125,6 +125,9 @@ jobs = Table(
     Column("worker", Text),
     Column("lease_until", BigInteger),
     Column("started_at", BigInteger),
+    Column("claimed_at", BigInteger),
+    # Microseconds of earlier attempts.
+    Column("worked", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Column("result", String(16)),
     Column("reason", Text, nullable=False),

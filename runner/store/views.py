@@ -205,6 +205,12 @@ class Views:
             holding = and_(jobs.c.phase == "running", jobs.c.lease_until > now)
             return {(row.id, row.attempt) for row in connection.execute(select(jobs).where(holding))}
 
+    def finished(self, ids: Iterable[int]) -> set[int]:
+        """Which of these jobs have ended."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(list(ids)), jobs.c.phase == "finished")
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def counts(self) -> Counts:
         tables = [select(func.count()).select_from(table) for table in (repositories, deliveries, runs)]
         phases = [select(func.count()).where(jobs.c.phase == phase) for phase in ("queued", "running")]

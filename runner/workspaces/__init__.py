@@ -201,6 +201,14 @@ class GitWorkspaces:
             write_folder(path, nodes, reader, self._owner)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
+    def names(self) -> set[str]:
+        """Of which jobs there are folders or snapshots here."""
+        found = set()
+        for parent in (self._workspaces, self._snapshots):
+            if parent.is_dir():
+                found |= {entry.name for entry in parent.iterdir() if not entry.name.startswith(".")}
+        return found
+
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
         for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):

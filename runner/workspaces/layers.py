@@ -6,11 +6,12 @@ One file is one rename and one fsync, however many files a step left. It is writ
 and renamed when it is on the disk: a layer that has its name is whole.
 """
 
+import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ _LENGTH = 8
 _FOOTER = _LENGTH + 32 + len(_MAGIC)
 _BLOCK = 4096
 _CHUNK = 1 << 26
+
+
+def nothing() -> None:
+    """What is checked where nobody can want it to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,10 @@ class LayerWriter:
         self._at += len(content)
         return stored
 
-    def add_file(self, source: int, size: int) -> Stored:
+    def add_file(self, source: int, size: int, check: Callable[[], None] = nothing) -> Stored:
         """A large file, or as much of it as there still is; begins where blocks can be shared."""
         self._at = os.lseek(self._descriptor, -(-self._at // _BLOCK) * _BLOCK, os.SEEK_SET)
-        copied = copy_range(source, self._descriptor, size, 0)
+        copied = copy_range(source, self._descriptor, size, 0, check)
         stored = Stored(self._path, self._at, copied, "")
         self._at += copied
         return stored if copied > SMALL_BYTES else self._as_small(stored)
@@ -119,19 +124,44 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def copy_range(source: int, target: int, size: int, offset: int) -> int:
-    """Copy by the kernel to where `target` stands; how much there was to copy."""
-    copied = 0
-    while copied < size:
+def copy_range(source: int, target: int, size: int, offset: int, check: Callable[[], None] = nothing) -> int:
+    """Copy by the kernel to where `target` stands, holes as holes; how much there was to copy.
+
+    `check` is called now and then, and ends it by raising.
+    """
+    at, end = offset, offset + size
+    while at < end:
+        check()
+        data, hole = _next_data(source, at, end)
+        if data > at:
+            os.lseek(target, data - at, os.SEEK_CUR)
+            at = data
+            continue
+        size = min(hole - at, _CHUNK)
         try:
-            count = os.copy_file_range(source, target, min(size - copied, _CHUNK), offset + copied)
+            count = os.copy_file_range(source, target, size, at)
         except OSError:
             # Not every file system, nor every pair of them, can do it; sendfile can.
-            count = os.sendfile(target, source, offset + copied, min(size - copied, _CHUNK))
+            count = os.sendfile(target, source, at, size)
         if not count:
             break
-        copied += count
-    return copied
+        at += count
+    reached = os.lseek(target, 0, os.SEEK_CUR)
+    if os.fstat(target).st_size < reached:
+        os.ftruncate(target, reached)
+    return at - offset
+
+
+def _next_data(source: int, at: int, end: int) -> tuple[int, int]:
+    """Where the next data in a file begins and ends, from `at` on."""
+    try:
+        data = os.lseek(source, at, os.SEEK_DATA)
+        return min(data, end), min(os.lseek(source, data, os.SEEK_HOLE), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            # Nothing but a hole, as far as the file goes.
+            return max(at, min(end, os.fstat(source).st_size)), end
+        return at, end
 
 
 def write_all(descriptor: int, content: bytes) -> None:

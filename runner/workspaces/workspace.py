@@ -2,11 +2,12 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from runner.errors import Unavailable
 from runner.workspaces.folders import File, Folder, Link, Node
-from runner.workspaces.layers import SMALL_BYTES, LayerWriter, digest, new_layer
+from runner.workspaces.layers import SMALL_BYTES, LayerWriter, digest, new_layer, nothing
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import (
     Beneath,
@@ -44,10 +45,11 @@ class GitWorkspace:
         self._known = scan(path)
         self._fresh = self._digests(self._known, clock)
 
-    def save(self) -> str:
+    def save(self, check: Callable[[], None] = nothing) -> str:
         """Keep the files as they are now; the same name again where nothing changed since.
 
-        Raises `Unkeepable` where a step left what no snapshot can hold.
+        `check` is called now and then: by raising it ends the saving, and nothing is kept. Raises
+        `Unkeepable` where a step left what no snapshot can hold.
         """
         clock = file_clock()
         try:
@@ -59,7 +61,7 @@ class GitWorkspace:
             gone = [path for path in self._known if path not in found]
             fresh = {path: known for path, known in self._fresh.items() if path in found}
             if changed or gone:
-                self._add_layer(found, fresh, sorted(changed), gone)
+                self._add_layer(found, fresh, sorted(changed), gone, check)
         except PermissionError as error:
             raise Unkeepable(f"the workspace cannot be read: {error.filename}: {error.strerror}") from error
         except OSError as error:
@@ -88,7 +90,12 @@ class GitWorkspace:
             return [path for path in suspects if digest_of(beneath, path, found[path]) != self._fresh[path]]
 
     def _add_layer(
-        self, found: dict[str, Mark], fresh: dict[str, str], changed: list[str], gone: list[str]
+        self,
+        found: dict[str, Mark],
+        fresh: dict[str, str],
+        changed: list[str],
+        gone: list[str],
+        check: Callable[[], None],
     ) -> None:
         """Write a layer, and correct `found` and `fresh` to what it really holds."""
         name = f"{self._attempt}.{self._number + 1}"
@@ -97,8 +104,10 @@ class GitWorkspace:
             if changed:
                 with Beneath(self.path) as beneath:
                     for path in changed:
+                        check()
                         try:
-                            nodes[path], found[path], fresh[path] = _kept(beneath, path, found[path], layer)
+                            kept = _kept(beneath, path, found[path], layer, check)
+                            nodes[path], found[path], fresh[path] = kept
                         except Vanished:
                             # Gone, or something else by now: the next save sees what.
                             del found[path]
@@ -109,7 +118,9 @@ class GitWorkspace:
         self._snapshot = name
 
 
-def _kept(beneath: Beneath, path: str, mark: Mark, layer: LayerWriter) -> tuple[Node, Mark, str]:
+def _kept(
+    beneath: Beneath, path: str, mark: Mark, layer: LayerWriter, check: Callable[[], None]
+) -> tuple[Node, Mark, str]:
     """Put one path into a layer: what to restore, the mark it had just before, and its digest then.
 
     The digest is empty where the mark alone is proof.
@@ -128,6 +139,6 @@ def _kept(beneath: Beneath, path: str, mark: Mark, layer: LayerWriter) -> tuple[
         else:
             # Its content is not read, so there is no digest: let it become old enough to do without.
             status, settled = settled_status(descriptor)
-            stored = layer.add_file(descriptor, status.st_size)
+            stored = layer.add_file(descriptor, status.st_size, check)
             known = "" if settled else _UNLIKE_ANY
         return File(stat.S_IMODE(status.st_mode), status.st_mtime_ns, stored), mark_of(status), known

@@ -1,5 +1,7 @@
 import errno
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.engine.control import cancel, rerun
+from runner.engine.heart import Why
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
@@ -15,6 +18,7 @@ from runner.model.run import Finished, Queued
 from runner.model.step import Result
 from tests.builders import a_route
 from tests.engine.conftest import TWO_STEPS, Bench
+from tests.fakes import FakeWorkspace
 
 
 def write(command: Command, variable: str, text: str) -> None:
@@ -274,20 +278,80 @@ def test_an_executor_that_is_not_there_is_named_with_those_that_are(bench: Bench
     assert "no executor 'docker'; there are fake" in phase.reason
 
 
-def test_a_full_disk_ends_no_job_it_goes_on_when_there_is_room(bench: Bench) -> None:
+def test_a_full_disk_ends_no_job_it_goes_on_when_there_is_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(command: Command) -> Exit:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
     run = bench.a_run()
     bench.executor.act = full
-    with pytest.raises(Unavailable, match="No space left"):
-        bench.work()
-    assert bench.store.load(run.id).result is None
+    bench.work()
+    (job,) = bench.store.load(run.id).jobs
+    assert isinstance(job.phase, Queued)
+    assert "No space left on device; tried 1 of 6 times" in job.phase.reason
 
     bench.executor.act = lambda command: Exit(0)
     perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
 
     assert bench.store.load(run.id).result is Result.SUCCESS
+
+
+def test_a_job_whose_own_files_fill_the_disk_fails_after_some_tries_and_is_out_of_the_way_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: FakeWorkspace, check: object) -> str:
+        raise Unavailable("the workspace cannot be saved") from OSError(errno.ENOSPC, "No space left")
+
+    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    monkeypatch.setattr(FakeWorkspace, "save", full)
+    run = bench.a_run()
+    gone: list[bool] = []
+    monkeypatch.setattr(
+        FakeWorkspace, "close", lambda self: gone.append(bench.store.load(run.id).result is None)
+    )
+    bench.work()
+    while bench.store.load(run.id).result is None:
+        perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    phase = bench.store.load(run.id).jobs[0].phase
+    assert isinstance(phase, Finished)
+    assert "cannot be saved; tried 6 times" in phase.reason
+    assert gone == [True] * 6
+
+
+def test_a_job_that_is_cancelled_while_its_files_are_kept_stops(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: FakeWorkspace, check: Callable[[], None]) -> str:
+        for hold in bench.station.heart._held():
+            hold.stop(Why.CANCELLED)
+        check()
+        raise AssertionError("it was told to stop")
+
+    monkeypatch.setattr(FakeWorkspace, "save", slow)
+    run = bench.a_run()
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.CANCELLED
+
+
+def test_a_job_whose_time_is_up_while_its_files_are_kept_has_run_too_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: FakeWorkspace, check: Callable[[], None]) -> str:
+        time.sleep(0.01)
+        check()
+        return "base"
+
+    monkeypatch.setattr(FakeWorkspace, "save", slow)
+    run = bench.a_run(TWO_STEPS.replace("runs-on: linux", "runs-on: linux\n    timeout-minutes: 0.0001"))
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.TIMED_OUT
 
 
 def away(repo: object, route: object, keep: str) -> None:

@@ -245,3 +245,27 @@ def test_what_has_finished_never_changes(run: Run) -> None:
     for job in run.jobs:
         if isinstance(job.phase, Finished):
             assert decided.job(job.id) == job
+
+
+def test_only_the_time_that_workers_had_a_job_counts_as_worked() -> None:
+    hour = timedelta(hours=1)
+    first = claim(a_job(), "worker-1", NOON, LENGTH)
+    assert isinstance(first.phase, Running)
+    handed_back = release(first, first.phase.lease, NOON + hour)
+    second = claim(handed_back, "worker-2", NOON + 5 * hour, LENGTH)
+    assert isinstance(second.phase, Running)
+
+    # The worker renewed its lease for an hour and died; nobody was there for ten more.
+    renewed = replace(second, phase=Running(replace(second.phase.lease, until=NOON + 6 * hour + LENGTH)))
+    third = claim(renewed, "worker-3", NOON + 16 * hour, LENGTH)
+
+    assert (handed_back.worked, second.worked, third.worked) == (hour, hour, 2 * hour)
+
+
+def test_a_job_that_cannot_go_on_has_worked_until_then() -> None:
+    job = claim(a_job(), "worker-1", NOON, LENGTH)
+    assert isinstance(job.phase, Running)
+
+    later = postpone(job, job.phase.lease, LATER, "the disk is full", begun=True)
+
+    assert (later.worked, later.started) == (LATER - NOON, NOON)

@@ -396,3 +396,39 @@ def keep_and_remove_what_is_unreadable(folder: Path) -> int:
     root.chmod(0o500)
     opened.close()
     return 0 if (kept, unchanged, list((folder / "trash").iterdir())) == (True, True, []) else 1
+
+
+def test_a_sparse_file_takes_no_more_room_in_a_snapshot_than_it_holds(
+    opened: GitWorkspace, restore: Callable[[str], Path]
+) -> None:
+    size = 1 << 30
+    with (opened.path / "sparse").open("wb") as file:
+        for at in (5 << 20, 700 << 20):
+            file.seek(at)
+            file.write(b"data")
+        file.truncate(size)
+    with (opened.path / "hollow").open("wb") as file:
+        file.truncate(3 << 20)
+
+    snapshot = opened.save()
+    layer = opened.path.parents[2] / "snapshots/17" / snapshot
+    restored = restore(snapshot)
+
+    assert layer.stat().st_blocks * 512 < 1 << 20
+    assert [(restored / name).stat().st_size for name in ("sparse", "hollow")] == [size, 3 << 20]
+    assert (restored / "sparse").stat().st_blocks * 512 < 1 << 20
+    with (restored / "sparse").open("rb") as file:
+        file.seek((700 << 20) - 2)
+        assert file.read(8) == b"\0\0data\0\0"
+
+
+def test_saving_ends_where_nobody_wants_it_any_more(opened: GitWorkspace) -> None:
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    before = opened.save()
+    (opened.path / "large").write_bytes(bytes(SMALL_BYTES + 1))
+    with pytest.raises(KeyboardInterrupt):
+        opened.save(check)
+
+    assert opened.save() != before
