@@ -4,6 +4,7 @@ A reader asks for bytes from an offset, so following a log is asking again; chun
 printed, by job, attempt and step, and never rewritten.
 """
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class FileLogs(Logs):
     def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
         try:
             with self._path(job, attempt, step).open("rb") as file:
+                # No file system can be asked for a place beyond the largest of its files.
+                if offset >= os.fstat(file.fileno()).st_size:
+                    return b""
                 file.seek(offset)
                 return file.read(limit)
         except FileNotFoundError:

@@ -4,14 +4,26 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Insert,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+)
 
 from runner.engine.ports import Logs
 from runner.errors import DatabaseUnavailable
 from runner.store.database import Database
-from runner.store.tables import log_chunks
+from runner.store.tables import LARGEST_ID, log_chunks
 
 log = logging.getLogger(__name__)
 Key = tuple[int, int, str]
@@ -45,17 +57,11 @@ class SqlLogs(Logs):
         self._write(lambda key: key[0] == job)
 
     def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
-        mine = (log_chunks.c.job == job) & (log_chunks.c.attempt == attempt) & (log_chunks.c.step == step)
-        end = func.sum(func.length(log_chunks.c.data)).over(order_by=log_chunks.c.id)
-        placed = select(log_chunks.c.data, end.label("end"), log_chunks.c.id).where(mine).subquery()
-        query = select(placed.c.data, placed.c.end).where(placed.c.end > offset).order_by(placed.c.id)
         found = bytearray()
         with self._database.reading() as connection:
-            for row in connection.execute(query):
-                start = max(0, offset - (row.end - len(row.data)))
+            for row in connection.execute(_span(job, attempt, step, offset, offset + limit)):
+                start = max(0, offset - (row.end_at - len(row.data)))
                 found += row.data[start : start + limit - len(found)]
-                if len(found) >= limit:
-                    break
         return bytes(found)
 
     def _tend(self) -> None:
@@ -77,15 +83,49 @@ class SqlLogs(Logs):
             with self._state:
                 taken = {key: self._gathered.pop(key) for key in list(self._gathered) if wanted(key)}
             rows = [
-                {"job": job, "attempt": attempt, "step": step, "data": bytes(data)}
+                {"of_job": job, "of_attempt": attempt, "of_step": step, "data": chunk, "size": len(chunk)}
                 for (job, attempt, step), data in taken.items()
+                for chunk in _chunks(data)
             ]
             if not rows:
                 return
             try:
-                self._database.writing(lambda connection: connection.execute(insert(log_chunks), rows))
+                self._database.writing(lambda connection: connection.execute(_ADDED, rows))
             except DatabaseUnavailable:
                 with self._state:
                     for key, data in taken.items():
                         self._gathered[key] = data + self._gathered[key]
                 raise
+
+
+def _chunks(data: bytearray) -> Iterator[bytes]:
+    """Pieces that a reader can hold, however much was gathered while the database was away."""
+    for start in range(0, len(data), FLUSH_BYTES):
+        yield bytes(data[start : start + FLUSH_BYTES])
+
+
+def _printed_by(job: Any, attempt: Any, step: Any) -> ColumnElement[bool]:
+    return and_(log_chunks.c.job == job, log_chunks.c.attempt == attempt, log_chunks.c.step == step)
+
+
+def _span(job: int, attempt: int, step: str, begin: int, end: int) -> Select[Any]:
+    """The chunks that have bytes from `begin` up to `end`, in their order: one range of the index."""
+    mine = _printed_by(job, attempt, step)
+    begin, end = min(begin, LARGEST_ID), min(end, LARGEST_ID)
+    last = select(func.min(log_chunks.c.end_at)).where(mine, log_chunks.c.end_at >= end).scalar_subquery()
+    within = (log_chunks.c.end_at > begin) & (log_chunks.c.end_at <= func.coalesce(last, end))
+    return select(log_chunks.c.data, log_chunks.c.end_at).where(mine, within).order_by(log_chunks.c.end_at)
+
+
+def _added() -> Insert:
+    """A chunk after the last one of its step. Only the worker that has the attempt writes there."""
+    job: BindParameter[int] = bindparam("of_job")
+    attempt: BindParameter[int] = bindparam("of_attempt")
+    step: BindParameter[str] = bindparam("of_step")
+    mine = _printed_by(job, attempt, step)
+    before = select(func.coalesce(func.max(log_chunks.c.end_at), 0)).where(mine).scalar_subquery()
+    end = before + bindparam("size", type_=BigInteger)
+    return insert(log_chunks).values(job=job, attempt=attempt, step=step, data=bindparam("data"), end_at=end)
+
+
+_ADDED = _added()

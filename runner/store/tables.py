@@ -161,7 +161,9 @@ log_chunks = Table(
     Column("attempt", Integer, nullable=False),
     Column("step", String(255), nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Index("log_chunks_of_job", "job", "id"),
+    # How many bytes the step has printed with this chunk, which is where the next one begins.
+    Column("end_at", BigInteger, nullable=False, server_default="0"),
+    Index("log_chunks_by_end", "job", "attempt", "step", "end_at"),
 )
 
 workers = Table(

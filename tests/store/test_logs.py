@@ -1,12 +1,18 @@
-"""The thread that writes what steps print."""
+"""What steps print, as it is written and as it is read again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
 
+from runner import store
 from runner.engine.ports import Verdict
 from runner.errors import DatabaseUnavailable
+from runner.logs import FileLogs
 from runner.store import Database, SqlLogs, SqlStore
 from tests.builders import LENGTH, a_new_run, a_route, an_event
 from tests.crash.world import wait_for
@@ -62,3 +68,87 @@ def test_what_a_database_did_not_take_is_written_later_and_in_its_order(database
     logs.append(job, 1, "1", b"first ")
 
     assert stored(logs, job, b"second") == b"first second"
+
+
+@pytest.mark.parametrize("kind", ["files", "rows"])
+def test_a_log_is_read_from_any_place_in_it(database: Database, job: int, tmp_path: Path, kind: str) -> None:
+    logs = FileLogs(tmp_path) if kind == "files" else SqlLogs(database)
+    said = b""
+    for number in range(20):
+        chunk = b"%d" % number * (number + 1)
+        said += chunk
+        logs.append(job, 1, "1", chunk)
+        logs.append(job, 1, "2", b"of another step")
+        logs.flush(job)
+
+    for offset in (0, 1, 17, len(said) - 1, len(said), len(said) + 5, 2**63 - 1):
+        for limit in (1, 10, 1000, 2**20):
+            assert logs.read(job, 1, "1", offset, limit) == said[offset : offset + limit]
+    assert logs.read(job, 2, "1", 0, 100) == b""
+
+
+def test_reading_a_piece_of_a_long_log_fetches_that_piece_alone(database: Database, job: int) -> None:
+    fetched: list[bytes] = []
+
+    class Counting:
+        """Keeps what the database was made to send."""
+
+        writing = database.writing
+
+        @contextmanager
+        def reading(self) -> Iterator["Counting"]:
+            with database.reading() as self.connection:
+                yield self
+
+        def execute(self, query: object) -> list[object]:
+            rows = self.connection.execute(query).all()  # type: ignore[call-overload]
+            fetched.extend(row.data for row in rows)
+            return list(rows)
+
+    logs = SqlLogs(Counting())  # type: ignore[arg-type]
+    for _ in range(100):
+        logs.append(job, 1, "1", b"x" * 1000)
+        logs.flush(job)
+
+    assert len(logs.read(job, 1, "1", 50_500, 2000)) == 2000
+    assert len(fetched) == 3
+
+
+def test_much_that_was_gathered_is_stored_in_pieces(database: Database, job: int) -> None:
+    logs = SqlLogs(database)
+
+    logs.append(job, 1, "1", b"x" * 300_000)
+
+    with database.reading() as connection:
+        sizes = connection.execute(text("SELECT length(data) FROM log_chunks")).scalars().all()
+    assert (sum(sizes), max(sizes)) == (300_000, 65_536)
+    assert logs.read(job, 1, "1", 65_530, 10) == b"x" * 10
+
+
+def test_logs_of_an_older_version_can_be_read_and_added_to(database_url: str) -> None:
+    database = Database(database_url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(store.__file__).parent / "migrations"))
+
+    def older(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+
+    database.writing(older)
+    sql_store = SqlStore(database, LENGTH)
+    delivery, _ = sql_store.receive(an_event(), "guid", "digest")
+    verdict = Verdict("admitted", route=a_route(), runs=(a_new_run(),))
+    job = sql_store.settle(delivery.id, verdict)[0].jobs[0].id
+    row = text("INSERT INTO log_chunks (job, attempt, step, data) VALUES (:job, 1, :step, :data)")
+    chunks = [(step, data) for data in (b"one ", b"two ") for step in "12"]
+    rows = [{"job": job, "step": step, "data": data} for step, data in chunks]
+    database.writing(lambda connection: connection.execute(row, rows))
+
+    database.migrate()
+    logs = SqlLogs(database)
+    logs.append(job, 1, "1", b"three")
+    logs.flush(job)
+
+    assert logs.read(job, 1, "1", 2, 100) == b"e two three"
+    assert logs.read(job, 1, "2", 0, 100) == b"one two "
+    database.close()
