@@ -11,6 +11,7 @@ from collections.abc import Collection
 from itertools import combinations
 from queue import Empty
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu import Queue
@@ -38,9 +39,22 @@ def queues_for(labels: tuple[str, ...]) -> list[str]:
     known = sorted(set(labels))
     if len(known) > MOST_LABELS:
         raise Rejected(
-            f"{len(known)} labels are more than a worker's limit of {MOST_LABELS}: {', '.join(known)}"
+            f"{len(known)} labels are more than a worker's limit of {MOST_LABELS}: {', '.join(known)}; "
+            "leave some out"
         )
     return [job_queue(chosen) for size in range(1, len(known) + 1) for chosen in combinations(known, size)]
+
+
+def checked_broker(url: str) -> str:
+    """`url` itself where it is one that we ring by; raises `Rejected` without repeating it."""
+    known = url == EMBEDDED or url.startswith(("redis://", "rediss://"))
+    try:
+        known = known and (urlsplit(url).port or 1) > 0
+    except ValueError:
+        known = False
+    if not known:
+        raise Rejected(f"give {EMBEDDED}, redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER")
+    return url
 
 
 def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:

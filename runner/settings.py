@@ -44,6 +44,21 @@ class Settings(BaseSettings):
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
 
+    @field_validator("host")
+    @classmethod
+    def _named(cls, host: str) -> str:
+        # An empty one would be every address of the machine.
+        if not host.strip():
+            raise ValueError("give an address of this machine such as 127.0.0.1")
+        return host
+
+    @field_validator("labels")
+    @classmethod
+    def _some(cls, labels: str) -> str:
+        if not _labels(labels):
+            raise ValueError(f"give at least one label, such as {','.join(DEFAULT_LABELS)}")
+        return labels
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -82,7 +97,7 @@ class Settings(BaseSettings):
 
     @property
     def label_set(self) -> tuple[str, ...]:
-        return tuple(label.strip().lower() for label in self.labels.split(",") if label.strip())
+        return _labels(self.labels)
 
     @property
     def git_network_list(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -110,6 +125,10 @@ class Settings(BaseSettings):
     def colourless() -> bool:
         """Whether whoever looks at our output wants no colours, as https://no-color.org asks."""
         return bool(os.environ.get("NO_COLOR"))
+
+
+def _labels(said: str) -> tuple[str, ...]:
+    return tuple(label.strip().lower() for label in said.split(",") if label.strip())
 
 
 def _networks(said: str) -> tuple[IPv4Network | IPv6Network, ...]:

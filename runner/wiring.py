@@ -2,19 +2,22 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from runner.broker import CeleryDispatcher
+from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB, Station
 from runner.engine.ports import Executor
+from runner.errors import Rejected
 from runner.executors import EXECUTORS, executor
 from runner.executors.ownership import owner
 from runner.forges import FORGES
 from runner.logs import FileLogs
+from runner.model.source import shown_url
 from runner.settings import Settings
 from runner.store import Database, SqlLogs, SqlRepositories, SqlStore, SqlWorkers
 from runner.store.views import Views
@@ -42,13 +45,21 @@ class Services:
 
 
 def services(settings: Settings) -> Services:
-    """Connects to nothing yet; makes the home folder."""
+    """Connects to nothing yet; makes the home folder. Raises `Rejected` naming a setting that cannot be."""
     home = settings.home
+    with _setting("executor", settings.executor):
+        executor(settings.executor)
+    with _setting("labels", settings.labels):
+        queues_for(settings.label_set)
+    with _setting("broker", shown_url(settings.broker)):
+        checked_broker(settings.broker)
+    with _setting("database", shown_url(settings.database)):
+        database = Database(settings.database_url)
     # Sandboxes run as another user, who must be able to pass through, though not to look around.
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
-    for private in ("logs", "mirrors", "snapshots"):
-        (home / private).mkdir(mode=0o700, exist_ok=True)
-    database = Database(settings.database_url)
+    with making(home):
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for private in ("logs", "mirrors", "snapshots"):
+            (home / private).mkdir(mode=0o700, exist_ok=True)
     return Services(
         settings=settings,
         database=database,
@@ -69,6 +80,27 @@ def services(settings: Settings) -> Services:
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
     )
+
+
+@contextmanager
+def making(home: Path) -> Iterator[None]:
+    """Names the variable where nothing can be put into the home folder."""
+    try:
+        yield
+    except OSError as error:
+        raise Rejected(
+            f"RUNNER_HOME: cannot make {error.filename or home}: {error.strerror}; give a folder that "
+            f"you may write to, not {str(home)!r}"
+        ) from None
+
+
+@contextmanager
+def _setting(name: str, value: str) -> Iterator[None]:
+    """Names the variable and what it was where the block refuses it."""
+    try:
+        yield
+    except Rejected as error:
+        raise Rejected(f"RUNNER_{name.upper()}: {error}, not {value!r}") from None
 
 
 def _executor(name: str, settings: Settings) -> Executor:

@@ -12,6 +12,7 @@ import click
 
 from runner import wiring
 from runner.cli.common import JsonCommand, coloured, json_option, print_json
+from runner.cli.listening import listening
 from runner.errors import RunnerError, Unavailable
 from runner.settings import Settings
 
@@ -61,6 +62,7 @@ def examine(services: wiring.Services) -> list[Finding]:
     chosen = services.settings.executor
     return [
         _finding("home", lambda: _home(services.settings)),
+        _finding("address", lambda: _address(services.settings)),
         _finding("git", _git),
         _finding("database", lambda: _database(services)),
         _finding("broker", lambda: _broker(services)),
@@ -83,6 +85,12 @@ def _home(settings: Settings) -> str:
         raise Unavailable(f"{settings.token_file} may be read by others; chmod 600 {settings.token_file}")
     free = shutil.disk_usage(settings.home).free
     return f"{settings.home}, {free // 2**20} MiB free"
+
+
+def _address(settings: Settings) -> str:
+    # Any free port: a server that runs has its own.
+    listening(settings.host, 0).close()
+    return f"{settings.host} can be listened on"
 
 
 def _git() -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner.errors import Unavailable
+from runner.wiring import making
 
 
 class HomeInUse(Unavailable):
@@ -16,8 +17,9 @@ class HomeInUse(Unavailable):
 @contextmanager
 def owned(home: Path) -> Iterator[None]:
     """Be the only server of a home folder; the lock goes with the process, however it ends."""
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
-    opened = os.open(home / "server.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with making(home):
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        opened = os.open(home / "server.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with os.fdopen(opened, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

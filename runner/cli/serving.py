@@ -15,6 +15,7 @@ import click
 from runner import wiring
 from runner.cli.home import owned
 from runner.cli.journal import keep_journal
+from runner.cli.listening import listening
 from runner.client import published
 from runner.errors import Rejected, Unavailable
 from runner.settings import Settings
@@ -25,7 +26,6 @@ from runner.worker import Clock, Worker
 home_option = click.option(
     "--home", type=click.Path(path_type=Path), help="The server's folder; RUNNER_HOME."
 )
-BACKLOG = 2048
 PASSABLE = 0o022
 """The umask. Sandboxes run as another user, who must reach their folders; what is private says so itself."""
 
@@ -43,7 +43,7 @@ def serve(verbose: int, /, **given: Any) -> int:
     settings = Settings.from_env(**given)
     with ExitStack() as stack:
         stack.enter_context(owned(settings.home) if settings.embedded else nullcontext())
-        listener = stack.enter_context(_listen(settings.host, settings.port))
+        listener = stack.enter_context(listening(settings.host, settings.port))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         services = wiring.services(settings)
         stack.callback(services.close)
@@ -110,21 +110,6 @@ def migrate(verbose: int, /, **given: Any) -> None:
         stack.callback(services.close)
         services.database.migrate()
     click.echo("the database has this version's shape")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise Unavailable(
-            f"cannot listen on {host}:{port}: {error.strerror}; give another --port, or 0 for a free one"
-        ) from None
-    return listener
 
 
 def _bring_tables(services: wiring.Services) -> None:

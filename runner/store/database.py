@@ -4,8 +4,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +15,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, make_url, text
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from runner.errors import DatabaseUnavailable
+from runner.errors import DatabaseUnavailable, Rejected
 
 T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,6 +26,7 @@ MICROSECOND = timedelta(microseconds=1)
 CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
 ATTEMPTS = 10
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
 def micros(at: datetime) -> int:
@@ -38,10 +40,12 @@ def moment(at: int) -> datetime:
 class Database:
     """`url` is SQLAlchemy's: `sqlite:////folder/runner.db` or `postgresql+psycopg://…`.
 
-    Errors of the database surface as `DatabaseUnavailable`; integrity errors as they are.
+    Raises `Rejected` for any other. Errors of the database surface as `DatabaseUnavailable`; integrity
+    errors as they are.
     """
 
     def __init__(self, url: str, patience: float = 10) -> None:
+        _check(url)
         self.lite = url.startswith("sqlite")
         self._write = threading.Lock()
         # A transaction always ends before its connection goes back: there is nothing to reset.
@@ -146,6 +150,20 @@ class Database:
 
 class _Conflict(DatabaseUnavailable):
     """Another transaction was in the way."""
+
+
+def _check(url: str) -> None:
+    """Raises `Rejected`, without repeating what may hold a password."""
+    known = False
+    with suppress(ArgumentError, ValueError):
+        read = make_url(url)
+        # SQLite's `:memory:` would be another database for each connection.
+        kept = read.database not in (None, "", ":memory:") or not read.drivername.startswith("sqlite")
+        known = kept and read.drivername in DRIVERS
+    if not known:
+        raise Rejected("give sqlite:////FOLDER/runner.db or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+    if not url.startswith("sqlite") and find_spec("psycopg") is None:
+        raise Rejected("PostgreSQL needs `pip install 'runner[postgres]'`; give sqlite:////FOLDER/runner.db")
 
 
 def _make_private(url: str) -> None:
