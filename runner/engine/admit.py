@@ -15,6 +15,7 @@ from runner.engine.ports import (
     Workspaces,
 )
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
+from runner.model.refs import checked_ref
 from runner.model.run import Run, StepName
 from runner.model.source import Delivery, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
@@ -36,8 +37,8 @@ def admit(
 ) -> tuple[Run, ...]:
     """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
 
-    What keeps a delivery from being judged (no such commit, an unreachable repository) ends it as
-    `failed` with the reason, and it can be replayed.
+    What keeps a delivery from being judged (no such commit, no name of a ref, an unreachable repository)
+    ends it as `failed` with the reason, and it can be replayed.
     """
     delivery = store.delivery(delivery_id)
     if delivery.status != "received":
@@ -60,6 +61,8 @@ def admit(
 def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
+    # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
+    checked_ref(event.ref)
     commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=delivery.id)

@@ -35,12 +35,13 @@ from typing import Self
 
 from runner.engine.ports import Workspace
 from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.folders import nodes_of, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.mirrors import Mirror
-from runner.workspaces.names import Address, address_of, checked_ref, file_name
+from runner.workspaces.names import Address, address_of, file_name
 from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable

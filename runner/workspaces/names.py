@@ -10,8 +10,6 @@ from urllib.parse import quote, unquote
 from runner.errors import Rejected
 from runner.model.source import Repository, shown_url
 
-REF_BYTES = 1000
-_FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f-\x9f~^:?*\[\\\ud800-\udfff]|\.\.|@\{|//")
 # Strict, because git decodes %2F and the like before it looks for the host, curl does in a host, and both
 # know hosts that we would not. An IPv6 address has two colons; with one, git reads a port.
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
@@ -38,24 +36,6 @@ def file_name(name: str) -> str:
     if len(safe) <= 150:
         return safe
     return f"{safe[:80]}%{hashlib.sha256(safe.encode()).hexdigest()}"
-
-
-def checked_ref(ref: str) -> str:
-    """`ref` itself where it can be the name of a ref: `git check-ref-format`'s rules, and no leading `-`."""
-    parts = ref.split("/")
-    if (
-        not ref
-        or len(ref.encode(errors="replace")) > REF_BYTES
-        or _FORBIDDEN_IN_REF.search(ref)
-        or ref == "@"
-        or ref.endswith((".", "/"))
-        or any(not part or part.startswith((".", "-")) or part.endswith(".lock") for part in parts)
-    ):
-        raise Rejected(
-            f"{ref[:100]!a} is no ref name; give a full ref such as refs/heads/main, a branch, a tag, "
-            "HEAD or a full commit id"
-        )
-    return ref
 
 
 class SecretInUrl(Rejected):

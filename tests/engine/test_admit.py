@@ -119,6 +119,34 @@ def test_whatever_keeps_a_delivery_from_being_judged_ends_it_with_the_reason(
     assert says in delivery.reason
 
 
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "-x",
+        "refs/heads/--upload-pack=touch",
+        "refs/heads/a\nb",
+        "refs/heads/a\x1bb",
+        "refs/heads/../../x",
+        "refs/heads/a b",
+        "refs/heads/x.lock",
+        "",
+    ],
+)
+def test_a_push_of_what_no_ref_is_called_fails_though_it_names_a_commit(bench: Bench, ref: str) -> None:
+    bench.write(TWO_STEPS)
+
+    delivery = bench.admit(bench.receive(an_event(ref=ref)))
+
+    assert (delivery.status, delivery.runs) == ("failed", ())
+    assert "is no ref name" in delivery.reason
+
+
+def test_a_push_to_a_branch_that_looks_like_a_command_is_admitted(bench: Bench) -> None:
+    bench.write(TWO_STEPS)
+
+    assert bench.admit(bench.receive(an_event(ref="refs/heads/$(id)"))).status == "admitted"
+
+
 def test_a_ping_cannot_be_replayed_into_a_run(bench: Bench) -> None:
     bench.write(TWO_STEPS)
     ping = bench.receive(an_event(kind="ping", ref="", commit=None, ignored="ping: the hook works"))

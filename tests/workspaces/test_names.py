@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import Rejected
+from runner.model.refs import checked_ref
 from runner.model.source import Repository, shown_url
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.git import Git, GitFailed
-from runner.workspaces.names import Host, SecretInUrl, address_of, checked_ref, file_name
+from runner.workspaces.names import Host, SecretInUrl, address_of, file_name
 from tests.workspaces.origin import Origin, git
 
 HTTPS_AND_SSH = "https:ssh"
