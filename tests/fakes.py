@@ -103,6 +103,9 @@ class FakeWorkspaces:
     def resolve(self, repo: Repository, ref: str) -> str:
         return "1" * 40
 
+    def default_branch(self, repo: Repository) -> str | None:
+        return "main"
+
     def fetch(self, repo: Repository, route: Route, keep: str) -> None:
         self.fetched.append(route)
 

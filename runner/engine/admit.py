@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from runner.engine.advance import ring
@@ -17,7 +18,7 @@ from runner.engine.ports import (
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
 from runner.model.refs import checked_ref
 from runner.model.run import Run, StepName
-from runner.model.source import Delivery, Route
+from runner.model.source import Delivery, Event, Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
 from runner.workflow.load import load
 from runner.workflow.triggers import refusal, skip_word
@@ -61,11 +62,19 @@ def admit(
 def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
+    # Whoever started it could not ask the repository for its default branch, or named HEAD.
+    if event.ref == "HEAD" and (branch := workspaces.default_branch(repository)):
+        named = replace(event, ref=f"refs/heads/{branch}")
+        return replace(_judge_event(named, delivery.id, repository, workspaces), ref=named.ref)
+    return _judge_event(event, delivery.id, repository, workspaces)
+
+
+def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Workspaces) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
     commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
-    workspaces.fetch(repository, route, keep=delivery.id)
+    workspaces.fetch(repository, route, keep=keep)
     # Who starts it by hand means it, whatever the commit says.
     pushed = event.kind == "push" and not event.payload.get("by_hand")
     if pushed and (word := skip_word(workspaces.message(route))):

@@ -39,6 +39,9 @@ class Workspaces(Protocol):
     def resolve(self, repo: Repository, ref: str) -> str:
         """The full commit id that `ref` names in the repository right now."""
 
+    def default_branch(self, repo: Repository) -> str | None:
+        """The branch that the repository's HEAD names right now; None where it names none."""
+
     def fetch(self, repo: Repository, route: Route, keep: str) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
 
@@ -170,6 +173,8 @@ class Verdict:
     reason: str = ""
     route: Route | None = None
     runs: tuple[NewRun, ...] = ()
+    ref: str | None = None
+    """What the delivery's HEAD stood for; None keeps its ref."""
 
 
 @dataclass(frozen=True, slots=True)

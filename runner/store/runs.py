@@ -38,7 +38,7 @@ _lock_delivery = _delivery_by_id.with_for_update()
 _settle = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
-    .values({name: bindparam(name) for name in ("status", "reason", "commit", "ring_at")})
+    .values({name: bindparam(name) for name in ("status", "reason", "commit", "ref", "ring_at")})
 )
 _replayable = (deliveries.c.status == "failed") | (
     (deliveries.c.status == "ignored") & deliveries.c.commit.is_not(None)
@@ -149,6 +149,7 @@ class SqlStore:
             if delivery.status != "received":
                 return ()
             commit = verdict.route.commit if verdict.route else delivery.commit
+            ref = verdict.ref or delivery.ref
             connection.execute(
                 _settle,
                 {
@@ -156,6 +157,7 @@ class SqlStore:
                     "status": verdict.status,
                     "reason": verdict.reason,
                     "commit": commit,
+                    "ref": ref,
                     "ring_at": None,
                 },
             )
@@ -163,7 +165,7 @@ class SqlStore:
                 return ()
             self._own_repository(connection, delivery)
             now = self._database.now(connection)
-            return tuple(_create(connection, delivery, verdict.route, new, now) for new in verdict.runs)
+            return tuple(_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs)
 
         # A verdict that started nothing is found again the same.
         return self._database.writing(work, durable=bool(verdict.runs))
@@ -290,7 +292,9 @@ def _insert_once(connection: Connection) -> Any:
     return dialect.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
 
 
-def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRun, now: datetime) -> Run:
+def _create(
+    connection: Connection, delivery: Row[Any], ref: str, route: Route, new: NewRun, now: datetime
+) -> Run:
     mine = {"of_forge": route.forge, "of_repo": route.repo, "of_workflow": new.workflow}
     last = connection.execute(_last_number, mine).scalar_one()
     row = {
@@ -298,7 +302,7 @@ def _create(connection: Connection, delivery: Row[Any], route: Route, new: NewRu
         "forge": route.forge,
         "repo": route.repo,
         "commit": route.commit,
-        "ref": delivery.ref,
+        "ref": ref,
         "event": delivery.kind,
         "actor": delivery.actor,
         "workflow": new.workflow,

@@ -147,6 +147,25 @@ def test_a_push_to_a_branch_that_looks_like_a_command_is_admitted(bench: Bench) 
     assert bench.admit(bench.receive(an_event(ref="refs/heads/$(id)"))).status == "admitted"
 
 
+@pytest.mark.parametrize("commit", [None, "1" * 40])
+def test_head_is_the_default_branch_also_where_a_replay_is_the_first_that_can_ask_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, commit: str | None
+) -> None:
+    bench.write(TWO_STEPS.replace("on: push", "on: {push: {branches: [main]}}"))
+
+    def unreachable(repo: Repository) -> None:
+        raise Unavailable("git: could not connect to hello.test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.workspaces, "default_branch", unreachable)
+        failed = bench.admit(bench.receive(an_event(ref="HEAD", commit=commit)))
+    replayed = bench.admit(bench.store.replay(failed.id))
+
+    assert (failed.status, failed.event.ref) == ("failed", "HEAD")
+    assert (replayed.status, replayed.event.ref) == ("admitted", "refs/heads/main")
+    assert bench.store.load(replayed.runs[0]).route.commit == "1" * 40
+
+
 def test_a_ping_cannot_be_replayed_into_a_run(bench: Bench) -> None:
     bench.write(TWO_STEPS)
     ping = bench.receive(an_event(kind="ping", ref="", commit=None, ignored="ping: the hook works"))
