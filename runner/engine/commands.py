@@ -65,7 +65,7 @@ class CommandFiles:
         for name in env:
             if name.upper() in BLOCKED:
                 raise BadCommandFile(f"GITHUB_ENV: {name} cannot be set for later steps")
-        path = tuple(line for line in self._text("GITHUB_PATH").splitlines() if line)
+        path = parse_lines(self._text("GITHUB_PATH"), "GITHUB_PATH")
         outputs = parse_pairs(self._text("GITHUB_OUTPUT"), "GITHUB_OUTPUT")
         return Written(outputs, Exports(env, path), self._text("GITHUB_STEP_SUMMARY"))
 
@@ -121,10 +121,23 @@ def place_file(path: str, data: bytes, mode: int) -> None:
         os.close(made)
 
 
+def parse_lines(text: str, variable: str) -> tuple[str, ...]:
+    """Read one value to a line; raises `BadCommandFile` with the line."""
+    return tuple(line for line in _lines(text, variable) if line)
+
+
+def _lines(text: str, variable: str) -> list[str]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise BadCommandFile(f"{variable}:{number}: {line[:100]!r} holds a NUL, which no variable can")
+    return lines
+
+
 def parse_pairs(text: str, variable: str) -> dict[str, str]:
     """Read `NAME=value` lines and `NAME<<DELIMITER` blocks; raises `BadCommandFile` with the line."""
     found: dict[str, str] = {}
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = _lines(text, variable)
     at = 0
     while at < len(lines):
         line = lines[at]

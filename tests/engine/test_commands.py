@@ -9,14 +9,14 @@ from runner.engine.commands import FILE_BYTES, BadCommandFile, CommandFiles, Wri
 from runner.model.step import Exports
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="=<\r\n\0"), min_size=1).filter(str.strip)
-values = st.text(st.characters(codec="utf-8", exclude_characters="\r"))
+values = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
 
 
 def files(tmp_path: Path) -> CommandFiles:
     return CommandFiles(tmp_path, "/inside")
 
 
-@given(st.dictionaries(names, st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))))
+@given(st.dictionaries(names, st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"))))
 def test_lines_of_name_and_value_are_read_back(pairs: dict[str, str]) -> None:
     text = "".join(f"{name}={value}\n" for name, value in pairs.items())
 
@@ -48,6 +48,8 @@ def test_whatever_a_step_writes_is_read_or_refused_by_name(text: str) -> None:
         ("=value", "is neither"),
         ("name<<EOF\nvalue", "the delimiter 'EOF' never comes"),
         ("name<<\nvalue", "no name or no delimiter"),
+        ("good=1\nname=a\0b", r"GITHUB_OUTPUT:2: 'name=a\\x00b' holds a NUL"),
+        ("name<<EOF\na\0\nEOF", "GITHUB_OUTPUT:2: .* holds a NUL"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_line(text: str, says: str) -> None:
@@ -76,6 +78,23 @@ def test_a_step_hands_on_what_it_wrote(tmp_path: Path) -> None:
         Exports({"A": "b"}, ("/opt/bin",)),
         "# done",
     )
+
+
+def test_a_path_goes_to_the_end_of_its_line_and_no_further(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.empty()
+    (tmp_path / "_runner_path").write_bytes("/a\u2028b\r\n/c\x0bd\n\n/e".encode())
+
+    assert step.read().exports.path == ("/a\u2028b", "/c\x0bd", "/e")
+
+
+def test_a_nul_in_a_path_is_refused_with_its_line(tmp_path: Path) -> None:
+    step = files(tmp_path)
+    step.empty()
+    (tmp_path / "_runner_path").write_bytes(b"/a\n/b\0\n")
+
+    with pytest.raises(BadCommandFile, match=r"GITHUB_PATH:2: .* NUL"):
+        step.read()
 
 
 def test_a_file_that_a_step_removed_is_empty(tmp_path: Path) -> None:
