@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runner.engine.ports import Forge
-from runner.errors import NotFound, RunnerError
+from runner.errors import NotFound, RunnerError, Unavailable
 from runner.model.source import Delivery
 from runner.web.answers import answer, failure, refusal
 from runner.web.bodies import Gone, read_body
@@ -43,6 +43,10 @@ class Webhooks:
         try:
             body = await read_body(scope["headers"], receive, BODY_BYTES)
             delivery = await self._intake.take(name, forge, _readable(scope["headers"]), body)
+        except Unavailable as error:
+            # The forge may not send it again: whoever looks after the server has to know.
+            log.error("delivery not stored", extra={"forge": name, "error": str(error)})
+            return refusal(error)
         except RunnerError as error:
             log.info("delivery refused", extra={"forge": name, "error": str(error)})
             return refusal(error)

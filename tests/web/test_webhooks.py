@@ -223,7 +223,9 @@ def test_an_unknown_forge_is_404_and_a_get_405(web: Web) -> None:
     assert web.call("GET", "/hooks/git").status_code == 405
 
 
-def test_a_database_that_does_not_answer_is_503_and_comes_back(web: Web) -> None:
+def test_a_database_that_does_not_answer_is_503_said_in_the_log_and_comes_back(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
     web.add()
     body = a_push()
     with sqlite3.connect(web.site.settings.home / "runner.db", isolation_level=None) as other:
@@ -234,6 +236,7 @@ def test_a_database_that_does_not_answer_is_503_and_comes_back(web: Web) -> None
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
+    assert [(one.levelname, one.message) for one in caplog.records] == [("ERROR", "delivery not stored")]
     assert web.post("git", body, signed(body)).status_code == 202
 
 
