@@ -210,10 +210,6 @@ class Tree:
         return Group(*rows)
 
 
-def _printed(line: str) -> Text:
-    return Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis")
-
-
 def _row(one: Values, name: str, indent: int) -> RenderableType:
     mark, colour = MARKS.get(one["status"], PENDING)
     text = Text(one_line(name))
