@@ -71,7 +71,7 @@ class Address:
 def address_of(repository: Repository, protocols: str) -> Address:
     """The repository's address, where its protocol is among the colon-separated `protocols`."""
     url, shown = repository.url, shown_url(repository.url)
-    if not url or url.startswith("-") or re.search(r"[\x00-\x20\x7f]", url):
+    if not url or url.startswith("-") or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
         raise Rejected(f"{repository.name}: {shown!a} is no address of a repository")
     protocol = _protocol(url)
     if protocol not in protocols.split(":"):

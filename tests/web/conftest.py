@@ -90,10 +90,13 @@ class Web:
         async def ask() -> httpx2.Response:
             transport = httpx2.ASGITransport(app=self.app)
             async with httpx2.AsyncClient(transport=transport, base_url=self.url) as client:
-                return await client.request(method, path, json=content, **given)
+                return await client.request(method, path, **given)
 
-        if "headers" not in given:
-            given["headers"] = self.admin
+        given.setdefault("headers", self.admin)
+        if content is not None:
+            # As any program may write it: the client's own way refuses what is no text.
+            given["content"] = json.dumps(content).encode()
+            given["headers"] = {"content-type": "application/json"} | given["headers"]
         return asyncio.run(ask())
 
     def api(self, method: str, path: str, content: Any = None) -> Any:

@@ -160,6 +160,7 @@ def test_a_name_is_registered_once(web: Web) -> None:
         ({"url": "ssh://octo:s3cret@example.org/x"}, "'ssh://octo:***@example.org/x' holds a password"),
         ({"url": "https://example.org/x?token=s3cret"}, "'https://example.org/x?***' has a query"),
         ({"url": "https://example.org/\nx"}, "no address"),
+        ({"url": "https://example.org/\ud800"}, "no address"),
         ({"name": "-x"}, "cannot name a repository"),
         ({"name": "a/../b"}, "cannot name a repository"),
         ({"name": "a//b"}, "cannot name a repository"),
@@ -315,6 +316,18 @@ def test_a_log_can_be_read_whole_by_job_and_by_step(web: Web) -> None:
     assert log("?job=build&step=1") == "build \u2713\n"
     assert "no job 'lint'; it has build, test" in log("?job=lint")
     assert "no step '9'" in log("?step=9")
+
+
+def test_deliveries_are_listed_from_one_of_them_on(web: Web) -> None:
+    older, newer = (web.site.store.receive(an_event(), guid, guid)[0].id for guid in "12")
+
+    assert [one["id"] for one in web.api("GET", f"/deliveries?before={max(older, newer)}")] == [
+        min(older, newer)
+    ]
+    for before in ("zz", "", older.upper(), f"{older}0"):
+        answer = web.call("GET", f"{PREFIX}/deliveries?before={before}")
+        assert answer.status_code == 400, before
+        assert "is no id of a delivery" in answer.json()["message"]
 
 
 def test_a_delivery_that_failed_is_replayed(web: Web) -> None:
