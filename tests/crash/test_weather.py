@@ -8,6 +8,7 @@ import pytest
 
 from runner.model.run import Running
 from tests.crash.world import World, wait_for
+from tests.executors.jobs import comes_alive
 from tests.servers import Redis
 
 BOTH = pytest.mark.parametrize("kind", ["embedded", "distributed"])
@@ -30,6 +31,7 @@ def in_the_first_step(world: World) -> Iterator[str]:
     pause = f"until test -e {world.gate}; do sleep 0.02; done"
     delivery = world.deliver(world.commit(pause=pause))
     wait_for(lambda: world.lines() or None, "the first step to begin")
+    assert comes_alive(world.token), "what a step leaves behind it"
     yield delivery
     world.gate.touch()
 

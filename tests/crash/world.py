@@ -13,8 +13,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 
@@ -24,9 +25,10 @@ from runner.model.run import Finished, Run
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.settings import Settings
-from runner.store.tables import checkpoints
+from runner.store.tables import checkpoints, jobs
 from runner.wiring import services
 from tests.builders import an_event
+from tests.executors.jobs import a_token, living
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -40,13 +42,14 @@ jobs:
     runs-on: linux
     steps:
       - run: |
-          echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+          setsid env -i sleep {token} &
           mkdir first
           echo one > first/one
           echo "KEPT=from-1" >> "$GITHUB_ENV"
           {pause}
       - run: |
-          echo "a 2 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          echo "a 2 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
           test "$(cat first/one) $KEPT" = "one from-1"
           mkdir second
   b:
@@ -54,7 +57,8 @@ jobs:
     runs-on: linux
     steps:
       - run: |
-          echo "b 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" >> {record}
+          echo "b 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+          setsid env -i sleep {token} &
           mkdir third
 """
 
@@ -77,6 +81,9 @@ class World:
     database: str = ""
     broker: str = "memory://"
     lease: float = LEASE
+    executor: str | None = "host"
+    image: str | None = None
+    docker: str = ""
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     _supervisors: list[threading.Thread] = field(default_factory=list)
     _starting: threading.Lock = field(default_factory=threading.Lock)
@@ -86,19 +93,22 @@ class World:
         self.record = self.folder / "record"
         self.gate = self.folder / "gate"
         self.repository = self.folder / "repository"
+        self.token = a_token()
         self.settings = Settings.from_env(
             home=self.folder / "home",
             database=self.database,
             broker=self.broker,
             git_protocols="https:ssh:file",
-            executor="host",
+            executor=self.executor,
+            docker=self.docker,
             labels="linux",
             concurrency=2,
             lease=self.lease,
         )
         self.services = services(self.settings)
         self.services.database.migrate()
-        self.services.repositories.add(Repository("git", "octo/hello", str(self.repository)), "secret")
+        repository = Repository("git", "octo/hello", str(self.repository), image=self.image)
+        self.services.repositories.add(repository, "secret")
 
     # --- the repository ----------------------------------------------------------------------
 
@@ -107,7 +117,9 @@ class World:
         new = not self.repository.exists()
         folder = self.repository / ".runner/workflows"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "ci.yml").write_text(WORKFLOW.format(record=self.record, pause=pause))
+        # Only on the host can a step reach a file of ours.
+        record = f">> {self.record}" if self.executor == "host" else ""
+        (folder / "ci.yml").write_text(WORKFLOW.format(record=record, token=self.token, pause=pause))
         (self.repository / "version").write_text(version)
         if new:
             self.git("init", "--quiet", "--initial-branch=main")
@@ -133,6 +145,7 @@ class World:
                 "broker",
                 "git_protocols",
                 "executor",
+                "docker",
                 "labels",
                 "concurrency",
                 "lease",
@@ -228,9 +241,18 @@ class World:
 
     def lines(self) -> list[list[str]]:
         """What the steps wrote as they began: job, step, attempt, commit, version."""
+        if self.executor != "host":
+            return [line.split() for line in self._printed()]
         if not self.record.exists():
             return []
         return [line.split() for line in self.record.read_text().splitlines()]
+
+    def _printed(self) -> Iterator[str]:
+        with self.services.database.reading() as connection:
+            found = connection.execute(select(jobs.c.id, jobs.c.attempt, jobs.c.steps)).all()
+        for job in found:
+            for attempt, (step, _) in product(range(1, job.attempt + 1), job.steps):
+                yield from self.services.logs.read(job.id, attempt, step, 0, 65536).decode().splitlines()
 
     # --- what must be true -------------------------------------------------------------------
 
@@ -257,11 +279,16 @@ class World:
         assert all(isinstance(job.phase, Finished) for job in run.jobs)
 
     def leaves_nothing_alive(self) -> None:
-        """No process of any job's is left; jobs are known by their home in their environment."""
+        """No process of any job's is left.
+
+        Jobs are known by their home in their environment. What the first steps leave behind them has
+        no environment, and is known by what it was called with.
+        """
         mark = f"RUNNER_TEMP={self.settings.home}".encode()
 
         def none() -> bool | None:
-            return None if any(mark in environment for environment in _environments()) else True
+            left = any(mark in environment for environment in _environments()) or living(self.token)
+            return None if left else True
 
         wait_for(none, "the end of every process of the jobs")
 
@@ -278,9 +305,9 @@ def _environments() -> Iterator[bytes]:
 
 @contextmanager
 def a_world(
-    folder: Path, database: str = "", broker: str = "memory://", lease: float = LEASE
+    folder: Path, database: str = "", broker: str = "memory://", lease: float = LEASE, **given: Any
 ) -> Iterator[World]:
-    world = World(folder, database, broker, lease)
+    world = World(folder, database, broker, lease, **given)
     try:
         yield world
     finally:
