@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.world import LEASE, World, a_world
+from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.servers import Redis, postgres_database, redis_server
 
 
@@ -30,4 +31,24 @@ def redis_of(tmp_path: Path) -> Iterator[Redis]:
 def distributed(tmp_path: Path, redis_of: Redis, lease: float) -> Iterator[World]:
     """PostgreSQL, Redis, and processes on their own."""
     with postgres_database() as database, a_world(tmp_path, database, redis_of.url, lease) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Kind]:
+    with docker_kind() as kind:
+        yield kind
+
+
+@pytest.fixture(params=["sandbox", "docker"])
+def isolated(request: pytest.FixtureRequest, redis_of: Redis) -> Iterator[World]:
+    """As `distributed`, and steps see none of our files."""
+    kind = request.getfixturevalue("docker") if request.param == "docker" else Kind(request.param)
+    given = {"executor": kind.name, "image": kind.image, "docker": kind.options.get("url", "")}
+    # Jobs run as another user, who must be able to pass through.
+    with (
+        postgres_database() as database,
+        open_folder() as folder,
+        a_world(folder, database, redis_of.url, **given) as world,
+    ):
         yield world

@@ -1,11 +1,11 @@
 """A real process of ours that dies by SIGKILL at one exact point, if it is told one.
 
-    python -m tests.crash.victim ROLE [POINT] [--thrice]
+    python -m tests.crash.victim ROLE [POINT] [--thrice] [--stop]
 
 ROLE is `embedded` (worker and clock in one), `worker`, `clock` or `serve`, which is `runner serve` itself on
 a port of its choice. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
-`store.record:2:before`. With --thrice every message is sent three times. Prints `ready`, then works until
-SIGTERM.
+`store.record:2:before`. With --stop it does not die there but falls asleep by SIGSTOP. With --thrice every
+message is sent three times. Containers have no network. Prints `ready`, then works until SIGTERM.
 """
 
 import os
@@ -14,10 +14,12 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from runner import wiring
 from runner.cli.serving import serve
+from runner.executors import executor
 from runner.settings import Settings
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
@@ -29,6 +31,7 @@ class Mortal:
     """Stands before a port and dies at the point."""
 
     counts: dict[str, int] = {}  # noqa: RUF012 - one count for the whole process
+    fate = signal.SIGKILL
     lock = threading.Lock()
 
     def __init__(self, target: Any, name: str, point: str) -> None:
@@ -52,7 +55,7 @@ class Mortal:
 
     def _die_at(self, here: str) -> None:
         if here == self._point:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), Mortal.fate)
 
 
 class Thrice:
@@ -77,12 +80,16 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
         name: Mortal(port, name, point)
         for name, port in (("store", real.store), ("workspaces", real.workspaces), ("dispatcher", dispatcher))
     }
+    executors = dict(real.executors)
+    if real.settings.docker:
+        # The daemon of the tests has none to give.
+        executors["docker"] = cache(partial(executor("docker"), real.settings.docker, network=False))
     return replace(
         real,
         **ports,
         executors={
             name: (lambda make=make: Mortal(make(), "executors", point))  # type: ignore[misc]
-            for name, make in real.executors.items()
+            for name, make in executors.items()
         },
     )
 
@@ -90,6 +97,8 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
 def main(role: str, *rest: str) -> None:
     points = [word for word in rest if not word.startswith("--")]
     point, thrice = points[0] if points else "", "--thrice" in rest
+    if "--stop" in rest:
+        Mortal.fate = signal.SIGSTOP
     if role == "serve":
         wiring.services = lambda settings: mortal(services(settings), point, thrice)
         serve(["--port", "0"], obj=0)

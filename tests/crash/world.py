@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
+from docker import APIClient
 from sqlalchemy import select
 
 from runner.engine.receive import receive
@@ -26,7 +27,7 @@ from runner.model.source import Repository
 from runner.model.step import Result
 from runner.settings import Settings
 from runner.store.tables import checkpoints, jobs
-from runner.wiring import services
+from runner.wiring import services, station
 from tests.builders import an_event
 from tests.executors.jobs import a_token, living
 
@@ -288,9 +289,21 @@ class World:
 
         def none() -> bool | None:
             left = any(mark in environment for environment in _environments()) or living(self.token)
-            return None if left else True
+            return None if left or self._containers() else True
 
         wait_for(none, "the end of every process of the jobs")
+
+    def _containers(self) -> list[str]:
+        """The jobs' containers, running or not."""
+        if not self.docker:
+            return []
+        site = station(self.services, "nobody").site
+        client = APIClient(self.docker, version="auto")
+        try:
+            labels = [found["Labels"]["runner.job"] for found in client.containers(all=True)]
+        finally:
+            client.close()
+        return [label for label in labels if label.startswith(f"{site}-")]
 
 
 def _environments() -> Iterator[bytes]:
