@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.crash.world import World, wait_for
+from tests.crash.world import HANGS, World, wait_for
 
 POINTS = [
     f"{passage}:1:{side}" for passage in ("executors.open", "store.record") for side in ("before", "after")
@@ -25,7 +25,7 @@ def test_a_worker_killed_beside_a_step_is_replaced_by_another(isolated: World, p
 
 
 def test_a_worker_killed_in_the_middle_of_a_step_is_replaced_by_another(isolated: World) -> None:
-    commit = isolated.commit(pause="test $RUNNER_ATTEMPT != 1 || sleep 1000")
+    commit = isolated.commit(pause=HANGS)
     isolated.start("clock")
     victim = isolated.start("worker")
     delivery = isolated.deliver(commit)

@@ -35,6 +35,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 LEASE = 2.0
 
+HANGS = "test $RUNNER_ATTEMPT != 1 || sleep 1000"
+"""A pause that only the death of the first attempt ends."""
+
 WORKFLOW = """\
 name: ci
 on: push
