@@ -132,7 +132,7 @@ def test_logs_of_an_older_version_can_be_read_and_added_to(database_url: str) ->
 
     def older(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
+        command.upgrade(config, "0004")
 
     database.writing(older)
     sql_store = SqlStore(database, LENGTH)
