@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection
 from itertools import combinations
 from queue import Empty
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -188,16 +189,41 @@ class PromptTransport(memory.Transport):
 
 
 class SturdyChannel(redis.Channel):
-    """Kombu's channel on Redis, in which a message that nobody can read is dropped, not fatal."""
+    """Kombu's channel on Redis, in which a message that nobody can read is dropped, not fatal.
+
+    Whoever stops a worker closes its channels under those who still use them. What they then find is a
+    connection that is lost, which Celery knows what to do about.
+    """
+
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().basic_consume(queue, *args, **kwargs)
+        except AttributeError:
+            if self.connection is not None:
+                raise
+            raise ConnectionError("the channel was closed") from None
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        # It may have waited until a message was read, and nobody consumes on a closed channel.
+        try:
+            return super()._basic_cancel(consumer_tag)
+        except AttributeError:
+            if self.connection is not None:
+                raise
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            # Whoever closes it takes its connection away under whoever still reads.
-            if not self._closing:
+            if not (self._closing or self.connection is None or _never_read(error)):
                 log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
             raise Empty from None
+
+
+def _never_read(error: Exception) -> bool:
+    """Whether redis' client raised it, as where its buffer was closed: then there was no message yet."""
+    names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.startswith("redis.") for name in names)
 
 
 class SturdyTransport(redis.Transport):

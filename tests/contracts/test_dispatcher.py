@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty
 
 import pytest
 from celery import signature
@@ -196,6 +197,40 @@ def test_a_broker_that_is_away_makes_no_trouble_for_who_rings(redis: Redis, tmp_
         # What waits for a broker between tries takes seconds for each.
         assert time.monotonic() - began < 5
         assert {world.services.store.delivery(one).status for one in deliveries} == {"received"}
+
+
+@pytest.mark.parametrize("closed", ["the file", "its buffer"])
+def test_a_channel_that_is_closed_under_its_reader_has_dropped_no_message(
+    redis: Redis, caplog: pytest.LogCaptureFixture, closed: str
+) -> None:
+    with celery_app(redis.url, [CONTROL]).connection_for_read() as connection:
+        channel = connection.channel()
+        reader = channel.client.connection = channel.client.connection_pool.get_connection()
+        reader.connect()
+        reader.send_command("PING")
+        buffer = reader._parser._buffer
+        (buffer._buffer if closed == "the file" else buffer).close()
+
+        with pytest.raises(Empty):
+            channel._brpop_read()
+
+    assert caplog.messages == []
+
+
+def test_a_channel_that_is_closed_while_it_gets_its_consumers_is_a_connection_that_is_lost(
+    redis: Redis,
+) -> None:
+    with celery_app(redis.url, [CONTROL]).connection_for_read() as connection:
+        channel = connection.channel()
+        channel.basic_consume("a", False, print, "before")
+        consumers = set(channel._consumers)
+        channel.close()
+
+        with pytest.raises(connection.connection_errors):
+            channel.basic_consume("b", False, print, "after")
+        # As a cancellation that waited for a message comes to it.
+        channel._consumers, channel._tag_to_queue = consumers, {"before": "a"}
+        channel._basic_cancel("before")
 
 
 def test_a_message_says_where_to_look_and_no_more(redis: Redis, tmp_path: Path) -> None:
