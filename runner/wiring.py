@@ -53,13 +53,13 @@ def services(settings: Settings) -> Services:
         queues_for(settings.label_set)
     with _setting("broker", shown_url(settings.broker)):
         checked_broker(settings.broker)
-    with _setting("database", shown_url(settings.database)):
-        database = Database(settings.database_url)
     # Sandboxes run as another user, who must be able to pass through, though not to look around.
     with making(home):
         home.mkdir(mode=0o711, parents=True, exist_ok=True)
         for private in ("logs", "mirrors", "snapshots"):
             (home / private).mkdir(mode=0o700, exist_ok=True)
+    with _setting("database", shown_url(settings.database)):
+        database = Database(settings.database_url)
     return Services(
         settings=settings,
         database=database,
