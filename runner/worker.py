@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.trace import setup_worker_optimizations
+from celery.bootsteps import CLOSE
 from celery.worker import WorkController
 from structlog.contextvars import bound_contextvars
 
@@ -27,6 +28,7 @@ from runner.store.workers import PRESENCE
 from runner.wiring import Services
 
 CONTROL_THREADS = 2
+NAP = 0.05
 SECONDS_TO_STOP = 20
 SECONDS_TO_NOTICE = 3
 """How long a consumer may listen on after it was stopped: Celery waits two seconds for a message."""
@@ -121,25 +123,34 @@ class _Consumer:
         self._threads = threads
         self._controller = self._make()
         self._stopping = threading.Event()
+        self._left = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, and return when what was taken is done."""
+        """Take no more; `join` waits until what was taken is done."""
         self._stopping.set()
-        stopping = threading.Thread(target=self._controller.stop, name="consumer-stop", daemon=True)
-        stopping.start()
-        PromptChannel.ring()
-        stopping.join(SECONDS_TO_STOP)
+        self._close()
 
     def join(self, until: float) -> None:
-        """Wait for its end, up to a reading of `time.monotonic()`.
+        """Wait for its end. `until`, a reading of `time.monotonic()`, is when its broker counts as away."""
+        # What just begins sets its state anew.
+        while not self._left.wait(NAP) and time.monotonic() < until:
+            self._close()
+        if self._left.is_set():
+            self._thread.join(SECONDS_TO_STOP)
+            return
+        # It goes on asking for its broker, which must not keep the process from ending.
+        stopping = threading.Thread(target=self._controller.stop, name="consumer-stop", daemon=True)
+        stopping.start()
+        stopping.join(SECONDS_TO_STOP)
 
-        One whose broker is away goes on asking for it, and must not keep the process from ending.
-        """
-        self._thread.join(max(0.0, until - time.monotonic()))
+    def _close(self) -> None:
+        """Have its loop end. Its connection is its own thread's: two that read from one break it."""
+        self._controller.consumer.blueprint.state = CLOSE
+        PromptChannel.ring()
 
     def _make(self) -> WorkController:
         return WorkController(
@@ -163,6 +174,8 @@ class _Consumer:
                 self._controller.start()
             except Exception:
                 log.exception("the consumer failed by a bug")
+        self._left.set()
+        self._controller.stop()
 
 
 def _register(app: Celery, services: Services, station: Station) -> None:
