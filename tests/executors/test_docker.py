@@ -103,12 +103,9 @@ def test_a_sweep_ends_the_dead_of_its_own_site_and_nobody_else(docker: Kind, fol
             job.sandbox.close()
 
 
-def test_a_worker_ends_what_a_dead_one_left_as_it_starts(
-    docker: Kind, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RUNNER_DOCKER", docker.options["url"])
+def test_a_worker_ends_what_a_dead_one_left_as_it_starts(docker: Kind, folder: Path, tmp_path: Path) -> None:
     token = a_token()
-    with a_world(tmp_path) as world:
+    with a_world(tmp_path, docker=docker.options["url"]) as world:
         here = station(world.services, "worker-2")
         left = Job(docker, folder, here.label(77, 1))
         left.sh(f"sleep {token} &")
