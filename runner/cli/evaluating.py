@@ -1,0 +1,114 @@
+"""`runner eval`: the value of an expression."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.batches import Question, answer_all
+from runner.errors import Rejected
+from runner.expr.evaluate import Functions, evaluate, holds, render
+from runner.expr.hashing import hash_files
+from runner.expr.status import status_functions
+from runner.expr.syntax import parse
+from runner.expr.template import parse_template
+from runner.expr.values import ExpressionError, Value, kind_of, known, to_string
+
+
+@click.command("eval")
+@click.argument("expression", required=False)
+@click.option("--contexts", type=click.File(), help="A JSON file with what the contexts hold.")
+@click.option("--batch", is_flag=True, help="Answer JSON lines on standard input.")
+def evaluate_expression(expression: str | None, contexts: Any, batch: bool) -> None:
+    """Print the value of EXPRESSION as JSON; a text with ${{ }} in it becomes text."""
+    if batch:
+        answer_all(_answer)
+        return
+    if expression is None:
+        raise click.UsageError("give an expression, or --batch")
+    seen = json.load(contexts) if contexts else {}
+    mode = "template" if "${{" in expression else "expr"
+    try:
+        value = _value(mode, expression, seen, _functions({}))
+    except ExpressionError as error:
+        raise Rejected(f"column {error.offset + 1}: {error}") from None
+    click.echo(json.dumps(_plain(value), ensure_ascii=False))
+
+
+def _answer(question: Question) -> Question:
+    mode, text = question.get("mode", "expr"), str(question["expr"])
+    try:
+        if mode == "syntax":
+            parse(text)
+            return {"ok": True, "kind": "Syntax", "value": "ok"}
+        value = _value(mode, text, question.get("contexts") or {}, _functions(question))
+    except ExpressionError as error:
+        return {
+            "ok": False,
+            "error": {"class": error.stage, "message": str(error), "pos": error.offset + 1},
+        }
+    return {"ok": True, "kind": kind_of(value), "value": _plain(value), "string": to_string(value)}
+
+
+def _value(mode: str, text: str, contexts: Mapping[str, Any], functions: Functions) -> Value:
+    match mode:
+        case "if":
+            return holds(text, contexts, functions)
+        case "template":
+            return render(parse_template(text, contexts.keys()), contexts, functions)
+        case _:
+            return evaluate(text, contexts, functions)
+
+
+def _functions(question: Mapping[str, Any]) -> Functions:
+    folder = Folder(Path(question.get("workdir") or "."))
+    status = status_functions(
+        question.get("job_status") or "success", question.get("composite_action_status")
+    )
+
+    def hashed(*patterns: object) -> str:
+        return hash_files(folder, [to_string(known(pattern)) for pattern in patterns])
+
+    return {**status, "hashFiles": hashed}
+
+
+def _plain(value: object) -> Any:
+    """What JSON can hold; numbers that it cannot are their text."""
+    match value:
+        case float():
+            if math.isnan(value) or math.isinf(value):
+                return to_string(value)
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+class Folder:
+    """The files below a folder, as `hashFiles` asks for them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def paths(self) -> Iterator[str]:
+        return self._below("", (os.path.realpath(self._root),))
+
+    def _below(self, folder: str, trail: tuple[str, ...]) -> Iterator[str]:
+        for entry in sorted(os.scandir(self._root / folder), key=lambda one: one.name):
+            path = f"{folder}{entry.name}"
+            if entry.is_file():
+                yield path
+            elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in trail:
+                yield from self._below(f"{path}/", (*trail, real))
+
+    def digest(self, path: str) -> bytes:
+        with (self._root / path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
