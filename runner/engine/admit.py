@@ -19,8 +19,8 @@ from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
 from runner.model.refs import checked_ref
 from runner.model.run import Run, StepName
 from runner.model.source import Delivery, Event, Repository, Route
-from runner.workflow.document import InvalidWorkflow, JobDef, Workflow
-from runner.workflow.load import load
+from runner.workflow.document import InvalidWorkflow, JobDef, Workflow, declared_steps
+from runner.workflow.supported import load
 from runner.workflow.triggers import refusal, skip_word
 
 log = logging.getLogger(__name__)
@@ -121,5 +121,7 @@ def new_run(workflow: Workflow) -> NewRun:
 
 
 def _new_job(job: JobDef) -> NewJob:
-    steps = tuple(StepName(step.key, step.title) for step in job.steps)
-    return NewJob(job.key, job.name, job.needs, job.runs_on, steps)
+    body = declared_steps(job)
+    steps = tuple(StepName(step.key, step.title) for step in body.steps)
+    labels = dict.fromkeys(label.text.lower() for label in body.labels)
+    return NewJob(job.key, job.title, job.needs, tuple(labels), steps)

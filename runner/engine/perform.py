@@ -28,7 +28,7 @@ from runner.engine.ports import (
     Workspace,
     Workspaces,
 )
-from runner.engine.programs import Program, Released, Stage, StepCall, declared
+from runner.engine.programs import Program, Released, Stage, StepCall, declared, minutes
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
@@ -43,8 +43,8 @@ from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, rele
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import JobDef, Workflow
-from runner.workflow.load import load
+from runner.workflow.document import Container, Steps, Workflow, declared_steps
+from runner.workflow.supported import load
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
@@ -230,7 +230,7 @@ def _begin(
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
     workflow = _workflow(run, station.workspaces)
-    definition = workflow.job(job.key)
+    definition = declared_steps(workflow.job(job.key))
     workspace, checkpoints = _workspace(run, job, hold.lease, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
@@ -244,7 +244,7 @@ def _begin(
     scene = _scene(run, job, sandbox, station)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(scene.event.payload).encode(), 0o644)
     files = CommandFiles(temp, sandbox.temp)
-    deadline = asked + definition.timeout * 60 - job.worked.total_seconds()
+    deadline = asked + minutes(definition.timeout) * 60 - job.worked.total_seconds()
     stage = Stage(scene, files, hold, _StepLog(job, station.logs), deadline)
     ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, definition, stage), ledger
@@ -350,12 +350,13 @@ def _workspace(
         return station.workspaces.open(run.route, name, job.attempt, None), {}
 
 
-def _executor(repository: Repository, job: JobDef, station: Station) -> tuple[Executor, str | None]:
+def _executor(repository: Repository, job: Steps, station: Station) -> tuple[Executor, str | None]:
     """`container:` names an image, so it means docker; otherwise the repository or the server chooses."""
-    name = "docker" if job.container else repository.executor or station.executor
+    image = job.container.image.text if isinstance(job.container, Container) else ""
+    name = "docker" if image else repository.executor or station.executor
     if name not in station.executors:
         raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
-    return station.executors[name](), job.container or repository.image
+    return station.executors[name](), image or repository.image
 
 
 def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:

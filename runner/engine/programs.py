@@ -21,7 +21,7 @@ from runner.errors import BrokenDefinition, LeaseLost
 from runner.expr.evaluate import render
 from runner.expr.template import Template
 from runner.model.step import Exports, Outcome, Result
-from runner.workflow.document import JobDef, StepDef, Workflow
+from runner.workflow.document import Env, Number, Run, StepDef, Steps, Workflow
 from runner.workflow.shells import script_name, shell_argv
 
 
@@ -85,7 +85,7 @@ class Stage:
         return {**environment(self.scene), **self.files.variables}
 
 
-def declared(workflow: Workflow, job: JobDef, stage: Stage) -> Program:
+def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
     """The steps of a job in a workflow file, in their order, until one fails."""
     seen = contexts(stage.scene)
     env = _rendered(workflow.env, seen) | _rendered(job.env, seen)
@@ -103,9 +103,10 @@ def declared(workflow: Workflow, job: JobDef, stage: Stage) -> Program:
 
 def fingerprint(step: StepDef) -> str:
     """SHA-256 over what the definition says the step does, before any expression is evaluated."""
-    where = step.working_directory.text if step.working_directory else None
-    env = {name: value.text for name, value in step.env.items()}
-    said = json.dumps([step.run.text, step.shell, where, env], sort_keys=True)
+    run = script_of(step)
+    where = run.working_directory.text if run.working_directory else None
+    env = {name: value.text for name, value in variables(step.env).items()}
+    said = json.dumps([run.script.text, shell_of(run), where, env], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -150,15 +151,17 @@ class _Act:
         given = {**self.stage.given, "RUNNER_STEP": step.key}
         env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, before, own)
         env["PATH"] = ":".join((*reversed(past.exports.path), env["PATH"]))
-        script = script_name(step.shell, f"{FOLDER}step-{step.key}")
-        place_file(f"{sandbox.host_temp}/{script}", render(step.run, seen).encode(), 0o755)
-        folder = render(step.working_directory, seen) if step.working_directory else ""
-        argv = shell_argv(step.shell, f"{sandbox.temp}/{script}")
+        run = script_of(step)
+        shell = shell_of(run)
+        script = script_name(shell, f"{FOLDER}step-{step.key}")
+        place_file(f"{sandbox.host_temp}/{script}", render(run.script, seen).encode(), 0o755)
+        folder = render(run.working_directory, seen) if run.working_directory else ""
+        argv = shell_argv(shell, f"{sandbox.temp}/{script}")
         return Command(argv, env, posixpath.join(sandbox.workspace, folder), self._timeout())
 
     def _timeout(self) -> float:
         left = max(0.0, self.stage.deadline - monotonic())
-        return left if self.step.timeout is None else min(left, self.step.timeout * 60)
+        return left if self.step.timeout is None else min(left, minutes(self.step.timeout) * 60)
 
     def _stopped(self, ended: Exit) -> Outcome:
         match self.stage.hold.why:
@@ -172,7 +175,7 @@ class _Act:
     def _outcome(
         self, result: Result, ended: Exit, written: Written | None = None, reason: str = ""
     ) -> Outcome:
-        forgiven = self.step.continue_on_error and monotonic() < self.stage.deadline
+        forgiven = self.step.continue_on_error is True and monotonic() < self.stage.deadline
         conclusion = Result.SUCCESS if forgiven else result
         if written is None:
             return Outcome(result, conclusion, ended.code, reason=reason)
@@ -184,8 +187,33 @@ class _Act:
         self.stage.log(self.step.key, chunk)
 
 
-def _rendered(env: Mapping[str, Template], seen: Mapping[str, Any]) -> dict[str, str]:
-    return {name: render(value, seen) for name, value in env.items()}
+def _rendered(env: Env, seen: Mapping[str, Any]) -> dict[str, str]:
+    return {name: render(value, seen) for name, value in variables(env).items()}
+
+
+# Admission lets nothing pass that is not one of these; see workflow.supported.
+
+
+def script_of(step: StepDef) -> Run:
+    if not isinstance(step.body, Run):
+        raise NotImplementedError(f"step {step.key} runs no script")
+    return step.body
+
+
+def shell_of(run: Run) -> str | None:
+    return run.shell.text if run.shell is not None else None
+
+
+def variables(env: Env) -> Mapping[str, Template]:
+    if isinstance(env, Template):
+        raise NotImplementedError("an expression gives the variables")
+    return env
+
+
+def minutes(value: Number) -> float:
+    if isinstance(value, Template):
+        raise NotImplementedError("an expression gives the minutes")
+    return value
 
 
 def _plain(result: Result) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from runner.expr.functions import MAX_TEXT, Budget, Unsuitable
 from runner.expr.syntax import Call, Compare, Context, Index, Literal, Logical, Node, Not, parse
-from runner.expr.template import OPEN, Template, calls_in, parse_template
+from runner.expr.template import Condition, Template, parse_condition
 from runner.expr.values import (
     ExpressionError,
     Filtered,
@@ -26,6 +26,9 @@ HALF = re.compile("[\ud800-\udfff]")
 Functions = Mapping[str, Callable[..., object]]
 
 NO_FUNCTIONS: Functions = {}
+
+
+SUCCESS = parse("success()")
 
 
 class Missing:
@@ -64,19 +67,14 @@ def render(template: Template, contexts: Mapping[str, object], functions: Functi
     return HALF.sub("\ufffd", "".join(pieces))
 
 
-def holds(condition: str, contexts: Mapping[str, object], functions: Functions = NO_FUNCTIONS) -> bool:
-    """Whether an `if` is met: a bare expression, or a text with `${{ }}` in it.
-
-    Text around `${{ }}` makes the whole a text, which is true unless empty. Where no status function
-    appears, `success()` must hold too.
-    """
-    if OPEN in condition:
-        template = parse_template(condition.strip(), contexts.keys())
-    else:
-        template = Template(condition, (parse(condition or "true", contexts.keys()),))
-    evaluation = Evaluation(contexts, functions)
-    asks_status = any(call.signature.status for node in template.expressions for call in calls_in(node))
-    if not asks_status and not is_truthy(evaluation.value(parse("success()"))):
+def holds(
+    condition: str | Condition, contexts: Mapping[str, object], functions: Functions = NO_FUNCTIONS
+) -> bool:
+    """Whether an `if` is met; see `parse_condition`."""
+    if isinstance(condition, str):
+        condition = parse_condition(condition, contexts.keys())
+    template, evaluation = condition.template, Evaluation(contexts, functions)
+    if not condition.asks_status and not is_truthy(evaluation.value(SUCCESS)):
         return False
     if len(template.parts) == 1:
         return is_truthy(evaluation.value(template.expressions[0]))

@@ -66,6 +66,27 @@ def parse_template(text: str, contexts: Collection[str] | None = None) -> Templa
     return Template(text, tuple(parts))
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An `if`. Where it asks for no status itself, `success()` must hold too."""
+
+    template: Template
+    asks_status: bool
+
+
+def parse_condition(text: str, contexts: Collection[str] | None = None) -> Condition:
+    """Read an `if`: a bare expression, or a text with `${{ }}` in it.
+
+    Text around `${{ }}` makes the whole a text, which is true unless empty.
+    """
+    if OPEN in text:
+        template = parse_template(text.strip(), contexts)
+    else:
+        whole = text if text.strip() else "success()"
+        template = Template(text, (parse_part(whole, 0, len(whole), contexts),))
+    return Condition(template, any(call.signature.status for call in template.calls()))
+
+
 def find_close(text: str, opening: int) -> int:
     """Where the expression ends; what stands between single quotes does not end it."""
     position = opening + len(OPEN)

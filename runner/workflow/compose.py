@@ -14,12 +14,28 @@ from runner.workflow.document import Pos, Problem, problem_at
 from runner.workflow.scalars import resolve
 
 MAX_NODES = 10_000
-MAX_DEPTH = 64
+MAX_DEPTH = 50
 MAX_EXPANDED = 10_000
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 # libyaml compares each directive with all before it, so that many of them take seconds.
 DIRECTIVE = re.compile(r"^%TAG\b", re.MULTILINE)
+
+CORE = "tag:yaml.org,2002:"
+STRING_TAG = f"{CORE}str"
+TYPES: dict[str, tuple[type, ...]] = {
+    f"{CORE}null": (type(None),),
+    f"{CORE}bool": (bool,),
+    f"{CORE}int": (int,),
+    f"{CORE}float": (int, float),
+    STRING_TAG: (str,),
+}
+TAGS = {
+    yaml.ScalarEvent: frozenset({*TYPES, "!"}),
+    yaml.SequenceStartEvent: frozenset({f"{CORE}seq"}),
+    yaml.MappingStartEvent: frozenset({f"{CORE}map"}),
+}
+"""What may be said of a kind of node; of all other tags we do not know what they mean."""
 
 EXPLAINED = {
     "mapping values are not allowed in this context": (
@@ -95,6 +111,8 @@ def position(text: str, index: int) -> Pos:
 
 def syntax_problem(path: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
+    if error.context == "while scanning a simple key":
+        mark = error.context_mark
     what = error.problem or "it cannot be read"
     if mark is None:
         return Problem(path, 1, 1, f"not valid YAML: {what}")
@@ -139,6 +157,7 @@ class Composer:
         self._problems = problems
         self._open: list[Open] = []
         self._anchors: dict[str, Anchored | None] = {}
+        self._idle: dict[str, Pos] = {}
         self._nodes = 0
         self._expanded = 0
 
@@ -155,12 +174,19 @@ class Composer:
                 self._begin(event)
             case yaml.CollectionEndEvent():
                 self._end()
+            case yaml.DocumentEndEvent():
+                for name, pos in self._idle.items():
+                    self._unused(name, pos)
             case yaml.DocumentStartEvent() if self.root is not None:
                 self._problem(at(event), "a workflow file holds one document; this begins another")
                 raise Stop
 
     def _problem(self, pos: Pos, message: str) -> None:
-        self._problems.append(problem_at(self._path, pos, message))
+        self._problems.append(problem_at(self._path, pos, message, "yaml"))
+
+    def _unused(self, name: str, pos: Pos) -> None:
+        what = f"no alias names the anchor &{name[:60]}"
+        self._problems.append(problem_at(self._path, pos, what, "yaml", warning=True))
 
     def _limit(self, pos: Pos, message: str) -> None:
         self._problem(pos, message)
@@ -170,8 +196,12 @@ class Composer:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             self._limit(at(event), f"the file has more than {MAX_NODES} values")
+        if event.anchor is not None and not isinstance(event, yaml.AliasEvent):
+            if event.anchor in self._idle:
+                self._unused(event.anchor, self._idle[event.anchor])
+            self._idle[event.anchor] = at(event)
         tag = getattr(event, "tag", None)
-        if tag is not None:
+        if tag is not None and tag not in TAGS[type(event)]:
             short = str(tag).replace("tag:yaml.org,2002:", "!!")[:60]
             self._problem(at(event), f"tags such as {short} are not supported; quote a value to make it text")
 
@@ -194,6 +224,7 @@ class Composer:
     def _alias(self, event: yaml.AliasEvent) -> None:
         name = event.anchor or ""
         anchored = self._anchors.get(name)
+        self._idle.pop(name, None)
         if anchored is None:
             what = "stands inside what it names" if name in self._anchors else "names no anchor before it"
             self._problem(at(event), f"the alias *{name[:60]} {what}")
@@ -219,6 +250,12 @@ class Composer:
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         plain = not event.style and event.implicit[0]
         value = resolve(event.value) if plain else event.value
+        if event.tag in TYPES:
+            value = resolve(event.value) if event.tag != STRING_TAG else event.value
+            if not isinstance(value, TYPES[event.tag]):
+                self._problem(
+                    at(event), f'"{event.value[:60]}" is no value of {event.tag.replace(CORE, "!!")}'
+                )
         style = event.style or ""
         start, end = (mark.index if mark else 0 for mark in (event.start_mark, event.end_mark))
         return Scalar(at(event), value, event.value, start, end, style)

@@ -2,7 +2,7 @@
 
 import shlex
 
-from runner.workflow.schema import SHELLS, cut
+from runner.workflow.words import cut
 
 SCRIPT = "{0}"
 
@@ -12,9 +12,13 @@ COMMANDS: dict[str | None, tuple[str, ...]] = {
     "sh": ("sh", "-e", SCRIPT),
     "python": ("python3", SCRIPT),
     "pwsh": ("pwsh", "-command", f". '{SCRIPT}'"),
+    "powershell": ("powershell", "-command", f". '{SCRIPT}'"),
+    "cmd": ("cmd", "/D", "/E:ON", "/V:OFF", "/S", "/C", f'CALL "{SCRIPT}"'),
 }
+ON_WINDOWS = ("cmd", "powershell")
+NAMES = tuple(name for name in COMMANDS if name is not None and name not in ON_WINDOWS)
 
-EXTENSIONS = {"python": ".py", "pwsh": ".ps1"}
+EXTENSIONS = {"python": ".py", "pwsh": ".ps1", "powershell": ".ps1", "cmd": ".cmd"}
 
 
 def shell_argv(shell: str | None, script: str) -> tuple[str, ...]:
@@ -31,14 +35,17 @@ def script_name(shell: str | None, stem: str) -> str:
     return stem + EXTENSIONS.get(shell or "", ".sh")
 
 
+def shell_template(shell: str | None) -> str:
+    """The command line of a shell, with {0} for the script."""
+    return " ".join(COMMANDS[shell]) if shell in COMMANDS else shell or ""
+
+
 def shell_problem(shell: str) -> str | None:
     """Why a workflow cannot use such a shell."""
     if shell in COMMANDS:
         return None
-    if shell in SHELLS.later:
-        return f'the shell "{shell}" is not supported yet; here you can use {", ".join(SHELLS.now)}'
     if SCRIPT not in shell:
-        names = ", ".join((*SHELLS.now, "or a command with {0} for the script"))
+        names = ", ".join((*NAMES, "or a command with {0} for the script"))
         return f'unknown shell "{cut(shell)}"; here you can use {names}'
     try:
         words = shlex.split(shell)

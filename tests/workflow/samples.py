@@ -4,8 +4,9 @@ from textwrap import dedent
 
 import pytest
 
-from runner.workflow.document import InvalidWorkflow, JobDef, StepDef, Workflow
-from runner.workflow.load import load
+from runner.workflow.document import InvalidWorkflow, JobDef, StepDef, Steps, Workflow
+from runner.workflow.load import read_workflow
+from runner.workflow.supported import load
 
 SAMPLE = """\
 name: CI
@@ -61,6 +62,12 @@ def problems_of(text: str | bytes) -> list[str]:
     return [str(problem).removeprefix("ci.yml:") for problem in caught.value.problems]
 
 
+def warnings_of(text: str) -> list[str]:
+    reading = read_workflow("ci.yml", dedent(text).encode())
+    assert reading.errors == ()
+    return [str(problem).removeprefix("ci.yml:") for problem in reading.problems]
+
+
 def a_job(job: str, top: str = "on: push") -> str:
     """A file around the body of one job, which begins in line 4 and column 5."""
     return f"{top}\njobs:\n  a:\n{indented(dedent(job), 4)}"
@@ -81,6 +88,12 @@ def the_job(text: str) -> JobDef:
     return job
 
 
+def the_body(text: str) -> Steps:
+    body = the_job(text).body
+    assert isinstance(body, Steps)
+    return body
+
+
 def the_step(step: str) -> StepDef:
-    (found,) = the_job(a_step(step)).steps
+    (found,) = the_body(a_step(step)).steps
     return found

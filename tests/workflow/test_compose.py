@@ -113,7 +113,8 @@ def test_an_alias_is_what_its_anchor_names() -> None:
     [
         ("a: 1\nb: 2\na: 3", '3:1: the key "a" is already given in line 1'),
         ("a: &x {b: 1}\nc:\n  <<: *x", "3:3: `<<` is not supported"),
-        ("a: !!str 1", "1:4: tags such as !!str are not supported"),
+        ("a: !!timestamp 1", "1:4: tags such as !!timestamp are not supported"),
+        ("a: !!int x", '1:4: "x" is no value of !!int'),
         ("a: !mine 1", "1:4: tags such as !mine are not supported"),
         ("%TAG ! x\n---\na: 1", "1:1: tags are not supported"),
         ("? [a]\n: b", "1:3: a key must be a single text"),
@@ -178,7 +179,7 @@ def test_every_visible_character_is_found_where_it_stands(
         '"': json.dumps(text, ensure_ascii=data.draw(st.booleans())),
         "plain": text.replace("\n", "\n   "),
     }.get(style, f"{style} # comment\n    " + text.replace("\n", "\n    "))
-    source = f"first: &a 1\nkey: &b  {written}\n"
+    source = f"first: &a 1\nkey: &b  {written}\nlast: [*a, *b]\n"
     node = composed(source)
     assert isinstance(node, Mapping)
     scalar = node.entries[1][1]
@@ -189,3 +190,23 @@ def test_every_visible_character_is_found_where_it_stands(
         if character.isascii() and not character.isspace() and character not in "\\\"'":
             line, col = where.locate(scalar, offset)
             assert rows[line - 1][col - 1] == character
+
+
+def test_a_tag_of_the_core_schema_says_what_a_value_is() -> None:
+    assert plain(composed("[!!str 1, !!int '1', !!float '1.5', !!bool 'true', !!null '']")) == [
+        "1",
+        1,
+        1.5,
+        True,
+        None,
+    ]
+
+
+def test_an_anchor_that_nothing_names_is_suspicious() -> None:
+    problems: list[Problem] = []
+
+    compose("f", "a: &x 1\nb: &x 2\nc: *x\n", problems)
+
+    assert [(str(problem), problem.warning) for problem in problems] == [
+        ("f:1:4: no alias names the anchor &x", True)
+    ]

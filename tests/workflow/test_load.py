@@ -9,83 +9,79 @@ from hypothesis import strategies as st
 from runner.expr.template import parse_template
 from runner.workflow.document import (
     DEFAULT_TIMEOUT,
+    Container,
     Filter,
     InvalidWorkflow,
     JobDef,
     Pos,
-    Push,
+    Run,
     StepDef,
+    Steps,
+    Trigger,
     Triggers,
     Workflow,
     circle,
 )
-from runner.workflow.load import load
-from tests.workflow.samples import SAMPLE, a_job, a_step, loaded, the_job, the_step
+from runner.workflow.supported import load
+from tests.workflow.samples import SAMPLE, a_job, a_step, loaded, the_body, the_job, the_step
 
 COMMON = {"LEVEL": parse_template("3.1"), "REF": parse_template("${{ github.ref }}")}
 
 
+def run(script: str, shell: str, folder: str | None = None) -> Run:
+    where = parse_template(folder) if folder is not None else None
+    return Run(parse_template(script), parse_template(shell), where)
+
+
 def test_a_whole_file_comes_to_one_value() -> None:
+    branches, paths = Filter(("main", "release/**", "!release/old")), Filter(("docs/**",), ignore=True)
     assert loaded(SAMPLE) == Workflow(
         path="ci.yml",
         name="CI",
-        on=Triggers(
-            push=Push(
-                branches=Filter(("main", "release/**", "!release/old")),
-                paths=Filter(("docs/**",), ignore=True),
-            )
-        ),
+        on=Triggers({"push": Trigger("push", branches=branches, paths=paths)}),
         env=COMMON,
         jobs=(
             JobDef(
                 key="build",
-                name="Build it",
-                runs_on=("self-hosted", "linux"),
-                env=COMMON,
+                name=parse_template("Build it"),
                 pos=Pos(13, 3),
-                steps=(
-                    StepDef(
-                        key="1",
-                        id="compile",
-                        run=parse_template('make -j4\necho "done" >> "$GITHUB_OUTPUT"\n'),
-                        shell="bash",
-                        pos=Pos(18, 9),
-                    ),
-                    StepDef(
-                        key="2",
-                        name=parse_template("Show ${{ steps.compile.outputs.x }}"),
-                        run=parse_template('echo "${{ env.LEVEL }}" and more'),
-                        shell="bash",
-                        working_directory=parse_template("sub"),
-                        timeout=0.5,
-                        continue_on_error=True,
-                        pos=Pos(22, 9),
+                body=Steps(
+                    labels=tuple(map(parse_template, ("Self-Hosted", "linux", "LINUX"))),
+                    env=COMMON,
+                    steps=(
+                        StepDef(
+                            key="1",
+                            id="compile",
+                            body=run('make -j4\necho "done" >> "$GITHUB_OUTPUT"\n', "bash"),
+                            pos=Pos(18, 9),
+                        ),
+                        StepDef(
+                            key="2",
+                            name=parse_template("Show ${{ steps.compile.outputs.x }}"),
+                            body=run('echo "${{ env.LEVEL }}" and more', "bash", "sub"),
+                            timeout=0.5,
+                            continue_on_error=True,
+                            pos=Pos(22, 9),
+                        ),
                     ),
                 ),
             ),
             JobDef(
                 key="test",
-                name="test",
                 needs=("build",),
-                runs_on=("linux",),
-                container="alpine:3",
-                timeout=10.0,
-                env={"OUT": parse_template("${{ needs.build.result }}")},
                 pos=Pos(29, 3),
-                steps=(
-                    StepDef(
-                        key="1",
-                        run=parse_template("echo it's ${{ job.status }}"),
-                        shell="python",
-                        working_directory=parse_template("tests"),
-                        pos=Pos(37, 9),
-                    ),
-                    StepDef(
-                        key="2",
-                        run=parse_template("ls"),
-                        shell="sh",
-                        working_directory=parse_template("tests"),
-                        pos=Pos(39, 9),
+                body=Steps(
+                    labels=(parse_template("linux"),),
+                    container=Container(parse_template("alpine:3")),
+                    timeout=10.0,
+                    env={"OUT": parse_template("${{ needs.build.result }}")},
+                    steps=(
+                        StepDef(
+                            key="1",
+                            body=run("echo it's ${{ job.status }}", "python", "tests"),
+                            pos=Pos(37, 9),
+                        ),
+                        StepDef(key="2", body=run("ls", "sh", "tests"), pos=Pos(39, 9)),
                     ),
                 ),
             ),
@@ -95,7 +91,9 @@ def test_a_whole_file_comes_to_one_value() -> None:
 
 @pytest.mark.parametrize("on", ["push", "[push]", "{push: }", "{push: {}}", "[push, push]"])
 def test_every_form_of_on_starts_on_every_push(on: str) -> None:
-    assert loaded(a_job("{runs-on: x, steps: [{run: y}]}", f"on: {on}")).on == Triggers(push=Push())
+    assert loaded(a_job("{runs-on: x, steps: [{run: y}]}", f"on: {on}")).on == Triggers(
+        {"push": Trigger("push")}
+    )
 
 
 def test_a_workflow_without_a_name_is_called_as_its_file() -> None:
@@ -103,14 +101,16 @@ def test_a_workflow_without_a_name_is_called_as_its_file() -> None:
 
 
 def test_a_job_that_says_nothing_else_has_the_defaults() -> None:
-    job = the_job(a_step("run: x"))
+    job, body = the_job(a_step("run: x")), the_body(a_step("run: x"))
 
-    assert (job.name, job.timeout, job.container, job.needs, job.env) == ("a", DEFAULT_TIMEOUT, None, (), {})
+    assert (job.title, job.needs, job.condition, job.strategy) == ("a", (), None, None)
+    assert (body.timeout, body.container, body.env) == (DEFAULT_TIMEOUT, None, {})
 
 
 def test_values_of_env_are_the_text_of_what_they_mean() -> None:
     step = the_step("run: x\nenv: {A: 0x10, B: true, C: , D: '', E: 1.50, F: '007', G: yes}")
 
+    assert isinstance(step.env, dict)
     assert {name: value.literal for name, value in step.env.items()} == {
         "A": "16",
         "B": "true",
@@ -156,7 +156,7 @@ def test_a_step_may_name_what_ran_before_it() -> None:
 def test_a_job_is_found_by_its_key() -> None:
     workflow = loaded(SAMPLE)
 
-    assert workflow.job("test").container == "alpine:3"
+    assert workflow.job("test").needs == ("build",)
     with pytest.raises(KeyError):
         workflow.job("deploy")
 
