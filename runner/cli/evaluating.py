@@ -37,7 +37,7 @@ def evaluate_expression(expression: str | None, contexts: Any, batch: bool) -> N
         value = _value(mode, expression, seen, _functions({}))
     except ExpressionError as error:
         raise Rejected(f"column {error.offset + 1}: {error}") from None
-    click.echo(json.dumps(_plain(value), ensure_ascii=False))
+    click.echo(json.dumps(plain(value), ensure_ascii=False))
 
 
 def _answer(question: Question) -> Question:
@@ -52,7 +52,7 @@ def _answer(question: Question) -> Question:
             "ok": False,
             "error": {"class": error.stage, "message": str(error), "pos": error.offset + 1},
         }
-    return {"ok": True, "kind": kind_of(value), "value": _plain(value), "string": to_string(value)}
+    return {"ok": True, "kind": kind_of(value), "value": plain(value), "string": to_string(value)}
 
 
 def _value(mode: str, text: str, contexts: Mapping[str, Any], functions: Functions) -> Value:
@@ -77,7 +77,7 @@ def _functions(question: Mapping[str, Any]) -> Functions:
     return {**status, "hashFiles": hashed}
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
     """What JSON can hold; numbers that it cannot are their text."""
     match value:
         case float():
@@ -85,9 +85,9 @@ def _plain(value: object) -> Any:
                 return to_string(value)
             return int(value) if value.is_integer() and abs(value) < 2**53 else value
         case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case _:
             return value
 

@@ -1,0 +1,99 @@
+"""`runner probe`: single rules of the language, asked about one by one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from runner.cli.batches import Question, answer_all
+from runner.engine.commands import BLOCKED, parse_pairs
+from runner.engine.refs import Head, ref_of, sha_of, short_ref
+from runner.engine.spoken import parse_old, parse_spoken
+from runner.errors import RunnerError
+from runner.logs import Mask
+from runner.workflow.cron import LEAST_MINUTES, BadCron, parse_cron
+from runner.workflow.shells import shell_template
+
+
+@click.command()
+@click.option("--batch", is_flag=True, required=True, help="Answer JSON lines on standard input.")
+def probe(batch: bool) -> None:
+    """Answer questions about command files and commands, masks, shells, schedules and refs."""
+    answer_all(_answer)
+
+
+def _answer(question: Question) -> Question:
+    kind = str(question.get("kind"))
+    if kind not in _KINDS:
+        return {"error": f"no kind {kind!r}; there are {', '.join(_KINDS)}"}
+    try:
+        return _KINDS[kind](question)
+    except RunnerError as error:
+        return {"error": str(error)}
+
+
+def _file(question: Question) -> Question:
+    text = str(question["content"]).removeprefix("\ufeff")
+    kind = str(question["file"])
+    if kind == "path":
+        return {"value": [line for line in text.splitlines() if line]}
+    if kind == "summary":
+        return {"value": text}
+    pairs = parse_pairs(text, f"GITHUB_{kind.upper()}")
+    if kind == "env":
+        pairs = {name: value for name, value in pairs.items() if name.upper() not in BLOCKED}
+    return {"value": pairs}
+
+
+def _command(question: Question) -> Question:
+    parse = parse_old if question.get("version") == 1 else parse_spoken
+    found = parse(str(question["line"]))
+    known = question.get("known_commands")
+    if found is None or (known is not None and found.command not in known):
+        return {"value": None}
+    return {
+        "value": {"command": found.command, "data": found.data, "properties": dict(found.properties)},
+    }
+
+
+def _mask(question: Question) -> Question:
+    mask = Mask(question.get("secrets") or ())
+    for line in question.get("commands") or ():
+        found = parse_spoken(line)
+        if found is not None and found.command == "add-mask":
+            mask.add(found.data)
+    return {"value": mask.hide(str(question["input"]))}
+
+
+def _shell(question: Question) -> Question:
+    """What runs a script: bash runs it otherwise where a workflow asks for it by name."""
+    shell, said = question.get("shell"), question.get("explicit_in_workflow")
+    return {"value": shell_template(None if shell == "bash" and not said else shell or None)}
+
+
+def _cron(question: Question) -> Question:
+    try:
+        gap = parse_cron(str(question["cron"])).shortest_gap
+    except BadCron as error:
+        return {"valid": False, "why": str(error)}
+    return {"valid": True, "more_often_than_5_minutes": gap < LEAST_MINUTES}
+
+
+def _github(question: Question) -> Question:
+    kind, payload = str(question["event"]), question.get("payload") or {}
+    given: Mapping[str, Any] = question.get("given") or {}
+    head = Head(
+        given.get("repo_head_ref", ""), given.get("repo_head_sha", ""), given.get("github_base_ref", "")
+    )
+    ref = ref_of(kind, payload, head)
+    return {"value": {"ref": ref, "ref_name": short_ref(ref), "sha": sha_of(kind, payload, head)}}
+
+
+_KINDS: Mapping[str, Callable[[Question], Question]] = {
+    "filecmd": _file,
+    "wfcmd": _command,
+    "mask": _mask,
+    "shell": _shell,
+    "cron": _cron,
+    "github_context": _github,
+}
