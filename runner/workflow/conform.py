@@ -188,7 +188,7 @@ class Conformance:
             present.add(word.text)
             below = shape.keys.get(word.text)
             if below is None:
-                self._problem(word.pos, unknown_key(word.text, shape.keys))
+                self._problem(word.pos, unknown_key(word.text, shape.keys), warning=shape.loose)
                 continue
             if word.text in shape.ours:
                 self._reader.extensions.append((word.pos, word.text))

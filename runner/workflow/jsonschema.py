@@ -71,7 +71,7 @@ class Described:
         found: Schema = {
             "type": "object",
             "properties": {key: self._property(key, below, shape) for key, below in shape.keys.items()},
-            "additionalProperties": False,
+            "additionalProperties": shape.loose,
         }
         if shape.needs:
             found["required"] = list(shape.needs)

@@ -280,6 +280,7 @@ CALL_OUTPUT = Fields(
 DISPATCH = Fields(
     "workflow_dispatch",
     {"inputs": either(Null(), Named(either(Null(), DISPATCH_INPUT), check=identifier))},
+    loose=True,
 )
 CALL = Fields(
     "workflow_call",

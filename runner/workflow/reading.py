@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 from runner.expr.functions import GIVEN, Signature
 from runner.expr.syntax import MAX_LENGTH
@@ -28,6 +29,12 @@ MAX_PROBLEMS = 100
 
 MAX_CHARACTERS = 1024 * 1024
 """How much text of one file is read as expressions; only aliases can make it more than the file."""
+
+SHORT = 200
+"""Up to how many characters a text with expressions is remembered: the short ones are everywhere the same."""
+
+known_template = lru_cache(maxsize=4096)(parse_template)
+known_condition = lru_cache(maxsize=1024)(parse_condition)
 
 Path = tuple[str | int, ...]
 """The keys and positions that lead to a value from the root."""
@@ -99,8 +106,11 @@ class Reader:
         text = shown_scalar(node)
         if condition and OPEN not in text:
             text = node.text if node.value is not None else ""
+        short = len(text) <= SHORT
         try:
-            return parse_condition(text) if condition else parse_template(text)
+            if condition:
+                return known_condition(text) if short else parse_condition(text)
+            return known_template(text) if short else parse_template(text)
         except ExpressionError as error:
             self.inside(node, error.offset, str(error))
             return None

@@ -63,7 +63,7 @@ def parse_call(text: str, home: str = "") -> Local | Remote:
         if "@" in text:
             raise BadReference("a workflow of this repository is taken at the same commit; leave out the @")
         path = local_path(text)
-        check_workflow_path(path, (*FOLDERS, home))
+        check_workflow_path(path, (*FOLDERS, home) if home else FOLDERS)
         return Local(path)
     found = parse_remote(text, CALL_FORMS)
     check_workflow_path(found.path, FOLDERS)

@@ -99,6 +99,8 @@ class Fields:
     scope: Scope | None = None
     filled: bool = False
     ours: tuple[str, ...] = ()
+    loose: bool = False
+    """Whether GitHub takes no notice of keys that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,119 @@
+"""The commands that read workflow files and need no server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD = "on: push\njobs: {a: {runs-on: [self-hosted, linux], steps: [{run: y, on-lost: ask}]}}\n"
+BAD = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{rnu: y}]\n"
+
+
+def runner(*args: str, said: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runner.cli", *args], input=said, capture_output=True, text=True, cwd=cwd
+    )
+
+
+def answers(command: str, *questions: dict[str, Any]) -> list[dict[str, Any]]:
+    done = runner(command, "--batch", said="".join(json.dumps(one) + "\n" for one in questions))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / ".github/workflows"
+    folder.mkdir(parents=True)
+    (folder / "good.yml").write_text(GOOD)
+    (folder / "bad.yml").write_text(BAD)
+    return tmp_path
+
+
+def test_a_folder_is_checked_with_a_caret_under_every_problem(checkout: Path) -> None:
+    done = runner("check", cwd=checkout)
+
+    assert done.returncode == 5
+    assert done.stdout.splitlines() == [
+        '.github/workflows/bad.yml:5:13: step 1 needs "run" or "uses"',
+        "    5 |     steps: [{rnu: y}]",
+        f"{' ' * 20}^",
+        '.github/workflows/bad.yml:5:14: unknown key "rnu"; did you mean "run"?',
+        "    5 |     steps: [{rnu: y}]",
+        f"{' ' * 21}^",
+    ]
+    assert done.stderr == "2 files, 2 problems\n"
+
+
+def test_problems_are_told_to_programs_too(checkout: Path) -> None:
+    found = json.loads(runner("check", "--json", ".github/workflows/bad.yml", cwd=checkout).stdout)
+    (first, _) = runner("check", "--format", "github", cwd=checkout).stdout.splitlines()
+
+    assert [(row["line"], row["col"], row["severity"]) for row in found[0]["errors"]] == [
+        (5, 13, "error"),
+        (5, 14, "error"),
+    ]
+    assert first == '::error file=.github/workflows/bad.yml,line=5,col=13::step 1 needs "run" or "uses"'
+
+
+def test_what_github_does_not_have_is_refused_for_github(checkout: Path) -> None:
+    good = str(checkout / ".github/workflows/good.yml")
+
+    assert runner("check", good).returncode == 0
+    done = runner("check", "--github", good)
+    assert (done.returncode, '"on-lost" is not GitHub' in done.stdout) == (5, True)
+
+
+def test_plan_and_triggers_say_what_an_event_starts(checkout: Path) -> None:
+    good = str(checkout / ".github/workflows/good.yml")
+
+    planned = json.loads(runner("plan", good, "--json").stdout)
+    refused = json.loads(runner("triggers", good, "--event", "release", "--json").stdout)
+
+    assert planned["stages"] == [["a"]]
+    assert planned["jobs"]["a"]["runs_on"] == ["self-hosted", "linux"]
+    assert refused == {"triggered": False, "reason": "it does not start on release"}
+
+
+def test_the_graph_and_the_schema_are_printed(checkout: Path) -> None:
+    good = str(checkout / ".github/workflows/good.yml")
+
+    assert runner("graph", good, "--format", "mermaid").stdout == 'flowchart LR\n  job1["a"]\n'
+    assert json.loads(runner("schema").stdout)["required"] == ["on", "jobs"]
+    assert json.loads(runner("schema", "--action").stdout)["required"] == ["name", "description", "runs"]
+
+
+def test_expressions_are_evaluated_one_by_one_and_in_batches(tmp_path: Path) -> None:
+    contexts = tmp_path / "contexts.json"
+    contexts.write_text('{"github": {"ref": "x"}}')
+
+    assert runner("eval", "github.ref == 'X' && 1", "--contexts", str(contexts)).stdout == "1\n"
+    assert runner("eval", "1 +").stderr.startswith("runner: column 3: ")
+    assert answers("eval", {"id": 1, "expr": "1.5 > 1"}, {"id": 2, "mode": "if", "expr": "failure()"}) == [
+        {"id": 1, "ok": True, "kind": "Boolean", "value": True, "string": "true"},
+        {"id": 2, "ok": True, "kind": "Boolean", "value": False, "string": "false"},
+    ]
+
+
+def test_single_rules_are_probed() -> None:
+    assert answers(
+        "probe",
+        {"id": 1, "kind": "shell", "shell": "pwsh"},
+        {"id": 2, "kind": "cron", "cron": "* * * * *"},
+        {"id": 3, "kind": "filecmd", "file": "env", "content": "\ufeffA=1\nNODE_OPTIONS=x"},
+        {"id": 4, "kind": "nothing"},
+    ) == [
+        {"id": 1, "value": "pwsh -command . '{0}'"},
+        {"id": 2, "valid": True, "more_often_than_5_minutes": True},
+        {"id": 3, "value": {"A": "1"}},
+        {"id": 4, "error": "no kind 'nothing'; there are filecmd, wfcmd, mask, shell, cron, github_context"},
+    ]
+
+
+def test_a_line_that_is_no_question_is_named() -> None:
+    done = runner("eval", "--batch", said="{\n")
+
+    assert (done.returncode, done.stderr.startswith("runner: line 1 of standard input")) == (1, True)

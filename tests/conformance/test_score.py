@@ -1,0 +1,110 @@
+"""How much of the public suites' cases we agree with; see ../shared/conformance/README.md.
+
+The cases stay where they are: `RUNNER_CONFORMANCE` names their folder where it is not beside the
+checkout. Without them there is nothing to measure, and this says so.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PLACES = (
+    *filter(None, [os.environ.get("RUNNER_CONFORMANCE")]),
+    *(str(parent / "shared/conformance") for parent in CHECKOUT.parents),
+    "/work/shared/conformance",
+)
+SCORED = "expressions,check,corpus,filters,commands,plan"
+
+HELD_WRONG = {
+    "actionlint/err/evaluated_template": "GitHub renders an object in a text as Object, so it is a warning; "
+    "its validator refuses the file for the `env: ${{ }}` of another step, which the suite holds to be right",
+    "actionlint/projects/config_variables": "the file is wrong by the rules of an actionlint.yaml, which is "
+    "actionlint's own",
+    "ls-reader/escape-html-values": "text around ${{ }} in an `if` is always true and never what was meant; "
+    "GitHub's own validator refuses the file too",
+    "ls-reader/round-to-infinity": "a timeout of minus infinity minutes",
+}
+"""Cases whose verdict we do not share, and why."""
+
+LINES_HELD_WRONG = {
+    "actionlint/err/evaluated_template": "as above",
+    "actionlint/examples/main": "three of its lines are lint: labels of GitHub's own machines, inputs of a "
+    "popular action, and a script that could be injected",
+    "actionlint/projects/config_variables": "as above",
+    "actionlint/projects/paths_config": "labels that an actionlint.yaml does not list",
+    "ls-validate/validate.yaml-anchors/006": "an alias inside what it names is wrong where it stands; the "
+    "case wants the lines at which another YAML parser loses its way",
+    "ls-validate/validate.yaml-anchors/007": "the same, for an alias without an anchor",
+}
+"""Cases whose lines we do not share, and why."""
+
+
+def found_cases() -> Path | None:
+    return next((Path(place) for place in PLACES if (Path(place) / "score.py").is_file()), None)
+
+
+@pytest.fixture(scope="module")
+def score(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    shared = found_cases()
+    if shared is None:
+        pytest.skip("the conformance cases are not here; RUNNER_CONFORMANCE can name their folder")
+    report = tmp_path_factory.mktemp("score") / "score.json"
+    command = f"{sys.executable} -m runner.cli"
+    scored = ["--only", SCORED, "--json", str(report)]
+    subprocess.run(
+        [sys.executable, str(shared / "score.py"), str(shared / "cases"), "--cli", command, *scored],
+        check=True,
+        capture_output=True,
+        cwd=CHECKOUT,
+        timeout=900,
+    )
+    loaded: dict[str, Any] = json.loads(report.read_text())
+    return loaded
+
+
+def core(score: dict[str, Any], *files: str) -> Counter[str]:
+    """The counts of these files' core cases, added up."""
+    total: Counter[str] = Counter()
+    for row in score["results"]:
+        if row["file"] in files and row["tier"] not in ("contested", "options", "lint"):
+            if row["file"] == "check" and row["tier"] != "core":
+                continue
+            total.update({key: value for key, value in row.items() if isinstance(value, int)})
+    return total
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("file", ["expressions", "filters", "commands", "plan"])
+def test_we_agree_with_every_case(score: dict[str, Any], file: str) -> None:
+    total = core(score, file)
+    failed = [one for one in score["failures"] if one["file"] == file and one["tier"] != "contested"]
+
+    assert total["pass"] == total["n"] > 0, failed
+
+
+@pytest.mark.timeout(900)
+def test_no_workflow_that_github_takes_is_rejected(score: dict[str, Any]) -> None:
+    assert [one for one in score["failures"] if one["file"] == "corpus"] == []
+
+
+@pytest.mark.timeout(900)
+def test_we_find_the_same_files_right_and_wrong(score: dict[str, Any]) -> None:
+    failed = {one["id"] for one in score["failures"] if one["file"] == "check" and one["tier"] == "core"}
+    total = core(score, "check")
+
+    assert failed <= set(HELD_WRONG), failed - set(HELD_WRONG)
+    assert total["pass"] >= 0.99 * total["n"]
+
+
+@pytest.mark.timeout(900)
+def test_we_find_mistakes_in_the_same_lines(score: dict[str, Any]) -> None:
+    total = core(score, "check")
+
+    assert total["lines"] + len(LINES_HELD_WRONG) >= 0.95 * total["lines_n"]

@@ -1,0 +1,78 @@
+"""Which combinations a matrix gives."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.workflow.matrix import MAX_COMBINATIONS, BadMatrix, combinations
+
+OS = ["linux", "mac"]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "legs"),
+    [
+        (None, [{}]),
+        ({"os": OS}, [{"os": "linux"}, {"os": "mac"}]),
+        ({"os": OS, "exclude": [{"os": "MAC"}]}, [{"os": "linux"}]),
+        ({"os": OS, "exclude": [{"os": "mac", "node": "1"}]}, [{"os": "linux"}, {"os": "mac"}]),
+        ({"include": [{"a": "1"}, {"a": "2", "b": "3"}]}, [{"a": "1"}, {"a": "2", "b": "3"}]),
+        (
+            {"os": OS, "include": [{"os": "mac", "arch": "arm"}, {"os": "bsd"}, {"fast": True}]},
+            [{"os": "linux", "fast": True}, {"os": "mac", "arch": "arm", "fast": True}, {"os": "bsd"}],
+        ),
+        (
+            {"os": ["linux"], "include": [{"color": "green"}, {"color": "pink", "os": "linux"}]},
+            [{"os": "linux", "color": "pink"}],
+        ),
+        (
+            {"os": [{"name": "a", "size": 1.0}, {"name": "b"}], "exclude": [{"os": {"name": "A"}}]},
+            [{"os": {"name": "b"}}],
+        ),
+        ({"v": [1.0, 2.0], "exclude": [{"v": "1"}]}, [{"v": 2.0}]),
+    ],
+)
+def test_a_matrix_gives_combinations_as_on_github(matrix: Any, legs: list[dict[str, Any]]) -> None:
+    assert list(combinations(matrix)) == legs
+
+
+@pytest.mark.parametrize(
+    ("matrix", "reason"),
+    [
+        ("os", "must be a mapping"),
+        ({"os": "linux"}, '"os" of the matrix must be a list'),
+        ({"os": []}, "empty list"),
+        ({"include": {"a": "b"}}, '"include" of the matrix must be a list of mappings'),
+        ({"exclude": ["a"], "os": OS}, '"exclude" of the matrix must be a list of mappings'),
+        ({"a": ["x"] * 20, "b": ["y"] * 20}, f"400 combinations; {MAX_COMBINATIONS} are the most"),
+        ({name: ["x"] * 100 for name in "abcdef"}, "are the most"),
+    ],
+)
+def test_a_matrix_that_gives_none_says_why(matrix: Any, reason: str) -> None:
+    with pytest.raises(BadMatrix, match=reason):
+        combinations(matrix)
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+VALUES = st.sampled_from(["x", "y", 1.0, True])
+LISTS = st.dictionaries(NAMES, st.lists(VALUES, min_size=1, max_size=3), min_size=1)
+ITEMS = st.lists(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), VALUES, min_size=1), max_size=4)
+
+
+@given(LISTS, ITEMS)
+def test_an_include_never_changes_a_value_of_the_lists(lists: dict[str, Any], include: list[Any]) -> None:
+    plain = combinations(lists)
+
+    grown = combinations({**lists, "include": include})
+
+    assert [{name: leg[name] for name in lists} for leg in grown[: len(plain)]] == list(plain)
+    assert len(grown) <= len(plain) + len(include)
+
+
+@given(LISTS, ITEMS)
+def test_an_exclude_only_takes_away(lists: dict[str, Any], exclude: list[Any]) -> None:
+    kept = combinations({**lists, "exclude": exclude})
+
+    assert all(leg in combinations(lists) for leg in kept)
