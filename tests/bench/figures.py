@@ -13,6 +13,7 @@ from docker import APIClient
 from sqlalchemy import create_engine, func, select, text
 
 from runner.store.tables import deliveries
+from tests.bench.language import language
 from tests.bench.report import Figure
 from tests.bench.server import STEP, Server, a_server, clock, exchange, median_of
 from tests.daemons import dockerd, image
@@ -234,4 +235,5 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "intake": intake,
     "badges": badges,
     "idle": idle,
+    "language": language,
 }
