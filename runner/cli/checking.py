@@ -30,9 +30,10 @@ INVALID = 5
 )
 @click.option("--batch", is_flag=True, help="Answer JSON lines on standard input.")
 def check(paths: tuple[Path, ...], github: bool, as_json: bool, form: str, batch: bool) -> int:
-    """Check workflow files and actions: PATHS, all that are below folders, or those of this checkout.
+    """Say all that is wrong with workflow files and actions.
 
-    Ends with 5 where one cannot be run. A warning says what GitHub takes but is surely a mistake.
+    PATHS are files, or folders with all that are in them; this checkout if not given. Ends with 5 where
+    one cannot be run. A warning says what GitHub takes but is surely a mistake.
     """
     if batch:
         answer_all(_answer)

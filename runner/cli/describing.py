@@ -26,5 +26,5 @@ def schema(action: bool) -> None:
 @click.argument("workflow", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
 def graph(workflow: Path, form: str) -> None:
-    """Print the jobs of WORKFLOW and what each waits for."""
+    """Print the jobs of a workflow file and what each waits for."""
     click.echo(FORMS[form](load(str(workflow), workflow.read_bytes())))

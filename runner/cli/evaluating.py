@@ -25,7 +25,7 @@ from runner.expr.values import ExpressionError, Value, kind_of, known, to_string
 @click.option("--contexts", type=click.File(), help="A JSON file with what the contexts hold.")
 @click.option("--batch", is_flag=True, help="Answer JSON lines on standard input.")
 def evaluate_expression(expression: str | None, contexts: Any, batch: bool) -> None:
-    """Print the value of EXPRESSION as JSON; a text with ${{ }} in it becomes text."""
+    """Print the value of an expression as JSON; a text with ${{ }} in it becomes text."""
     if batch:
         answer_all(_answer)
         return

@@ -42,7 +42,7 @@ def triggers(
     changed: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say whether an event starts WORKFLOW, and why not."""
+    """Say whether an event starts a workflow file, and why not."""
     reason = refusal(_read(workflow), _event(kind, ref, event_payload), lambda: changed or None)
     if as_json:
         click.echo(json.dumps({"triggered": reason is None, "reason": reason}))
@@ -57,7 +57,7 @@ def triggers(
 @click.option("--event-payload", type=FILE, help="The event as a forge would send it, in JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(workflow: Path, kind: str, ref: str | None, event_payload: Path | None, as_json: bool) -> None:
-    """Print the jobs that an event would start of WORKFLOW, in stages, with their combinations."""
+    """Print the jobs of a workflow file that an event would start, in stages and combinations."""
     definition, event = _read(workflow), _event(kind, ref, event_payload)
     reason = refusal(definition, event, lambda: None)
     contexts = _contexts(event)

@@ -18,7 +18,7 @@ from runner.workflow.shells import shell_template
 @click.command()
 @click.option("--batch", is_flag=True, required=True, help="Answer JSON lines on standard input.")
 def probe(batch: bool) -> None:
-    """Answer questions about command files and commands, masks, shells, schedules and refs."""
+    """Answer questions about single rules of the language: commands, masks, shells, schedules, refs."""
     answer_all(_answer)
 
 
