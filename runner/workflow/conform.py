@@ -213,11 +213,10 @@ class Conformance:
             self._problem(key, kinds_missing(shape, name))
             return
         kind = shape.by[telling]
-        beside = {one for other in shape.by.values() for one in other.keys} - set(kind.keys)
-        for word, _ in node.entries:
-            if word.text in beside:
-                self._problem(word.pos, f'"{word.text}" cannot stand beside "{telling}"')
-        known = tuple(entry for entry in node.entries if entry[0].text not in beside)
+        beside = [word for word, _ in node.entries if belongs_elsewhere(word.text, kind, shape)]
+        for word in beside:
+            self._problem(word.pos, f'"{word.text}" cannot stand beside "{telling}"')
+        known = tuple(entry for entry in node.entries if entry[0] not in beside)
         self._fields(Mapping(node.pos, known), kind, name, path, key)
 
     def _valued(self, node: Node, shape: Valued, name: str, path: Path, key: Pos) -> None:
@@ -234,11 +233,10 @@ class Conformance:
         if kind is None:
             self._problem(value.pos, f'"{cut(text)}" cannot be "{shape.key}"{meant(text, shape.by)}', "value")
             return
-        beside = {one for other in shape.by.values() for one in other.keys} - set(kind.keys)
-        for other, _ in node.entries:
-            if other.text in beside:
-                self._problem(other.pos, f'"{other.text}" cannot stand beside {shape.key}: {text}')
-        known = tuple(entry for entry in node.entries if entry[0].text not in beside)
+        beside = [word for word, _ in node.entries if belongs_elsewhere(word.text, kind, shape)]
+        for other in beside:
+            self._problem(other.pos, f'"{other.text}" cannot stand beside {shape.key}: {text}')
+        known = tuple(entry for entry in node.entries if entry[0] not in beside)
         self._fields(Mapping(node.pos, known), kind, name, path, word.pos)
 
     def _either(self, node: Node, shape: Either, name: str, path: Path, key: Pos) -> None:
@@ -263,6 +261,11 @@ class Conformance:
 
 WITHOUT_WHOLE = Text | Condition | Anything | Null | Kinds | Valued
 NAMED_BY_KEY = ("job", "input", "output", "secret", "service")
+
+
+def belongs_elsewhere(word: str, kind: Fields, shape: Kinds | Valued) -> bool:
+    """Whether a key is one of another kind of mapping only."""
+    return word not in kind.keys and any(word in other.keys for other in shape.by.values())
 
 
 def kinds_missing(shape: Kinds, name: str) -> str:

@@ -7,7 +7,7 @@ calls `load.load` itself.
 from dataclasses import replace
 
 from runner.expr.functions import GIVEN
-from runner.expr.template import calls_in, references_in
+from runner.expr.template import OPEN, calls_in, references_in
 from runner.workflow import event_tables
 from runner.workflow.compose import Node, Scalar
 from runner.workflow.document import Workflow
@@ -50,9 +50,11 @@ class Support:
     def check(self, reading: Reading) -> None:
         root = reading.root
         self._events(value_at(root, "on"))
+        self._variables(root)
         self._keys(root, WORKFLOW_LATER)
         for key, job in entries_of(value_at(root, "jobs")):
             self._keys(job, JOB_LATER)
+            self._variables(job)
             words = {word.text for word, _ in entries_of(job)}
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')
@@ -61,6 +63,7 @@ class Support:
             self._shell(value_at(job, "defaults", "run", "shell"))
             for step in items_of(value_at(job, "steps")):
                 self._keys(step, STEP_LATER)
+                self._variables(step)
                 self._shell(value_at(step, "shell"))
         self._shell(value_at(root, "defaults", "run", "shell"))
         if reading.reader is not None:
@@ -81,6 +84,11 @@ class Support:
         for key, _ in entries_of(node):
             if key.text in later:
                 self._later(key, f'"{key.text}"')
+
+    def _variables(self, node: Node | None) -> None:
+        for name, _ in entries_of(value_at(node, "env")):
+            if OPEN in name.text:
+                self._later(name, "an expression in a name")
 
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in SHELLS_LATER:

@@ -129,6 +129,8 @@ def test_a_job_that_cannot_run(job: str, problem: str) -> None:
             "{run: x, continue-on-error: 1}",
             '6:37: "continue-on-error" is the number 1, but must be true or false',
         ),
+        ("run: x\nenv: {'${{ github.sha }}': 1}", "7:15: an expression in a name is not supported yet"),
+        ("run: x\nenv: '${{ github.event }}'", '7:14: an expression in "env" is not supported yet'),
         ("{run: x, timeout-minutes: '5'}", '6:35: "timeout-minutes" is the text "5", but must be'),
         ("step", "6:9: step 1 is the text"),
     ],
