@@ -20,7 +20,6 @@ PLACES = (
     *(str(parent / "shared/conformance") for parent in CHECKOUT.parents),
     "/work/shared/conformance",
 )
-SCORED = "expressions,check,corpus,filters,commands,plan"
 
 HELD_WRONG = {
     "actionlint/err/evaluated_template": "GitHub renders an object in a text as Object, so it is a warning; "
@@ -50,16 +49,15 @@ def found_cases() -> Path | None:
     return next((Path(place) for place in PLACES if (Path(place) / "score.py").is_file()), None)
 
 
-@pytest.fixture(scope="module")
-def score(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def score(file: str, folder: Path) -> dict[str, Any]:
+    """What score.py says of one file of cases."""
     shared = found_cases()
     if shared is None:
         pytest.skip("the conformance cases are not here; RUNNER_CONFORMANCE can name their folder")
-    report = tmp_path_factory.mktemp("score") / "score.json"
-    command = f"{sys.executable} -m runner.cli"
-    scored = ["--only", SCORED, "--json", str(report)]
+    report = folder / "score.json"
+    scorer = [sys.executable, str(shared / "score.py"), str(shared / "cases")]
     subprocess.run(
-        [sys.executable, str(shared / "score.py"), str(shared / "cases"), "--cli", command, *scored],
+        [*scorer, "--cli", f"{sys.executable} -m runner.cli", "--only", file, "--json", str(report)],
         check=True,
         capture_output=True,
         cwd=CHECKOUT,
@@ -69,42 +67,34 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return loaded
 
 
-def core(score: dict[str, Any], *files: str) -> Counter[str]:
-    """The counts of these files' core cases, added up."""
+def added_up(score: dict[str, Any], *tiers_left_out: str) -> Counter[str]:
     total: Counter[str] = Counter()
     for row in score["results"]:
-        if row["file"] in files and row["tier"] not in ("contested", "options", "lint"):
-            if row["file"] == "check" and row["tier"] != "core":
-                continue
+        if row["tier"] not in tiers_left_out:
             total.update({key: value for key, value in row.items() if isinstance(value, int)})
     return total
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("file", ["expressions", "filters", "commands", "plan"])
-def test_we_agree_with_every_case(score: dict[str, Any], file: str) -> None:
-    total = core(score, file)
-    failed = [one for one in score["failures"] if one["file"] == file and one["tier"] != "contested"]
+def test_we_agree_with_every_case(file: str, tmp_path: Path) -> None:
+    found = score(file, tmp_path)
+    total = added_up(found, "contested")
 
-    assert total["pass"] == total["n"] > 0, failed
-
-
-@pytest.mark.timeout(900)
-def test_no_workflow_that_github_takes_is_rejected(score: dict[str, Any]) -> None:
-    assert [one for one in score["failures"] if one["file"] == "corpus"] == []
+    assert total["pass"] == total["n"] > 0, [one for one in found["failures"] if one["tier"] != "contested"]
 
 
 @pytest.mark.timeout(900)
-def test_we_find_the_same_files_right_and_wrong(score: dict[str, Any]) -> None:
-    failed = {one["id"] for one in score["failures"] if one["file"] == "check" and one["tier"] == "core"}
-    total = core(score, "check")
+def test_no_workflow_that_github_takes_is_rejected(tmp_path: Path) -> None:
+    assert score("corpus", tmp_path)["failures"] == []
+
+
+@pytest.mark.timeout(900)
+def test_we_find_the_same_mistakes_in_the_same_lines(tmp_path: Path) -> None:
+    found = score("check", tmp_path)
+    total = added_up(found, "contested", "options", "lint", "extended")
+    failed = {one["id"] for one in found["failures"] if one["tier"] == "core"}
 
     assert failed <= set(HELD_WRONG), failed - set(HELD_WRONG)
     assert total["pass"] >= 0.99 * total["n"]
-
-
-@pytest.mark.timeout(900)
-def test_we_find_mistakes_in_the_same_lines(score: dict[str, Any]) -> None:
-    total = core(score, "check")
-
     assert total["lines"] + len(LINES_HELD_WRONG) >= 0.95 * total["lines_n"]
