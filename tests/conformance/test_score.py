@@ -97,4 +97,4 @@ def test_we_find_the_same_mistakes_in_the_same_lines(tmp_path: Path) -> None:
 
     assert failed <= set(HELD_WRONG), failed - set(HELD_WRONG)
     assert total["pass"] >= 0.99 * total["n"]
-    assert total["lines"] + len(LINES_HELD_WRONG) >= 0.95 * total["lines_n"]
+    assert total["lines"] >= 0.95 * (total["lines_n"] - len(LINES_HELD_WRONG))
