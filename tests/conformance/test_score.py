@@ -18,7 +18,6 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLACES = (
     *filter(None, [os.environ.get("RUNNER_CONFORMANCE")]),
     *(str(parent / "shared/conformance") for parent in CHECKOUT.parents),
-    "/work/shared/conformance",
 )
 
 HELD_WRONG = {
