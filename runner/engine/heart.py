@@ -49,6 +49,11 @@ class Hold:
         # Whoever stops the job, it is said with the job's own names.
         self._context = copy_context()
 
+    @property
+    def over(self) -> bool:
+        """Whether the lease has ended by now, as far as this worker can know."""
+        return time.monotonic() > self.deadline
+
     def stops(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the job has to stop; at once, if it has to already."""
         with self._lock:

@@ -122,6 +122,9 @@ class _Act:
 
     def perform(self) -> Outcome:
         sandbox, files = self.stage.scene.sandbox, self.stage.files
+        # A machine that slept past the lease wakes up here before the heart has noticed.
+        if self.stage.hold.over:
+            raise LeaseLost(Why.LOST.value)
         try:
             files.empty()
             ended = sandbox.run(self._command(), self._say)

@@ -54,9 +54,11 @@ class Database:
             _make_private(url)
             options["connect_args"] = {"timeout": patience, "check_same_thread": False}
         else:
+            limit = int(patience * 1000)
             options["connect_args"] = {
                 "connect_timeout": 5,
-                "options": f"-c statement_timeout={int(patience * 1000)}",
+                # A process that is stopped in a transaction must not keep its locks from all others.
+                "options": f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}",
             }
         self._writer = create_engine(url, **options)
         # A stale connection makes a write begin again; a read is in its caller's hands and cannot.

@@ -4,17 +4,20 @@
 
 ROLE is `embedded` (worker and clock in one), `worker`, `clock` or `serve`, which is `runner serve` itself on
 a port of its choice. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
-`store.record:2:before`. With --stop it does not die there but falls asleep by SIGSTOP. With --thrice every
-message is sent three times. Containers have no network. Prints `ready`, then works until SIGTERM.
+`store.record:2:before`, or `store.update:N:within`, in its transaction. With --stop it does not die there
+but falls asleep by SIGSTOP. With --thrice every message is sent three times. Containers have no network.
+Prints `ready`, then works until SIGTERM.
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from itertools import count
 from typing import Any
 
 from runner import wiring
@@ -47,15 +50,31 @@ class Mortal:
             with Mortal.lock:
                 number = Mortal.counts[what] = Mortal.counts.get(what, 0) + 1
             self._die_at(f"{what}:{number}:before")
-            answer = found(*args, **kwargs)
+            answer = found(*(self._within(f"{what}:{number}:within", arg) for arg in args), **kwargs)
             self._die_at(f"{what}:{number}:after")
             return Mortal(answer, OPENERS[what], self._point) if what in OPENERS else answer
+
+        return call
+
+    def _within(self, here: str, given: Any) -> Any:
+        """What is given, or where it is called back, that with a death before it."""
+        if here != self._point or not callable(given):
+            return given
+        tries = count()
+
+        def call(*args: Any) -> Any:
+            # A transaction that failed meanwhile is tried again.
+            if next(tries) == 0:
+                self._die_at(here)
+            return given(*args)
 
         return call
 
     def _die_at(self, here: str) -> None:
         if here == self._point:
             os.kill(os.getpid(), Mortal.fate)
+            # The signal may be taken by another thread, and this one goes on for a moment: not beyond here.
+            time.sleep(0.1)
 
 
 class Thrice:

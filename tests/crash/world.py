@@ -140,7 +140,8 @@ class World:
 
     # --- processes ---------------------------------------------------------------------------
 
-    def start(self, role: str, *rest: str) -> subprocess.Popen[str]:
+    def start(self, role: str, *rest: str, home: Path | None = None) -> subprocess.Popen[str]:
+        """`home`: that of another machine, which has no file of ours."""
         environment = dict(os.environ) | {
             f"RUNNER_{name.upper()}": str(getattr(self.settings, name))
             for name in (
@@ -155,6 +156,8 @@ class World:
                 "lease",
             )
         }
+        if home is not None:
+            environment["RUNNER_HOME"] = str(home)
         with (self.folder / f"{role}.log").open("a") as log, self._starting:
             if self._closed:
                 raise RuntimeError("this world has ended")
@@ -257,6 +260,19 @@ class World:
         for job in found:
             for attempt, (step, _) in product(range(1, job.attempt + 1), job.steps):
                 yield from self.services.logs.read(job.id, attempt, step, 0, 65536).decode().splitlines()
+
+    def rows(self, run: Run) -> list[Any]:
+        """All that is stored of a run's jobs and their steps."""
+        ids = [job.id for job in run.jobs]
+        with self.services.database.reading() as connection:
+            return [
+                *connection.execute(select(jobs).where(jobs.c.id.in_(ids)).order_by(jobs.c.id)),
+                *connection.execute(
+                    select(checkpoints)
+                    .where(checkpoints.c.job.in_(ids))
+                    .order_by(checkpoints.c.job, checkpoints.c.sequence)
+                ),
+            ]
 
     # --- what must be true -------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from runner.engine.control import cancel, rerun
-from runner.engine.heart import Why
+from runner.engine.heart import Heart, Hold, Why
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
 from runner.model.lifecycle import claim
-from runner.model.run import Finished, Queued
+from runner.model.run import Finished, Lease, Queued
 from runner.model.step import Result
-from tests.builders import a_route
+from tests.builders import LENGTH, a_route
 from tests.engine.conftest import TWO_STEPS, Bench
 from tests.fakes import FakeWorkspace
 
@@ -200,6 +201,29 @@ def test_a_worker_that_lost_its_lease_in_a_step_writes_nothing(bench: Bench) -> 
 
     assert bench.store.recall(run.jobs[0]) == {}
     assert bench.store.load(run.id).jobs[0].attempt == 2
+
+
+def test_a_worker_that_slept_past_its_lease_begins_no_step(bench: Bench) -> None:
+    class Slept(Heart):
+        @contextmanager
+        def hold(self, lease: Lease, claimed: float) -> Iterator[Hold]:
+            with super().hold(lease, claimed) as hold:
+                held.append(hold)
+                yield hold
+
+    def sleep(command: Command) -> Exit:
+        held[0].deadline = time.monotonic()
+        return Exit(0)
+
+    held: list[Hold] = []
+    run = bench.a_run()
+    bench.executor.act = sleep
+    heart = Slept(bench.store, LENGTH)
+    perform(bench.bell.rung.pop(0), replace(bench.station, heart=heart))
+    heart.close()
+
+    assert scripts(bench) == ["_runner_step-1.sh"]
+    assert bench.store.load(run.id).result is None
 
 
 def test_a_worker_that_leaves_hands_its_job_back(bench: Bench) -> None:

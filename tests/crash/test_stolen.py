@@ -1,0 +1,78 @@
+"""Two workers on one database: one sleeps past its lease, the other takes its job, the first wakes up."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from runner.model.step import Result
+from tests.crash.world import World, wait_for
+
+POINTS = (
+    "workspaces.open:1:before",
+    "workspace.save:1:before",
+    "store.record:1:before",
+    "store.record:1:after",
+    "store.update:2:before",
+    "store.update:2:within",
+)
+
+
+def fall_asleep(world: World, point: str) -> tuple[str, "subprocess.Popen[str]"]:
+    """Let a worker begin a run and stop at the point; gives the delivery and the worker."""
+    commit = world.commit()
+    world.start("clock")
+    sleeper = world.start("worker", point, "--stop")
+    delivery = world.deliver(commit)
+
+    def stopped() -> object:
+        return os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+
+    wait_for(stopped, "the worker to fall asleep")
+    return delivery, sleeper
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_wakes_up_after_its_job_has_ended_elsewhere_changes_nothing_and_works_on(
+    distributed: World, point: str
+) -> None:
+    delivery, sleeper = fall_asleep(distributed, point)
+    thief = distributed.start("worker")
+    run = distributed.ended(delivery)
+    distributed.is_sound(run, run.route.commit)
+    before = distributed.rows(run)
+
+    sleeper.send_signal(signal.SIGCONT)
+    thief.terminate()
+    assert thief.wait(30) == 0
+    second = distributed.deliver(run.route.commit, "push-2")
+    assert distributed.ended(second).result is Result.SUCCESS
+    sleeper.terminate()
+    assert sleeper.wait(30) == 0
+
+    assert distributed.rows(run) == before
+    distributed.leaves_nothing_alive()
+
+
+def test_a_job_that_another_machine_took_starts_over_there_and_the_first_begins_no_step_of_it_any_more(
+    distributed: World,
+) -> None:
+    delivery, sleeper = fall_asleep(distributed, "store.record:1:after")
+    distributed.start("worker", home=distributed.folder / "another")
+    run = distributed.ended(delivery)
+    before = distributed.rows(run)
+
+    sleeper.send_signal(signal.SIGCONT)
+    log = distributed.folder / "worker.log"
+    wait_for(lambda: "lease lost" in log.read_text() or None, "the worker to see that its job is gone")
+
+    assert run.result is Result.SUCCESS
+    assert [(job, step, attempt) for job, step, attempt, *_ in distributed.lines()] == [
+        ("a", "1", "1"),
+        ("a", "1", "2"),
+        ("a", "2", "2"),
+        ("b", "1", "1"),
+    ]
+    assert distributed.rows(run) == before
+    distributed.leaves_nothing_alive()
