@@ -37,6 +37,7 @@ class FakeSandbox:
     workspace: str = "/workspace"
     path: str = "/usr/bin:/bin"
     home: str = "/home"
+    interrupted: bool = False
     stopped: bool = False
     closed: bool = False
 
@@ -47,6 +48,9 @@ class FakeSandbox:
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         return Exit(137, "stop") if self.stopped else self.act(command)
+
+    def interrupt(self) -> None:
+        self.interrupted = True
 
     def stop(self) -> None:
         self.stopped = True

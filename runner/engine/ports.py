@@ -78,20 +78,22 @@ class Command:
     """One step as a sandbox runs it.
 
     `argv` is complete, its paths as seen inside. `env` is the whole environment. `timeout` is in
-    seconds. `cwd` is absolute, as seen inside.
+    seconds. `cwd` is absolute, as seen inside. `cancellable`: whether `Sandbox.interrupt` ends it.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
     timeout: float
+    cancellable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a command ended: its exit code (128 + N for a signal), or why it was stopped.
 
-    `stopped` is `timeout` where its time was up, `stop` where `Sandbox.stop` ended it.
+    `stopped` is `timeout` where its time was up, `cancel` where `Sandbox.interrupt` ended it, `stop`
+    where `Sandbox.stop` did.
     """
 
     code: int
@@ -116,8 +118,14 @@ class Sandbox(Protocol):
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
 
+    def interrupt(self) -> None:
+        """End the running command and all it started, from any thread, with time to end by itself.
+
+        A later command that may be cancelled ends at once; others run.
+        """
+
     def stop(self) -> None:
-        """End the running command and all it started, from any thread; `run` then returns."""
+        """End everything in the sandbox, from any thread; `run` then returns, and every later one at once."""
 
     def close(self) -> None:
         """End every process of the job, also those that called setsid, and remove `temp`."""

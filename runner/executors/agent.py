@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, RLock
 from typing import NamedTuple
@@ -17,14 +18,22 @@ from runner.executors.line import Line
 from runner.executors.place import LAUNCH, Place, remove
 
 SECONDS_TO_START = 30.0
-GRACE = 2.0
-"""Seconds between TERM and KILL for a step whose time is up."""
+Ladder = Sequence[tuple[str, float]]
+"""Signals, one after the other, each with the seconds that a step has to end by it; then comes KILL."""
+
+TIME_IS_UP: Ladder = (("TERM", 2.0),)
+CANCELLED: Ladder = (("INT", 7.5), ("TERM", 2.5))
+"""https://docs.github.com/actions/reference/workflows-and-actions/workflow-cancellation"""
+
 SECONDS_TO_DIE = 5.0
+LAST = ("STOP", "KILL")
+"""A process that forks faster than it is killed must be stopped first."""
 NAP = 0.05
 PULSE = 5.0
 """Seconds after which a silent agent is tried: one that is dead cannot say so."""
 
 KILLED = 137
+INTERRUPTED = 130
 LONGEST_ANSWER = 65536
 
 
@@ -52,6 +61,7 @@ class AgentSandbox:
         self._line = line
         self._heard: deque[Answer] = deque()
         self._rest = b""
+        self._interrupted = False
         self._stopped = False
         self._closed = False
         self._state = Lock()
@@ -102,6 +112,8 @@ class AgentSandbox:
             self.ready()
             if self._stopped:
                 return Exit(KILLED, "stop")
+            if self._interrupted and command.cancellable:
+                return Exit(INTERRUPTED, "cancel")
             try:
                 script = launch(command)
             except Unlaunchable as problem:
@@ -109,7 +121,7 @@ class AgentSandbox:
                 return Exit(NOT_EXECUTABLE)
             try:
                 self._write(script)
-                return self._follow(command.timeout, log)
+                return self._follow(command, log)
             except (_Ended, BrokenPipeError, ConnectionResetError):
                 if self._stopped:
                     return Exit(KILLED, "stop")
@@ -117,6 +129,15 @@ class AgentSandbox:
             except BaseException:
                 self.stop()
                 raise
+
+    def interrupt(self) -> None:
+        """End the running command as GitHub does, and at once every later one that may be cancelled."""
+        with self._state:
+            self._interrupted = True
+            if self._greeted and not self._stopped:
+                # Whoever follows the command is woken by the answer.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self._send("signal 0")
 
     def stop(self) -> None:
         """End the sandbox with all that runs in it; every later `run` answers at once that it was stopped."""
@@ -165,40 +186,43 @@ class AgentSandbox:
         except OSError as error:
             raise Unavailable(f"cannot write the step's command to {self.host_temp}: {error}") from error
 
-    def _follow(self, timeout: float, log: Callable[[bytes], None]) -> Exit:
+    def _follow(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         self._heard.clear()
         self._send(f"run {self._name}")
-        until = time.monotonic() + timeout
+        until = time.monotonic() + command.timeout
         while (left := until - time.monotonic()) > 0:
             heard = self._hear(log, min(left, PULSE))
-            if self._heard:
-                self._drain(log)
-                return Exit(self._heard.popleft().number)
+            while self._heard:
+                answer = self._heard.popleft()
+                if answer.kind == "end":
+                    self._drain(log)
+                    return Exit(answer.number)
+            if self._interrupted and command.cancellable:
+                return self._cut_short(log, CANCELLED, "cancel")
             if not heard:
                 self._send("")
-        return self._cut_short(log)
+        return self._cut_short(log, TIME_IS_UP, "timeout")
 
-    def _cut_short(self, log: Callable[[bytes], None]) -> Exit:
+    def _cut_short(self, log: Callable[[bytes], None], ladder: Ladder, why: str) -> Exit:
         """Signal the step's processes until it has ended and none of them is left."""
-        began = time.monotonic()
         code: int | None = None
-        signals: Sequence[str] = ("TERM",)
-        while (spent := time.monotonic() - began) < GRACE + SECONDS_TO_DIE:
-            left = None
-            for signal in signals:
-                self._send(f"signal {signal}")
-                left, code = self._tally(log, code, until=began + GRACE + SECONDS_TO_DIE)
-            if left == 0 and code is not None:
-                self._drain(log)
-                return Exit(code, "timeout")
-            if spent < GRACE:
-                self._hear(log, NAP)
-                signals = ("0",)
-            else:
-                # A process that forks faster than it is killed must be stopped first.
-                signals = ("STOP", "KILL")
+        for signals, seconds in [*(((name,), wait) for name, wait in ladder), (LAST, SECONDS_TO_DIE)]:
+            until = time.monotonic() + seconds
+            sent = signals
+            while time.monotonic() < until:
+                left: int | None = None
+                for signal in sent:
+                    self._send(f"signal {signal}")
+                    left, code = self._tally(log, code, until + SECONDS_TO_DIE)
+                if left == 0 and code is not None:
+                    self._drain(log)
+                    return Exit(code, why)
+                if signals is not LAST:
+                    self._hear(log, NAP)
+                    # One that is about to start has not heard the signal.
+                    sent = ("0",) if left else signals
         self._line.kill()
-        return Exit(KILLED, "timeout")
+        return Exit(KILLED, why)
 
     def _tally(
         self, log: Callable[[bytes], None], code: int | None, until: float

@@ -305,7 +305,7 @@ def test_a_fast_forker_out_of_time_is_killed(job: Job) -> None:
     assert job.sh("echo on") == (Exit(0), "on\n")
 
 
-# --- stop ------------------------------------------------------------------------------------
+# --- interrupt and stop ----------------------------------------------------------------------
 
 
 class Step:
@@ -330,6 +330,46 @@ class Step:
         self._thread.join(within)
         assert not self._thread.is_alive()
         return self.exit
+
+
+def test_an_interrupted_step_can_end_by_itself_and_others_run_after_it(job: Job) -> None:
+    token = a_token()
+    step = Step(job, f"trap 'echo bye; exit 5' INT; sleep {token} & echo ready; wait")
+
+    job.sandbox.interrupt()
+    job.sandbox.interrupt()
+
+    assert step.end(PATIENCE) == Exit(5, "cancel")
+    assert survivors(token, ONE_SECOND) == []
+    assert job.sh("echo never") == (Exit(130, "cancel"), "")
+    assert job.sh("echo on", cancellable=False) == (Exit(0), "on\n")
+
+
+def test_a_step_that_ignores_an_interrupt_is_terminated(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.executors.agent.CANCELLED", (("INT", 0.3), ("TERM", 10.0)))
+    step = Step(job, "trap '' INT; trap 'exit 6' TERM; sleep 1000 & echo ready; wait")
+
+    job.sandbox.interrupt()
+
+    assert step.end(PATIENCE) == Exit(6, "cancel")
+
+
+def test_a_step_that_ignores_everything_is_killed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.executors.agent.CANCELLED", (("INT", 0.2), ("TERM", 0.2)))
+    token = a_token()
+    step = Step(job, escapes(token))
+
+    job.sandbox.interrupt()
+
+    assert step.end(PATIENCE) == Exit(137, "cancel")
+    assert survivors(token, ONE_SECOND) == []
+    assert job.sh("echo on", cancellable=False) == (Exit(0), "on\n")
+
+
+def test_a_step_that_must_not_be_cancelled_runs_to_its_end(job: Job) -> None:
+    job.sandbox.interrupt()
+
+    assert job.sh("sleep 0.2; echo done", cancellable=False) == (Exit(0), "done\n")
 
 
 def test_stop_from_another_thread_leaves_nothing_alive(job: Job) -> None:

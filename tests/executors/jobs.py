@@ -113,11 +113,12 @@ class Job:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         timeout: float = PATIENCE,
+        cancellable: bool = True,
         log: Callable[[bytes], None] | None = None,
     ) -> tuple[Exit, str]:
         printed: list[bytes] = []
         given = {"PATH": self.sandbox.path} | dict(env or {})
-        command = Command(argv, given, cwd or self.sandbox.workspace, timeout)
+        command = Command(argv, given, cwd or self.sandbox.workspace, timeout, cancellable)
         exit = self.sandbox.run(command, log or printed.append)
         return exit, b"".join(printed).decode(errors="surrogateescape")
 
