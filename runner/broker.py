@@ -114,6 +114,9 @@ class CeleryDispatcher(Dispatcher):
         queue = job_queue(envelope.labels)
         self._send("runner.perform", queue, route_headers(envelope.route), envelope.run, envelope.job)
 
+    def plan(self, envelope: Envelope) -> None:
+        self._send("runner.plan", CONTROL, route_headers(envelope.route), envelope.run, envelope.job)
+
     def report(self, run: Run) -> None:
         if run.route.forge in self._reporting:
             self._send("runner.report", CONTROL, route_headers(run.route), run.id)

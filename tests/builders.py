@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from runner.engine.ports import NewJob, NewRun
+from runner.engine.ports import NewRun
+from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Lease, Queued, Run, Running, StepName
 from runner.model.source import Event, Route
 from runner.model.step import Checkpoint, Outcome, Result
@@ -67,7 +68,7 @@ def a_new_run(
     *keys: str, workflow: str = ".runner/workflows/ci.yml", needs: Mapping[str, tuple[str, ...]] | None = None
 ) -> NewRun:
     jobs = tuple(
-        NewJob(key, key, (needs or {}).get(key, ()), ("linux",), (StepName("1", "Run true"),))
+        Job(UNSAVED, key, key, (needs or {}).get(key, ()), ("linux",), (StepName("1", "Run true"),))
         for key in keys or ("build",)
     )
     return NewRun(workflow, "ci", jobs)

@@ -17,11 +17,15 @@ Act = Callable[[Command], Exit]
 @dataclass
 class RecordingDispatcher(Dispatcher):
     admitted: list[str] = field(default_factory=list)
+    plans: list[Envelope] = field(default_factory=list)
     rung: list[Envelope] = field(default_factory=list)
     reported: list[int] = field(default_factory=list)
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None:
         self.admitted.append(delivery_id)
+
+    def plan(self, envelope: Envelope) -> None:
+        self.plans.append(envelope)
 
     def perform(self, envelope: Envelope) -> None:
         self.rung.append(envelope)

@@ -8,7 +8,6 @@ from functools import cache
 from runner.engine.advance import ring
 from runner.engine.ports import (
     Dispatcher,
-    NewJob,
     NewRun,
     Repositories,
     Store,
@@ -16,8 +15,9 @@ from runner.engine.ports import (
     Workspaces,
 )
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
+from runner.model.lifecycle import UNSAVED
 from runner.model.refs import checked_ref
-from runner.model.run import Run, StepName
+from runner.model.run import Job, Run, StepName
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow, declared_steps
 from runner.workflow.supported import load
@@ -120,8 +120,8 @@ def new_run(workflow: Workflow) -> NewRun:
     return NewRun(workflow.path, workflow.name, tuple(_new_job(job) for job in workflow.jobs))
 
 
-def _new_job(job: JobDef) -> NewJob:
+def _new_job(job: JobDef) -> Job:
     body = declared_steps(job)
     steps = tuple(StepName(step.key, step.title) for step in body.steps)
     labels = dict.fromkeys(label.text.lower() for label in body.labels)
-    return NewJob(job.key, job.title, job.needs, tuple(labels), steps)
+    return Job(UNSAVED, job.key, job.title, job.needs, tuple(labels), steps)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.model.lifecycle import decide
-from runner.model.run import Envelope, Job, Queued, Run
+from runner.model.run import Envelope, Job, Queued, Ready, Run
 
 
 def advance(
@@ -27,11 +27,14 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
 
     `before` is None for a run that has just been created.
     """
-    queued_before = {job.id for job in before.jobs if isinstance(job.phase, Queued)} if before else set()
+    former = {job.id: job.phase for job in before.jobs} if before else {}
     for job in run.jobs:
-        # For one that is due later the clock rings.
-        if isinstance(job.phase, Queued) and job.phase.due is None and job.id not in queued_before:
-            dispatcher.perform(envelope(run, job))
+        match job.phase:
+            case Ready() if not isinstance(former.get(job.id), Ready):
+                dispatcher.plan(envelope(run, job))
+            # For one that is due later the clock rings.
+            case Queued(due=None) if not isinstance(former.get(job.id), Queued):
+                dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)
 

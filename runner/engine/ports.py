@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from runner.model.run import Envelope, Job, Lease, Run, StepName
+from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
 
@@ -155,21 +155,12 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NewJob:
-    key: str
-    name: str
-    needs: tuple[str, ...]
-    labels: tuple[str, ...]
-    steps: tuple[StepName, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that is about to exist; `problems` are why its definition cannot run."""
+    """A run that is about to exist, with jobs that have no ids; `problems` are why it cannot run."""
 
     workflow: str
     name: str
-    jobs: tuple[NewJob, ...] = ()
+    jobs: tuple[Job, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -198,6 +189,8 @@ class Stranded:
     """What is due and has nobody working on it."""
 
     deliveries: tuple[str, ...] = ()
+    plans: tuple[Envelope, ...] = ()
+    """Jobs whose definition is to be evaluated."""
     envelopes: tuple[Envelope, ...] = ()
 
 
@@ -309,6 +302,8 @@ class Dispatcher(Protocol):
     """The doorbell. Losing a ring is a short delay, so none raises; ringing twice is harmless."""
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None: ...
+
+    def plan(self, envelope: Envelope) -> None: ...
 
     def perform(self, envelope: Envelope) -> None: ...
 

@@ -13,6 +13,8 @@ def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> 
     for delivery_id in due.deliveries:
         event = store.delivery(delivery_id).event
         dispatcher.admit(delivery_id, event.forge, event.repo)
+    for envelope in due.plans:
+        dispatcher.plan(envelope)
     for envelope in due.envelopes:
         dispatcher.perform(envelope)
-    return len(due.deliveries) + len(due.envelopes)
+    return len(due.deliveries) + len(due.plans) + len(due.envelopes)

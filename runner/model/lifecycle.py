@@ -4,13 +4,15 @@ Each transition takes a value and the time and gives the next value; the store a
 run's lock, and may apply it again after a conflict.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
+from runner.model.run import Finished, Job, Lease, Phase, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.step import Result
 
+Group = tuple[int | None, str]
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
 TRIES = 6
@@ -44,10 +46,19 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
     return replace(job, attempt=lease.attempt, phase=Running(lease), started=job.started or at, claimed=at)
 
 
-def conclude(job: Job, lease: Lease, result: Result, at: datetime, reason: str = "") -> Job:
+def conclude(
+    job: Job,
+    lease: Lease,
+    result: Result,
+    at: datetime,
+    reason: str = "",
+    *,
+    outputs: Mapping[str, str] | None = None,
+    tolerated: bool = False,
+) -> Job:
     """End a job under its lease."""
     _held(job, lease)
-    return replace(job, phase=Finished(result, at, reason))
+    return replace(job, phase=Finished(result, at, reason, tolerated), outputs=outputs or {})
 
 
 def release(job: Job, lease: Lease, at: datetime) -> Job:
@@ -84,9 +95,33 @@ def start_over(job: Job, lease: Lease) -> Job:
     return replace(job, base=lease.attempt)
 
 
+def plan(run: Run, job_id: int, legs: Sequence[Job], at: datetime) -> Run:
+    """Put the legs of a job in the place of it, the first one under its id; none skips it."""
+    place = next(index for index, job in enumerate(run.jobs) if job.id == job_id)
+    if not isinstance(run.jobs[place].phase, Ready):
+        return run
+    first = replace(legs[0], id=job_id, planned=True, phase=Waiting())
+    others = (replace(leg, id=UNSAVED, planned=True, phase=Waiting()) for leg in legs[1:])
+    return replace(run, jobs=(*run.jobs[:place], first, *others, *run.jobs[place + 1 :]))
+
+
+def settle(run: Run, job_id: int, result: Result, at: datetime, reason: str = "") -> Run:
+    """End a job that no worker has to perform."""
+    job = run.job(job_id)
+    if not isinstance(job.phase, Ready):
+        return run
+    return run.with_job(replace(job, phase=Finished(result, at, reason)))
+
+
 def cancel(run: Run) -> Run:
-    """Want a run to end. What has not begun ends at the next `decide`, what runs is told to stop."""
-    return run if run.result is not None else replace(run, cancelled=True)
+    """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
+
+    A job with an `if` that was not evaluated yet is left to it: it may ask for `always()`.
+    """
+    if run.result is not None:
+        return run
+    jobs = tuple(replace(job, cancelled=job.planned or not job.conditional) for job in run.jobs)
+    return replace(run, cancelled=True, jobs=jobs)
 
 
 def rerun(run: Run) -> Run:
@@ -95,47 +130,123 @@ def rerun(run: Run) -> Run:
         raise Rejected(f"run {run.id} has an invalid workflow at {run.route.commit[:12]}; push a mended one")
     if run.result is None:
         raise Rejected(f"run {run.id} has not ended; cancel it first, or wait")
-    again = tuple(
-        replace(job, id=UNSAVED, attempt=0, base=0, tries=0, phase=Waiting(), started=None)
-        for job in run.jobs
-    )
+    again = tuple(_afresh(job) for job in run.jobs if job.caller is None and job.leg.index == 0)
     return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=again)
 
 
+def _afresh(job: Job) -> Job:
+    return Job(
+        UNSAVED,
+        job.key,
+        job.key if job.dynamic else job.name,
+        job.needs,
+        job.labels,
+        job.steps,
+        dynamic=job.dynamic,
+        planned=not job.dynamic,
+        conditional=job.conditional,
+        calls=job.calls,
+    )
+
+
 def decide(run: Run, now: datetime) -> Run:
-    """Which jobs become ready, which are skipped, which end because the run was cancelled.
+    """Which jobs become ready, which are skipped, which end because they were cancelled.
 
     Calling it twice changes nothing more. Jobs are settled until none moves, so that a skipped job
     skips what needs it in the same step, however the definition orders them.
     """
     while True:
-        phases = {job.key: job.phase for job in run.jobs}
-        jobs = tuple(replace(job, phase=_next(job, phases, run.cancelled, now)) for job in run.jobs)
+        group = _Groups(run)
+        jobs = tuple(group.moved(job, now) for job in run.jobs)
         if jobs == run.jobs:
             return run
         run = replace(run, jobs=jobs)
 
 
-def _next(job: Job, phases: dict[str, Phase], cancelled: bool, now: datetime) -> Phase:
-    match job.phase:
-        case Waiting() | Queued() if cancelled:
-            return Finished(Result.CANCELLED, now, "the run was cancelled before it began")
-        case Running(lease) if cancelled and lease.until <= now:
-            return Finished(Result.CANCELLED, now, f"the run was cancelled; worker {lease.worker} is lost")
-        case Waiting():
-            return _after_needs(job, phases, now)
-        case phase:
-            return phase
+class _Groups:
+    """The jobs of a run by what they have to do with each other, for one round of `decide`."""
 
+    def __init__(self, run: Run) -> None:
+        self._legs: dict[Group, list[Job]] = {}
+        self._called: dict[int, list[Job]] = {}
+        for job in run.jobs:
+            self._legs.setdefault(job.group, []).append(job)
+            if job.caller is not None:
+                self._called.setdefault(job.caller, []).append(job)
+        self._cancelled_callers = {job.id for job in run.jobs if job.cancelled}
+        self._ended = {group: combined(leg.phase for leg in legs) for group, legs in self._legs.items()}
+        self._failed: dict[Group, str] = {}
+        self._busy = {
+            group: sum(isinstance(leg.phase, Ready | Queued | Running) for leg in legs)
+            for group, legs in self._legs.items()
+        }
 
-def _after_needs(job: Job, phases: dict[str, Phase], now: datetime) -> Phase:
-    needed = {key: phases[key] for key in job.needs}
-    for key, phase in needed.items():
-        if isinstance(phase, Finished) and phase.result is not Result.SUCCESS:
-            return Finished(Result.SKIPPED, now, f"{key} ended with {phase.result}")
-    if all(isinstance(phase, Finished) for phase in needed.values()):
-        return Queued(now)
-    return job.phase
+    def moved(self, job: Job, now: datetime) -> Job:
+        if isinstance(job.phase, Finished):
+            return job
+        if not job.cancelled and self._unwanted(job):
+            job = replace(job, cancelled=True)
+        return replace(job, phase=self._next(job, now))
+
+    def _unwanted(self, job: Job) -> bool:
+        """Another leg failed fast, or what called it was cancelled."""
+        if job.caller in self._cancelled_callers:
+            return job.planned or not job.conditional
+        return job.leg.fail_fast and any(
+            isinstance(leg.phase, Finished) and leg.phase.conclusion.failed
+            for leg in self._legs[job.group]
+            if leg.id != job.id
+        )
+
+    def _next(self, job: Job, now: datetime) -> Phase:
+        called = self._called.get(job.id)
+        match job.phase:
+            case Waiting() if called:
+                over = all(isinstance(one.phase, Finished) for one in called)
+                return Ready(now) if over else job.phase
+            case Waiting() | Queued() if job.cancelled:
+                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+            case Ready() if job.cancelled and not called:
+                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+            case Running(lease) if job.cancelled and lease.until <= now:
+                return Finished(Result.CANCELLED, now, f"it was cancelled; worker {lease.worker} is lost")
+            case Waiting():
+                return self._after_needs(job, now)
+            case phase:
+                return phase
+
+    def _after_needs(self, job: Job, now: datetime) -> Phase:
+        if any(self._ended[job.caller, key] is None for key in job.needs):
+            # What is skipped anyhow need not wait for the rest.
+            failed = None if job.conditional else self._failed_before(job)
+            return Finished(Result.SKIPPED, now, failed) if failed else job.phase
+        if not job.conditional and (failed := self._failed_before(job)):
+            return Finished(Result.SKIPPED, now, failed)
+        if not job.planned:
+            return Ready(now)
+        most = job.leg.max_parallel
+        if most is not None and self._busy[job.group] >= most:
+            return job.phase
+        self._busy[job.group] += 1
+        return Ready(now) if job.calls else Queued(now)
+
+    def _failed_before(self, job: Job) -> str:
+        """Which job before it did not succeed, among all that it needs, directly or not."""
+        ahead, seen = list(reversed(job.needs)), set(job.needs)
+        failed = ""
+        while ahead and not failed:
+            key = ahead.pop()
+            ended = self._ended[job.caller, key]
+            if ended is not None and ended is not Result.SUCCESS:
+                failed = f"{key} ended with {ended}"
+            elif (known := self._failed.get((job.caller, key))) is not None:
+                failed = known
+            else:
+                further = [need for need in self._legs[job.caller, key][0].needs if need not in seen]
+                seen.update(further)
+                ahead += further
+        self._failed[job.group] = failed
+        return failed
 
 
 def _held(job: Job, lease: Lease) -> None:

@@ -1,8 +1,9 @@
 """A run, its jobs, and the phase each is in."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from runner.model.source import Route
 from runner.model.step import Result
@@ -23,7 +24,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Some job it needs has not finished."""
+    """Some job it needs or called has not finished, or too many legs of its matrix run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What it waited for has ended; what its definition says in expressions is to be evaluated."""
+
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +54,26 @@ class Finished:
     result: Result
     at: datetime
     reason: str = ""
+    tolerated: bool = False
+    """Whether `continue-on-error` makes a failure of it count as a success."""
+
+    @property
+    def conclusion(self) -> Result:
+        return Result.SUCCESS if self.tolerated and self.result.failed else self.result
 
 
-Phase = Waiting | Queued | Running | Finished
+Phase = Waiting | Ready | Queued | Running | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One combination of a job's matrix, and what the strategy says about all of them."""
+
+    matrix: Mapping[str, Any] = field(default_factory=dict)
+    index: int = 0
+    total: int = 1
+    fail_fast: bool = True
+    max_parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +91,11 @@ class Job:
     `attempt` counts the claims so far. `base` is the attempt from which its checkpoints count: it
     moves on when a job starts over because no worker can find the files its steps left. `tries` counts the
     attempts that could not begin, or not go on, since it was last handed back in order.
+
+    A `dynamic` job's definition is evaluated once what it needs has ended; before that it is one job,
+    not `planned`, and afterwards one for each leg of its matrix, all with the same key. A `conditional`
+    one has an `if` of its own, which alone decides whether it is skipped. `calls` is the path of the
+    workflow that it consists of; the jobs of that one have it as their `caller`.
     """
 
     id: int
@@ -83,6 +113,22 @@ class Job:
     """When its newest attempt began."""
     worked: timedelta = timedelta()
     """How long its earlier attempts took together, but for those that could not begin."""
+    dynamic: bool = False
+    planned: bool = True
+    conditional: bool = False
+    leg: Leg = Leg()
+    calls: str | None = None
+    caller: int | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What a called workflow was given."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    cancelled: bool = False
+    """Whether it has to end, whatever its `if` says."""
+
+    @property
+    def group(self) -> tuple[int | None, str]:
+        """What the legs of one definition have in common."""
+        return self.caller, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +168,7 @@ class Run:
         """How it ended, computed from its jobs; None while one of them has not finished."""
         if self.problems:
             return Result.FAILURE
-        return combined(job.phase for job in self.jobs)
+        return combined(job.phase for job in self.jobs if job.caller is None)
 
 
 def combined(phases: Iterable[Phase]) -> Result | None:
@@ -131,7 +177,7 @@ def combined(phases: Iterable[Phase]) -> Result | None:
     for phase in phases:
         if not isinstance(phase, Finished):
             return None
-        results.add(phase.result)
+        results.add(phase.conclusion)
     for worst in (Result.CANCELLED, Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS):
         if worst in results:
             return worst

@@ -16,6 +16,10 @@ class Result(StrEnum):
     TIMED_OUT = "timed_out"
 
     @property
+    def failed(self) -> bool:
+        return self in (Result.FAILURE, Result.TIMED_OUT)
+
+    @property
     def ok(self) -> bool:
         return self is Result.SUCCESS or self is Result.SKIPPED
 

@@ -102,12 +102,19 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape; safe to call from several processes at once."""
-        with self._named(), self._writer.begin() as connection:
-            if not self.lite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        with self._named(), self._writer.connect() as connection:
+            if self.lite:
+                # A table is changed by making it anew, and dropping the old one would take along whatever
+                # refers to it: https://www.sqlite.org/lang_altertable.html, section 7.
+                _pragma(connection, "foreign_keys=OFF")
+            with connection.begin():
+                if not self.lite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
+                config = _alembic()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+            if self.lite:
+                _pragma(connection, "foreign_keys=ON")
 
     def current(self) -> bool:
         """Whether the tables have this version's shape."""
@@ -124,9 +131,7 @@ class Database:
             with self._writer.begin() as connection:
                 return work(connection)
         with self._write, self._writer.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            driver.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}").close()
+            _pragma(connection, f"synchronous={'FULL' if durable else 'NORMAL'}")
             with connection.begin():
                 return work(connection)
 
@@ -180,6 +185,13 @@ def _configure(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _pragma(connection: Connection, setting: str) -> None:
+    """Unlike a statement, this begins no transaction."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute(f"PRAGMA {setting}").close()
 
 
 def _begin(connection: Connection) -> None:

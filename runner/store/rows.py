@@ -1,12 +1,13 @@
 """Rows to values and back: the one place that knows both shapes."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
-from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, StepName, Waiting
+from runner.model.run import Finished, Job, Lease, Leg, Phase, Queued, Ready, Run, Running, StepName, Waiting
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint, Exports, Outcome, Result
 from runner.store.database import micros, moment
@@ -46,18 +47,29 @@ def job_from(row: Row[Any]) -> Job:
         started=None if row.started_at is None else moment(row.started_at),
         claimed=None if row.claimed_at is None else moment(row.claimed_at),
         worked=timedelta(microseconds=row.worked),
+        dynamic=row.dynamic,
+        planned=row.planned,
+        conditional=row.conditional,
+        leg=Leg(**row.leg),
+        calls=row.calls,
+        caller=row.caller,
+        inputs=row.inputs,
+        outputs=row.outputs,
+        cancelled=row.cancelled,
     )
 
 
 def phase_from(row: Row[Any]) -> Phase:
     match row.phase:
+        case "ready":
+            return Ready(moment(row.queued_at))
         case "queued":
             due = None if row.due_at is None else moment(row.due_at)
             return Queued(moment(row.queued_at), due, row.reason)
         case "running":
             return Running(Lease(row.id, row.worker, row.attempt, moment(row.lease_until)))
         case "finished":
-            return Finished(Result(row.result), moment(row.finished_at), row.reason)
+            return Finished(Result(row.result), moment(row.finished_at), row.reason, row.tolerated)
         case _:
             return Waiting()
 
@@ -79,9 +91,18 @@ def job_columns(job: Job) -> dict[str, Any]:
         "result": None,
         "reason": "",
         "ring_at": None,
+        "tolerated": False,
+        "planned": job.planned,
+        "cancelled": job.cancelled,
+        "name": job.name,
+        "labels": list(job.labels),
+        "leg": asdict(job.leg),
+        "calls": job.calls,
+        "inputs": dict(job.inputs),
+        "outputs": dict(job.outputs),
     }
     match job.phase:
-        case Queued(since, None):
+        case Ready(since) | Queued(since, None):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
         case Queued(since, due, reason) if due is not None:
             at = micros(due)
@@ -89,8 +110,9 @@ def job_columns(job: Job) -> dict[str, Any]:
         case Running(lease):
             until = micros(lease.until)
             columns |= {"worker": lease.worker, "lease_until": until, "ring_at": until}
-        case Finished(result, at, reason):
+        case Finished(result, at, reason, tolerated):
             columns |= {"finished_at": micros(at), "result": result.value, "reason": reason}
+            columns["tolerated"] = tolerated
     return columns
 
 
@@ -100,11 +122,12 @@ def new_job_columns(job: Job, run: Run, position: int) -> dict[str, Any]:
         "run_attempt": run.attempt,
         "position": position,
         "key": job.key,
-        "name": job.name,
         "needs": list(job.needs),
-        "labels": list(job.labels),
         "steps": [[step.key, step.name] for step in job.steps],
         "queued_at": None,
+        "dynamic": job.dynamic,
+        "conditional": job.conditional,
+        "caller": job.caller,
     } | job_columns(job)
 
 

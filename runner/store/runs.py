@@ -86,9 +86,7 @@ _insert_checkpoint = (
     )
     .execution_options(preserve_rowcount=True)
 )
-_cancelled = (
-    select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), runs.c.cancelled)
-)
+_cancelled = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.cancelled)
 
 
 class SqlStore:
@@ -323,18 +321,20 @@ def _create(
         workflow=new.workflow,
         name=new.name,
         created_at=now,
-        jobs=tuple(Job(UNSAVED, job.key, job.name, job.needs, job.labels, job.steps) for job in new.jobs),
+        jobs=new.jobs,
         problems=new.problems,
     )
     return _insert_jobs(connection, decide(born, now))
 
 
 def _insert_jobs(connection: Connection, run: Run) -> Run:
-    saved = []
-    for position, job in enumerate(run.jobs):
-        made = connection.execute(_insert_job, new_job_columns(job, run, position)).inserted_primary_key
-        saved.append(replace(job, id=made[0] if made else 0))
+    saved = (_insert(connection, run, job, position) for position, job in enumerate(run.jobs))
     return replace(run, jobs=tuple(saved))
+
+
+def _insert(connection: Connection, run: Run, job: Job, position: int) -> Job:
+    made = connection.execute(_insert_job, new_job_columns(job, run, position)).inserted_primary_key
+    return replace(job, id=made[0] if made else UNSAVED)
 
 
 def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
@@ -360,10 +360,15 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
         connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
     if after.attempt != before.attempt:
         return _insert_jobs(connection, after)
-    for old, new in zip(before.jobs, after.jobs, strict=True):
-        if new != old:
-            connection.execute(_change_job, {"job_id": new.id, **job_columns(new)})
-    return after
+    former = {job.id: (position, job) for position, job in enumerate(before.jobs)}
+    saved = []
+    for position, job in enumerate(after.jobs):
+        if job.id == UNSAVED:
+            job = _insert(connection, after, job, position)
+        elif former[job.id] != (position, job):
+            connection.execute(_change_job, {"job_id": job.id, "position": position, **job_columns(job)})
+        saved.append(job)
+    return replace(after, jobs=tuple(saved))
 
 
 def _take_due(connection: Connection, now: int, due: int, everything: bool) -> Stranded:
@@ -378,7 +383,8 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
     for row in found:
         later = update(deliveries).where(deliveries.c.id == row.id)
         connection.execute(later.values(ring_at=_next_ring(now, row.received_at)))
-    envelopes = []
+    plans: list[Envelope] = []
+    envelopes: list[Envelope] = []
     stalled = (
         select(
             jobs.c.id,
@@ -403,8 +409,9 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
                 columns["lease_until"] = min(row.lease_until, now)
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
         route = Route(row.forge, row.repo, row.commit)
-        envelopes.append(Envelope(route, row.run, row.id, tuple(row.labels)))
-    return Stranded(tuple(row.id for row in found), tuple(envelopes))
+        rung = plans if row.phase == "ready" else envelopes
+        rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
+    return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes))
 
 
 def _next_ring(now: int, since: int) -> int:

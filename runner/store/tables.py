@@ -133,7 +133,20 @@ jobs = Table(
     Column("reason", Text, nullable=False),
     # When the clock rings for it next; NULL while there is nothing to ring for.
     Column("ring_at", BigInteger),
-    UniqueConstraint("run", "run_attempt", "key"),
+    # A continue-on-error job that failed counts as one that succeeded.
+    Column("tolerated", Boolean, nullable=False),
+    Column("dynamic", Boolean, nullable=False),
+    Column("planned", Boolean, nullable=False),
+    Column("conditional", Boolean, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    # One combination of its matrix, with the rest of its strategy.
+    Column("leg", JSON, nullable=False),
+    # The file of the workflow that it consists of, and the job that called the workflow it belongs to.
+    Column("calls", Text),
+    Column("caller", Id),
+    Column("inputs", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
 

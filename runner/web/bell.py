@@ -30,6 +30,9 @@ class Bell(Dispatcher):
     def perform(self, envelope: Envelope) -> None:
         self._put(lambda: self._dispatcher.perform(envelope))
 
+    def plan(self, envelope: Envelope) -> None:
+        self._put(lambda: self._dispatcher.plan(envelope))
+
     def report(self, run: Run) -> None:
         self._put(lambda: self._dispatcher.report(run))
 

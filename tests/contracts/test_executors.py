@@ -11,7 +11,7 @@ import pytest
 from runner.engine.ports import Command, Exit
 from runner.errors import Unavailable
 from runner.executors import NoSuchExecutor, executor
-from runner.executors.agent import GRACE
+from runner.executors.agent import TIME_IS_UP
 from runner.executors.host import MARK
 from tests.executors.jobs import (
     PATIENCE,
@@ -271,7 +271,7 @@ def test_a_step_out_of_time_is_asked_to_end_and_says_its_last_words(job: Job) ->
 
     assert (exit, b"".join(printed for _, printed in said)) == (Exit(5, "timeout"), b"up\nbye\n")
     last_words, _ = said[-1]
-    assert ended - last_words < GRACE
+    assert ended - last_words < TIME_IS_UP[0][1]
 
 
 def test_a_step_out_of_time_that_does_not_listen_is_killed_with_all_it_started(job: Job) -> None:
@@ -340,7 +340,7 @@ def test_an_interrupted_step_can_end_by_itself_and_others_run_after_it(job: Job)
     job.sandbox.interrupt()
 
     assert step.end(PATIENCE) == Exit(5, "cancel")
-    assert survivors(token, ONE_SECOND) == []
+    assert survivors(token) == []
     assert job.sh("echo never") == (Exit(130, "cancel"), "")
     assert job.sh("echo on", cancellable=False) == (Exit(0), "on\n")
 
@@ -362,7 +362,7 @@ def test_a_step_that_ignores_everything_is_killed(job: Job, monkeypatch: pytest.
     job.sandbox.interrupt()
 
     assert step.end(PATIENCE) == Exit(137, "cancel")
-    assert survivors(token, ONE_SECOND) == []
+    assert survivors(token) == []
     assert job.sh("echo on", cancellable=False) == (Exit(0), "on\n")
 
 

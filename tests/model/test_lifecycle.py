@@ -107,9 +107,9 @@ def test_only_the_holder_postpones_a_job() -> None:
 
 
 def test_a_postponed_job_of_a_cancelled_run_ends() -> None:
-    run = a_run(a_job(phase=Queued(NOON, LATER, "away")), cancelled=True)
+    run = a_run(a_job(phase=Queued(NOON, LATER, "away")))
 
-    assert decide(run, NOON).result is Result.CANCELLED
+    assert decide(cancel(run), NOON).result is Result.CANCELLED
 
 
 def test_a_released_job_is_queued_and_keeps_its_fence() -> None:
@@ -167,9 +167,9 @@ def test_a_cancelled_run_ends_what_has_not_begun_and_leaves_what_runs_to_its_wor
 
 
 def test_a_cancelled_run_ends_although_its_worker_is_lost() -> None:
-    run = a_run(a_job(phase=running("worker-9", until=NOON)), cancelled=True)
+    run = a_run(a_job(phase=running("worker-9", until=NOON)))
 
-    decided = decide(run, NOON)
+    decided = decide(cancel(run), NOON)
 
     assert decided.result is Result.CANCELLED
     assert "worker-9" in str(decided.job(1).phase)

@@ -13,8 +13,9 @@ from runner import store
 from runner.engine.ports import Verdict
 from runner.errors import DatabaseUnavailable
 from runner.logs import FileLogs
+from runner.model.run import Leg
 from runner.store import Database, SqlLogs, SqlStore
-from tests.builders import LENGTH, a_new_run, a_route, an_event
+from tests.builders import COMMIT, LENGTH, a_new_run, a_route, an_event
 from tests.crash.world import wait_for
 from tests.fakes import Troubled
 
@@ -137,14 +138,31 @@ def test_logs_of_an_older_version_can_be_read_and_added_to(database_url: str) ->
     database.writing(older)
     sql_store = SqlStore(database, LENGTH)
     delivery, _ = sql_store.receive(an_event(), "guid", "digest")
-    verdict = Verdict("admitted", route=a_route(), runs=(a_new_run(),))
-    job = sql_store.settle(delivery.id, verdict)[0].jobs[0].id
+    job = 7
+    run = text(
+        'INSERT INTO runs (id, delivery, forge, repo, "commit", ref, event, actor, workflow, name, number, '
+        "attempt, cancelled, problems, created_at) VALUES (1, :delivery, 'git', 'octo/hello', :commit, "
+        "'refs/heads/main', 'push', 'octo', 'ci.yml', 'CI', 1, 1, :cancelled, '[]', 0)"
+    )
+    queued = text(
+        "INSERT INTO jobs (id, run, run_attempt, position, key, name, needs, labels, steps, attempt, base, "
+        "phase, queued_at, reason) VALUES (7, 1, 1, 0, 'build', 'build', '[]', '[]', '[[\"1\", \"Run\"]]', "
+        "1, 0, 'queued', 0, '')"
+    )
     row = text("INSERT INTO log_chunks (job, attempt, step, data) VALUES (:job, 1, :step, :data)")
     chunks = [(step, data) for data in (b"one ", b"two ") for step in "12"]
     rows = [{"job": job, "step": step, "data": data} for step, data in chunks]
-    database.writing(lambda connection: connection.execute(row, rows))
+    database.writing(
+        lambda connection: (
+            connection.execute(run, {"delivery": delivery.id, "commit": COMMIT, "cancelled": False}),
+            connection.execute(queued),
+            connection.execute(row, rows),
+        )
+    )
 
     database.migrate()
+    kept = sql_store.load(1).jobs[0]
+    assert (kept.id, kept.key, kept.planned, kept.leg) == (7, "build", True, Leg())
     logs = SqlLogs(database)
     logs.append(job, 1, "1", b"three")
     logs.flush(job)

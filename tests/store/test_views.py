@@ -2,10 +2,10 @@ from datetime import timedelta
 
 import pytest
 
-from runner.engine.ports import NewJob, NewRun, Verdict
+from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import cancel, claim, conclude, decide, rerun
-from runner.model.run import Lease, Run, StepName
+from runner.model.lifecycle import UNSAVED, cancel, claim, conclude, decide, rerun
+from runner.model.run import Job, Lease, Run, StepName
 from runner.model.source import Event, Repository
 from runner.model.step import Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore
@@ -90,7 +90,7 @@ def test_a_broken_workflow_is_a_failed_run_with_its_problems(store: SqlStore, vi
 
 def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, views: Views) -> None:
     steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2, 3))
-    new = NewRun("ci.yml", "ci", (NewJob("build", "build", (), ("linux",), steps),))
+    new = NewRun("ci.yml", "ci", (Job(UNSAVED, "build", "build", (), ("linux",), steps),))
     run = admitted(store, "1", None, new)[0]
     assert [step.status for step in views.run(run.id).jobs[0].steps] == ["queued"] * 3
     lease = take(store, run)

@@ -53,6 +53,9 @@ class RecordingDispatcher(Dispatcher):
         self.admitted.append(delivery_id)
         self.rung.set()
 
+    def plan(self, envelope: Envelope) -> None:
+        self.check()
+
     def perform(self, envelope: Envelope) -> None:
         self.check()
         self.performed.append(envelope)

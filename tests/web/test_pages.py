@@ -1,8 +1,9 @@
 import httpx2
 import pytest
 
-from runner.engine.ports import NewJob, NewRun
-from runner.model.run import StepName
+from runner.engine.ports import NewRun
+from runner.model.lifecycle import UNSAVED
+from runner.model.run import Job, StepName
 from tests.web.conftest import Web
 from tests.web.test_api import a_run
 
@@ -60,7 +61,7 @@ def test_a_session_reads_the_api_and_changes_nothing(web: Web, cookie: dict[str,
 
 
 def test_what_strangers_wrote_is_only_ever_text(web: Web, cookie: dict[str, str]) -> None:
-    job = NewJob("build", HOSTILE, (), ("linux",), (StepName("1", HOSTILE),))
+    job = Job(UNSAVED, "build", HOSTILE, (), ("linux",), (StepName("1", HOSTILE),))
     run = a_run(web, new=NewRun(f".runner/workflows/{HOSTILE}.yml", HOSTILE, (job,)))
 
     for path in ("/", f"/runs/{run.id}"):
