@@ -33,6 +33,21 @@ class Exports:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """What a step says about a place in the repository's files, or about itself."""
+
+    level: str
+    """error, warning or notice"""
+    message: str
+    title: str = ""
+    file: str = ""
+    line: int | None = None
+    end_line: int | None = None
+    col: int | None = None
+    end_col: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one step ended and what it hands on.
 
@@ -48,6 +63,7 @@ class Outcome:
     summary: str = ""
     reason: str = ""
     """Why it did not succeed where the exit code does not say it."""
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

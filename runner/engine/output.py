@@ -1,0 +1,246 @@
+"""What a step prints: its workflow commands are obeyed, secrets are hidden, and what is to be seen goes on.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from runner.engine.masks import Masks
+from runner.model.step import Annotation
+
+LONGEST_LINE = 64 * 1024
+"""Bytes after which a line is shown though it has not ended; a secret across such a border is not seen."""
+
+MOST_ANNOTATIONS = 10
+"""Of each level that are kept of one step, as GitHub does; all are in the log."""
+
+MOST_LETTERS = 4096
+"""Of an annotation's message."""
+
+COMMANDS = frozenset(
+    [
+        "add-mask",
+        "add-matcher",
+        "add-path",
+        "debug",
+        "echo",
+        "endgroup",
+        "error",
+        "group",
+        "notice",
+        "remove-matcher",
+        "save-state",
+        "set-env",
+        "set-output",
+        "stop-commands",
+        "warning",
+    ]
+)
+LEVELS = ("error", "warning", "notice")
+REPLACED = {"set-output": "GITHUB_OUTPUT", "save-state": "GITHUB_STATE"}
+UNSAFE = {"set-env": "GITHUB_ENV", "add-path": "GITHUB_PATH"}
+ALLOWED_UNSAFE = "ACTIONS_ALLOW_UNSECURE_COMMANDS"
+
+_COMMAND = re.compile(r"\s*::(?P<name>[^\s:]+)(?:\s(?P<properties>.*?))?::(?P<data>.*)", re.DOTALL)
+_FORMER = re.compile(r".*?##\[(?P<name>[^\s\]]+)(?:\s(?P<properties>[^\]]*))?\](?P<data>.*)", re.DOTALL)
+_DATA = {"%0D": "\r", "%0A": "\n", "%25": "%"}
+_PROPERTY = _DATA | {"%3A": ":", "%2C": ","}
+_FORMER_ESCAPES = _DATA | {"%3B": ";", "%5D": "]"}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCommand:
+    """`::name key=value,key=value::data`"""
+
+    name: str
+    data: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_command(line: str, known: frozenset[str] = COMMANDS) -> WorkflowCommand | None:
+    """The command that a line is; also in the former style, `##[name key=value;]data`."""
+    for pattern, between, properties, data in (
+        (_COMMAND, ",", _PROPERTY, _DATA),
+        (_FORMER, ";", _FORMER_ESCAPES, _FORMER_ESCAPES),
+    ):
+        found = pattern.fullmatch(line)
+        if found and found["name"].lower() in known:
+            pairs = (pair.strip().partition("=") for pair in (found["properties"] or "").split(between))
+            given = {
+                name.strip(): _unescaped(value, properties) for name, _, value in pairs if name and value
+            }
+            return WorkflowCommand(found["name"].lower(), _unescaped(found["data"], data), given)
+    return None
+
+
+def _unescaped(text: str, escapes: Mapping[str, str]) -> str:
+    return re.sub("|".join(escapes), lambda found: escapes[found[0]], text)
+
+
+class StepOutput:
+    """Takes what one step prints, in pieces of any size; `show` gets what people may see of it.
+
+    What the commands said is in the fields when the step has ended and `end` was called. `failure` is why
+    the step failed although its process did not.
+    """
+
+    def __init__(
+        self, show: Callable[[bytes], None], masks: Masks, *, debug: bool = False, unsafe: bool = False
+    ) -> None:
+        self._show = show
+        self._masks = masks
+        self._debug = debug
+        self._unsafe = unsafe
+        self._rest = b""
+        self._echo = debug
+        self._resume: str | None = None
+        self._replaced: set[str] = set()
+        self.outputs: dict[str, str] = {}
+        self.state: dict[str, str] = {}
+        self.env: dict[str, str] = {}
+        self.path: list[str] = []
+        self.annotations: list[Annotation] = []
+        self.failure = ""
+
+    def __call__(self, chunk: bytes) -> None:
+        data = self._rest + chunk
+        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if len(data) - whole > LONGEST_LINE:
+            whole = len(data)
+        self._rest = data[whole:]
+        if whole:
+            self._take(data[:whole])
+
+    def end(self) -> None:
+        """The step has ended: what it left without an end of line counts too."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest)
+
+    def _take(self, lines: bytes) -> None:
+        if b"::" not in lines and b"##[" not in lines:
+            self._show(self._masks.hide(lines))
+            return
+        shown = bytearray()
+        for line in lines.splitlines(keepends=True):
+            if b"::" in line or b"##[" in line:
+                line = self._heard(line)
+            shown += self._masks.hide(line)
+        if shown:
+            self._show(bytes(shown))
+
+    def _heard(self, line: bytes) -> bytes:
+        """Obey a line if it is a command; what is to be shown instead of it."""
+        text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
+        if self._resume is not None:
+            command = parse_command(text, frozenset([self._resume.lower()]))
+            if command is not None:
+                self._resume = None
+            return line
+        command = parse_command(text)
+        if command is None:
+            return line
+        said = self._obey(command)
+        if said is None:
+            return line if self._echo else b""
+        return said.encode(errors="surrogateescape") + b"\n"
+
+    def _obey(self, command: WorkflowCommand) -> str | None:
+        """Do what a command says; the line to show for it, or None for itself where commands are echoed."""
+        match command.name:
+            case "error" | "warning" | "notice":
+                return self._annotate(command.name, command.data, command.properties)
+            case "group" | "endgroup":
+                return f"##[{command.name}]{command.data}"
+            case "debug":
+                return f"##[debug]{command.data}" if self._debug else None
+            case "add-mask":
+                return self._mask(command.data)
+            case "echo":
+                return self._switch_echo(command.data)
+            case "stop-commands":
+                return self._stop(command.data)
+            case "set-output" | "save-state":
+                kept = self.outputs if command.name == "set-output" else self.state
+                return self._set(kept, command, REPLACED[command.name])
+            case "set-env" | "add-path":
+                return self._change_environment(command)
+            case _:
+                return None
+
+    def _annotate(self, level: str, message: str, said: Mapping[str, str]) -> str:
+        same = [one for one in self.annotations if one.level == level]
+        if len(same) < MOST_ANNOTATIONS:
+            hidden = self._masks.hide(message.encode(errors="surrogateescape")).decode(errors="replace")
+            self.annotations.append(
+                Annotation(
+                    level,
+                    hidden[:MOST_LETTERS],
+                    title=said.get("title", ""),
+                    file=said.get("file", ""),
+                    line=_number(said, "line"),
+                    end_line=_number(said, "endLine"),
+                    col=_number(said, "col"),
+                    end_col=_number(said, "endColumn"),
+                )
+            )
+        return f"##[{level}]{message}"
+
+    def _mask(self, secret: str) -> str:
+        if not secret.strip():
+            return self._annotate(
+                "warning", "Can't add secret mask for empty string in ##[add-mask] command.", {}
+            )
+        self._masks.add(secret)
+        return "::add-mask::***"
+
+    def _switch_echo(self, word: str) -> str | None:
+        if word.strip().lower() not in ("on", "off"):
+            return self._fail(f"::echo:: takes on or off, not {word!r}")
+        self._echo = word.strip().lower() == "on"
+        return None
+
+    def _stop(self, token: str) -> str | None:
+        if not token or token.lower() in COMMANDS or token == "pause-logging":
+            return self._fail(f"{token!r} cannot be the token of ::stop-commands::; use a random one")
+        self._resume = token
+        return None
+
+    def _set(self, kept: dict[str, str], command: WorkflowCommand, instead: str) -> str | None:
+        name = command.properties.get("name")
+        if not name:
+            return self._fail(f"::{command.name}:: needs a name, as in ::{command.name} name=NAME::VALUE")
+        kept[name] = command.data
+        if command.name in self._replaced:
+            return None
+        self._replaced.add(command.name)
+        return self._annotate(
+            "warning",
+            f"The `{command.name}` command is deprecated; write NAME=VALUE to ${instead} instead",
+            {},
+        )
+
+    def _change_environment(self, command: WorkflowCommand) -> str | None:
+        if not self._unsafe:
+            return self._fail(
+                f"The `{command.name}` command is disabled; write to ${UNSAFE[command.name]} instead, or set "
+                f"{ALLOWED_UNSAFE} to true where all that is printed can be trusted"
+            )
+        if command.name == "add-path":
+            self.path.append(command.data)
+        elif name := command.properties.get("name"):
+            self.env[name] = command.data
+        else:
+            return self._fail("::set-env:: needs a name, as in ::set-env name=NAME::VALUE")
+        return None
+
+    def _fail(self, reason: str) -> str:
+        self.failure = self.failure or reason
+        return self._annotate("error", reason, {})
+
+
+def _number(said: Mapping[str, str], name: str) -> int | None:
+    value = said.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None

@@ -1,0 +1,120 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.engine.masks import Masks
+from runner.engine.output import LONGEST_LINE, StepOutput, parse_command
+from runner.model.step import Annotation
+
+
+def heard(*chunks: str, **given: bool) -> tuple[StepOutput, str]:
+    shown: list[bytes] = []
+    output = StepOutput(shown.append, Masks(["s3cr3t"]), **given)
+    for chunk in chunks:
+        output(chunk.encode())
+    output.end()
+    return output, b"".join(shown).decode()
+
+
+def test_what_is_no_command_is_shown_as_it_is() -> None:
+    text = "a\n  b :: c\nhttp://x::y\r\n::unknown::x\nlast"
+
+    assert heard(text)[1] == text
+
+
+def test_an_error_is_an_annotation_and_a_line() -> None:
+    output, shown = heard("::error file=a.c,line=3,col=7,endLine=4,endColumn=9,title=Bad::it%0Abroke%25\n")
+
+    assert output.annotations == [Annotation("error", "it\nbroke%", "Bad", "a.c", 3, 4, 7, 9)]
+    assert shown == "##[error]it\nbroke%\n"
+
+
+def test_groups_are_lines_and_debugging_is_shown_to_who_asked_for_it() -> None:
+    said = "::group::Build\nx\n::endgroup::\n::debug::inner\n"
+
+    assert heard(said)[1] == "##[group]Build\nx\n##[endgroup]\n"
+    assert "##[debug]inner\n" in heard(said, debug=True)[1]
+
+
+def test_a_mask_counts_from_its_own_line_on() -> None:
+    assert heard("hush\n::add-mask::hush\nhush s3cr3t\n")[1] == "hush\n::add-mask::***\n*** ***\n"
+
+
+def test_a_secret_is_hidden_though_it_comes_in_pieces() -> None:
+    assert heard("a s3", "cr", "3t b\n")[1] == "a *** b\n"
+
+
+def test_annotations_hide_secrets_too() -> None:
+    assert heard("::warning::got s3cr3t\n")[0].annotations[0].message == "got ***"
+
+
+def test_outputs_said_the_former_way_count_with_a_warning() -> None:
+    output, shown = heard("::set-output name=a::1\n::set-output name=b::2%0A3\n")
+
+    assert output.outputs == {"a": "1", "b": "2\n3"}
+    assert [one.level for one in output.annotations] == ["warning"]
+    assert "GITHUB_OUTPUT" in shown
+
+
+def test_after_stop_commands_everything_is_text_until_the_token_comes() -> None:
+    output, shown = heard("::stop-commands::tok\n::error::no\n::other::\n::tok::\n::error::yes\n")
+
+    assert [one.message for one in output.annotations] == ["yes"]
+    assert "::error::no\n" in shown
+
+
+@pytest.mark.parametrize("token", ["", "error", "pause-logging"])
+def test_a_token_that_could_be_met_by_chance_fails_the_step(token: str) -> None:
+    assert "random" in heard(f"::stop-commands::{token}\n")[0].failure
+
+
+def test_the_environment_is_not_changed_by_what_is_printed_unless_that_was_allowed() -> None:
+    said = "::set-env name=A::1\n::add-path::/opt/bin\n"
+    refused, allowed = heard(said)[0], heard(said, unsafe=True)[0]
+
+    assert "GITHUB_ENV" in refused.failure
+    assert (refused.env, refused.path) == ({}, [])
+    assert (allowed.failure, allowed.env, allowed.path) == ("", {"A": "1"}, ["/opt/bin"])
+
+
+def test_commands_are_shown_where_echo_is_on() -> None:
+    said = "::echo::on\n::debug::a\n::echo::off\n::debug::b\n"
+
+    assert heard(said)[1] == "::echo::on\n::debug::a\n"
+
+
+def test_of_many_annotations_the_first_ten_of_each_level_are_kept() -> None:
+    output, shown = heard("".join(f"::error::{n}\n::notice::{n}\n" for n in range(12)))
+
+    assert len(output.annotations) == 20
+    assert shown.count("##[error]") == 12
+
+
+def test_a_line_without_an_end_is_shown_in_time() -> None:
+    shown: list[bytes] = []
+    output = StepOutput(shown.append, Masks())
+    output(b"x" * (LONGEST_LINE + 1))
+
+    assert b"".join(shown) == b"x" * (LONGEST_LINE + 1)
+
+
+def test_what_overwrites_its_line_is_shown_as_it_comes() -> None:
+    shown: list[bytes] = []
+    output = StepOutput(shown.append, Masks())
+    output(b"10%\r20%\r3")
+
+    assert b"".join(shown) == b"10%\r20%\r"
+
+
+@pytest.mark.parametrize("line", [">>> ::error::x", "::error", ":: error::x", "error::x::"])
+def test_a_command_stands_at_the_beginning_of_its_line(line: str) -> None:
+    assert parse_command(line) is None
+
+
+@given(st.text(alphabet=":#[]=, \n\rabenot%0AD", max_size=200), st.integers(1, 50))
+def test_how_it_comes_in_pieces_makes_no_difference(text: str, size: int) -> None:
+    whole, shown = heard(text)
+    pieces, shown_in_pieces = heard(*(text[at : at + size] for at in range(0, len(text), size)))
+
+    assert shown_in_pieces.replace("\r\n", "\n") == shown.replace("\r\n", "\n")
+    assert pieces.annotations == whole.annotations
