@@ -5,9 +5,11 @@ https://docs.github.com/actions/reference/workflows-and-actions/workflow-command
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runner.engine.masks import Masks
+from runner.engine.matchers import Matchers
+from runner.errors import BrokenDefinition
 from runner.model.step import Annotation
 
 LONGEST_LINE = 64 * 1024
@@ -87,10 +89,20 @@ class StepOutput:
     """
 
     def __init__(
-        self, show: Callable[[bytes], None], masks: Masks, *, debug: bool = False, unsafe: bool = False
+        self,
+        show: Callable[[bytes], None],
+        masks: Masks,
+        matchers: Matchers,
+        read: Callable[[str], bytes],
+        *,
+        debug: bool = False,
+        unsafe: bool = False,
     ) -> None:
+        """`read` gives the file at a path as the step names it, and raises `BrokenDefinition`."""
         self._show = show
         self._masks = masks
+        self._matchers = matchers
+        self._read = read
         self._debug = debug
         self._unsafe = unsafe
         self._rest = b""
@@ -120,13 +132,15 @@ class StepOutput:
             self._take(rest)
 
     def _take(self, lines: bytes) -> None:
-        if b"::" not in lines and b"##[" not in lines:
+        if b"::" not in lines and b"##[" not in lines and not self._matchers:
             self._show(self._masks.hide(lines))
             return
         shown = bytearray()
         for line in lines.splitlines(keepends=True):
             if b"::" in line or b"##[" in line:
                 line = self._heard(line)
+            if self._matchers:
+                self._matched(line)
             shown += self._masks.hide(line)
         if shown:
             self._show(bytes(shown))
@@ -167,26 +181,46 @@ class StepOutput:
                 return self._set(kept, command, REPLACED[command.name])
             case "set-env" | "add-path":
                 return self._change_environment(command)
+            case "add-matcher" | "remove-matcher":
+                return self._change_matchers(command)
             case _:
                 return None
 
     def _annotate(self, level: str, message: str, said: Mapping[str, str]) -> str:
-        same = [one for one in self.annotations if one.level == level]
-        if len(same) < MOST_ANNOTATIONS:
-            hidden = self._masks.hide(message.encode(errors="surrogateescape")).decode(errors="replace")
-            self.annotations.append(
-                Annotation(
-                    level,
-                    hidden[:MOST_LETTERS],
-                    title=said.get("title", ""),
-                    file=said.get("file", ""),
-                    line=_number(said, "line"),
-                    end_line=_number(said, "endLine"),
-                    col=_number(said, "col"),
-                    end_col=_number(said, "endColumn"),
-                )
+        self._keep(
+            Annotation(
+                level,
+                message,
+                title=said.get("title", ""),
+                file=said.get("file", ""),
+                line=_number(said, "line"),
+                end_line=_number(said, "endLine"),
+                col=_number(said, "col"),
+                end_col=_number(said, "endColumn"),
             )
+        )
         return f"##[{level}]{message}"
+
+    def _keep(self, annotation: Annotation) -> None:
+        if sum(one.level == annotation.level for one in self.annotations) < MOST_ANNOTATIONS:
+            said = annotation.message.encode(errors="surrogateescape")
+            hidden = self._masks.hide(said).decode(errors="replace")
+            self.annotations.append(replace(annotation, message=hidden[:MOST_LETTERS]))
+
+    def _matched(self, line: bytes) -> None:
+        found = self._matchers.match(line.rstrip(b"\r\n").decode(errors="surrogateescape"))
+        if found is not None:
+            self._keep(found)
+
+    def _change_matchers(self, command: WorkflowCommand) -> str | None:
+        if command.name == "remove-matcher":
+            self._matchers.remove(command.properties.get("owner", ""))
+            return None
+        try:
+            self._matchers.add(self._read(command.data))
+        except BrokenDefinition as problem:
+            return self._annotate("warning", f"{command.data}: {problem}", {})
+        return None
 
     def _mask(self, secret: str) -> str:
         if not secret.strip():

@@ -3,13 +3,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.engine.masks import Masks
+from runner.engine.matchers import Matchers
 from runner.engine.output import LONGEST_LINE, StepOutput, parse_command
 from runner.model.step import Annotation
+
+FILES = {
+    "gcc.json": b"""{"problemMatcher": [{"owner": "gcc", "pattern": [{
+        "regexp": "^(.*):(\\\\d+):(\\\\d+):\\\\s+(warning|error):\\\\s+(.*)$",
+        "file": 1, "line": 2, "column": 3, "severity": 4, "message": 5}]}]}""",
+    "broken.json": b"{",
+}
 
 
 def heard(*chunks: str, **given: bool) -> tuple[StepOutput, str]:
     shown: list[bytes] = []
-    output = StepOutput(shown.append, Masks(["s3cr3t"]), **given)
+    output = StepOutput(shown.append, Masks(["s3cr3t"]), Matchers(), FILES.__getitem__, **given)
     for chunk in chunks:
         output(chunk.encode())
     output.end()
@@ -90,9 +98,24 @@ def test_of_many_annotations_the_first_ten_of_each_level_are_kept() -> None:
     assert shown.count("##[error]") == 12
 
 
+def test_a_problem_matcher_makes_annotations_of_what_a_tool_prints_and_shows_it_unchanged() -> None:
+    said = "::add-matcher::gcc.json\nsrc/a.c:3:7: error: no s3cr3t\nfine\n"
+    output, shown = heard(said + "::remove-matcher owner=gcc::\nb.c:1:1: error: late\n")
+
+    assert output.annotations == [Annotation("error", "no ***", file="src/a.c", line=3, col=7)]
+    assert shown == "src/a.c:3:7: error: no ***\nfine\nb.c:1:1: error: late\n"
+
+
+def test_a_problem_matcher_that_cannot_be_read_is_a_warning() -> None:
+    output, _ = heard("::add-matcher::broken.json\n")
+
+    assert "broken.json: a problem matcher is a JSON file" in output.annotations[0].message
+    assert output.failure == ""
+
+
 def test_a_line_without_an_end_is_shown_in_time() -> None:
     shown: list[bytes] = []
-    output = StepOutput(shown.append, Masks())
+    output = StepOutput(shown.append, Masks(), Matchers(), FILES.__getitem__)
     output(b"x" * (LONGEST_LINE + 1))
 
     assert b"".join(shown) == b"x" * (LONGEST_LINE + 1)
@@ -100,7 +123,7 @@ def test_a_line_without_an_end_is_shown_in_time() -> None:
 
 def test_what_overwrites_its_line_is_shown_as_it_comes() -> None:
     shown: list[bytes] = []
-    output = StepOutput(shown.append, Masks())
+    output = StepOutput(shown.append, Masks(), Matchers(), FILES.__getitem__)
     output(b"10%\r20%\r3")
 
     assert b"".join(shown) == b"10%\r20%\r"
