@@ -43,7 +43,7 @@ def queues_for(labels: tuple[str, ...]) -> list[str]:
             f"{len(known)} labels are more than a worker's limit of {MOST_LABELS}: {', '.join(known)}; "
             "leave some out"
         )
-    return [job_queue(chosen) for size in range(1, len(known) + 1) for chosen in combinations(known, size)]
+    return [job_queue(chosen) for size in range(len(known) + 1) for chosen in combinations(known, size)]
 
 
 def checked_broker(url: str) -> str:

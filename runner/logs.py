@@ -4,14 +4,9 @@ A reader asks for bytes from an offset, so following a log is asking again; chun
 printed, by job, attempt and step, and never rewritten.
 """
 
-import base64
-import json
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from runner.engine.ports import Logs
 
@@ -54,66 +49,3 @@ class FileLogs(Logs):
     def _path(self, job: int, attempt: int, step: str) -> Path:
         # Step keys of every kind of program are safe as file names once their slashes are not.
         return self._folder / str(job // 1000) / str(job) / str(attempt) / f"{step.replace('/', '%2F')}.log"
-
-
-MASKED = "***"
-LEAST_PART = 6
-"""Parts of a secret that are shorter are no secret: they would mask half of a log."""
-
-
-class Mask:
-    """Hides secrets in what is printed, also in the forms in which programs show them.
-
-    The forms are GitHub's: base64 at each alignment, URI, XML, JSON, quoted for a shell or an
-    expression, and the parts into which PowerShell breaks an argument at `&`.
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._values: set[str] = set()
-        for secret in secrets:
-            self.add(secret)
-
-    def add(self, secret: str) -> None:
-        """Hide a value from now on; of several lines, each line too."""
-        for value in (secret, *secret.splitlines()):
-            if value.strip():
-                self._values |= {form for form in (value, *forms(value)) if form.strip()}
-
-    def hide(self, text: str) -> str:
-        found = sorted(span for value in self._values for span in spans(value, text))
-        pieces: list[str] = []
-        end = 0
-        for start, stop in found:
-            if start > end or not pieces:
-                pieces += [text[end:start], MASKED]
-            end = max(end, stop)
-        return "".join(pieces) + text[end:]
-
-
-def spans(value: str, text: str) -> Iterator[tuple[int, int]]:
-    start = text.find(value)
-    while start >= 0:
-        yield start, start + len(value)
-        start = text.find(value, start + 1)
-
-
-def forms(value: str) -> Iterator[str]:
-    data = value.encode(errors="replace")
-    for shift in range(min(3, len(data))):
-        yield base64.b64encode(data[shift:]).decode()
-    yield value.replace('"', '\\"')
-    yield value.replace("'", "''")
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield quote(value, safe="")
-    yield escape(value, {'"': "&quot;", "'": "&apos;"})
-    if len(value) > 8 and value.startswith('"') and value.endswith('"'):
-        yield value[1:-1]
-    yield from (part for part in parts_of(value) if len(part) >= LEAST_PART)
-
-
-def parts_of(value: str) -> tuple[str, ...]:
-    if "&+" in value:
-        before, _, after = value.partition("&+")
-        return (f"{before}&+", after[1:])
-    before, ampersand, after = value.rpartition("&")
-    return (before + ampersand, after) if ampersand else ()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
-from runner.engine.perform import JOB, Station
+from runner.engine.perform import JOB
 from runner.engine.ports import Executor
+from runner.engine.station import Station
 from runner.errors import Rejected
 from runner.executors import EXECUTORS, executor
 from runner.executors.ownership import owner
@@ -21,6 +22,7 @@ from runner.model.source import shown_url
 from runner.settings import Settings
 from runner.store import Database, SqlLogs, SqlRepositories, SqlStore, SqlWorkers
 from runner.store.views import Views
+from runner.vault import MemoryVault
 from runner.workspaces import GitWorkspaces
 
 
@@ -128,6 +130,7 @@ def station(services: Services, worker: str) -> Station:
         logs=services.logs,
         heart=Heart(services.store, settings.lease_length),
         dispatcher=services.dispatcher,
+        vault=MemoryVault(),
     )
 
 

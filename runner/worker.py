@@ -17,8 +17,10 @@ from structlog.contextvars import bound_contextvars
 from runner import wiring
 from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
 from runner.engine.admit import admit
-from runner.engine.perform import Station, perform
+from runner.engine.perform import perform
+from runner.engine.plan import plan
 from runner.engine.report import report
+from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.errors import LeaseLost, Rejected, Unavailable
 from runner.forges import FORGES
@@ -198,20 +200,24 @@ def _register(app: Celery, services: Services, station: Station) -> None:
 
     @app.task(name="runner.perform", bind=True, shared=False, lazy=False)
     def perform_job(self: Any, run: int, job: int) -> None:
-        def work() -> None:
-            said = {name: self.request.get(name) for name in ROUTE}
-            try:
-                route = Route(**said)
-            except (TypeError, ValueError):
-                raise Rejected(f"message for run {run} carries no route: {said}") from None
-            perform(Envelope(route, run, job, ()), station)
+        _carry_out(lambda: perform(_envelope(self, run, job), station), self, run=run, job=job)
 
-        _carry_out(work, self, run=run, job=job)
+    @app.task(name="runner.plan", bind=True, shared=False, lazy=False)
+    def plan_job(self: Any, run: int, job: int) -> None:
+        _carry_out(lambda: plan(_envelope(self, run, job), station), self, run=run, job=job)
 
     @app.task(name="runner.report", bind=True, shared=False, lazy=False)
     def report_run(self: Any, run: int) -> None:
         address = services.settings.address
         _carry_out(lambda: report(run, store=services.store, forges=FORGES, server=address), self, run=run)
+
+
+def _envelope(task: Any, run: int, job: int) -> Envelope:
+    said = {name: task.request.get(name) for name in ROUTE}
+    try:
+        return Envelope(Route(**said), run, job, ())
+    except (TypeError, ValueError):
+        raise Rejected(f"message for run {run} carries no route: {said}") from None
 
 
 def _carry_out(work: Callable[[], None], task: Any, **about: object) -> None:

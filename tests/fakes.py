@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from runner.engine.ports import Command, Dispatcher, Executor, Exit, Logs
-from runner.errors import SnapshotGone
+from runner.errors import NotFound, SnapshotGone
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository, Route
 
@@ -89,10 +90,23 @@ class FakeExecutor(Executor):
 @dataclass
 class FakeWorkspace:
     path: Path
+    snapshot: str = "base"
 
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         check()
-        return "base"
+        return self.snapshot
+
+    def paths(self) -> list[str]:
+        return sorted(path.name for path in self.path.iterdir() if path.is_file())
+
+    def digest(self, path: str) -> bytes:
+        return sha256((self.path / path).read_bytes()).digest()
+
+    def read(self, path: str, limit: int) -> bytes:
+        try:
+            return (self.path / path).read_bytes()
+        except OSError:
+            raise NotFound(path) from None
 
     def close(self) -> None:
         """There is nothing to give up."""

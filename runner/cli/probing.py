@@ -7,10 +7,10 @@ import click
 
 from runner.cli.batches import Question, answer_all
 from runner.engine.commands import BLOCKED, parse_pairs
+from runner.engine.masks import Masks
+from runner.engine.output import COMMANDS, parse_command
 from runner.engine.refs import Head, ref_of, sha_of, short_ref
-from runner.engine.spoken import parse_old, parse_spoken
 from runner.errors import RunnerError
-from runner.logs import Mask
 from runner.workflow.cron import LEAST_MINUTES, BadCron, parse_cron
 from runner.workflow.shells import shell_template
 
@@ -46,23 +46,20 @@ def _file(question: Question) -> Question:
 
 
 def _command(question: Question) -> Question:
-    parse = parse_old if question.get("version") == 1 else parse_spoken
-    found = parse(str(question["line"]))
     known = question.get("known_commands")
-    if found is None or (known is not None and found.command not in known):
+    found = parse_command(str(question["line"]), COMMANDS if known is None else frozenset(known))
+    if found is None:
         return {"value": None}
-    return {
-        "value": {"command": found.command, "data": found.data, "properties": dict(found.properties)},
-    }
+    return {"value": {"command": found.name, "data": found.data, "properties": dict(found.properties)}}
 
 
 def _mask(question: Question) -> Question:
-    mask = Mask(question.get("secrets") or ())
+    masks = Masks(question.get("secrets") or ())
     for line in question.get("commands") or ():
-        found = parse_spoken(line)
-        if found is not None and found.command == "add-mask":
-            mask.add(found.data)
-    return {"value": mask.hide(str(question["input"]))}
+        found = parse_command(line)
+        if found is not None and found.name == "add-mask":
+            masks.add(found.data)
+    return {"value": masks.hide_text(str(question["input"]))}
 
 
 def _shell(question: Question) -> Question:

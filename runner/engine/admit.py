@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from runner.engine.advance import ring
+from runner.engine.definitions import unsaved_job
 from runner.engine.ports import (
     Dispatcher,
     NewRun,
@@ -15,11 +16,10 @@ from runner.engine.ports import (
     Workspaces,
 )
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
-from runner.model.lifecycle import UNSAVED
 from runner.model.refs import checked_ref
-from runner.model.run import Job, Run, StepName
+from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository, Route
-from runner.workflow.document import InvalidWorkflow, JobDef, Workflow, declared_steps
+from runner.workflow.document import InvalidWorkflow, Workflow
 from runner.workflow.supported import load
 from runner.workflow.triggers import refusal, skip_word
 
@@ -117,11 +117,4 @@ def _definitions(route: Route, folder: str, workspaces: Workspaces) -> Mapping[s
 
 
 def new_run(workflow: Workflow) -> NewRun:
-    return NewRun(workflow.path, workflow.name, tuple(_new_job(job) for job in workflow.jobs))
-
-
-def _new_job(job: JobDef) -> Job:
-    body = declared_steps(job)
-    steps = tuple(StepName(step.key, step.title) for step in body.steps)
-    labels = dict.fromkeys(label.text.lower() for label in body.labels)
-    return Job(UNSAVED, job.key, job.title, job.needs, tuple(labels), steps)
+    return NewRun(workflow.path, workflow.name, tuple(map(unsaved_job, workflow.jobs)))

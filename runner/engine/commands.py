@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.errors import BrokenDefinition
@@ -40,6 +40,7 @@ class Written:
     outputs: Mapping[str, str]
     exports: Exports
     summary: str
+    state: Mapping[str, str] = field(default_factory=dict)
 
 
 class CommandFiles:
@@ -67,7 +68,8 @@ class CommandFiles:
                 raise BadCommandFile(f"GITHUB_ENV: {name} cannot be set for later steps")
         path = parse_lines(self._text("GITHUB_PATH"), "GITHUB_PATH")
         outputs = parse_pairs(self._text("GITHUB_OUTPUT"), "GITHUB_OUTPUT")
-        return Written(outputs, Exports(env, path), self._text("GITHUB_STEP_SUMMARY"))
+        state = parse_pairs(self._text("GITHUB_STATE"), "GITHUB_STATE")
+        return Written(outputs, Exports(env, path), self._text("GITHUB_STEP_SUMMARY"), state)
 
     def _text(self, variable: str) -> str:
         path = self._paths[VARIABLES[variable]]

@@ -2,64 +2,128 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
-from runner.model.run import Finished, Job, Run
+from runner.expr.values import to_string
+from runner.model.run import Job, Run
 from runner.model.source import Event
+from runner.model.step import Result
 
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM", "i686": "X86"}
+INHERITED = (
+    *("actor", "base_ref", "event_name", "event_path", "head_ref", "job", "ref", "ref_name", "ref_type"),
+    *("repository", "repository_owner", "run_attempt", "run_id", "run_number", "server_url", "sha"),
+    *("triggering_actor", "workflow", "workflow_ref", "workflow_sha", "workspace"),
+)
+"""What of `github` is a variable of every step too."""
+Contexts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the definitions of a run may ask about, wherever they are evaluated."""
+
+    run: Run
+    event: Event
+    server: str
+    """The public address of this server."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the run was given by whoever started it, each of its type."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def of_job(self, job: Job) -> Contexts:
+        """The contexts of a job before anything of it runs."""
+        return {
+            "github": self.github(job),
+            "inputs": self.inputs_of(job.caller),
+            "needs": self.needs(job),
+            "vars": dict(self.variables),
+            "strategy": strategy_of(job),
+            "matrix": dict(job.leg.matrix) or None,
+        }
+
+    def inputs_of(self, caller: int | None) -> Mapping[str, Any]:
+        """What the workflow that a job belongs to was given."""
+        return dict(self.inputs) if caller is None else dict(self.run.job(caller).inputs)
+
+    def github(self, job: Job) -> Contexts:
+        """https://docs.github.com/actions/reference/contexts-reference#github-context"""
+        event, run = self.event, self.run
+        ref_type = "tag" if event.tag is not None else "branch"
+        pull = event.payload.get("pull_request")
+        ends = pull if isinstance(pull, Mapping) else {}
+        return {
+            "action": "",
+            "actor": event.actor,
+            "base_ref": _ref_of(ends.get("base")),
+            "event": dict(event.payload),
+            "event_name": event.kind,
+            "head_ref": _ref_of(ends.get("head")),
+            "job": job.key,
+            "ref": event.ref,
+            "ref_name": event.branch or event.tag or event.ref,
+            "ref_type": ref_type,
+            "repository": run.route.repo,
+            "repository_owner": run.route.repo.split("/")[0],
+            "run_attempt": str(run.attempt),
+            "run_id": str(run.id),
+            "run_number": str(run.number),
+            "server_url": self.server,
+            "sha": run.route.commit,
+            "triggering_actor": event.actor,
+            "workflow": run.name,
+            "workflow_ref": f"{run.route.repo}/{run.workflow}@{event.ref}",
+            "workflow_sha": run.route.commit,
+        }
+
+    def needs(self, job: Job) -> Contexts:
+        return {key: self._needed(job.caller, key) for key in job.needs}
+
+    def jobs_called_by(self, job: Job) -> Contexts:
+        """The `jobs` context of the workflow that a job called."""
+        keys = dict.fromkeys(one.key for one in self.run.jobs if one.caller == job.id)
+        return {key: self._needed(job.id, key) for key in keys}
+
+    def _needed(self, caller: int | None, key: str) -> Contexts:
+        legs = self.run.legs((caller, key))
+        result = self.run.ended((caller, key))
+        # Of several legs the one that ended last has the word.
+        outputs = {name: value for leg in legs for name, value in leg.outputs.items() if value}
+        return {"result": "" if result is None else plain(result), "outputs": outputs}
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Where a job runs: everything its contexts and its environment are made from."""
 
-    run: Run
+    asked: Asked
     job: Job
-    event: Event
     sandbox: Sandbox
-    server: str
-    """The public address of this server."""
     worker: str
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that are there before those of the definition."""
 
     @property
     def event_path(self) -> str:
         return f"{self.sandbox.temp}/{FOLDER}event.json"
 
 
-def github(scene: Scene) -> dict[str, Any]:
-    """https://docs.github.com/actions/reference/contexts-reference#github-context"""
-    event, run = scene.event, scene.run
-    ref_type = "tag" if event.tag is not None else "branch"
-    return {
-        "action": "",
-        "actor": event.actor,
-        "event": dict(event.payload),
-        "event_name": event.kind,
+def contexts(scene: Scene) -> Contexts:
+    """The contexts that do not change while a job runs."""
+    known = scene.asked.of_job(scene.job)
+    known["github"] |= {
         "event_path": scene.event_path,
-        "job": scene.job.key,
-        "ref": event.ref,
-        "ref_name": event.branch or event.tag or event.ref,
-        "ref_type": ref_type,
-        "repository": run.route.repo,
-        "repository_owner": run.route.repo.split("/")[0],
-        "run_attempt": str(run.attempt),
-        "run_id": str(run.id),
-        "run_number": str(run.number),
-        "server_url": scene.server,
-        "sha": run.route.commit,
-        "triggering_actor": event.actor,
-        "workflow": run.name,
-        "workflow_ref": f"{run.route.repo}/{run.workflow}@{event.ref}",
-        "workflow_sha": run.route.commit,
+        "token": scene.secrets.get("GITHUB_TOKEN", ""),
         "workspace": scene.sandbox.workspace,
     }
+    return known | {"runner": runner(scene), "secrets": dict(scene.secrets)}
 
 
-def runner(scene: Scene) -> dict[str, Any]:
+def runner(scene: Scene) -> Contexts:
     return {
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "debug": "",
@@ -71,38 +135,20 @@ def runner(scene: Scene) -> dict[str, Any]:
     }
 
 
-def needs(scene: Scene) -> dict[str, Any]:
-    jobs = {job.key: job.phase for job in scene.run.jobs}
-    return {
-        key: {"result": str(phase.result), "outputs": {}}
-        for key in scene.job.needs
-        if isinstance(phase := jobs[key], Finished)
-    }
-
-
-def contexts(scene: Scene) -> dict[str, Any]:
-    """The contexts that do not change while a job runs."""
-    return {"github": github(scene), "runner": runner(scene), "needs": needs(scene)}
-
-
-def environment(scene: Scene) -> dict[str, str]:
-    """What every step of the job is given, whatever the definition says.
+def environment(scene: Scene, seen: Mapping[str, Any]) -> dict[str, str]:
+    """What every step of the job is given, whatever the definition says; `seen` are its contexts.
 
     `RUNNER_RUN_ID`, `RUNNER_STEP` and `RUNNER_ATTEMPT` together are a key for idempotency: a step that
     may have run before, because its worker was lost, sees the same first two and a higher third.
     """
-    seen, place = github(scene), runner(scene)
-    names = (
-        "actor event_name event_path job ref ref_name ref_type repository repository_owner run_attempt "
-        "run_id run_number server_url sha triggering_actor workflow workflow_ref workflow_sha workspace"
-    )
-    variables = {f"GITHUB_{name.upper()}": str(seen[name]) for name in names.split()}
+    github, place = seen["github"], seen["runner"]
+    variables = {f"GITHUB_{name.upper()}": to_string(github[name]) for name in INHERITED}
     variables |= {
         f"RUNNER_{name.upper()}": str(place[name]) for name in ("arch", "name", "os", "temp", "workspace")
     }
     return variables | {
         "GITHUB_ACTIONS": "true",
-        "RUNNER_RUN_ID": str(scene.run.id),
+        "RUNNER_RUN_ID": str(scene.asked.run.id),
         "RUNNER_ATTEMPT": str(scene.job.attempt),
     }
 
@@ -113,3 +159,22 @@ def layered(base: Mapping[str, str], *layers: Mapping[str, str]) -> dict[str, st
     for layer in layers:
         merged |= layer
     return merged | dict(base)
+
+
+def plain(result: Result) -> str:
+    """GitHub's contexts know no `timed_out`: what ran out of time has failed."""
+    return "failure" if result is Result.TIMED_OUT else str(result)
+
+
+def strategy_of(job: Job) -> Contexts:
+    leg = job.leg
+    return {
+        "fail-fast": leg.fail_fast,
+        "job-index": leg.index,
+        "job-total": leg.total,
+        "max-parallel": leg.max_parallel if leg.max_parallel is not None else leg.total,
+    }
+
+
+def _ref_of(end: object) -> str:
+    return str(end.get("ref") or "") if isinstance(end, Mapping) else ""

@@ -1,4 +1,4 @@
-"""Keeps a worker's leases alive, and stops its steps when one is lost or no longer wanted.
+"""Keeps a worker's leases alive, stops the steps of one that is lost, interrupts those of a cancelled job.
 
 Two threads, both asleep while nothing is held. One renews every lease each beat and learns what was
 cancelled. The other watches the time: a renewal may hang on a dead connection, and a step must be
@@ -22,6 +22,9 @@ from runner.model.run import Lease
 BEAT = 1.0
 """Seconds between renewals at the most, and so the longest that a cancel waits to be seen."""
 
+CANCEL_SECONDS = 300.0
+"""What a job may still do after it was cancelled, as on GitHub."""
+
 log = logging.getLogger(__name__)
 
 
@@ -29,22 +32,25 @@ class Why(Enum):
     """Why a job has to stop."""
 
     LOST = "another worker may have the job"
-    CANCELLED = "the run was cancelled"
     RELEASED = "this worker is going down and hands the job back"
+    LATE = "it was cancelled, and did not end in time"
 
 
 class Hold:
-    """A lease while its job is performed. `why` is set, once, when the job has to stop.
+    """A lease while its job is performed.
 
-    `resists`: it was told to, and that failed.
+    `why` is set, once, when the job has to stop at once; `cancelled`, a reading of `time.monotonic()`, when
+    it has to come to its end. `resists`: it was told to, and that failed.
     """
 
     def __init__(self, lease: Lease, deadline: float) -> None:
         self.lease = lease
         self.deadline = deadline
         self.why: Why | None = None
+        self.cancelled: float | None = None
         self.resists = False
         self._stop: Callable[[], None] | None = None
+        self._interrupt: Callable[[], None] | None = None
         self._lock = threading.Lock()
         # Whoever stops the job, it is said with the job's own names.
         self._context = copy_context()
@@ -54,13 +60,21 @@ class Hold:
         """Whether the lease has ended by now, as far as this worker can know."""
         return time.monotonic() > self.deadline
 
-    def stops(self, stop: Callable[[], None]) -> None:
-        """Call `stop` when the job has to stop; at once, if it has to already."""
+    def stops(self, stop: Callable[[], None], interrupt: Callable[[], None]) -> None:
+        """Call `stop` when the job has to stop, `interrupt` when it is cancelled; now, if it is."""
         with self._lock:
-            self._stop = stop
-            late = self.why is not None
+            self._stop, self._interrupt = stop, interrupt
+            late = self.why is not None or self.cancelled is not None
         if late:
             self.insist()
+
+    def cancel(self) -> None:
+        with self._lock:
+            if self.cancelled is not None:
+                return
+            self.cancelled = time.monotonic()
+        self._log(log.info, "cancelled")
+        self.insist()
 
     def stop(self, why: Why) -> None:
         with self._lock:
@@ -72,10 +86,11 @@ class Hold:
 
     def insist(self) -> None:
         """Stop what has to stop, once more if need be; never raises, as other jobs' leases wait meanwhile."""
-        if self._stop is None:
+        act = self._interrupt if self.why is None else self._stop
+        if act is None:
             return
         try:
-            self._stop()
+            act()
             self.resists = False
         except Exception:  # noqa: BLE001 - logged with the job's own names
             self.resists = True
@@ -154,7 +169,7 @@ class Heart:
             for lease in renewal.lost:
                 holds[lease].stop(Why.LOST)
             for lease in renewal.cancelled:
-                holds[lease].stop(Why.CANCELLED)
+                holds[lease].cancel()
 
     def _guard(self) -> None:
         # A fifth of the lease is left to end the step's processes.
@@ -164,6 +179,8 @@ class Heart:
                     hold.insist()
                 elif time.monotonic() > hold.deadline - self._length / 5:
                     hold.stop(Why.LOST)
+                elif hold.cancelled is not None and time.monotonic() > hold.cancelled + CANCEL_SECONDS:
+                    hold.stop(Why.LATE)
 
     def _wait(self, seconds: float) -> bool:
         """Sleep while nothing is held, else for `seconds`; False once closed."""

@@ -21,14 +21,27 @@ class Masks:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: set[bytes] = set()
+        self.added: list[str] = []
+        """What came later, in its order."""
         for secret in secrets:
-            self.add(secret)
+            self._learn(secret)
 
     def __bool__(self) -> bool:
         return bool(self._forms)
 
     def add(self, secret: str) -> None:
         """Hide a value from now on, the whole of it and each of its lines; blank ones are no secrets."""
+        self.added.append(secret)
+        self._learn(secret)
+
+    def covers(self, text: str) -> bool:
+        """Whether a secret is in it."""
+        return self.hide_text(text) != text
+
+    def hide_text(self, text: str) -> str:
+        return self.hide(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+
+    def _learn(self, secret: str) -> None:
         for part in {secret, *re.split(r"[\r\n]+", secret)}:
             if part.strip():
                 self._forms.update(form.encode(errors="surrogateescape") for form in _forms(part) if form)

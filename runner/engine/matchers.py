@@ -78,6 +78,8 @@ class Matchers:
 
     def __init__(self) -> None:
         self._of: dict[str, Matcher] = {}
+        self.added: list[str] = []
+        """The files that it was given, in their order."""
 
     def __bool__(self) -> bool:
         return bool(self._of)
@@ -85,6 +87,7 @@ class Matchers:
     def add(self, text: bytes) -> None:
         """Use what a file says; of two with one owner the later counts. Raises `BadMatcher`."""
         found = _read(text)
+        self.added.append(text.decode(errors="replace"))
         if len(self._of | {matcher.owner: matcher for matcher in found}) > MOST_MATCHERS:
             raise BadMatcher(f"a job can have {MOST_MATCHERS} problem matchers, and no more")
         for matcher in found:

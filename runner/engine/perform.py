@@ -5,30 +5,26 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from pathlib import Path
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.heart import Heart, Hold, Why
-from runner.engine.ports import (
-    Dispatcher,
-    Executor,
-    Logs,
-    Repositories,
-    Sandbox,
-    Store,
-    Workspace,
-    Workspaces,
-)
-from runner.engine.programs import Program, Released, Stage, StepCall, declared, minutes
+from runner.engine.definitions import asked_of, definition_of, secrets_of
+from runner.engine.heart import Hold, Why
+from runner.engine.masks import Masks
+from runner.engine.matchers import Matchers
+from runner.engine.ports import Executor, Logs, Workspace
+from runner.engine.programs import Ended, Program, StepCall, declared
+from runner.engine.station import Station
+from runner.engine.steps import Released, Stage, minutes
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
@@ -39,12 +35,14 @@ from runner.errors import (
     SnapshotGone,
     Unavailable,
 )
+from runner.expr.evaluate import render
+from runner.expr.values import known, to_string
 from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, start_over
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Container, Steps, Workflow, declared_steps
-from runner.workflow.supported import load
+from runner.workflow.document import Container, Steps
+from runner.workflow.trees import settled, texts
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
@@ -59,41 +57,8 @@ NOT_NOW = frozenset(
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Station:
-    """A worker's place to work: its name and every port that a job needs."""
-
-    worker: str
-    site: str
-    """Sets this server's jobs apart from those of other servers on the same machine."""
-    server: str
-    temp: Path
-    lease: timedelta
-    store: Store
-    repositories: Repositories
-    workspaces: Workspaces
-    executors: Mapping[str, Callable[[], Executor]]
-    executor: str
-    """The executor of repositories that name none."""
-    logs: Logs
-    heart: Heart
-    dispatcher: Dispatcher
-
-    def label(self, job: int, attempt: int) -> str:
-        """What sets one attempt of a job apart from all others on this machine."""
-        return f"{self.site}-{job}-{attempt}"
-
-
 class NotBegun(Unavailable):
     """Something that a job needs before its first step does not answer; none of its steps has begun."""
-
-
-class CutShort(RunnerError):
-    """A job that ends between two of its steps: it was cancelled, or its time is up."""
-
-    def __init__(self, result: Result, reason: str) -> None:
-        super().__init__(reason)
-        self.result = result
 
 
 class Diverged(BrokenDefinition):
@@ -159,12 +124,17 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
     with ExitStack() as tidy:
         try:
             with ExitStack() as opened:
-                result = _conversation(run, job, hold, asked, station, opened, tidy)
-            end = partial(conclude, lease=hold.lease, result=result)
+                ended, tolerated = _conversation(run, job, hold, asked, station, opened, tidy)
+            end = partial(
+                conclude,
+                lease=hold.lease,
+                result=ended.result,
+                reason=ended.reason,
+                outputs=ended.outputs,
+                tolerated=tolerated,
+            )
         except (LeaseLost, DatabaseUnavailable):
             raise
-        except CutShort as cut:
-            end = partial(conclude, lease=hold.lease, result=cut.result, reason=str(cut))
         except (RunnerError, OSError) as error:
             reason = str(error)
             if isinstance(error, NotBegun) or _not_now(error):
@@ -210,47 +180,79 @@ def _conversation(
     station: Station,
     opened: ExitStack,
     tidy: ExitStack,
-) -> Result:
+) -> tuple[Ended, bool]:
     """Open the job's workspace and sandbox and run its program in them; raises `NotBegun`.
+
+    Gives how it ended, and whether a failure is tolerated.
 
     Closed before the job concludes: `opened`; after it: `tidy`.
     """
     try:
-        program, ledger = _begin(run, job, hold, asked, station, opened, tidy)
+        program, ledger, tolerant = _begin(run, job, hold, asked, station, opened, tidy)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
         raise NotBegun(str(error)) from error
-    return converse(program, ledger)
+    return converse(program, ledger), tolerant
 
 
 def _begin(
     run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
-) -> tuple[Program, "_Ledger"]:
+) -> tuple[Program, "_Ledger", bool]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
-    workflow = _workflow(run, station.workspaces)
-    definition = declared_steps(workflow.job(job.key))
+    workflow, definition = definition_of(run, job, station.workspaces)
+    body = definition.body
+    if not isinstance(body, Steps):
+        raise BrokenDefinition(f"the job {job.key} has no steps")
+    asked_for = asked_of(run, station)
+    seen = asked_for.of_job(job)
+    limit, tolerant = minutes(body.timeout, seen), settled(definition.continue_on_error, seen)
+    secrets = secrets_of(asked_for, job, station)
     workspace, checkpoints = _workspace(run, job, hold.lease, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
-    executor, image = _executor(repository, definition, station)
+    named, env = _container(body, seen)
+    executor, image = _executor(repository, named, station)
     sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
     opened.enter_context(closing(sandbox))
-    hold.stops(sandbox.stop)
-    scene = _scene(run, job, sandbox, station)
-    place_file(f"{temp}/{FOLDER}event.json", json.dumps(scene.event.payload).encode(), 0o644)
+    hold.stops(sandbox.stop, sandbox.interrupt)
+    scene = Scene(asked_for, job, sandbox, station.worker, secrets, {**station.env, **env})
+    place_file(f"{temp}/{FOLDER}event.json", json.dumps(asked_for.event.payload).encode(), 0o644)
     files = CommandFiles(temp, sandbox.temp)
-    deadline = asked + minutes(definition.timeout) * 60 - job.worked.total_seconds()
-    stage = Stage(scene, files, hold, _StepLog(job, station.logs), deadline)
+    deadline = asked + limit * 60 - job.worked.total_seconds()
+    masks, matchers = Masks(secrets.values()), Matchers()
+    for done in checkpoints.values():
+        for secret in done.outcome.masks:
+            masks.add(secret)
+        for text in done.outcome.matchers:
+            matchers.add(text.encode())
+    log = _StepLog(job, station.logs)
+    stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers)
     ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
-    return declared(workflow, definition, stage), ledger
+    return declared(workflow, body, stage), ledger, tolerant is True
 
 
-def converse(program: Program, ledger: "_Ledger") -> Result:
+def _container(job: Steps, seen: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+    """The image that a job names, and the variables it brings along."""
+    container = job.container
+    if container is None:
+        return "", {}
+    if isinstance(container, Container):
+        return render(container.image, seen), texts(container.env, seen)
+    found = settled(container, seen)
+    if isinstance(found, Mapping):
+        given = found.get("env")
+        env = given if isinstance(given, Mapping) else {}
+        named = {name: to_string(known(value)) for name, value in env.items()}
+        return to_string(known(found.get("image"))), named
+    return to_string(found), {}
+
+
+def converse(program: Program, ledger: "_Ledger") -> Ended:
     """Answer each step the program asks for: from memory, or by doing it once."""
     answer: Outcome | None = None
     with closing(program):
@@ -258,8 +260,8 @@ def converse(program: Program, ledger: "_Ledger") -> Result:
             try:
                 call = program.send(answer)
             except StopIteration as end:
-                result: Result = end.value
-                return result
+                ended: Ended = end.value
+                return ended
             answer = ledger.recall(call) or ledger.perform(call)
 
 
@@ -288,7 +290,7 @@ class _Ledger:
         lease, started = self.hold.lease, datetime.now(UTC)
         with bound_contextvars(step=call.key):
             outcome = call.perform()
-            snapshot = self.workspace.save(self._go_on)
+            snapshot = self._saved(outcome)
             self.station.logs.flush(lease.job)
         made = Checkpoint(
             lease.job,
@@ -303,29 +305,32 @@ class _Ledger:
         self.station.store.record(lease, made)
         return outcome
 
+    def _saved(self, outcome: Outcome) -> str:
+        """Keep the files, unless no other worker will ever need them: the job comes to its end here."""
+        if outcome.result is Result.SKIPPED or self._ending:
+            return self.workspace.snapshot
+        try:
+            return self.workspace.save(self._go_on)
+        except _Ending:
+            return self.workspace.snapshot
+
+    @property
+    def _ending(self) -> bool:
+        return self.hold.cancelled is not None or time.monotonic() > self.deadline
+
     def _go_on(self) -> None:
-        """Raises what ends the job where it may not go on."""
+        """Raises what makes saving the files vain."""
         match self.hold.why:
-            case Why.CANCELLED:
-                raise CutShort(Result.CANCELLED, "cancelled")
             case Why.RELEASED:
                 raise Released(Why.RELEASED.value)
             case Why.LOST:
                 raise LeaseLost(Why.LOST.value)
-        if time.monotonic() > self.deadline:
-            raise CutShort(Result.TIMED_OUT, "the job ran longer than its timeout-minutes")
+        if self._ending:
+            raise _Ending("the job comes to its end")
 
 
-def _workflow(run: Run, workspaces: Workspaces) -> Workflow:
-    folder = run.workflow.rpartition("/")[0]
-    files = workspaces.read(run.route, folder)
-    if run.workflow not in files:
-        raise NotFound(f"{run.workflow} is not in {run.route.repo} at {run.route.commit[:12]}")
-    return _parsed(run.workflow, files[run.workflow])
-
-
-# A commit's files never change: the text is the whole key.
-_parsed = lru_cache(maxsize=256)(load)
+class _Ending(RunnerError):
+    """The job will not go on anywhere else."""
 
 
 def _workspace(
@@ -350,18 +355,12 @@ def _workspace(
         return station.workspaces.open(run.route, name, job.attempt, None), {}
 
 
-def _executor(repository: Repository, job: Steps, station: Station) -> tuple[Executor, str | None]:
+def _executor(repository: Repository, image: str, station: Station) -> tuple[Executor, str | None]:
     """`container:` names an image, so it means docker; otherwise the repository or the server chooses."""
-    image = job.container.image.text if isinstance(job.container, Container) else ""
     name = "docker" if image else repository.executor or station.executor
     if name not in station.executors:
         raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
     return station.executors[name](), image or repository.image
-
-
-def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:
-    event = station.store.event(run.delivery)
-    return Scene(run, job, event, sandbox, station.server, station.worker)
 
 
 class _StepLog:

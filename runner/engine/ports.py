@@ -19,10 +19,26 @@ class Workspace(Protocol):
     @property
     def path(self) -> Path: ...
 
+    @property
+    def snapshot(self) -> str:
+        """What the last `save` gave; before the first, what stands for the files it was opened with."""
+
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         """Keep the files as they are now; the same name again where nothing changed since.
 
         `check` is called now and then: by raising it ends the saving, and nothing is kept.
+        """
+
+    def paths(self) -> Iterable[str]:
+        """Every file in it, also those behind links to its own folders, by relative path and in order."""
+
+    def digest(self, path: str) -> bytes:
+        """The SHA-256 of one of its files."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        """A file of up to `limit` bytes at a relative path.
+
+        Raises `NotFound` where there is none, `BrokenDefinition` where it is larger or lies outside.
         """
 
     def close(self) -> None:
@@ -265,6 +281,14 @@ class Repositories(Protocol):
 
     def get(self, forge: str, name: str) -> Repository:
         """Raises `NotFound`."""
+
+
+class Vault(Protocol):
+    """What workflows are given that no file of theirs says. Secrets leave it for processes only."""
+
+    def secrets(self, repository: Repository) -> Mapping[str, str]: ...
+
+    def variables(self, repository: Repository) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,19 @@ on nothing but its definition and those answers, so a replay asks for the same.
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from time import monotonic
 from typing import Any
 
-from runner.engine.commands import FOLDER, CommandFiles, Written, place_file
-from runner.engine.contexts import Scene, contexts, environment, layered
-from runner.engine.heart import Hold, Why
-from runner.engine.ports import Command, Exit
-from runner.errors import BrokenDefinition, LeaseLost
-from runner.expr.evaluate import render
-from runner.expr.template import Template
-from runner.model.step import Exports, Outcome, Result
-from runner.workflow.document import Env, Number, Run, StepDef, Steps, Workflow
-from runner.workflow.shells import script_name, shell_argv
+from runner.engine.contexts import plain
+from runner.engine.steps import Level, Stage, perform_post, perform_step, post_title
+from runner.errors import BrokenDefinition
+from runner.expr.status import status_functions
+from runner.model.step import Exports, Outcome, Post, Result
+from runner.workflow.document import Run, StepDef, Steps, Uses, Workflow
+from runner.workflow.trees import texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,186 +35,133 @@ class StepCall:
     perform: Callable[[], Outcome]
 
 
-Program = Generator[StepCall, Outcome | None, Result]
-Log = Callable[[str, bytes], None]
-"""Takes a step's key and what it printed."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended, and what it hands on."""
+
+    result: Result
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
-class Released(LeaseLost):
-    """This worker hands the job back unfinished."""
+Program = Generator[StepCall, Outcome | None, Ended]
 
 
 @dataclass(slots=True)
 class Past:
-    """What the finished steps of a job left for those that follow."""
+    """What the steps of a job left for those that follow."""
 
     exports: Exports = field(default_factory=Exports)
     steps: dict[str, Any] = field(default_factory=dict)
+    posts: list[tuple[StepDef, Post]] = field(default_factory=list)
+    result: Result = Result.SUCCESS
+    over: bool = False
+    """Whether the job was cancelled, or is out of time: steps that ask for it still run."""
 
     def add(self, step: StepDef, outcome: Outcome) -> None:
-        env = {**self.exports.env, **outcome.exports.env}
-        self.exports = Exports(env, self.exports.path + outcome.exports.path)
+        self.end(outcome)
+        self.exports = self.exports.then(outcome.exports)
+        self.posts += [(step, post) for post in outcome.posts]
         if step.id is not None:
             self.steps[step.id] = {
                 "outputs": dict(outcome.outputs),
-                "outcome": _plain(outcome.result),
-                "conclusion": _plain(outcome.conclusion),
+                "outcome": plain(outcome.result),
+                "conclusion": plain(outcome.conclusion),
             }
 
+    def end(self, outcome: Outcome) -> None:
+        """What went wrong first is how the job ends, but for a cancel."""
+        if outcome.conclusion.ok:
+            return
+        if self.result is Result.SUCCESS or outcome.conclusion is Result.CANCELLED:
+            self.result = outcome.conclusion
 
-@dataclass(frozen=True)
-class Stage:
-    """What a declared job runs with: its scene, its files, its log, its hold on the lease, its deadline.
-
-    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`.
-    """
-
-    scene: Scene
-    files: CommandFiles
-    hold: Hold
-    log: Log
-    deadline: float
-
-    @cached_property
-    def given(self) -> Mapping[str, str]:
-        """The variables that every step of the job is given, whatever the definition says."""
-        return {**environment(self.scene), **self.files.variables}
+    @property
+    def status(self) -> str:
+        """How the job stands, as an `if` sees it: one that ran out of time is cancelled."""
+        if self.over or self.result is Result.CANCELLED:
+            return "cancelled"
+        return "success" if self.result is Result.SUCCESS else "failure"
 
 
 def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
-    """The steps of a job in a workflow file, in their order, until one fails."""
-    seen = contexts(stage.scene)
-    env = _rendered(workflow.env, seen) | _rendered(job.env, seen)
+    """The steps of a job in a workflow file, in their order, and what its actions do at the end."""
+    seen = stage.seen
+    env = {**stage.scene.env, **texts(workflow.env, seen)}
+    env |= texts(job.env, {**seen, "env": env})
     past = Past()
-    for step in job.steps:
-        act = _Act(step, stage, seen, env, past)
-        outcome = yield StepCall(step.key, step.title, fingerprint(step), act.perform)
-        if outcome is None:
-            raise TypeError("a program is answered with an outcome")
-        past.add(step, outcome)
-        if outcome.conclusion is not Result.SUCCESS:
-            return outcome.conclusion
-    return Result.SUCCESS
+    for place, step in enumerate(job.steps):
+        _look_up(stage, past)
+        if step.condition is None and past.result is not Result.SUCCESS:
+            # Nobody has to be asked, and nothing be written down.
+            past.add(step, Outcome(Result.SKIPPED, Result.SKIPPED))
+            continue
+        level = _level(seen, env, past, (place,))
+        call = _call(step.key, step.title, step, partial(perform_step, step, level, stage))
+        past.add(step, _answered((yield call)))
+    for step, post in reversed(past.posts):
+        _look_up(stage, past)
+        level = _level(seen, env, past, post.path)
+        key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
+        call = _call(key, post_title(step), step, partial(perform_post, step, post, level, stage))
+        past.end(_answered((yield call)))
+    return _ended(job, seen, env, past, stage)
+
+
+def _look_up(stage: Stage, past: Past) -> None:
+    """Between two steps too a job may be cancelled, or run out of time."""
+    if past.over:
+        return
+    if stage.hold.cancelled is not None:
+        past.result, past.over = Result.CANCELLED, True
+    elif monotonic() > stage.deadline:
+        past.result, past.over = Result.TIMED_OUT, True
+
+
+def _level(seen: Mapping[str, Any], env: Mapping[str, str], past: Past, path: tuple[int, ...]) -> Level:
+    known = {**seen, "steps": past.steps}
+    return Level(known, env, past.exports, past.status, path, past.status == "cancelled")
+
+
+def _call(key: str, name: str, step: StepDef, perform: Callable[[], Outcome]) -> StepCall:
+    return StepCall(key, name, fingerprint(step), perform)
+
+
+def _answered(outcome: Outcome | None) -> Outcome:
+    if outcome is None:
+        raise TypeError("a program is answered with an outcome")
+    return outcome
+
+
+def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Past, stage: Stage) -> Ended:
+    _look_up(stage, past)
+    known = {**seen, "steps": past.steps, "env": {**env, **past.exports.env}}
+    known["job"] = {"status": past.status}
+    try:
+        outputs = texts(job.outputs, known, status_functions(past.status))
+    except BrokenDefinition as error:
+        result = Result.FAILURE if past.result is Result.SUCCESS else past.result
+        return Ended(result, reason=f"the job's outputs cannot be evaluated: {error}")
+    shown = {name: value for name, value in outputs.items() if not stage.masks.covers(value)}
+    for name in outputs.keys() - shown.keys():
+        stage.log("0", f"##[warning]the output {name} is not handed on: it may hold a secret\n".encode())
+    return Ended(past.result, shown)
 
 
 def fingerprint(step: StepDef) -> str:
     """SHA-256 over what the definition says the step does, before any expression is evaluated."""
-    run = script_of(step)
-    where = run.working_directory.text if run.working_directory else None
-    env = {name: value.text for name, value in variables(step.env).items()}
-    said = json.dumps([run.script.text, shell_of(run), where, env], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    match step.body:
+        case Run(script, shell, where):
+            does = [script.text, shell.text if shell else None, where.text if where else None]
+        case Uses(action, inputs):
+            does = [action, _written(inputs)]
+        case _:
+            raise NotImplementedError(f"step {step.key} runs nothing")
+    said = [*does, _written(step.env)]
+    if step.condition is not None:
+        said.append(step.condition.template.text)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Act:
-    """One declared step, ready to run."""
-
-    step: StepDef
-    stage: Stage
-    seen: Mapping[str, Any]
-    env: Mapping[str, str]
-    past: Past
-
-    def perform(self) -> Outcome:
-        sandbox, files = self.stage.scene.sandbox, self.stage.files
-        # A machine that slept past the lease wakes up here before the heart has noticed.
-        if self.stage.hold.over:
-            raise LeaseLost(Why.LOST.value)
-        try:
-            files.empty()
-            ended = sandbox.run(self._command(), self._say)
-            if ended.stopped == "stop":
-                return self._stopped(ended)
-            written = files.read()
-        except BrokenDefinition as error:
-            self._say(f"##[error]{error}\n".encode())
-            return self._outcome(Result.FAILURE, Exit(1), reason=str(error))
-        if ended.stopped == "timeout":
-            reason = f"the step was stopped after {self._timeout() / 60:g} minutes"
-            if monotonic() >= self.stage.deadline:
-                reason = "the job ran longer than its timeout-minutes"
-            self._say(f"##[error]{reason}\n".encode())
-            return self._outcome(Result.TIMED_OUT, ended, written, reason)
-        result = Result.SUCCESS if ended.code == 0 else Result.FAILURE
-        reason = "" if ended.code == 0 else f"exit code {ended.code}"
-        return self._outcome(result, ended, written, reason)
-
-    def _command(self) -> Command:
-        scene, step, past = self.stage.scene, self.step, self.past
-        sandbox = scene.sandbox
-        before = {**self.env, **past.exports.env}
-        seen = {**self.seen, "steps": past.steps, "job": {"status": "success"}, "env": before}
-        own = _rendered(step.env, seen)
-        seen["env"] = {**before, **own}
-        given = {**self.stage.given, "RUNNER_STEP": step.key}
-        env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, before, own)
-        env["PATH"] = ":".join((*reversed(past.exports.path), env["PATH"]))
-        run = script_of(step)
-        shell = shell_of(run)
-        script = script_name(shell, f"{FOLDER}step-{step.key}")
-        place_file(f"{sandbox.host_temp}/{script}", render(run.script, seen).encode(), 0o755)
-        folder = render(run.working_directory, seen) if run.working_directory else ""
-        argv = shell_argv(shell, f"{sandbox.temp}/{script}")
-        return Command(argv, env, posixpath.join(sandbox.workspace, folder), self._timeout())
-
-    def _timeout(self) -> float:
-        left = max(0.0, self.stage.deadline - monotonic())
-        return left if self.step.timeout is None else min(left, minutes(self.step.timeout) * 60)
-
-    def _stopped(self, ended: Exit) -> Outcome:
-        match self.stage.hold.why:
-            case Why.CANCELLED:
-                return Outcome(Result.CANCELLED, Result.CANCELLED, ended.code, reason="cancelled")
-            case Why.RELEASED:
-                raise Released(Why.RELEASED.value)
-            case _:
-                raise LeaseLost(Why.LOST.value)
-
-    def _outcome(
-        self, result: Result, ended: Exit, written: Written | None = None, reason: str = ""
-    ) -> Outcome:
-        forgiven = self.step.continue_on_error is True and monotonic() < self.stage.deadline
-        conclusion = Result.SUCCESS if forgiven else result
-        if written is None:
-            return Outcome(result, conclusion, ended.code, reason=reason)
-        return Outcome(
-            result, conclusion, ended.code, written.outputs, written.exports, written.summary, reason
-        )
-
-    def _say(self, chunk: bytes) -> None:
-        self.stage.log(self.step.key, chunk)
-
-
-def _rendered(env: Env, seen: Mapping[str, Any]) -> dict[str, str]:
-    return {name: render(value, seen) for name, value in variables(env).items()}
-
-
-# Admission lets nothing pass that is not one of these; see workflow.supported.
-
-
-def script_of(step: StepDef) -> Run:
-    if not isinstance(step.body, Run):
-        raise NotImplementedError(f"step {step.key} runs no script")
-    return step.body
-
-
-def shell_of(run: Run) -> str | None:
-    return run.shell.text if run.shell is not None else None
-
-
-def variables(env: Env) -> Mapping[str, Template]:
-    if isinstance(env, Template):
-        raise NotImplementedError("an expression gives the variables")
-    return env
-
-
-def minutes(value: Number) -> float:
-    if isinstance(value, Template):
-        raise NotImplementedError("an expression gives the minutes")
-    return value
-
-
-def _plain(result: Result) -> str:
-    """GitHub's contexts know no `timed_out`: a step that ran out of time has failed."""
-    return "failure" if result is Result.TIMED_OUT else str(result)
+def _written(env: Any) -> Any:
+    return {name: value.text for name, value in env.items()} if isinstance(env, Mapping) else env.text

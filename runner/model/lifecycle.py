@@ -7,12 +7,24 @@ run's lock, and may apply it again after a conflict.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.run import Finished, Job, Lease, Phase, Queued, Ready, Run, Running, Waiting, combined
+from runner.model.run import (
+    Finished,
+    Group,
+    Job,
+    Lease,
+    Phase,
+    Queued,
+    Ready,
+    Run,
+    Running,
+    Waiting,
+    combined,
+)
 from runner.model.step import Result
 
-Group = tuple[int | None, str]
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
 TRIES = 6
@@ -95,7 +107,7 @@ def start_over(job: Job, lease: Lease) -> Job:
     return replace(job, base=lease.attempt)
 
 
-def plan(run: Run, job_id: int, legs: Sequence[Job], at: datetime) -> Run:
+def plan(run: Run, job_id: int, legs: Sequence[Job]) -> Run:
     """Put the legs of a job in the place of it, the first one under its id; none skips it."""
     place = next(index for index, job in enumerate(run.jobs) if job.id == job_id)
     if not isinstance(run.jobs[place].phase, Ready):
@@ -105,12 +117,29 @@ def plan(run: Run, job_id: int, legs: Sequence[Job], at: datetime) -> Run:
     return replace(run, jobs=(*run.jobs[:place], first, *others, *run.jobs[place + 1 :]))
 
 
-def settle(run: Run, job_id: int, result: Result, at: datetime, reason: str = "") -> Run:
+def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any]) -> Run:
+    """Let a job consist of the jobs of another workflow, which was given `inputs`."""
+    caller = run.job(job_id)
+    if not isinstance(caller.phase, Ready) or run.called_by(job_id):
+        return run
+    called = (replace(job, id=UNSAVED, caller=job_id, phase=Waiting()) for job in jobs)
+    run = run.with_job(replace(caller, phase=Waiting(), inputs=inputs))
+    return replace(run, jobs=(*run.jobs, *called))
+
+
+def settle(
+    run: Run,
+    job_id: int,
+    result: Result,
+    at: datetime,
+    reason: str = "",
+    outputs: Mapping[str, str] | None = None,
+) -> Run:
     """End a job that no worker has to perform."""
     job = run.job(job_id)
     if not isinstance(job.phase, Ready):
         return run
-    return run.with_job(replace(job, phase=Finished(result, at, reason)))
+    return run.with_job(replace(job, phase=Finished(result, at, reason), outputs=outputs or {}))
 
 
 def cancel(run: Run) -> Run:

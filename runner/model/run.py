@@ -65,6 +65,10 @@ class Finished:
 Phase = Waiting | Ready | Queued | Running | Finished
 
 
+Group = tuple[int | None, str]
+"""What called a job, and its key: all legs of one definition have them in common."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leg:
     """One combination of a job's matrix, and what the strategy says about all of them."""
@@ -126,7 +130,7 @@ class Job:
     """Whether it has to end, whatever its `if` says."""
 
     @property
-    def group(self) -> tuple[int | None, str]:
+    def group(self) -> Group:
         """What the legs of one definition have in common."""
         return self.caller, self.key
 
@@ -159,6 +163,29 @@ class Run:
             if job.id == job_id:
                 return job
         raise KeyError(job_id)
+
+    def legs(self, group: Group) -> tuple[Job, ...]:
+        """The jobs that one definition became."""
+        return tuple(job for job in self.jobs if job.group == group)
+
+    def ended(self, group: Group) -> Result | None:
+        """How all legs of a job ended together; None while one has not."""
+        return combined(leg.phase for leg in self.legs(group))
+
+    def called_by(self, job_id: int) -> tuple[Job, ...]:
+        """The jobs of the workflow that a job called."""
+        return tuple(job for job in self.jobs if job.caller == job_id)
+
+    def ancestors(self, job: Job) -> dict[str, Result | None]:
+        """Every job that one needs, directly or not, and how it ended."""
+        found: dict[str, Result | None] = {}
+        ahead = list(job.needs)
+        while ahead:
+            key = ahead.pop()
+            if key not in found:
+                found[key] = self.ended((job.caller, key))
+                ahead += self.legs((job.caller, key))[0].needs
+        return found
 
     def with_job(self, changed: Job) -> "Run":
         return replace(self, jobs=tuple(changed if job.id == changed.id else job for job in self.jobs))

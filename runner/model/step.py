@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Result(StrEnum):
@@ -31,6 +32,10 @@ class Exports:
     env: Mapping[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
 
+    def then(self, later: "Exports") -> "Exports":
+        """These, and on top of them what a later step adds."""
+        return Exports({**self.env, **later.env}, self.path + later.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
@@ -45,6 +50,19 @@ class Annotation:
     end_line: int | None = None
     col: int | None = None
     end_col: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What an action still has to do when the job ends.
+
+    `path` leads to its step: positions from 0, each but the first inside a composite action. `state` is what
+    it wrote down for itself, `steps` what the steps before it in its composite action gave.
+    """
+
+    path: tuple[int, ...]
+    state: Mapping[str, str] = field(default_factory=dict)
+    steps: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,11 @@ class Outcome:
     reason: str = ""
     """Why it did not succeed where the exit code does not say it."""
     annotations: tuple[Annotation, ...] = ()
+    posts: tuple[Post, ...] = ()
+    masks: tuple[str, ...] = ()
+    """What is not to be shown any more from this step on, beside the secrets."""
+    matchers: tuple[str, ...] = ()
+    """What it said about problem matchers: files to add, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Queued, Ready, Run, Running, StepName, Waiting
 from runner.model.source import Delivery, Event, Route
-from runner.model.step import Checkpoint, Exports, Outcome, Result
+from runner.model.step import Annotation, Checkpoint, Exports, Outcome, Post, Result
 from runner.store.database import micros, moment
 
 FIRST_RING = timedelta(seconds=5)
@@ -156,6 +156,10 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "path": list(outcome.exports.path),
         "summary": outcome.summary,
         "reason": outcome.reason,
+        "annotations": [asdict(one) for one in outcome.annotations],
+        "posts": [asdict(one) for one in outcome.posts],
+        "masks": list(outcome.masks),
+        "matchers": list(outcome.matchers),
     }
 
 
@@ -169,6 +173,10 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         exports=Exports(stored["env"], tuple(stored["path"])),
         summary=stored["summary"],
         reason=stored["reason"],
+        annotations=tuple(Annotation(**one) for one in stored.get("annotations", ())),
+        posts=tuple(Post(tuple(one["path"]), one["state"], one["steps"]) for one in stored.get("posts", ())),
+        masks=tuple(stored.get("masks", ())),
+        matchers=tuple(stored.get("matchers", ())),
     )
     return Checkpoint(
         job=row.job,

@@ -313,13 +313,6 @@ class JobDef:
         return (self.name.text if self.name is not None else "") or self.key
 
 
-def declared_steps(job: JobDef) -> Steps:
-    """The body of a job that was admitted: as long as no workflow can call another, every one has steps."""
-    if not isinstance(job.body, Steps):
-        raise TypeError(f"the job {job.key} is another workflow")
-    return job.body
-
-
 @dataclass(frozen=True, slots=True)
 class Workflow:
     """A workflow file without a mistake: `needs` name jobs that exist and never form a circle."""

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 
-from runner.expr.evaluate import NO_FUNCTIONS, Functions, evaluate, render
+from runner.errors import BrokenDefinition
+from runner.expr.evaluate import HALF, NO_FUNCTIONS, Functions, evaluate, render
 from runner.expr.template import OPEN, Template, parse_template
-from runner.expr.values import Value, known
-from runner.workflow.document import Tree
+from runner.expr.values import Value, known, to_string
+from runner.workflow.document import Env, Tree
 
 INSERT = re.compile(r"\$\{\{\s*insert\s*\}\}")
 
@@ -36,3 +37,13 @@ def settled(tree: Tree, contexts: Mapping[str, object], functions: Functions = N
             return found
         case _:
             return known(tree)
+
+
+def texts(env: Env, contexts: Mapping[str, object], functions: Functions = NO_FUNCTIONS) -> dict[str, str]:
+    """Variables and their values, each as text; raises `BrokenDefinition` where they are no mapping."""
+    value = settled(env, contexts, functions)
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, Mapping):
+        raise BrokenDefinition(f"a mapping of names to values is needed, not {to_string(value)[:60]!r}")
+    return {name: HALF.sub("\ufffd", to_string(known(item))) for name, item in value.items()}

@@ -1,11 +1,13 @@
 """One job's folder, and keeping what its steps change in it."""
 
+import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from runner.errors import Unavailable
+from runner.errors import BrokenDefinition, NotFound, Unavailable
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import SMALL_BYTES, LayerWriter, digest, new_layer, nothing
 from runner.workspaces.removal import Trash
@@ -71,6 +73,48 @@ class GitWorkspace:
             path: known for path, known in fresh.items() if known and not is_settled(found[path], clock)
         }
         return self._snapshot
+
+    @property
+    def snapshot(self) -> str:
+        return self._snapshot
+
+    def paths(self) -> Iterator[str]:
+        return self._below("", (self.path.resolve(),))
+
+    def _below(self, folder: str, trail: tuple[Path, ...]) -> Iterator[str]:
+        for entry in sorted(os.scandir(self.path / folder), key=lambda one: one.name):
+            path = f"{folder}{entry.name}"
+            real = Path(os.path.realpath(entry.path))
+            if not real.is_relative_to(trail[0]):
+                continue
+            if entry.is_file():
+                yield path
+            elif entry.is_dir() and real not in trail:
+                yield from self._below(f"{path}/", (*trail, real))
+
+    def digest(self, path: str) -> bytes:
+        with self._opened(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def read(self, path: str, limit: int) -> bytes:
+        with self._opened(path) as descriptor:
+            if os.fstat(descriptor).st_size > limit:
+                raise BrokenDefinition(f"{path} is larger than {limit} bytes")
+            return os.read(descriptor, limit)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        """A file by its path, which may lead over links that stay in the workspace."""
+        root = self.path.resolve()
+        real = Path(os.path.realpath(root / path))
+        if not real.is_relative_to(root):
+            raise BrokenDefinition(f"{path} is not in the workspace")
+        try:
+            # Where the path is another one by now, no link is followed any more.
+            with Beneath(root) as beneath, beneath.file(str(real.relative_to(root))) as descriptor:
+                yield descriptor
+        except Vanished:
+            raise NotFound(f"the workspace has no file {path}") from None
 
     def close(self) -> None:
         self._trash.remove(self.path)

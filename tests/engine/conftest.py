@@ -8,11 +8,14 @@ import pytest
 
 from runner.engine.admit import admit
 from runner.engine.heart import Heart
-from runner.engine.perform import Station, perform
+from runner.engine.perform import perform
+from runner.engine.plan import plan
 from runner.engine.receive import receive
+from runner.engine.station import Station
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
 from runner.store import Database, SqlRepositories, SqlStore
+from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
 
@@ -62,8 +65,11 @@ class Bench:
 
     def work(self) -> None:
         """Carry out every message until none is left."""
-        while self.bell.rung:
-            perform(self.bell.rung.pop(0), self.station)
+        while self.bell.rung or self.bell.plans:
+            while self.bell.plans:
+                plan(self.bell.plans.pop(0), self.station)
+            if self.bell.rung:
+                perform(self.bell.rung.pop(0), self.station)
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         MemoryLogs(),
         RecordingDispatcher(),
     )
-    heart = Heart(store, LENGTH)
+    heart, vault = Heart(store, LENGTH), MemoryVault()
     station = Station(
         worker="worker-1",
         site="here",
@@ -93,6 +99,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         logs=logs,
         heart=heart,
         dispatcher=bell,
+        vault=vault,
     )
     yield Bench(store, repositories, workspaces, executor, logs, bell, station)
     heart.close()

@@ -94,12 +94,16 @@ def test_a_step_that_cannot_be_stopped_is_told_again_and_costs_no_other_job_its_
         stopped.set()
 
     with heart.hold(LEASE, time.monotonic()) as hold, heart.hold(other, time.monotonic()) as beside:
-        hold.stops(stop)
+        hold.stops(unwanted, stop)
         assert stopped.wait(PATIENCE)
         beyond(LENGTH, store)
 
-        assert (hold.why, beside.why) == (Why.CANCELLED, None)
+        assert (hold.why, beside.why, beside.cancelled) == (None, None, None)
         assert len(tries) == 3
+
+
+def unwanted() -> None:
+    raise AssertionError("nobody asked for this")
 
 
 def test_a_lost_lease_stops_the_step(store: OneAnswer, heart: Heart) -> None:
@@ -107,21 +111,22 @@ def test_a_lost_lease_stops_the_step(store: OneAnswer, heart: Heart) -> None:
     stopped = threading.Event()
 
     with heart.hold(LEASE, time.monotonic()) as hold:
-        hold.stops(stopped.set)
+        hold.stops(stopped.set, unwanted)
         assert stopped.wait(PATIENCE)
 
     assert hold.why is Why.LOST
 
 
-def test_a_cancelled_run_stops_the_step(store: OneAnswer, heart: Heart) -> None:
+def test_a_cancelled_run_interrupts_the_step(store: OneAnswer, heart: Heart) -> None:
     store.cancelled = frozenset({LEASE})
     stopped = threading.Event()
 
     with heart.hold(LEASE, time.monotonic()) as hold:
-        hold.stops(stopped.set)
+        hold.stops(unwanted, stopped.set)
         assert stopped.wait(PATIENCE)
 
-    assert hold.why is Why.CANCELLED
+    assert hold.cancelled is not None
+    assert hold.why is None
 
 
 def test_a_worker_that_cannot_renew_stops_its_step_before_the_lease_ends(
@@ -137,7 +142,7 @@ def test_a_worker_that_cannot_renew_stops_its_step_before_the_lease_ends(
 
     claimed = time.monotonic()
     with heart.hold(LEASE, claimed) as hold:
-        hold.stops(stop)
+        hold.stops(stop, unwanted)
         assert done.wait(PATIENCE)
 
     assert hold.why is Why.LOST
@@ -149,7 +154,7 @@ def test_a_renewal_that_hangs_does_not_keep_the_step_alive(store: OneAnswer, hea
     stopped = threading.Event()
 
     with heart.hold(LEASE, time.monotonic()) as hold:
-        hold.stops(stopped.set)
+        hold.stops(stopped.set, unwanted)
         assert stopped.wait(PATIENCE)
 
     assert hold.why is Why.LOST
@@ -159,8 +164,8 @@ def test_a_step_that_begins_too_late_is_stopped_at_once(heart: Heart) -> None:
     stopped = threading.Event()
 
     with heart.hold(LEASE, time.monotonic()) as hold:
-        hold.stop(Why.CANCELLED)
-        hold.stops(stopped.set)
+        hold.stop(Why.RELEASED)
+        hold.stops(stopped.set, unwanted)
 
     assert stopped.is_set()
 
@@ -204,3 +209,30 @@ def test_whoever_stops_a_job_its_own_names_are_on_the_line_of_the_log(
         logging.getLogger("runner.engine.heart").removeHandler(journal)
 
     assert said == [{"run": 7, "job": 8}]
+
+
+def test_a_job_that_is_cancelled_may_still_lose_its_lease(heart: Heart) -> None:
+    seen: list[str] = []
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stops(lambda: seen.append("stop"), lambda: seen.append("interrupt"))
+        hold.cancel()
+        hold.cancel()
+        hold.stop(Why.LOST)
+
+    assert seen == ["interrupt", "stop"]
+
+
+def test_a_cancelled_job_that_does_not_end_in_time_is_stopped(
+    store: OneAnswer, heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.engine.heart.CANCEL_SECONDS", 0.01)
+    stopped, interrupted = threading.Event(), threading.Event()
+
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.stops(stopped.set, interrupted.set)
+        hold.cancel()
+        assert stopped.wait(PATIENCE)
+
+    assert interrupted.is_set()
+    assert hold.why is Why.LATE

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.engine.control import cancel, rerun
-from runner.engine.heart import Heart, Hold, Why
+from runner.engine.heart import Heart, Hold
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
@@ -350,7 +350,7 @@ def test_a_job_that_is_cancelled_while_its_files_are_kept_stops(
 ) -> None:
     def slow(self: FakeWorkspace, check: Callable[[], None]) -> str:
         for hold in bench.station.heart._held():
-            hold.stop(Why.CANCELLED)
+            hold.cancel()
         check()
         raise AssertionError("it was told to stop")
 

@@ -45,7 +45,7 @@ def test_planning_puts_a_leg_for_each_combination_in_the_place_of_the_job() -> N
     run = decide(a_run(dynamic("test", 2), waiting("ship", 3, "test")), NOON)
     legs = [a_leg(index, Waiting()) for index in range(3)]
 
-    planned = decide(plan(run, 2, legs, LATER), LATER)
+    planned = decide(plan(run, 2, legs), LATER)
 
     assert [(job.key, job.id, job.leg.index) for job in planned.jobs] == [
         ("test", 2, 0),
@@ -58,9 +58,9 @@ def test_planning_puts_a_leg_for_each_combination_in_the_place_of_the_job() -> N
 
 def test_a_job_is_planned_once_however_often_it_is_rung_for() -> None:
     run = decide(a_run(dynamic("test", 2)), NOON)
-    planned = decide(plan(run, 2, [a_leg(0, Waiting())], LATER), LATER)
+    planned = decide(plan(run, 2, [a_leg(0, Waiting())]), LATER)
 
-    assert plan(planned, 2, [a_leg(0, Waiting()), a_leg(1, Waiting())], LATER) == planned
+    assert plan(planned, 2, [a_leg(0, Waiting()), a_leg(1, Waiting())]) == planned
     assert settle(planned, 2, Result.SKIPPED, LATER) == planned
 
 

@@ -1,35 +1,10 @@
-"""Commands that a step prints, and the refs that events are about."""
+"""The refs that events are about."""
 
 from typing import Any
 
 import pytest
 
 from runner.engine.refs import Head, ref_of, sha_of, short_ref
-from runner.engine.spoken import Spoken, parse_old, parse_spoken
-
-
-@pytest.mark.parametrize(
-    ("line", "spoken"),
-    [
-        ("::group::Build", Spoken("group", "Build")),
-        ("  ::error file=a.py,line=3::No%0Away", Spoken("error", "No\nway", {"file": "a.py", "line": "3"})),
-        ("::set-output name=a%3Ab%2Cc::100%25", Spoken("set-output", "100%", {"name": "a:b,c"})),
-        ("::Add-Mask::x::y", Spoken("add-mask", "x::y")),
-        ("::endgroup::", Spoken("endgroup", "")),
-        ("x ::error::y", None),
-        (":: ::y", None),
-        ("::error", None),
-        ("", None),
-    ],
-)
-def test_a_line_may_be_a_command(line: str, spoken: Spoken | None) -> None:
-    assert parse_spoken(line) == spoken
-
-
-def test_the_old_form_may_stand_anywhere() -> None:
-    assert parse_old("x ##[set-env name=A%3B]b") == Spoken("set-env", "b", {"name": "A;"})
-    assert parse_old("##[open") is None
-
 
 HEAD = Head("refs/heads/work", "h" * 40, "base")
 

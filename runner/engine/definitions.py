@@ -1,0 +1,89 @@
+"""What defines a job: a workflow file at the run's commit, and the workflow that called it."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from runner.engine.contexts import Asked
+from runner.engine.dispatch import told
+from runner.engine.ports import Workspaces
+from runner.engine.station import Station
+from runner.errors import BrokenDefinition, NotFound
+from runner.expr.values import fold
+from runner.model.lifecycle import UNSAVED
+from runner.model.run import Job, Run, StepName
+from runner.model.source import Route
+from runner.workflow.document import JobDef, Reusable, Steps, Workflow
+from runner.workflow.supported import load
+from runner.workflow.trees import texts
+
+
+def workflow_at(path: str, route: Route, workspaces: Workspaces) -> Workflow:
+    """A workflow file at a commit. Errors: `NotFound`, `InvalidWorkflow`."""
+    folder = path.rpartition("/")[0]
+    files = workspaces.read(route, folder)
+    if path not in files:
+        raise NotFound(f"{path} is not in {route.repo} at {route.commit[:12]}")
+    return _parsed(path, files[path])
+
+
+# A commit's files never change: the text is the whole key.
+_parsed = lru_cache(maxsize=256)(load)
+
+
+def definition_of(run: Run, job: Job, workspaces: Workspaces) -> tuple[Workflow, JobDef]:
+    """The workflow that a job belongs to, and what it says of the job."""
+    path = run.workflow if job.caller is None else run.job(job.caller).calls
+    workflow = workflow_at(path or "", run.route, workspaces)
+    return workflow, workflow.job(job.key)
+
+
+def unsaved_job(job: JobDef, prefix: str = "") -> Job:
+    """A job before anything of it is evaluated. Where nothing has to be, it is what runs."""
+    body = job.body
+    names = [job.name] if job.name is not None else []
+    said = [*names, *(body.labels if isinstance(body, Steps) else ())]
+    dynamic = job.condition is not None or job.strategy is not None or any(one.expressions for one in said)
+    return Job(
+        UNSAVED,
+        job.key,
+        prefix + (job.key if names and names[0].expressions else job.title),
+        job.needs,
+        # Labels are compared regardless of case.
+        tuple(dict.fromkeys(label.text.lower() for label in said[len(names) :])) if not dynamic else (),
+        tuple(StepName(step.key, step.title) for step in body.steps) if isinstance(body, Steps) else (),
+        dynamic=dynamic,
+        planned=not dynamic,
+        conditional=job.condition is not None,
+        calls=body.workflow.removeprefix("./") if isinstance(body, Reusable) else None,
+    )
+
+
+def asked_of(run: Run, station: Station) -> Asked:
+    """What the expressions of a run can ask about."""
+    repository = station.repositories.get(run.route.forge, run.route.repo)
+    workflow = workflow_at(run.workflow, run.route, station.workspaces)
+    event, inputs = told(workflow, station.store.event(run.delivery))
+    return Asked(run, event, station.server, inputs, station.vault.variables(repository))
+
+
+def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
+    """The secrets that a job may see: in a called workflow, those that it is handed.
+
+    Raises `BrokenDefinition` where one that it needs is not among them.
+    """
+    if job.caller is None:
+        repository = station.repositories.get(asked.run.route.forge, asked.run.route.repo)
+        return station.vault.secrets(repository)
+    caller = asked.run.job(job.caller)
+    known = secrets_of(asked, caller, station)
+    _, definition = definition_of(asked.run, caller, station.workspaces)
+    body = definition.body
+    if not isinstance(body, Reusable) or caller.calls is None:
+        raise BrokenDefinition(f"the job {caller.key} calls nothing")
+    seen = {**asked.of_job(caller), "secrets": dict(known)}
+    handed = known if body.secrets is None else texts(body.secrets, seen)
+    call = workflow_at(caller.calls, asked.run.route, station.workspaces).on.call
+    for name in [name for name, required in (call.secrets if call else {}).items() if required]:
+        if not any(fold(one) == fold(name) and value for one, value in handed.items()):
+            raise BrokenDefinition(f"{caller.calls} needs the secret {name}")
+    return handed

@@ -1,0 +1,251 @@
+"""Evaluate the definition of a job whose turn has come: is it skipped, in which legs does it run, what does
+it call, and how did that end."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from structlog.contextvars import bound_contextvars
+
+from runner.engine.advance import advance
+from runner.engine.contexts import Asked, Contexts, strategy_of
+from runner.engine.definitions import asked_of, definition_of, unsaved_job, workflow_at
+from runner.engine.station import Station
+from runner.errors import BrokenDefinition, DatabaseUnavailable, Rejected, RunnerError, Unavailable
+from runner.expr.evaluate import Functions, holds, render
+from runner.expr.template import Template
+from runner.expr.values import ExpressionError, Value, fold, known, to_string
+from runner.model import lifecycle
+from runner.model.run import Envelope, Job, Leg, Ready, Run, StepName, combined
+from runner.model.step import Result
+from runner.workflow.document import Call, JobDef, Reusable, StepDef, Steps, Strategy
+from runner.workflow.matrix import Combination, combinations
+from runner.workflow.trees import settled
+from runner.workflow.words import cut
+
+DEEPEST = 10
+"""How deep workflows may call each other, as on GitHub."""
+PATIENCE = timedelta(minutes=5)
+"""How long a repository may not answer before the job fails for it."""
+
+Next = Callable[[Run, datetime], Run]
+
+log = logging.getLogger(__name__)
+
+
+def plan(envelope: Envelope, station: Station) -> None:
+    """Evaluate the definition of one job; a message that came twice, or late, does nothing.
+
+    What is wrong with the definition is the job's failure, with the reason. Errors: `Rejected` where the
+    message's Route is not the stored run's; `Unavailable`, after which the clock rings again.
+    """
+    run = station.store.load(envelope.run)
+    if run.route != envelope.route:
+        raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
+    if not run.has(envelope.job):
+        return
+    job = run.job(envelope.job)
+    if not isinstance(job.phase, Ready):
+        return
+    try:
+        change = _next(run, job, station)
+    except DatabaseUnavailable:
+        raise
+    except Unavailable as error:
+        _give_up(run, job, f"{error}; tried for {PATIENCE.seconds // 60} minutes", station)
+        raise
+    except (RunnerError, ExpressionError) as error:
+        change = _failure(job, str(error))
+    except Exception as error:
+        log.exception("planning failed by a bug")
+        change = _failure(job, f"internal error: {type(error).__name__}: {error}")
+    with bound_contextvars(job=job.id):
+        advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
+
+
+def _failure(job: Job, reason: str) -> Next:
+    return lambda run, now: lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+
+
+def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
+    def change(run: Run, now: datetime) -> Run:
+        phase = run.job(job.id).phase if run.has(job.id) else None
+        if not isinstance(phase, Ready) or now - phase.since < PATIENCE:
+            return run
+        return lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+
+    advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
+
+
+def _next(run: Run, job: Job, station: Station) -> Next:
+    repository = station.repositories.get(run.route.forge, run.route.repo)
+    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    asked = asked_of(run, station)
+    _, definition = definition_of(run, job, station.workspaces)
+    seen = asked.of_job(job)
+    if not job.planned:
+        return _legs(run, job, definition, seen, station.matrix)
+    if not isinstance(definition.body, Reusable) or job.calls is None:
+        raise BrokenDefinition(f"the job {job.key} has nothing to plan")
+    called = workflow_at(job.calls, run.route, station.workspaces)
+    if called.on.call is None:
+        raise BrokenDefinition(f'{job.calls} cannot be called: its "on" has no workflow_call')
+    if run.called_by(job.id):
+        return _returned(run, job, called.on.call, asked, seen)
+    _check_depth(run, job)
+    inputs = called_inputs(called.on.call, definition.body, seen)
+    children = [unsaved_job(one, f"{job.name} / ") for one in called.jobs]
+    return lambda run, now: lifecycle.call(run, job.id, children, inputs)
+
+
+def _legs(
+    run: Run, job: Job, definition: JobDef, seen: Contexts, wanted: Mapping[str, Collection[str]]
+) -> Next:
+    seen = {name: value for name, value in seen.items() if name not in ("strategy", "matrix")}
+    if definition.condition is not None and not holds(definition.condition, seen, _status(run, job)):
+        return _skipped(job, "its condition is not met")
+    strategy = definition.strategy or Strategy()
+    found = [one for one in combinations(settled(strategy.matrix, seen)) if _is_wanted(one, wanted)]
+    if not found:
+        return _skipped(job, "its matrix leaves no combination")
+    most = settled(strategy.max_parallel, seen)
+    fast = settled(strategy.fail_fast, seen)
+    if not isinstance(fast, bool):
+        raise BrokenDefinition(f'"fail-fast" is true or false, not {to_string(fast)!r}')
+    if most is not None and not (isinstance(most, float) and most >= 1):
+        raise BrokenDefinition(f'"max-parallel" is a number from 1, not {to_string(most)!r}')
+    limit = None if most is None else int(most)
+    legs = [
+        _leg(run, job, definition, seen, Leg(combination, index, len(found), fast, limit))
+        for index, combination in enumerate(found)
+    ]
+    return lambda run, now: lifecycle.plan(run, job.id, legs)
+
+
+def _is_wanted(combination: Combination, wanted: Mapping[str, Collection[str]]) -> bool:
+    return all(to_string(combination[key]) in wanted[key] for key in combination.keys() & wanted.keys())
+
+
+def _skipped(job: Job, reason: str) -> Next:
+    return lambda run, now: lifecycle.settle(run, job.id, Result.SKIPPED, now, reason)
+
+
+def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts, leg: Leg) -> Job:
+    one = replace(job, leg=leg)
+    seen = {**seen, "matrix": dict(leg.matrix) or None, "strategy": strategy_of(one)}
+    steps = definition.body.steps if isinstance(definition.body, Steps) else ()
+    return replace(
+        one,
+        name=_prefix(run, job) + _name(definition, leg.matrix, seen),
+        labels=_labels(definition, seen),
+        steps=tuple(StepName(step.key, _title(step, seen)) for step in steps),
+    )
+
+
+def _prefix(run: Run, job: Job) -> str:
+    return "" if job.caller is None else f"{run.job(job.caller).name} / "
+
+
+def _name(definition: JobDef, matrix: Mapping[str, Any], seen: Contexts) -> str:
+    """What its name says; one that tells no legs apart is followed by the values of the matrix."""
+    if definition.name is not None and definition.name.expressions:
+        return render(definition.name, seen) or definition.key
+    values = ", ".join(to_string(known(value)) for value in matrix.values())
+    return f"{definition.title} ({values})" if values else definition.title
+
+
+def _labels(definition: JobDef, seen: Contexts) -> tuple[str, ...]:
+    found = [label for part in _label_templates(definition) for label in _texts(settled(part, seen))]
+    if not all(found):
+        raise BrokenDefinition('"runs-on" gives an empty label')
+    # Labels are compared regardless of case.
+    return tuple(dict.fromkeys(label.lower() for label in found))
+
+
+def _label_templates(definition: JobDef) -> tuple[Template, ...]:
+    return definition.body.labels if isinstance(definition.body, Steps) else ()
+
+
+def _texts(value: Value) -> list[str]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_string(known(one)) for one in value]
+    return [to_string(value)]
+
+
+def _title(step: StepDef, seen: Contexts) -> str:
+    """A step's name as far as it can be known before the job runs."""
+    if step.name is None or not step.name.expressions:
+        return step.title
+    try:
+        return " ".join(render(step.name, seen).split()) or step.title
+    except ExpressionError:
+        return step.title
+
+
+def _status(run: Run, job: Job) -> Functions:
+    """`success()` and its kin for a job: about all jobs before it, or those that are named."""
+    before = {fold(key): result for key, result in run.ancestors(job).items()}
+
+    def results(names: tuple[object, ...]) -> list[Result | None]:
+        return [before.get(fold(to_string(known(name)))) for name in names] if names else [*before.values()]
+
+    cancelled = run.cancelled or (job.caller is not None and run.job(job.caller).cancelled)
+    return {
+        "success": lambda *names: not cancelled and all(one is Result.SUCCESS for one in results(names)),
+        "failure": lambda *names: any(one is not None and one.failed for one in results(names)),
+        "cancelled": lambda: cancelled,
+        "always": lambda: True,
+    }
+
+
+def called_inputs(call: Call, body: Reusable, seen: Contexts) -> dict[str, Any]:
+    """What a called workflow is given, each input of its type; raises `BrokenDefinition`."""
+    given = settled(body.inputs, seen)
+    values = dict(given) if isinstance(given, Mapping) else {}
+    names = {fold(name): name for name in call.inputs}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if fold(name) not in names:
+            there = ", ".join(call.inputs) or "none"
+            raise BrokenDefinition(f"{body.workflow} has no input {name!r}; it has {there}")
+        found[names[fold(name)]] = value
+    for name, wanted in call.inputs.items():
+        if name not in found and wanted.required:
+            raise BrokenDefinition(f"{body.workflow} needs the input {name!r}")
+        value = known(found[name]) if name in found else settled(wanted.default, seen)
+        found[name] = _typed(name, wanted.type, value, body.workflow)
+    return found
+
+
+def _typed(name: str, kind: str, value: Value, workflow: str) -> Value:
+    if value is None:
+        return {"boolean": False, "number": 0.0}.get(kind, "")
+    match kind, value:
+        case ("boolean", bool()) | ("number", float()):
+            return value
+        case "string", bool() | float() | str():
+            return to_string(value)
+    raise BrokenDefinition(f"{workflow}: the input {name!r} is a {kind}, not {cut(to_string(value))!r}")
+
+
+def _returned(run: Run, job: Job, call: Call, asked: Asked, seen: Contexts) -> Next:
+    """The workflow that a job called has ended: how, and what it gives."""
+    result = combined(one.phase for one in run.called_by(job.id)) or Result.FAILURE
+    inside = {
+        "github": seen["github"],
+        "vars": seen["vars"],
+        "inputs": asked.inputs_of(job.id),
+        "jobs": asked.jobs_called_by(job),
+    }
+    outputs = {name: render(value, inside) for name, value in call.outputs.items()}
+    return lambda run, now: lifecycle.settle(run, job.id, result, now, outputs=outputs)
+
+
+def _check_depth(run: Run, job: Job) -> None:
+    depth, caller = 1, job.caller
+    while caller is not None:
+        depth, caller = depth + 1, run.job(caller).caller
+    if depth > DEEPEST:
+        raise BrokenDefinition(f"workflows call each other more than {DEEPEST} deep")

@@ -1,0 +1,39 @@
+"""A worker's place to work."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from runner.engine.heart import Heart
+from runner.engine.ports import Dispatcher, Executor, Logs, Repositories, Store, Vault, Workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A worker's place to work: its name and every port that a job needs."""
+
+    worker: str
+    site: str
+    """Sets this server's jobs apart from those of other servers on the same machine."""
+    server: str
+    temp: Path
+    lease: timedelta
+    store: Store
+    repositories: Repositories
+    workspaces: Workspaces
+    executors: Mapping[str, Callable[[], Executor]]
+    executor: str
+    """The executor of repositories that name none."""
+    logs: Logs
+    heart: Heart
+    dispatcher: Dispatcher
+    vault: Vault
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that every workflow begins with, before its own `env`."""
+    matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The values of a matrix that are run, by key; a key that is not named has all of its values run."""
+
+    def label(self, job: int, attempt: int) -> str:
+        """What sets one attempt of a job apart from all others on this machine."""
+        return f"{self.site}-{job}-{attempt}"

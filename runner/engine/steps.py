@@ -1,0 +1,456 @@
+"""Doing one step: a script, or an action with the steps in it."""
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from time import monotonic
+from typing import Any
+
+from runner.engine import actions
+from runner.engine.actions import CHECKOUT, Found, find_action
+from runner.engine.commands import FOLDER, CommandFiles, Written, place_file
+from runner.engine.contexts import Scene, contexts, environment, layered, plain
+from runner.engine.heart import CANCEL_SECONDS, Hold, Why
+from runner.engine.masks import Masks
+from runner.engine.matchers import Matchers
+from runner.engine.output import ALLOWED_UNSAFE, StepOutput
+from runner.engine.ports import Command, Exit, Workspace
+from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.expr.evaluate import Functions, holds, render
+from runner.expr.hashing import hash_files
+from runner.expr.status import status_functions
+from runner.expr.values import known, to_number, to_string
+from runner.model.step import Exports, Outcome, Post, Result
+from runner.workflow.document import Composite, Number, Run, Script, StepDef, Uses
+from runner.workflow.shells import script_name, shell_argv, shell_problem
+from runner.workflow.trees import settled, texts
+
+DEEPEST = 10
+"""How deep composite actions may use each other, as on GitHub."""
+MATCHER_BYTES = 256 * 1024
+
+Log = Callable[[str, bytes], None]
+"""Takes a step's key and what it printed."""
+
+
+class Released(LeaseLost):
+    """This worker hands the job back unfinished."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the steps of a job run with: its scene, its files, its log, its hold on the lease, its deadline.
+
+    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`.
+    """
+
+    scene: Scene
+    files: CommandFiles
+    workspace: Workspace
+    hold: Hold
+    log: Log
+    deadline: float
+    masks: Masks = field(default_factory=Masks)
+    matchers: Matchers = field(default_factory=Matchers)
+
+    @cached_property
+    def seen(self) -> Mapping[str, Any]:
+        """The contexts that do not change while the job runs."""
+        return contexts(self.scene)
+
+    @cached_property
+    def given(self) -> Mapping[str, str]:
+        """The variables that every step of the job is given, whatever the definition says."""
+        return {**environment(self.scene, self.seen), **self.files.variables}
+
+    @property
+    def end(self) -> float:
+        """Until when a step may run that begins now: one that runs all the same has some minutes more."""
+        if self.hold.cancelled is not None:
+            return self.hold.cancelled + CANCEL_SECONDS
+        return self.deadline if monotonic() < self.deadline else self.deadline + CANCEL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where a step stands: among the steps of its job, or among those of a composite action.
+
+    `seen` are its contexts but for `env` and `job`; `env` is what the definition around it says, `exports`
+    what steps before it added. `status` is how the job stands, `inner` how the action does. `outlives`: it
+    was begun although the job is cancelled.
+    """
+
+    seen: Mapping[str, Any]
+    env: Mapping[str, str]
+    exports: Exports
+    status: str
+    path: tuple[int, ...]
+    outlives: bool = False
+    inner: str | None = None
+    until: float = float("inf")
+    """When the step around it runs out of time."""
+    action: Mapping[str, str] = field(default_factory=dict)
+    """Variables that say which action it belongs to."""
+
+
+def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
+    """Do a step of a job, from its `if` on. Errors: `LeaseLost`, `Released`."""
+    # A machine that slept past the lease wakes up here before the heart has noticed.
+    if stage.hold.over:
+        raise LeaseLost(Why.LOST.value)
+    key = str(level.path[0] + 1)
+    marked = len(stage.masks.added), len(stage.matchers.added)
+    outcome = _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform()
+    masks, matchers = stage.masks.added[marked[0] :], stage.matchers.added[marked[1] :]
+    hidden = stage.masks.hide_text
+    return replace(
+        outcome,
+        reason=hidden(outcome.reason),
+        summary=hidden(outcome.summary),
+        masks=tuple(masks),
+        matchers=tuple(matchers),
+    )
+
+
+def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outcome:
+    """Do what an action left to be done at the end of the job."""
+    if stage.hold.over:
+        raise LeaseLost(Why.LOST.value)
+    key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
+    return _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform_post(post)
+
+
+def post_title(step: StepDef) -> str:
+    return f"Post {step.title}"
+
+
+@dataclass(frozen=True)
+class _Act:
+    """One step, ready to be done; `say` takes what it prints."""
+
+    step: StepDef
+    level: Level
+    stage: Stage
+    say: Callable[[bytes], None]
+
+    def perform(self) -> Outcome:
+        try:
+            if not self._wanted(self.level.status):
+                return Outcome(Result.SKIPPED, Result.SKIPPED)
+            outcome = self._act()
+        except BrokenDefinition as error:
+            self._complain(str(error))
+            outcome = Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+        if outcome.result.failed and monotonic() < self.stage.deadline and self._forgiven():
+            return replace(outcome, conclusion=Result.SUCCESS)
+        return outcome
+
+    def _act(self) -> Outcome:
+        match self.step.body:
+            case Run() as run:
+                return self._script(run)
+            case Uses(action) if CHECKOUT.fullmatch(action):
+                return self._checkout()
+            case Uses(action):
+                return self._action(find_action(action, self.stage.workspace))
+            case _:
+                raise BrokenDefinition(f"step {self.step.key} is of a kind that does not run yet")
+
+    # --- what it sees ----------------------------------------------------------------------------
+
+    @cached_property
+    def _env(self) -> Mapping[str, str]:
+        before = {**self.level.env, **self.level.exports.env}
+        own = texts(self.step.env, self._seeing(before), self._functions(self.level.status))
+        return {**before, **own}
+
+    @cached_property
+    def _seen(self) -> Mapping[str, Any]:
+        return self._seeing(self._env)
+
+    def _seeing(self, env: Mapping[str, str]) -> Mapping[str, Any]:
+        github = {**self.level.seen["github"], "action": self.step.id or f"__{self.step.key}"}
+        github["action_path"] = self.level.action.get("GITHUB_ACTION_PATH", "")
+        return {**self.level.seen, "github": github, "job": {"status": self.level.status}, "env": env}
+
+    def _functions(self, status: str) -> Functions:
+        def hashed(*patterns: object) -> str:
+            wanted = [to_string(known(pattern)) for pattern in patterns]
+            return hash_files(self.stage.workspace, wanted)
+
+        return {**status_functions(status, self.level.inner), "hashFiles": hashed}
+
+    def _wanted(self, status: str) -> bool:
+        """Whether its `if` is met while the job stands so."""
+        condition = self.step.condition
+        if condition is None:
+            return status_functions(status, self.level.inner)["success"]()
+        return holds(condition, self._seen, self._functions(status))
+
+    def _forgiven(self) -> bool:
+        value = self.step.continue_on_error
+        try:
+            return value if isinstance(value, bool) else settled(value, self._seen) is True
+        except BrokenDefinition as error:
+            self._complain(f"continue-on-error: {error}")
+            return False
+
+    @cached_property
+    def _limit(self) -> float:
+        """Seconds that the step itself may take."""
+        if self.step.timeout is None:
+            return float("inf")
+        return minutes(self.step.timeout, self._seen) * 60
+
+    def _left(self) -> float:
+        return max(0.0, min(self.level.until, self.stage.end) - monotonic())
+
+    def _complain(self, what: str) -> None:
+        self.say(self.stage.masks.hide(f"##[error]{what}\n".encode(errors="replace")))
+
+    # --- programs --------------------------------------------------------------------------------
+
+    def _script(self, run: Run) -> Outcome:
+        sandbox, functions = self.stage.scene.sandbox, self._functions(self.level.status)
+        shell = render(run.shell, self._seen, functions) if run.shell is not None else None
+        if shell is not None and (problem := shell_problem(shell)):
+            raise BrokenDefinition(problem)
+        name = "-".join(str(place + 1) for place in self.level.path)
+        script = script_name(shell, f"{FOLDER}step-{name}")
+        text = render(run.script, self._seen, functions)
+        place_file(f"{sandbox.host_temp}/{script}", text.encode(), 0o755)
+        folder = render(run.working_directory, self._seen, functions) if run.working_directory else ""
+        return replace(self._run(shell_argv(shell, f"{sandbox.temp}/{script}"), folder, {}), posts=())
+
+    def _run(
+        self,
+        argv: tuple[str, ...],
+        folder: str,
+        variables: Mapping[str, str],
+        cancellable: bool = True,
+    ) -> Outcome:
+        sandbox, files = self.stage.scene.sandbox, self.stage.files
+        past, stage = self.level.exports, self.stage
+        key = ".".join(str(place + 1) for place in self.level.path)
+        given = {**stage.given, **self.level.action, "RUNNER_STEP": key, **variables}
+        given["GITHUB_ACTION"] = self.step.id or f"__{self.step.key}"
+        env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self._env)
+        env["PATH"] = ":".join((*reversed(past.path), env["PATH"]))
+        left = min(self._limit, self._left())
+        where = posixpath.join(sandbox.workspace, folder)
+        output = StepOutput(
+            self.say,
+            stage.masks,
+            stage.matchers,
+            self._read,
+            debug=env.get("ACTIONS_STEP_DEBUG") == "true",
+            unsafe=env.get(ALLOWED_UNSAFE) == "true",
+        )
+        files.empty()
+        cancellable = cancellable and not self._outlives_cancel()
+        ended = sandbox.run(Command(argv, env, where, left, cancellable), output)
+        output.end()
+        if ended.stopped == "stop":
+            return self._stopped(ended)
+        return self._ended(ended, output, files.read(), left)
+
+    def _outlives_cancel(self) -> bool:
+        """Whether a cancel is no reason to end it: its `if` would still be met."""
+        condition = self.step.condition
+        if condition is not None and condition.asks_status:
+            return self._wanted("cancelled")
+        return self.level.outlives
+
+    def _stopped(self, ended: Exit) -> Outcome:
+        match self.stage.hold.why:
+            case Why.LATE:
+                return Outcome(Result.CANCELLED, Result.CANCELLED, ended.code, reason="cancelled")
+            case Why.RELEASED:
+                raise Released(Why.RELEASED.value)
+            case _:
+                raise LeaseLost(Why.LOST.value)
+
+    def _ended(self, ended: Exit, output: StepOutput, written: Written, seconds: float) -> Outcome:
+        exports = Exports(output.env, tuple(output.path)).then(written.exports)
+        result, reason = self._judged(ended, output, seconds)
+        state = {**output.state, **written.state}
+        return Outcome(
+            result,
+            result,
+            ended.code,
+            {**output.outputs, **written.outputs},
+            exports,
+            written.summary,
+            reason,
+            tuple(output.annotations),
+            (Post(self.level.path, state),) if state else (),
+        )
+
+    def _judged(self, ended: Exit, output: StepOutput, seconds: float) -> tuple[Result, str]:
+        if ended.stopped == "cancel":
+            return Result.CANCELLED, "cancelled"
+        if ended.stopped == "timeout":
+            reason = f"the step was stopped after {seconds / 60:.3g} minutes"
+            if monotonic() >= self.stage.deadline:
+                reason = "the job ran longer than its timeout-minutes"
+            self._complain(reason)
+            return Result.TIMED_OUT, reason
+        if ended.code != 0:
+            return Result.FAILURE, f"exit code {ended.code}"
+        return (Result.FAILURE, output.failure) if output.failure else (Result.SUCCESS, "")
+
+    def _read(self, path: str) -> bytes:
+        """A file that a step names, where it can only be one of the workspace's."""
+        inside = f"{self.stage.scene.sandbox.workspace}/"
+        path = path.removeprefix(inside)
+        if posixpath.isabs(path):
+            raise BrokenDefinition("only files of the workspace can be read")
+        try:
+            return self.stage.workspace.read(posixpath.normpath(path), MATCHER_BYTES)
+        except NotFound as error:
+            raise BrokenDefinition(str(error)) from None
+
+    # --- actions ---------------------------------------------------------------------------------
+
+    def _inputs(self) -> dict[str, str]:
+        body = self.step.body
+        given = body.inputs if isinstance(body, Uses) else {}
+        return texts(given, self._seen, self._functions(self.level.status))
+
+    def _checkout(self) -> Outcome:
+        github = self._seen["github"]
+        outputs = actions.checked_out(self._inputs(), github)
+        self.say(f"the workspace holds {github['sha']} of {github['repository']}\n".encode())
+        return Outcome(Result.SUCCESS, Result.SUCCESS, 0, outputs)
+
+    def _action(self, found: Found) -> Outcome:
+        given = self._inputs()
+        for name in actions.unknown_inputs(found.action, given):
+            there = ", ".join(found.action.inputs) or "none"
+            self.say(f"##[warning]the action has no input {name!r}; it has {there}\n".encode())
+        inputs = actions.inputs_of(found.action, given, self._seen)
+        match found.action.runs:
+            case Composite(steps):
+                return self._composite(found, steps, inputs)
+            case Script() as script:
+                outcome = self._javascript(found, script.main, {**given, **inputs}, {})
+                if script.post is None or outcome.result is Result.SKIPPED:
+                    return replace(outcome, posts=())
+                state = outcome.posts[0].state if outcome.posts else {}
+                return replace(outcome, posts=(Post(self.level.path, state),))
+            case _:
+                raise BrokenDefinition(f"{found.action.path}: actions in images are not supported yet")
+
+    def _javascript(
+        self,
+        found: Found,
+        file: str,
+        inputs: Mapping[str, str],
+        variables: Mapping[str, str],
+        cancellable: bool = True,
+    ) -> Outcome:
+        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
+        variables = {**actions.input_variables(inputs), **variables}
+        return self._run(("node", posixpath.join(place, file)), "", variables, cancellable)
+
+    def _composite(self, found: Found, steps: tuple[StepDef, ...], inputs: Mapping[str, str]) -> Outcome:
+        if len(self.level.path) >= DEEPEST:
+            raise BrokenDefinition(f"{found.action.path}: actions use each other more than {DEEPEST} deep")
+        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
+        outlives, until = self._outlives_cancel(), monotonic() + min(self._limit, self._left())
+        inside: dict[str, Any] = {}
+        seen = {name: value for name, value in self._seen.items() if name not in ("secrets", "env", "job")}
+        seen |= {"inputs": inputs, "steps": inside}
+        done = Outcome(Result.SUCCESS, Result.SUCCESS, 0)
+        for index, step in enumerate(steps):
+            cancelled = self.stage.hold.cancelled is not None
+            inner = "success" if done.result is Result.SUCCESS else "failure"
+            level = Level(
+                seen,
+                self._env,
+                # Variables of before are in `env` already, where the step's own come on top of them.
+                replace(done.exports, path=self.level.exports.path + done.exports.path),
+                "cancelled" if cancelled else self.level.status,
+                (*self.level.path, index),
+                outlives,
+                "cancelled" if cancelled and not outlives else inner,
+                until,
+                {"GITHUB_ACTION_PATH": place},
+            )
+            outcome = _Act(step, level, self.stage, self.say).perform()
+            if step.id is not None:
+                inside[step.id] = {
+                    "outputs": dict(outcome.outputs),
+                    "outcome": plain(outcome.result),
+                    "conclusion": plain(outcome.conclusion),
+                }
+            done = _with(done, outcome, inside)
+        known_now = {**seen, "env": {**self._env, **done.exports.env}}
+        wanted = {name: value for name, value in found.action.outputs.items() if value is not None}
+        return replace(done, outputs=texts(wanted, known_now, self._functions(self.level.status)))
+
+    def perform_post(self, post: Post) -> Outcome:
+        """Find the action again that left something to be done, and do it."""
+        try:
+            act, rest = self, post.path[1:]
+            while rest:
+                act, rest = act._within(rest[0], post), rest[1:]
+            return act._last_words(post)
+        except BrokenDefinition as error:
+            self._complain(str(error))
+            return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+
+    def _within(self, index: int, post: Post) -> "_Act":
+        found = self._found()
+        if not isinstance(found.action.runs, Composite) or index >= len(found.action.runs.steps):
+            raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
+        inputs = actions.inputs_of(found.action, self._inputs(), self._seen)
+        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
+        seen = {**self.level.seen, "inputs": inputs, "steps": post.steps}
+        level = replace(self.level, seen=seen, env=self._env, action={"GITHUB_ACTION_PATH": place})
+        return _Act(found.action.runs.steps[index], level, self.stage, self.say)
+
+    def _found(self) -> Found:
+        body = self.step.body
+        if not isinstance(body, Uses):
+            raise BrokenDefinition(f"step {self.step.key} uses no action any more")
+        return find_action(body.action, self.stage.workspace)
+
+    def _last_words(self, post: Post) -> Outcome:
+        found = self._found()
+        script = found.action.runs
+        if not isinstance(script, Script) or script.post is None:
+            raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
+        condition = script.post_if
+        if condition is not None and not holds(condition, self._seen, self._functions(self.level.status)):
+            return Outcome(Result.SKIPPED, Result.SKIPPED)
+        given = self._inputs()
+        inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
+        state = {f"STATE_{name}": value for name, value in post.state.items()}
+        outcome = self._javascript(found, script.post, inputs, state, cancellable=False)
+        return replace(outcome, posts=())
+
+
+def _with(done: Outcome, step: Outcome, inside: Mapping[str, Any]) -> Outcome:
+    """What a composite action has done so far, with one step more."""
+    failed = not step.conclusion.ok
+    result = step.conclusion if failed and done.result is Result.SUCCESS else done.result
+    return replace(
+        done,
+        result=result,
+        conclusion=result,
+        exit_code=step.exit_code if failed else done.exit_code,
+        exports=done.exports.then(step.exports),
+        summary=done.summary + step.summary,
+        reason=done.reason or (step.reason if failed else ""),
+        annotations=done.annotations + step.annotations,
+        posts=done.posts + tuple(replace(one, steps={**inside, **one.steps}) for one in step.posts),
+    )
+
+
+def minutes(value: Number, seen: Mapping[str, Any]) -> float:
+    found = to_number(settled(value, seen))
+    if not found > 0:
+        raise BrokenDefinition(f'"timeout-minutes" is a number greater than 0, not {to_string(found)}')
+    return found
