@@ -1,4 +1,4 @@
-"""What an operator may set, all of it in `RUNNER_*` variables; the only reader of the environment."""
+"""What an operator may set, all of it in `RUNNER_*` variables."""
 
 import os
 from datetime import timedelta
@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from runner.errors import Rejected
 
 DEFAULT_LABELS = ("self-hosted", "linux", "x64", "ubuntu-latest")
-PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
 
 
 class Settings(BaseSettings):
@@ -114,17 +113,6 @@ class Settings(BaseSettings):
     @property
     def docker_url(self) -> str:
         return self.docker or "unix:///var/run/docker.sock"
-
-    @staticmethod
-    def git_environment() -> dict[str, str]:
-        """What git needs to reach other machines, from this process's environment."""
-        names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
-        return {name: os.environ[name] for name in names if name in os.environ}
-
-    @staticmethod
-    def colourless() -> bool:
-        """Whether whoever looks at our output wants no colours, as https://no-color.org asks."""
-        return bool(os.environ.get("NO_COLOR"))
 
 
 def _labels(said: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
@@ -77,7 +78,7 @@ def services(settings: Settings) -> Services:
             home,
             settings.git_protocols,
             owner(),
-            environment=settings.git_environment(),
+            environment=environment.for_git(),
             networks=settings.git_network_list,
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},

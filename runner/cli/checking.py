@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from runner.cli.batches import Question, answer_all
-from runner.cli.common import coloured
+from runner.cli.terminal import coloured
 from runner.errors import Rejected
 from runner.workflow.document import Problem, problem_at
 from runner.workflow.load import Reading, read_action, read_workflow

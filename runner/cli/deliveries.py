@@ -4,7 +4,8 @@ import json
 
 import click
 
-from runner.cli.common import JsonCommand, ago, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.terminal import ago
 
 
 @click.group()

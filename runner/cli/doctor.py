@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from runner import wiring
-from runner.cli.common import JsonCommand, coloured, json_option, print_json
+from runner.cli.common import JsonCommand, json_option, print_json
 from runner.cli.listening import listening
+from runner.cli.terminal import coloured
 from runner.errors import RunnerError, Unavailable
 from runner.settings import Settings
 

@@ -4,17 +4,10 @@ import time
 
 import click
 
-from runner.cli.common import (
-    JsonCommand,
-    ago,
-    connect,
-    json_option,
-    print_json,
-    print_pairs,
-    print_table,
-    took,
-)
-from runner.cli.watching import ended, tree_of, watch_run
+from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.lines import tree_of
+from runner.cli.terminal import ago, took
+from runner.cli.watching import ended, watch_run
 from runner.client import Client, Values
 from runner.errors import NotFound, Rejected
 from runner.web.text import one_line, visible

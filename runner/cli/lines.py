@@ -1,0 +1,134 @@
+"""Following runs where lines are read one by one: each thing that happens, and each line printed."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pkgutil import resolve_name
+from typing import Any, Protocol
+
+import click
+
+from runner.cli.terminal import coloured, took
+from runner.web.text import one_line, visible
+
+Values = dict[str, Any]
+MARKS = {
+    "success": ("✓", "green"),
+    "failure": ("✗", "red"),
+    "timed_out": ("✗", "red"),
+    "cancelled": ("⊘", "yellow"),
+    "skipped": ("-", "bright_black"),
+    "running": ("*", "blue"),
+}
+PENDING = ("·", "bright_black")
+RUNNING: Values = {"status": "running", "reason": "", "started_at": None, "finished_at": None}
+LONGEST_LINE = 64 * 1024
+
+
+def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
+    """Jobs and steps as lines of text."""
+    for job in jobs:
+        yield marked(job, job["name"])
+        for step in job["steps"]:
+            yield "  " + marked(step, step["name"])
+
+
+def marked(one: Values, name: str) -> str:
+    mark, colour = MARKS.get(one["status"], PENDING)
+    if coloured() is not False:
+        mark = click.style(mark, fg=colour)
+    about = [
+        took(one["started_at"], one["finished_at"]) if one["finished_at"] else one["status"],
+        one["reason"],
+    ]
+    return f"{mark} {one_line(name)}  {'  '.join(one_line(part) for part in about if part)}".rstrip()
+
+
+class Show(Protocol):
+    def __enter__(self) -> "Show": ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, said: Values) -> None: ...
+
+    def job(self, said: Values) -> None: ...
+
+    def log(self, said: Values) -> None: ...
+
+
+def a_show() -> Show:
+    """A tree that is drawn again and again on a terminal, lines elsewhere."""
+    # What draws is imported where there is something to draw on.
+    made: Show = resolve_name("runner.cli.tree:Tree")() if sys.stdout.isatty() else Lines()
+    return made
+
+
+class Split:
+    """Cuts the text of each step into lines; a line is handed on when it is whole."""
+
+    def __init__(self) -> None:
+        self._rests: dict[tuple[int, int, str], str] = {}
+
+    def lines(self, said: Values) -> list[str]:
+        key = (said["job"], said["attempt"], said["step"])
+        text: str = self._rests.pop(key, "") + said["text"]
+        *lines, rest = text.split("\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], ""
+        if rest:
+            self._rests[key] = rest
+        return lines
+
+    def rest(self, job: int) -> list[str]:
+        """What a job's steps printed without ending the line."""
+        keys = [key for key in self._rests if key[0] == job]
+        return [self._rests.pop(key) for key in keys]
+
+
+class Lines:
+    """One line for each thing that happens, with the job's key in front."""
+
+    def __init__(self) -> None:
+        self._split = Split()
+        self._states: dict[tuple[int, str], str] = {}
+        self._waits: dict[int, str] = {}
+
+    def __enter__(self) -> Show:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+
+    def run(self, said: Values) -> None:
+        if (0, "") not in self._states:
+            self._states[0, ""] = said["status"]
+            about = f"{said['name']} #{said['number']} of {said['repo']} at {said['commit'][:12]}"
+            click.echo(f"run {said['id']}  {one_line(about)}")
+
+    def job(self, said: Values) -> None:
+        if said["status"] == "queued" and said["reason"] != self._waits.get(said["id"], ""):
+            self._waits[said["id"]] = said["reason"]
+            self._print(said["key"], marked(said, said["name"]))
+        for step in said["steps"]:
+            self._tell(said, (said["id"], step["key"]), step, step["name"])
+        if said["status"] not in ("waiting", "queued", "running"):
+            for line in self._split.rest(said["id"]):
+                self._print(said["key"], line)
+        self._tell(said, (said["id"], ""), said, "")
+
+    def log(self, said: Values) -> None:
+        key = (said["job"], said["step"])
+        if said["name"] and self._states.get(key, "queued") == "queued":
+            self._states[key] = "running"
+            self._print(said["key"], marked(RUNNING, said["name"]))
+        for line in self._split.lines(said):
+            self._print(said["key"], line)
+
+    def _tell(self, job: Values, key: tuple[int, str], one: Values, name: str) -> None:
+        known, status = self._states.get(key), one["status"]
+        self._states[key] = status
+        if status != known and status not in ("waiting", "queued"):
+            self._print(job["key"], marked(one, name) if name else f"{marked(one, job['name'])}")
+
+    def _print(self, job: str, line: str) -> None:
+        for shown in visible(line.removesuffix("\r"), colours=True).split("\n"):
+            click.echo(f"[{one_line(job)}] {shown}", color=coloured())

@@ -1,0 +1,76 @@
+"""Following runs on a terminal: jobs and steps as a tree that is redrawn in place."""
+
+from collections import deque
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.spinner import Spinner
+from rich.text import Text
+
+from runner.cli.lines import MARKS, PENDING, Show, Split, Values
+from runner.cli.terminal import took
+from runner.environment import colourless
+from runner.web.text import one_line, visible
+
+LAST_LINES = 8
+
+
+class Tree:
+    """Jobs and steps with their times, redrawn in place, and the last lines of what runs."""
+
+    def __init__(self) -> None:
+        self._run: Values = {}
+        self._jobs: dict[int, Values] = {}
+        self._split = Split()
+        self._last: dict[int, deque[str]] = {}
+        console = Console(no_color=colourless())
+        self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=8)
+
+    def __enter__(self) -> Show:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.refresh()
+        self._live.__exit__(None, None, None)
+
+    def run(self, said: Values) -> None:
+        self._run = said
+
+    def job(self, said: Values) -> None:
+        self._jobs[said["id"]] = said
+
+    def log(self, said: Values) -> None:
+        last = self._last.setdefault(said["job"], deque(maxlen=LAST_LINES))
+        for line in self._split.lines(said):
+            last.extend(visible(line.removesuffix("\r")).split("\n"))
+
+    def _drawn(self) -> RenderableType:
+        rows: list[RenderableType] = []
+        if self._run:
+            about = f"{self._run['name']} #{self._run['number']} of {self._run['repo']} "
+            commit = self._run["commit"][:12]
+            rows.append(Text(f"run {self._run['id']}  {one_line(about)}at {commit}", style="bold"))
+        for job in self._jobs.values():
+            rows.append(_row(job, job["name"], 0))
+            if job["status"] != "success":
+                rows += [_row(step, step["name"], 2) for step in job["steps"]]
+            if job["status"] == "running":
+                lines = self._last.get(job["id"], ())
+                rows += [
+                    Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines
+                ]
+        return Group(*rows)
+
+
+def _row(one: Values, name: str, indent: int) -> RenderableType:
+    mark, colour = MARKS.get(one["status"], PENDING)
+    text = Text(one_line(name))
+    text.append(f"  {took(one['started_at'], one['finished_at'])}", style="dim")
+    if one["reason"]:
+        text.append(f"  {one_line(one['reason'])}", style="dim")
+    if one["status"] != "running":
+        return Text.assemble(" " * indent, (f"{mark} ", colour), text)
+    spinner = Spinner("dots", text, style="blue")
+    return Padding(spinner, (0, 0, 0, indent))

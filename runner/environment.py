@@ -1,0 +1,35 @@
+"""What the environment says that is no setting of ours: for git, for terminals, and of whoever started us.
+
+Apart from `settings`, whose library takes a quarter of a second to import.
+"""
+
+import os
+from collections.abc import Mapping
+
+PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
+
+
+def for_git() -> dict[str, str]:
+    """What git needs to reach other machines, from this process's environment."""
+    names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def colourless() -> bool:
+    """Whether whoever looks at our output wants no colours, as https://no-color.org asks."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def inherited() -> Mapping[str, str]:
+    """All of it, for a program that works for the user as if they had started it themselves."""
+    return dict(os.environ)
+
+
+def variable(name: str) -> str | None:
+    """One that the user named; None where it is not set."""
+    return os.environ.get(name)
+
+
+def has_settings(*names: str) -> bool:
+    """Whether any of these settings is said."""
+    return any(f"RUNNER_{name.upper()}" in os.environ for name in names)
