@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -122,13 +122,18 @@ def _as_text(readings: Readings) -> None:
         lines = source.path.read_bytes().decode(errors="replace").splitlines()
         for problem in reading.problems:
             count += not problem.warning
-            word = click.style("warning: ", fg="yellow") if problem.warning else ""
-            place = click.style(f"{problem.path}:{problem.line}:{problem.col}:", bold=True)
-            click.echo(f"{place} {word}{problem.message}", color=coloured())
-            if problem.line <= len(lines):
-                click.echo(_snippet(lines[problem.line - 1], problem), color=coloured())
+            print_problem(problem, lines)
     files = f"{len(readings)} file{'' if len(readings) == 1 else 's'}"
     click.echo(f"{files}, {count or 'no'} problem{'' if count == 1 else 's'}", err=True)
+
+
+def print_problem(problem: Problem, lines: Sequence[str], *, err: bool = False) -> None:
+    """A problem with its place, and under it the line of the file with a caret."""
+    word = click.style("warning: ", fg="yellow") if problem.warning else ""
+    place = click.style(f"{problem.path}:{problem.line}:{problem.col}:", bold=True)
+    click.echo(f"{place} {word}{problem.message}", color=coloured(), err=err)
+    if problem.line <= len(lines):
+        click.echo(_snippet(lines[problem.line - 1], problem), color=coloured(), err=err)
 
 
 def _snippet(line: str, problem: Problem) -> str:

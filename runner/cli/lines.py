@@ -11,6 +11,8 @@ from runner.cli.terminal import coloured, took
 from runner.web.text import one_line, visible
 
 Values = dict[str, Any]
+EXITS = {"success": 0, "skipped": 0, "failure": 1, "cancelled": 3, "timed_out": 124}
+"""The exit status that says how a run ended."""
 MARKS = {
     "success": ("✓", "green"),
     "failure": ("✗", "red"),

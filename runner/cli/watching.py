@@ -2,12 +2,11 @@
 
 import click
 
-from runner.cli.lines import a_show
+from runner.cli.lines import EXITS, a_show
 from runner.cli.terminal import took
 from runner.client import Client, Values
 from runner.web.text import one_line
 
-EXITS = {"success": 0, "skipped": 0, "failure": 1, "cancelled": 3, "timed_out": 124}
 INVALID = 5
 
 

@@ -1,8 +1,8 @@
 """Turn a stored delivery into runs, from the workflow files at exactly its commit."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from runner.engine.advance import ring
@@ -15,7 +15,7 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
-from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
+from runner.errors import BrokenDefinition, DatabaseUnavailable, NotFound, RunnerError
 from runner.model.refs import checked_ref
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository, Route
@@ -28,6 +28,19 @@ FOLDERS = (".runner/workflows", ".github/workflows")
 """Where definitions are looked for; the first folder that has any is the one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a person asks for by name, instead of all that an event starts; whoever does, means it.
+
+    `files` may be anywhere in the repository. Of `jobs`, those that they need are run too. Of a matrix,
+    the combinations whose value for each key of `matrix` is among those named. Empty is no restriction.
+    """
+
+    files: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 def admit(
     delivery_id: str,
     *,
@@ -35,6 +48,7 @@ def admit(
     repositories: Repositories,
     workspaces: Workspaces,
     dispatcher: Dispatcher,
+    selection: Selection | None = None,
 ) -> tuple[Run, ...]:
     """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
 
@@ -45,7 +59,7 @@ def admit(
     if delivery.status != "received":
         return ()
     try:
-        verdict = _judge(delivery, repositories, workspaces)
+        verdict = _judge(delivery, repositories, workspaces, selection)
     except DatabaseUnavailable:
         raise
     except RunnerError as error:
@@ -59,35 +73,40 @@ def admit(
     return runs
 
 
-def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
+def _judge(
+    delivery: Delivery, repositories: Repositories, workspaces: Workspaces, selection: Selection | None
+) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
     # Whoever started it could not ask the repository for its default branch, or named HEAD.
     if event.ref == "HEAD" and (branch := workspaces.default_branch(repository)):
         named = replace(event, ref=f"refs/heads/{branch}")
-        return replace(_judge_event(named, delivery.id, repository, workspaces), ref=named.ref)
-    return _judge_event(event, delivery.id, repository, workspaces)
+        judged = _judge_event(named, delivery.id, repository, workspaces, selection)
+        return replace(judged, ref=named.ref)
+    return _judge_event(event, delivery.id, repository, workspaces, selection)
 
 
-def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Workspaces) -> Verdict:
+def _judge_event(
+    event: Event, keep: str, repository: Repository, workspaces: Workspaces, selection: Selection | None
+) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
     commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=keep)
     # Who starts it by hand means it, whatever the commit says.
-    pushed = event.kind == "push" and not event.payload.get("by_hand")
+    pushed = event.kind == "push" and not event.payload.get("by_hand") and selection is None
     if pushed and (word := skip_word(workspaces.message(route))):
         return Verdict("ignored", f"the message of {commit[:12]} says {word}", route)
-    files: Mapping[str, bytes] = {}
-    for folder in FOLDERS:
+    files: Mapping[str, bytes] = _named(route, selection.files, workspaces) if selection else {}
+    for folder in () if files else FOLDERS:
         try:
             files = _definitions(route, folder, workspaces)
         except BrokenDefinition as error:
             return Verdict("admitted", route=route, runs=(NewRun(folder, folder, problems=(str(error),)),))
         if files:
             break
-    else:
+    if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     @cache
@@ -108,12 +127,43 @@ def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Wo
             refusals.append(f"{path}: {reason}")
     if not runs:
         return Verdict("ignored", "no workflow matches: " + "; ".join(refusals), route)
+    if selection and selection.jobs:
+        runs = _with_jobs(runs, selection.jobs)
     return Verdict("admitted", route=route, runs=tuple(runs))
 
 
 def _definitions(route: Route, folder: str, workspaces: Workspaces) -> Mapping[str, bytes]:
     found = workspaces.read(route, folder)
     return {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}
+
+
+def _named(route: Route, paths: Sequence[str], workspaces: Workspaces) -> Mapping[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in paths:
+        files = workspaces.read(route, path.rpartition("/")[0])
+        if path not in files:
+            raise NotFound(f"{path} is not in {route.repo} at {route.commit[:12]}")
+        found[path] = files[path]
+    return found
+
+
+def _with_jobs(runs: Sequence[NewRun], keys: Sequence[str]) -> list[NewRun]:
+    """Of each run the named jobs and all that they need; a run that has none of them is none."""
+    known = list(dict.fromkeys(job.key for run in runs for job in run.jobs))
+    for key in keys:
+        if key not in known:
+            raise NotFound(f"no job {key!r}; there are {', '.join(known)}")
+    kept = []
+    for run in runs:
+        needs = {job.key: job.needs for job in run.jobs}
+        wanted, seen = [key for key in keys if key in needs], set[str]()
+        while wanted:
+            key = wanted.pop()
+            seen.add(key)
+            wanted += [one for one in needs[key] if one not in seen]
+        if seen or run.problems:
+            kept.append(replace(run, jobs=tuple(job for job in run.jobs if job.key in seen)))
+    return kept
 
 
 def new_run(workflow: Workflow) -> NewRun:

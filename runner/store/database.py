@@ -8,17 +8,15 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from runner.errors import DatabaseUnavailable, Rejected
+from runner.store.tables import metadata
 
 T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,25 +100,38 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape; safe to call from several processes at once."""
-        with self._named(), self._writer.connect() as connection:
-            if self.lite:
-                # A table is changed by making it anew, and dropping the old one would take along whatever
-                # refers to it: https://www.sqlite.org/lang_altertable.html, section 7.
-                _pragma(connection, "foreign_keys=OFF")
+        with self._named(), self._writer.connect() as connection, self._unbound(connection):
             with connection.begin():
                 if not self.lite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            if self.lite:
-                _pragma(connection, "foreign_keys=ON")
+                # Alembic is slow to import, and a database that is made to be thrown away does without.
+                resolve_name("runner.store.migrating:upgrade")(connection)
+
+    @contextmanager
+    def _unbound(self, connection: Connection) -> Iterator[None]:
+        """SQLite changes a table by making it anew; dropping the old one must not take along what refers to it.
+
+        https://www.sqlite.org/lang_altertable.html, section 7.
+        """
+        if not self.lite:
+            yield
+            return
+        _pragma(connection, "foreign_keys=OFF")
+        try:
+            yield
+        finally:
+            _pragma(connection, "foreign_keys=ON")
+
+    def create(self) -> None:
+        """Give a database that is new and nobody else's the tables of this version."""
+        with self._named(), self._writer.begin() as connection:
+            metadata.create_all(connection, checkfirst=False)
 
     def current(self) -> bool:
         """Whether the tables have this version's shape."""
         with self.reading() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-        return found == ScriptDirectory.from_config(_alembic()).get_current_head()
+            found: bool = resolve_name("runner.store.migrating:current")(connection)
+        return found
 
     def close(self) -> None:
         self._writer.dispose()
@@ -199,9 +210,3 @@ def _begin(connection: Connection) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.execute("BEGIN IMMEDIATE").close()
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config

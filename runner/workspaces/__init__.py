@@ -37,6 +37,7 @@ from runner.engine.ports import Workspace
 from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
+from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.folders import nodes_of, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
@@ -136,6 +137,17 @@ class GitWorkspaces:
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
         self._mirror(route.forge, route.repo).release(keep)
+
+    def adopt(self, repo: Repository, checkout: Checkout, environment: Mapping[str, str]) -> tuple[str, str]:
+        """Have a checkout of this machine as it is now, though it was never pushed, as a commit of `repo`.
+
+        Gives its id, and what could not be read and so is not part of it. Only where nothing was fetched
+        for `repo` yet.
+        """
+        mirror = self._mirror(repo.forge, repo.name)
+        made = commit(checkout, mirror.path, environment)
+        mirror.belong_from_birth(repo.registration)
+        return made
 
     # --- what a commit holds ---------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ class Mirror:
                     trash.remove(self.path)
             self._ensure(registration)
 
+    def belong_from_birth(self, registration: str) -> None:
+        """Say whose a mirror is that somebody else made just now."""
+        self._owner.write_text(registration)
+
     # --- what the repository has -----------------------------------------------------------------
 
     def resolve(self, address: Address, ref: str) -> str:

@@ -1,0 +1,154 @@
+"""Following runs of this process: as `runs watch` shows those of a server, and as one value at their end."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from runner.cli.lines import Show, Values
+from runner.local import Local
+from runner.model.run import Finished, Job, Run, combined
+from runner.model.step import Result
+from runner.store.read_models import JobView, RunView
+from runner.web.transcript import Piece, Place, pieces
+from runner.workflow.document import Steps, Workflow
+
+FAILED = ("failure", "timed_out")
+
+
+class Follower:
+    """What one reader has seen of some runs; `look` shows what is new."""
+
+    def __init__(self, local: Local, runs: Sequence[int], show: Show) -> None:
+        self._local = local
+        self._show = show
+        self._seen: dict[tuple[str, int], object] = {}
+        self._places: dict[int, Place] = {}
+        self._runs = runs
+        self.views: dict[int, RunView] = {}
+
+    def look(self) -> bool:
+        """Show what happened since the last look; whether all has ended and was shown."""
+        for run in self._runs:
+            view = self._local.views.run(run)
+            self.views[run] = view
+            if self._is_new("run", run, view.status):
+                self._show.run(as_values(view))
+            for job in view.jobs:
+                self._follow(view, job)
+        return all(view.finished for view in self.views.values())
+
+    def _follow(self, run: RunView, job: JobView) -> None:
+        # What a step printed comes before the news of its end.
+        for piece in pieces(job, self._places.get(job.id, Place()), self._local.logs):
+            self._places[job.id] = piece.place
+            self._show.log(_log(piece) | {"key": self._key(run, job)})
+        if self._is_new("job", job.id, job):
+            self._show.job(as_values(job) | {"key": self._key(run, job), "run": run.id})
+
+    def _is_new(self, kind: str, id: int, value: object) -> bool:
+        known, self._seen[kind, id] = self._seen.get((kind, id)), value
+        return known != value
+
+    def _key(self, run: RunView, job: JobView) -> str:
+        """What stands before a job's lines: more than its key where that says too little."""
+        shared = sum(one.key == job.key for one in run.jobs) > 1
+        name = job.name if shared else job.key
+        return f"{run.workflow.rpartition('/')[2]}/{name}" if len(self._runs) > 1 else name
+
+
+def as_values(view: Any) -> Values:
+    """A read model as the API would send it."""
+    return {field.name: _plain(getattr(view, field.name)) for field in dataclasses.fields(view)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return as_values(value) if dataclasses.is_dataclass(value) else value
+
+
+def _log(piece: Piece) -> Values:
+    page = piece.page
+    return {
+        "job": piece.job.id,
+        "attempt": page.attempt,
+        "step": page.key,
+        "number": page.number,
+        "name": page.name,
+        "text": piece.text,
+    }
+
+
+def log_of(view: RunView, local: Local) -> str:
+    """All that the jobs of a run printed, one after the other."""
+    return "".join(piece.text for job in view.jobs for piece in pieces(job, Place(), local.logs))
+
+
+def failed_steps(view: RunView, local: Local) -> Iterator[tuple[JobView, str, str]]:
+    """Each step that made its job fail: the job, the step's name, and what it printed."""
+    for job in view.jobs:
+        for step in job.steps:
+            if step.status in FAILED and step.conclusion in FAILED:
+                said = pieces(job, Place(), local.logs)
+                text = "".join(
+                    p.text for p in said if (p.page.key, p.page.attempt) == (step.key, step.attempt)
+                )
+                yield job, step.name, text
+
+
+def jobs_of(run: Run, workflow: Workflow, local: Local) -> dict[str, Values]:
+    """How each job of a run ended, with its legs: one for each combination of its matrix."""
+    legs: dict[str, list[Job]] = {}
+    for job in run.jobs:
+        legs.setdefault(job.key, []).append(job)
+    return {
+        key: {
+            "conclusion": conclusion(combined(job.phase for job in jobs)),
+            "outputs": dict(outputs_of(jobs)),
+            "legs": [_leg(job, workflow, local) for job in jobs],
+        }
+        for key, jobs in legs.items()
+    }
+
+
+def matrix_of(job: Job) -> Mapping[str, Any]:
+    """The combination that a leg is for; empty for a job without a matrix."""
+    return {}
+
+
+def outputs_of(legs: Sequence[Job]) -> Mapping[str, str]:
+    """What a job hands to those that need it."""
+    return {}
+
+
+def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
+    recorded = local.store.recall(job)
+    body = workflow.job(job.key).body
+    ids = {step.key: step.id for step in body.steps} if isinstance(body, Steps) else {}
+    steps = []
+    for index, step in enumerate(job.steps):
+        outcome = recorded[step.key].outcome if step.key in recorded else None
+        steps.append(
+            {
+                "index": index,
+                "id": ids.get(step.key),
+                "name": step.name,
+                "outcome": conclusion(outcome.result if outcome else Result.SKIPPED),
+                "conclusion": conclusion(outcome.conclusion if outcome else Result.SKIPPED),
+            }
+        )
+    phase = job.phase
+    return {
+        "matrix": dict(matrix_of(job)),
+        "conclusion": conclusion(phase.result if isinstance(phase, Finished) else None),
+        "reason": phase.reason if isinstance(phase, Finished) else "",
+        "steps": steps,
+    }
+
+
+def conclusion(result: Result | None) -> str | None:
+    """GitHub's word: what ran out of time has failed."""
+    return "failure" if result is Result.TIMED_OUT else None if result is None else str(result)

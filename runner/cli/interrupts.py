@@ -1,0 +1,58 @@
+"""Being told to stop: once to end in order, twice to end at once."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP: the first ends runs in order, the second at once."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._running = False
+        self._wanted = False
+        self._left = False
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        first, self.status = not self.status, 128 + number
+        if self._left:
+            # Whoever is impatient must not keep us from tidying up.
+            return
+        if self._running and first:
+            self._wanted = True
+            return
+        self._left = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """Inside the block there are runs that can be ended in order."""
+        self._running = True
+        yield
+        self._running = False
+
+    def carry_out(self, cancel: Callable[[], None]) -> None:
+        if self._wanted:
+            self._wanted = False
+            click.echo("runner: cancelling; once more ends it at once", err=True)
+            cancel()
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    made = Interrupts()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.signal(number, made) for number in numbers}
+    try:
+        yield made
+    except KeyboardInterrupt:
+        sys.exit(made.status or 130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

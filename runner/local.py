@@ -1,0 +1,315 @@
+"""The engine in one process for one person: the runs of a checkout, in a home that is thrown away.
+
+Promise: what admits, performs and concludes is the server's own code, on the same tables; nothing is left
+when it ends, and the checkout is only read. Its second kind of wiring: a message is a call on a thread, so
+there is no broker to wait for, the tables are made at once in their newest shape, and leases are as long as
+they can be, for nobody else is there to take a job over.
+"""
+
+import fcntl
+import logging
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache, partial
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from queue import SimpleQueue
+from uuid import uuid4
+
+from runner import environment
+from runner.engine.admit import Selection, admit
+from runner.engine.advance import advance
+from runner.engine.control import cancel
+from runner.engine.heart import Heart
+from runner.engine.perform import Station, perform
+from runner.engine.ports import Dispatcher, Executor, Vault
+from runner.engine.receive import receive
+from runner.engine.sweep import sweep
+from runner.errors import LeaseLost, NotFound, Rejected, Unavailable
+from runner.executors import EXECUTORS, executor
+from runner.executors.ownership import owner
+from runner.executors.place import remove
+from runner.logs import FileLogs
+from runner.model.lifecycle import NotClaimable, claim, conclude
+from runner.model.run import Envelope, Run, Running
+from runner.model.source import Delivery, Event, Repository
+from runner.model.step import Result
+from runner.store import Database, SqlStore, SqlWorkers
+from runner.store.views import Views
+from runner.workspaces import GitWorkspaces
+from runner.workspaces.checkouts import Checkout
+
+FORGE = "git"
+HOMES = "runner-run-"
+LOCK = "lock"
+LEASE = timedelta(hours=1)
+ROUND_SECONDS = 1.0
+SECONDS_TO_STOP = 5.0
+NOT_HERE = ("windows", "macos")
+"""How the labels begin of machines that this one is surely not."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How runs are worked on. `labels`: which jobs may need; None is any that this machine could have."""
+
+    executor: str
+    labels: frozenset[str] | None = None
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    network: bool = True
+    docker: str | None = None
+    protocols: str = "https:ssh:file"
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    server: str = "https://github.com"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- the home --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def throwaway_home() -> Iterator[Path]:
+    """A folder for one process; removed at the end, and by the next one where this one is killed."""
+    parent = Path(tempfile.gettempdir())
+    _clear(parent)
+    home = Path(tempfile.mkdtemp(prefix=HOMES, dir=parent))
+    # What a step may have locked itself out of is removed too.
+    with ExitStack() as stack:
+        stack.callback(remove, home)
+        lock = os.open(home / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Sandboxes run as another user, who must be able to pass through, though not to look around.
+        home.chmod(0o711)
+        for private in ("logs", "mirrors", "snapshots"):
+            (home / private).mkdir(mode=0o700)
+        yield home
+
+
+def _clear(parent: Path) -> None:
+    """Remove the homes of processes that were killed: their lock is nobody's any more."""
+    for entry in os.scandir(parent):
+        if not entry.name.startswith(HOMES):
+            continue
+        try:
+            if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+                continue
+            lock = os.open(Path(entry.path) / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            # Its owner has not come so far yet, or has just removed it.
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(Path(entry.path))
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)
+
+
+# --- the engine ------------------------------------------------------------------------------------
+
+
+class Doorbell(Dispatcher):
+    """Jobs on threads of this process, as many at once as `threads`. `news` is set when a run changed."""
+
+    def __init__(self, work: Callable[[Envelope], None], threads: int) -> None:
+        self._work = work
+        self._most = threads
+        self._rung: SimpleQueue[Envelope | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self.labels: set[str] = set()
+        """All that jobs have asked for so far."""
+        self.news = threading.Event()
+
+    def admit(self, delivery_id: str, forge: str, repo: str) -> None:
+        """Whoever delivers it here admits it in the same breath."""
+
+    def perform(self, envelope: Envelope) -> None:
+        with self._lock:
+            self.labels = self.labels | set(envelope.labels)
+            if len(self._threads) < self._most:
+                # Of those in the way, none keeps the process from ending.
+                thread = threading.Thread(target=self._answer, name="job", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._rung.put(envelope)
+
+    def report(self, run: Run) -> None:
+        self.news.set()
+
+    def close(self, seconds: float) -> bool:
+        """Wait until no job is worked on any more; False where some still is when the time is up."""
+        for _ in self._threads:
+            self._rung.put(None)
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _answer(self) -> None:
+        while (envelope := self._rung.get()) is not None:
+            try:
+                self._work(envelope)
+            except (Rejected, LeaseLost, Unavailable) as error:
+                log.warning("a job must wait", extra={"error": str(error)})
+            except Exception:
+                log.exception("a job failed by a bug")
+            self.news.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Only:
+    """The port `Repositories` where there is one repository."""
+
+    repository: Repository
+
+    def get(self, forge: str, name: str) -> Repository:
+        if (forge, name) != (self.repository.forge, self.repository.name):
+            raise NotFound(f"there is no repository {name} here, only {self.repository.name}")
+        return self.repository
+
+
+class Local:
+    """The runs of one checkout. Every method is for one thread, but for `cancel` and `abandon`."""
+
+    def __init__(self, home: Path, repository: Repository, terms: Terms, vault: Vault) -> None:
+        self._terms = terms
+        self._repositories = _Only(repository)
+        self._database = Database(f"sqlite:///{home / 'runner.db'}")
+        self._database.create()
+        self.store = SqlStore(self._database, LEASE)
+        self.views = Views(self._database)
+        self._workers = SqlWorkers(self._database)
+        self.logs = FileLogs(home / "logs")
+        self._workspaces = GitWorkspaces(
+            home, terms.protocols, owner(), environment=environment.for_git(), networks=terms.networks
+        )
+        self._bell = Doorbell(self._perform, terms.threads)
+        self._station = Station(
+            worker=socket.gethostname(),
+            site=f"run{os.getpid()}",
+            server=terms.server,
+            temp=home / "temp",
+            lease=LEASE,
+            store=self.store,
+            repositories=self._repositories,
+            workspaces=self._workspaces,
+            executors={name: cache(partial(_executor, name, terms)) for name in EXECUTORS},
+            executor=terms.executor,
+            logs=self.logs,
+            heart=Heart(self.store, LEASE),
+            dispatcher=self._bell,
+            vault=vault,
+            env=terms.env,
+        )
+        self._swept = time.monotonic()
+        self._announced: set[str] = set()
+
+    def adopt(self, checkout: Checkout) -> tuple[str, str]:
+        """Have the checkout as a commit; gives its id, and what could not be read."""
+        return self._workspaces.adopt(self._repositories.repository, checkout, environment.inherited())
+
+    def start(self, event: Event, selection: Selection) -> Delivery:
+        """Have an event start what is selected of the workflows at its commit; their jobs begin at once."""
+        guid = str(uuid4())
+        delivery = receive(event, guid, guid, store=self.store, dispatcher=self._bell)
+        admit(
+            delivery.id,
+            store=self.store,
+            repositories=self._repositories,
+            workspaces=self._workspaces,
+            dispatcher=self._bell,
+            selection=selection,
+        )
+        self._announce()
+        return self.store.delivery(delivery.id)
+
+    def wait(self, seconds: float) -> None:
+        """Until a run or a job has ended, and no longer than that."""
+        self._bell.news.wait(seconds)
+        self._bell.news.clear()
+        self._announce()
+        if time.monotonic() - self._swept > ROUND_SECONDS:
+            self._swept = time.monotonic()
+            # What was said is forgotten after a while.
+            self._workers.announce(self._station.worker, self._announced)
+            sweep(store=self.store, dispatcher=self._bell)
+
+    def cancel(self, run: int) -> None:
+        """End a run in order: what it does when it is cancelled is still done."""
+        cancel(run, store=self.store, dispatcher=self._bell)
+
+    def abandon(self) -> None:
+        """End every step now, and begin none any more."""
+        self._station.heart.release()
+        self._bell.news.set()
+
+    def close(self) -> None:
+        self._station.heart.release()
+        self._bell.close(SECONDS_TO_STOP)
+        self._station.heart.close()
+        self._workspaces.close()
+        self._database.close()
+
+    def _announce(self) -> None:
+        """Say that there is a worker for what was asked for: of a job that waits, people are told else."""
+        if self._bell.labels - self._announced:
+            self._announced = set(self._bell.labels)
+            self._workers.announce(self._station.worker, self._announced)
+
+    def _perform(self, envelope: Envelope) -> None:
+        reason = unserved(envelope.labels, self._terms.labels)
+        if reason is None:
+            perform(envelope, self._station)
+        else:
+            self._leave_out(envelope, reason)
+
+    def _leave_out(self, envelope: Envelope, reason: str) -> None:
+        """Skip a job for another kind of machine: no worker will ever come for it."""
+
+        def change(run: Run, now: datetime) -> Run:
+            claimed = claim(run.job(envelope.job), self._station.worker, now, LEASE)
+            if not isinstance(claimed.phase, Running):
+                return run
+            return run.with_job(conclude(claimed, claimed.phase.lease, Result.SKIPPED, now, reason))
+
+        try:
+            advance(envelope.run, change, store=self.store, dispatcher=self._bell)
+        except NotClaimable:
+            return
+
+
+def unserved(wanted: tuple[str, ...], offered: frozenset[str] | None) -> str | None:
+    """Why a job with these labels is not run here; None where it is."""
+    if offered is None:
+        missing = [label for label in wanted if label.startswith(NOT_HERE)]
+    else:
+        missing = [label for label in wanted if label not in offered]
+    if not missing:
+        return None
+    return f"this machine is no {', '.join(missing)}; --label {missing[0]} says that it is"
+
+
+def usable_executor() -> tuple[str, str]:
+    """The best executor that works on this machine, and why a better one does not."""
+    why = executor("sandbox")().check()
+    return ("sandbox", "") if why is None else ("host", why)
+
+
+def _executor(name: str, terms: Terms) -> Executor:
+    options: dict[str, dict[str, object]] = {
+        "sandbox": {"network": terms.network},
+        "docker": {"network": terms.network, **({"url": terms.docker} if terms.docker else {})},
+    }
+    return executor(name)(**options.get(name, {}))
