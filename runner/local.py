@@ -10,11 +10,12 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -52,6 +53,8 @@ LOCK = "lock"
 LEASE = timedelta(hours=1)
 ROUND_SECONDS = 1.0
 SECONDS_TO_STOP = 5.0
+SECONDS_TO_LOCK = 60.0
+"""After which a home without a lock is nobody's."""
 NOT_HERE = ("windows", "macos")
 """How the labels begin of machines that this one is surely not."""
 
@@ -98,22 +101,27 @@ def throwaway_home() -> Iterator[Path]:
 def _clear(parent: Path) -> None:
     """Remove the homes of processes that were killed: their lock is nobody's any more."""
     for entry in os.scandir(parent):
-        if not entry.name.startswith(HOMES):
-            continue
-        try:
-            if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
-                continue
-            lock = os.open(Path(entry.path) / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            # Its owner has not come so far yet, or has just removed it.
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(Path(entry.path))
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(lock)
+        if entry.name.startswith(HOMES):
+            with suppress(OSError):
+                _clear_one(Path(entry.path))
+
+
+def _clear_one(home: Path) -> None:
+    found = home.lstat()
+    if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+        return
+    try:
+        lock = os.open(home / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        # It was just made, or killed while it was removed.
+        if time.time() - found.st_mtime > SECONDS_TO_LOCK:
+            remove(home)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove(home)
+    finally:
+        os.close(lock)
 
 
 # --- the engine ------------------------------------------------------------------------------------
@@ -292,10 +300,11 @@ class Local:
 
 def unserved(wanted: tuple[str, ...], offered: frozenset[str] | None) -> str | None:
     """Why a job with these labels is not run here; None where it is."""
+    asked = [label.lower() for label in wanted]
     if offered is None:
-        missing = [label for label in wanted if label.startswith(NOT_HERE)]
+        missing = [label for label in asked if label.startswith(NOT_HERE)]
     else:
-        missing = [label for label in wanted if label not in offered]
+        missing = [label for label in asked if label not in offered]
     if not missing:
         return None
     return f"this machine is no {', '.join(missing)}; --label {missing[0]} says that it is"

@@ -17,25 +17,30 @@ class Interrupts:
         self.status = 0
         self._running = False
         self._wanted = False
-        self._left = False
+        self._tidying = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         first, self.status = not self.status, 128 + number
-        if self._left:
-            # Whoever is impatient must not keep us from tidying up.
+        if self._tidying:
             return
         if self._running and first:
             self._wanted = True
             return
-        self._left = True
+        self.tidy()
         raise KeyboardInterrupt
 
     @contextmanager
     def during(self) -> Iterator[None]:
         """Inside the block there are runs that can be ended in order."""
         self._running = True
-        yield
-        self._running = False
+        try:
+            yield
+        finally:
+            self._running = False
+
+    def tidy(self) -> None:
+        """From now on it is only tidied up: however impatient somebody is, that must be done."""
+        self._tidying = True
 
     def carry_out(self, cancel: Callable[[], None]) -> None:
         if self._wanted:

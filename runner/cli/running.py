@@ -93,8 +93,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
         for problem, lines in problems:
             print_problem(problem, lines, err=as_json)
         if as_json:
-            said = [str(problem) for problem, _ in problems]
-            _print({"triggered": False, "conclusion": "failure", "log": "", "jobs": {}, "error": said})
+            _print(_empty("failure", [str(problem) for problem, _ in problems]))
         return INVALID
     selection = Selection(files, given["jobs"], combinations(given["matrix"]))
     with interrupts() as stops, throwaway_home() as home:
@@ -112,6 +111,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
             report = _report_json if as_json else _report
             status = report(local, follower, definitions)
         finally:
+            stops.tidy()
             local.close()
     return stops.status or status
 
@@ -167,11 +167,13 @@ def _not_taken(github: Mapping[str, Any]) -> Iterator[str]:
 
 def _nothing(delivery: Delivery, as_json: bool) -> int:
     if as_json:
-        failed = delivery.status == "failed"
-        ended: Values = {"triggered": False, "conclusion": "failure" if failed else "skipped", "log": "", "jobs": {}}
-        _print(ended | {"error": [delivery.reason]})
+        _print(_empty("failure" if delivery.status == "failed" else "skipped", [delivery.reason]))
     click.echo(f"runner: nothing was run: {one_line(delivery.reason)}", err=True)
     return NOTHING
+
+
+def _empty(conclusion: str, errors: list[str]) -> Values:
+    return {"triggered": False, "conclusion": conclusion, "log": "", "jobs": {}, "error": errors}
 
 
 class _Silence:
