@@ -7,6 +7,7 @@ from functools import cache
 
 from runner.engine.advance import ring
 from runner.engine.definitions import unsaved_job
+from runner.engine.dispatch import DISPATCH, dispatched
 from runner.engine.ports import (
     Dispatcher,
     NewRun,
@@ -15,6 +16,7 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
+from runner.engine.subject import named
 from runner.errors import BrokenDefinition, DatabaseUnavailable, NotFound, RunnerError
 from runner.model.refs import checked_ref
 from runner.model.run import Run
@@ -78,12 +80,8 @@ def _judge(
 ) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
-    # Whoever started it could not ask the repository for its default branch, or named HEAD.
-    if event.ref == "HEAD" and (branch := workspaces.default_branch(repository)):
-        named = replace(event, ref=f"refs/heads/{branch}")
-        judged = _judge_event(named, delivery.id, repository, workspaces, selection)
-        return replace(judged, ref=named.ref)
-    return _judge_event(event, delivery.id, repository, workspaces, selection)
+    event = named(event, repository, workspaces)
+    return replace(_judge_event(event, delivery.id, repository, workspaces, selection), ref=event.ref)
 
 
 def _judge_event(
@@ -108,6 +106,9 @@ def _judge_event(
             break
     if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
+
+    if event.kind == DISPATCH:
+        return Verdict("admitted", route=route, runs=(new_run(dispatched(event, files)),))
 
     @cache
     def changed() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from runner.workflow.references import BadReference, Image, Remote, parse_action
 from runner.workflow.shells import NAMES, ON_WINDOWS
 from runner.workflow.words import here
 
-EVENTS = ("push", "workflow_call")
+EVENTS = ("push", "workflow_call", "workflow_dispatch")
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 WORKFLOW_LATER = ("concurrency",)
 JOB_LATER = ("services", "concurrency", "snapshot", "retry", "on-lost", "cancel-timeout-minutes")
