@@ -14,7 +14,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,9 +29,11 @@ from runner.engine.admit import Selection, admit
 from runner.engine.advance import advance
 from runner.engine.control import cancel
 from runner.engine.heart import Heart
-from runner.engine.perform import Station, perform
+from runner.engine.perform import perform
+from runner.engine.plan import plan
 from runner.engine.ports import Dispatcher, Executor, Vault
 from runner.engine.receive import receive
+from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.errors import LeaseLost, NotFound, Rejected, Unavailable
 from runner.executors import EXECUTORS, executor
@@ -74,6 +76,7 @@ class Terms:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     server: str = "https://github.com"
     env: Mapping[str, str] = field(default_factory=dict)
+    matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 # --- the home --------------------------------------------------------------------------------------
@@ -130,10 +133,13 @@ def _clear_one(home: Path) -> None:
 class Doorbell(Dispatcher):
     """Jobs on threads of this process, as many at once as `threads`. `news` is set when a run changed."""
 
-    def __init__(self, work: Callable[[Envelope], None], threads: int) -> None:
+    def __init__(
+        self, prepare: Callable[[Envelope], None], work: Callable[[Envelope], None], threads: int
+    ) -> None:
+        self._prepare = prepare
         self._work = work
         self._most = threads
-        self._rung: SimpleQueue[Envelope | None] = SimpleQueue()
+        self._rung: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self.labels: set[str] = set()
@@ -143,15 +149,22 @@ class Doorbell(Dispatcher):
     def admit(self, delivery_id: str, forge: str, repo: str) -> None:
         """Whoever delivers it here admits it in the same breath."""
 
+    def plan(self, envelope: Envelope) -> None:
+        self._ring(partial(self._prepare, envelope))
+
     def perform(self, envelope: Envelope) -> None:
         with self._lock:
             self.labels = self.labels | set(envelope.labels)
+        self._ring(partial(self._work, envelope))
+
+    def _ring(self, work: Callable[[], None]) -> None:
+        with self._lock:
             if len(self._threads) < self._most:
                 # Of those in the way, none keeps the process from ending.
                 thread = threading.Thread(target=self._answer, name="job", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._rung.put(envelope)
+        self._rung.put(work)
 
     def report(self, run: Run) -> None:
         self.news.set()
@@ -166,9 +179,9 @@ class Doorbell(Dispatcher):
         return not any(thread.is_alive() for thread in self._threads)
 
     def _answer(self) -> None:
-        while (envelope := self._rung.get()) is not None:
+        while (work := self._rung.get()) is not None:
             try:
-                self._work(envelope)
+                work()
             except (Rejected, LeaseLost, Unavailable) as error:
                 log.warning("a job must wait", extra={"error": str(error)})
             except Exception:
@@ -203,7 +216,7 @@ class Local:
         self._workspaces = GitWorkspaces(
             home, terms.protocols, owner(), environment=environment.for_git(), networks=terms.networks
         )
-        self._bell = Doorbell(self._perform, terms.threads)
+        self._bell = Doorbell(self._plan, self._perform, terms.threads)
         self._station = Station(
             worker=socket.gethostname(),
             site=f"run{os.getpid()}",
@@ -220,6 +233,7 @@ class Local:
             dispatcher=self._bell,
             vault=vault,
             env=terms.env,
+            matrix=terms.matrix,
         )
         self._swept = time.monotonic()
         self._announced: set[str] = set()
@@ -275,6 +289,9 @@ class Local:
         if self._bell.labels - self._announced:
             self._announced = set(self._bell.labels)
             self._workers.announce(self._station.worker, self._announced)
+
+    def _plan(self, envelope: Envelope) -> None:
+        plan(envelope, self._station)
 
     def _perform(self, envelope: Envelope) -> None:
         reason = unserved(envelope.labels, self._terms.labels)

@@ -126,7 +126,7 @@ def definitions_of(
 # --- the event -------------------------------------------------------------------------------------
 
 
-def event_of(asked: Asked, name: str, checkout: Checkout, commit: str) -> Event:
+def event_of(asked: Asked, name: str, checkout: Checkout, commit: str, files: Sequence[str]) -> Event:
     """What a forge would have sent of this checkout; whatever the user says of it wins."""
     actor = str(asked.github.get("actor") or environment.variable("USER") or "runner")
     owner, _, short = name.partition("/")
@@ -144,6 +144,8 @@ def event_of(asked: Asked, name: str, checkout: Checkout, commit: str) -> Event:
     payload |= asked.payload
     if asked.inputs or asked.kind == "workflow_dispatch":
         payload["inputs"] = {**(payload.get("inputs") or {}), **asked.inputs}
+        # By hand one workflow is started, by its name.
+        payload.setdefault("workflow", files[0] if len(files) == 1 else "")
     if asked.ref and asked.kind == "push":
         payload["ref"] = asked.ref
     ref = asked.ref or ref_of(asked.kind, payload, Head(checkout.ref, commit))

@@ -1,7 +1,7 @@
 """Following runs of this process: as `runs watch` shows those of a server, and as one value at their end."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -100,33 +100,30 @@ def failed_steps(view: RunView, local: Local) -> Iterator[tuple[JobView, str, st
 
 
 def jobs_of(run: Run, workflow: Workflow, local: Local) -> dict[str, Values]:
-    """How each job of a run ended, with its legs: one for each combination of its matrix."""
+    """How each job of a run ended, with its legs: one for each combination of its matrix.
+
+    Those of a workflow that it calls are among them, as CALLER/JOB.
+    """
     legs: dict[str, list[Job]] = {}
     for job in run.jobs:
-        legs.setdefault(job.key, []).append(job)
+        legs.setdefault(_path(run, job), []).append(job)
     return {
         key: {
             "conclusion": conclusion(combined(job.phase for job in jobs)),
-            "outputs": dict(outputs_of(jobs)),
+            "outputs": {name: value for job in jobs for name, value in job.outputs.items() if value},
             "legs": [_leg(job, workflow, local) for job in jobs],
         }
         for key, jobs in legs.items()
     }
 
 
-def matrix_of(job: Job) -> Mapping[str, Any]:
-    """The combination that a leg is for; empty for a job without a matrix."""
-    return {}
-
-
-def outputs_of(legs: Sequence[Job]) -> Mapping[str, str]:
-    """What a job hands to those that need it."""
-    return {}
+def _path(run: Run, job: Job) -> str:
+    return job.key if job.caller is None else f"{_path(run, run.job(job.caller))}/{job.key}"
 
 
 def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
     recorded = local.store.recall(job)
-    body = workflow.job(job.key).body
+    body = workflow.job(job.key).body if job.caller is None else None
     ids = {step.key: step.id for step in body.steps} if isinstance(body, Steps) else {}
     steps = []
     for index, step in enumerate(job.steps):
@@ -142,7 +139,7 @@ def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
         )
     phase = job.phase
     return {
-        "matrix": dict(matrix_of(job)),
+        "matrix": dict(job.leg.matrix),
         "conclusion": conclusion(phase.result if isinstance(phase, Finished) else None),
         "reason": phase.reason if isinstance(phase, Finished) else "",
         "steps": steps,

@@ -95,7 +95,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
         if as_json:
             _print(_empty("failure", [str(problem) for problem, _ in problems]))
         return INVALID
-    selection = Selection(files, given["jobs"], combinations(given["matrix"]))
+    selection = Selection(files, given["jobs"])
     with interrupts() as stops, throwaway_home() as home:
         terms, note = _terms(given, asked)
         name = str(asked.github.get("repository") or checkout.name)
@@ -103,7 +103,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
         try:
             commit, unread = local.adopt(checkout)
             _tell(checkout, commit, [unread and f"not part of it: {unread}", note, *_not_taken(asked.github)])
-            delivery = local.start(event_of(asked, name, checkout, commit), selection)
+            delivery = local.start(event_of(asked, name, checkout, commit, files), selection)
             if not delivery.runs:
                 return _nothing(delivery, as_json)
             show = _Silence() if as_json else a_show()
@@ -118,7 +118,10 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
 
 def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
     """How to work, and a note about an executor that was not asked for."""
-    options: dict[str, Any] = {"env": both("env", given["env_files"], given["env"])}
+    options: dict[str, Any] = {
+        "env": both("env", given["env_files"], given["env"]),
+        "matrix": combinations(given["matrix"]),
+    }
     if asked.github.get("server_url"):
         options["server"] = str(asked.github["server_url"])
     if given["labels"]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from runner.engine.advance import ring
@@ -34,13 +34,12 @@ FOLDERS = (".runner/workflows", ".github/workflows")
 class Selection:
     """What a person asks for by name, instead of all that an event starts; whoever does, means it.
 
-    `files` may be anywhere in the repository. Of `jobs`, those that they need are run too. Of a matrix,
-    the combinations whose value for each key of `matrix` is among those named. Empty is no restriction.
+    `files` may be anywhere in the repository. Of `jobs`, those that they need are run too. Empty is no
+    restriction.
     """
 
     files: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
-    matrix: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def admit(
@@ -108,7 +107,9 @@ def _judge_event(
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     if event.kind == DISPATCH:
-        return Verdict("admitted", route=route, runs=(new_run(dispatched(event, files)),))
+        return Verdict(
+            "admitted", route=route, runs=(new_run(dispatched(event, files, selection is not None)),)
+        )
 
     @cache
     def changed() -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def _judge_event(
     runs, refusals = [], []
     for path, text in sorted(files.items()):
         try:
-            workflow = load(path, text)
+            workflow = load(path, text, alone=selection is not None)
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue

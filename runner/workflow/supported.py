@@ -18,33 +18,38 @@ from runner.workflow.words import here
 
 EVENTS = ("push", "workflow_call", "workflow_dispatch")
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
-WORKFLOW_LATER = ("concurrency",)
-JOB_LATER = ("services", "concurrency", "snapshot", "retry", "on-lost", "cancel-timeout-minutes")
+SHARED_LATER = ("concurrency",)
+"""What has to do with other runs."""
+JOB_LATER = ("services", "snapshot", "retry", "on-lost", "cancel-timeout-minutes")
 STEP_LATER = ("retry", "on-lost", "background", "parallel", "wait", "wait-all", "cancel")
 CONTAINER_LATER = ("credentials", "ports", "volumes", "options")
 BUILT_IN = ("actions/checkout",)
 
 
-def load(path: str, text: bytes) -> Workflow:
-    """Read a workflow that the engine can run; raises `InvalidWorkflow` with every problem in it."""
+def load(path: str, text: bytes, alone: bool = True) -> Workflow:
+    """Read a workflow that the engine can run; raises `InvalidWorkflow` with every problem in it.
+
+    `alone`: whether no other run can be in its way, or it was admitted already.
+    """
     reading = read_workflow(path, text)
     if reading.reader is None or reading.root is None:
         return built(reading)
     found = list(reading.errors)
-    Support(reading.reader.again(found)).check(reading)
+    Support(reading.reader.again(found), alone).check(reading)
     return built(replace(reading, problems=in_order(found)))
 
 
 class Support:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, alone: bool) -> None:
         self._reader = reader
+        self._shared = () if alone else SHARED_LATER
 
     def check(self, reading: Reading) -> None:
         root = reading.root
         self._events(value_at(root, "on"))
-        self._keys(root, WORKFLOW_LATER)
+        self._keys(root, self._shared)
         for key, job in entries_of(value_at(root, "jobs")):
-            self._keys(job, JOB_LATER)
+            self._keys(job, JOB_LATER + self._shared)
             words = {word.text for word, _ in entries_of(job)}
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')

@@ -64,7 +64,7 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
     ("job", "problem"),
     [
         ("{runs-on: x, step: [{run: y}]}", '4:18: unknown key "step"; did you mean "steps"?'),
-        ("{runs-on: x, steps: [{run: y}], concurrency: a}", '4:37: "concurrency" is not supported yet'),
+        ("{runs-on: x, steps: [{run: y}], snapshot: a}", '4:37: "snapshot" is not supported yet'),
         (
             "{uses: o/r/.github/workflows/x.yml@v1}",
             "4:12: o/r/.github/workflows/x.yml@v1: a workflow of another repository is not supported yet",
