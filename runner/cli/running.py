@@ -47,6 +47,8 @@ LAST_LINES = 200
 PASSABLE = 0o022
 SETTINGS = ("executor", "job_network", "docker", "git_protocols", "git_networks", "concurrency")
 SHOWN = 5
+LOCALLY = {"ACT": "true"}
+"""As the older tool for local runs has it: workflows ask `env.ACT` for what only a server can do."""
 
 
 @click.command()
@@ -119,7 +121,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
 def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
     """How to work, and a note about an executor that was not asked for."""
     options: dict[str, Any] = {
-        "env": both("env", given["env_files"], given["env"]),
+        "env": LOCALLY | both("env", given["env_files"], given["env"]),
         "matrix": combinations(given["matrix"]),
     }
     if asked.github.get("server_url"):

@@ -107,9 +107,8 @@ def _judge_event(
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     if event.kind == DISPATCH:
-        return Verdict(
-            "admitted", route=route, runs=(new_run(dispatched(event, files, selection is not None)),)
-        )
+        chosen = dispatched(event, files, alone=selection is not None)
+        return Verdict("admitted", route=route, runs=(new_run(chosen),))
 
     @cache
     def changed() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a definition's expressions can see, and the environment a step begins with."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,8 +79,9 @@ class Asked:
             "workflow_sha": run.route.commit,
         }
 
-    def needs(self, job: Job) -> Contexts:
-        return {key: self._needed(job.caller, key) for key in job.needs}
+    def needs(self, job: Job, keys: Iterable[str] | None = None) -> Contexts:
+        """The jobs that one needs, or those with these keys beside it."""
+        return {key: self._needed(job.caller, key) for key in (job.needs if keys is None else keys)}
 
     def jobs_called_by(self, job: Job) -> Contexts:
         """The `jobs` context of the workflow that a job called."""

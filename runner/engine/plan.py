@@ -86,7 +86,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     _, definition = definition_of(run, job, station.workspaces)
     seen = asked.of_job(job)
     if not job.planned:
-        return _legs(run, job, definition, seen, station.matrix)
+        return _legs(asked, job, definition, seen, station.matrix)
     if not isinstance(definition.body, Reusable) or job.calls is None:
         raise BrokenDefinition(f"the job {job.key} has nothing to plan")
     called = workflow_at(job.calls, run.route, station.workspaces)
@@ -101,11 +101,15 @@ def _next(run: Run, job: Job, station: Station) -> Next:
 
 
 def _legs(
-    run: Run, job: Job, definition: JobDef, seen: Contexts, wanted: Mapping[str, Collection[str]]
+    asked: Asked, job: Job, definition: JobDef, seen: Contexts, wanted: Mapping[str, Collection[str]]
 ) -> Next:
+    run = asked.run
     seen = {name: value for name, value in seen.items() if name not in ("strategy", "matrix")}
-    if definition.condition is not None and not holds(definition.condition, seen, _status(run, job)):
-        return _skipped(job, "its condition is not met")
+    if definition.condition is not None:
+        # An `if` sees all jobs before it, the rest only those that the job itself needs.
+        before = {**seen, "needs": asked.needs(job, run.ancestors(job))}
+        if not holds(definition.condition, before, _status(run, job)):
+            return _skipped(job, "its condition is not met")
     strategy = definition.strategy or Strategy()
     found = [one for one in combinations(settled(strategy.matrix, seen)) if _is_wanted(one, wanted)]
     if not found:

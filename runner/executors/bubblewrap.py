@@ -63,6 +63,8 @@ class Bubblewrap:
         self._limits = limits or Limits()
         self._network = ("--share-net",) if network else ()
         tmp = ("--size", str(tmp_bytes), "--tmpfs", "/tmp")
+        # Scripts that were written for containers, where everybody is root, look for its folder.
+        tmp = (*tmp, "--tmpfs", "/root")
         self._files = [*_system(), "--proc", "/proc", "--dev", "/dev", *tmp, *_readable(read_only)]
         self._programs = {name: shutil.which(name) for name in ("bwrap", "setpriv")}
 

@@ -211,8 +211,8 @@ SIGNATURES: Mapping[str, Signature] = {
         Signature("fromJSON", 1, 1, from_json),
         Signature("case", 3, ANYTHING),
         Signature("hashFiles", 1, ANYTHING),
-        Signature("success", 0, 0, status=True),
-        Signature("failure", 0, 0, status=True),
+        Signature("success", 0, ANYTHING, status=True),
+        Signature("failure", 0, ANYTHING, status=True),
         Signature("cancelled", 0, 0, status=True),
         Signature("always", 0, 0, status=True),
     )

@@ -100,16 +100,20 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape; safe to call from several processes at once."""
-        with self._named(), self._writer.connect() as connection, self._unbound(connection):
-            with connection.begin():
-                if not self.lite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
-                # Alembic is slow to import, and a database that is made to be thrown away does without.
-                resolve_name("runner.store.migrating:upgrade")(connection)
+        with (
+            self._named(),
+            self._writer.connect() as connection,
+            self._unbound(connection),
+            connection.begin(),
+        ):
+            if not self.lite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
+            # Alembic is slow to import, and a database that is made to be thrown away does without.
+            resolve_name("runner.store.migrating:upgrade")(connection)
 
     @contextmanager
     def _unbound(self, connection: Connection) -> Iterator[None]:
-        """SQLite changes a table by making it anew; dropping the old one must not take along what refers to it.
+        """SQLite changes a table by making it anew, and dropping the old one takes along what refers to it.
 
         https://www.sqlite.org/lang_altertable.html, section 7.
         """

@@ -3,6 +3,8 @@
 https://docs.github.com/actions/reference/metadata-syntax-reference
 """
 
+from dataclasses import replace
+
 from runner.workflow import scopes
 from runner.workflow.checks import identifier, step_action, variable_name
 from runner.workflow.shapes import (
@@ -116,3 +118,6 @@ ACTION = Fields(
     },
     needs=("name", "description", "runs"),
 )
+
+USED = replace(ACTION, needs=("runs",))
+"""What an action has to say so that it can be used: only who publishes it must name and describe it."""

@@ -165,7 +165,6 @@ RUNS_ON = either(
     Fields(
         "runs-on",
         {"group": Text(scopes.JOB, filled=True), "labels": either(LABEL, Many(LABEL, scopes.JOB))},
-        filled=True,
     ),
 )
 COMBINATIONS = Many(

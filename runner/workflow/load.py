@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 
-from runner.workflow.action_language import ACTION
+from runner.workflow.action_language import ACTION, USED
 from runner.workflow.build import Builder
 from runner.workflow.build_file import build_action, build_workflow
 from runner.workflow.calls import Find, Neighbours, check_neighbours
@@ -132,8 +132,8 @@ def built(reading: Reading) -> Workflow:
 
 
 def load_action(path: str, text: bytes) -> ActionDef:
-    """What an `action.yml` says. Raises `InvalidWorkflow`."""
-    reading = read_action(path, text)
+    """What an `action.yml` says, to use it. Raises `InvalidWorkflow`."""
+    reading = read(path, text, USED, check_action)
     if reading.errors or reading.reader is None or reading.root is None:
         raise InvalidWorkflow(reading.errors)
     return build_action(Builder(reading.reader), path, reading.root)

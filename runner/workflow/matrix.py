@@ -39,6 +39,10 @@ def combinations(matrix: Value) -> tuple[Combination, ...]:
         raise BadMatrix(f"the matrix gives {made} combinations; {MAX_COMBINATIONS} are the most")
     whole = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())] if lists else []
     excluded = items_of("exclude", matrix.get("exclude"))
+    known_keys = {fold(key) for key in lists}
+    for key in (key for item in excluded for key in item):
+        if fold(key) not in known_keys:
+            raise BadMatrix(f'"exclude" names "{key}", which the matrix does not have')
     kept = [one for one in whole if not any(covers(item, one) for item in excluded)]
     found = included(kept, items_of("include", matrix.get("include")))
     if len(found) > MAX_COMBINATIONS:
@@ -70,9 +74,8 @@ def shared(item: Mapping[str, object], one: Combination) -> list[tuple[str, obje
 
 
 def covers(item: Mapping[str, object], one: Combination) -> bool:
-    """Whether an exclude takes the combination out; a key that the matrix has not matches nothing."""
-    found = shared(item, one)
-    return len(found) == len(item) and all(matches(known(value), one[name]) for name, value in found)
+    """Whether an exclude takes the combination out."""
+    return all(matches(known(value), one[name]) for name, value in shared(item, one))
 
 
 def matches(wanted: Value, value: Value) -> bool:

@@ -5,8 +5,8 @@ from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 
-from runner.expr.functions import GIVEN, Signature
-from runner.expr.syntax import MAX_LENGTH
+from runner.expr.functions import GIVEN
+from runner.expr.syntax import MAX_LENGTH, Call
 from runner.expr.template import (
     OPEN,
     Condition,
@@ -128,7 +128,7 @@ class Reader:
             self.problem(node.pos, f"a text with expressions in it is limited to {MAX_LENGTH} characters")
         for expression in template.expressions:
             for call in calls_in(expression):
-                if (complaint := misplaced(call.signature, scope)) is not None:
+                if (complaint := misplaced(call, scope)) is not None:
                     self.inside(node, call.offset, complaint)
             for reference in references_in(expression):
                 if reference.path[0].lower() not in scope.contexts:
@@ -146,10 +146,15 @@ def unknown_context(name: str, contexts: Collection[str]) -> str:
     return f"{verb}{here(contexts) or '; here is no context at all'}"
 
 
-def misplaced(signature: Signature, scope: Scope) -> str | None:
+def misplaced(call: Call, scope: Scope) -> str | None:
     """Why a function cannot be called in one place; those that need no surroundings can anywhere."""
+    signature = call.signature
     name = signature.name
-    if name in scope.functions or name not in GIVEN:
+    if name not in GIVEN:
+        return None
+    if signature.status and call.args and "steps" in scope.contexts:
+        return f'{name}() asks for jobs, and can only be given names in a job\'s "if"'
+    if name in scope.functions:
         return None
     return f'{name}() can only be used in "if"' if signature.status else f"{name}() cannot be used here"
 

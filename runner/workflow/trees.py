@@ -1,7 +1,7 @@
 """The values of trees: what a definition says once its expressions are evaluated."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from runner.errors import BrokenDefinition
 from runner.expr.evaluate import HALF, NO_FUNCTIONS, Functions, evaluate, render
@@ -23,7 +23,7 @@ def settled(tree: Tree, contexts: Mapping[str, object], functions: Functions = N
                 return evaluate(tree.expressions[0], contexts, functions)
             return render(tree, contexts, functions)
         case tuple():
-            return [settled(item, contexts, functions) for item in tree]
+            return [value for item in tree for value in items(item, contexts, functions)]
         case Mapping():
             found: dict[str, object] = {}
             for name, item in tree.items():
@@ -37,6 +37,13 @@ def settled(tree: Tree, contexts: Mapping[str, object], functions: Functions = N
             return found
         case _:
             return known(tree)
+
+
+def items(tree: Tree, contexts: Mapping[str, object], functions: Functions) -> Sequence[object]:
+    """What one item of a list gives: an expression that is a list gives all of its items."""
+    value = settled(tree, contexts, functions)
+    spread = isinstance(tree, Template) and isinstance(value, Sequence) and not isinstance(value, str)
+    return value if spread and isinstance(value, Sequence) else [value]
 
 
 def texts(env: Env, contexts: Mapping[str, object], functions: Functions = NO_FUNCTIONS) -> dict[str, str]:
