@@ -62,10 +62,9 @@ class Bubblewrap:
         self.owner = owner(uid)
         self._limits = limits or Limits()
         self._network = ("--share-net",) if network else ()
-        tmp = ("--size", str(tmp_bytes), "--tmpfs", "/tmp")
         # Scripts that were written for containers, where everybody is root, look for its folder.
-        tmp = (*tmp, "--tmpfs", "/root")
-        self._files = [*_system(), "--proc", "/proc", "--dev", "/dev", *tmp, *_readable(read_only)]
+        own = ("--size", str(tmp_bytes), "--tmpfs", "/tmp", "--tmpfs", "/root")
+        self._files = [*_system(), "--proc", "/proc", "--dev", "/dev", *own, *_readable(read_only)]
         self._programs = {name: shutil.which(name) for name in ("bwrap", "setpriv")}
 
     def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> AgentSandbox:
