@@ -131,62 +131,76 @@ def _clear_one(home: Path) -> None:
 
 
 class Doorbell(Dispatcher):
-    """Jobs on threads of this process, as many at once as `threads`. `news` is set when a run changed."""
+    """What would be a message is a call on a thread of this process. `news` is set when a run changed.
+
+    As many jobs as `threads` are performed at once; none that is planned waits for them.
+    """
 
     def __init__(
-        self, prepare: Callable[[Envelope], None], work: Callable[[Envelope], None], threads: int
+        self, plan: Callable[[Envelope], None], perform: Callable[[Envelope], None], threads: int
     ) -> None:
-        self._prepare = prepare
-        self._work = work
-        self._most = threads
-        self._rung: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self.news = threading.Event()
         self.labels: set[str] = set()
         """All that jobs have asked for so far."""
-        self.news = threading.Event()
+        self._plans = _Line("plan", plan, 1, self.news)
+        self._jobs = _Line("job", perform, threads, self.news)
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None:
         """Whoever delivers it here admits it in the same breath."""
 
     def plan(self, envelope: Envelope) -> None:
-        self._ring(partial(self._prepare, envelope))
+        self._plans.put(envelope)
 
     def perform(self, envelope: Envelope) -> None:
-        with self._lock:
-            self.labels = self.labels | set(envelope.labels)
-        self._ring(partial(self._work, envelope))
-
-    def _ring(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            if len(self._threads) < self._most:
-                # Of those in the way, none keeps the process from ending.
-                thread = threading.Thread(target=self._answer, name="job", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        self._rung.put(work)
+        self.labels = self.labels | set(envelope.labels)
+        self._jobs.put(envelope)
 
     def report(self, run: Run) -> None:
         self.news.set()
 
-    def close(self, seconds: float) -> bool:
-        """Wait until no job is worked on any more; False where some still is when the time is up."""
-        for _ in self._threads:
-            self._rung.put(None)
+    def close(self, seconds: float) -> None:
+        """Wait until no job is worked on any more, and no longer than that."""
         until = time.monotonic() + seconds
+        for line in (self._plans, self._jobs):
+            line.close(until)
+
+
+class _Line:
+    """Envelopes that wait for one of some threads."""
+
+    def __init__(self, name: str, work: Callable[[Envelope], None], most: int, news: threading.Event) -> None:
+        self._name = name
+        self._work = work
+        self._most = most
+        self._news = news
+        self._waiting: SimpleQueue[Envelope | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    def put(self, envelope: Envelope) -> None:
+        with self._lock:
+            if len(self._threads) < self._most:
+                # None of them keeps the process from ending.
+                thread = threading.Thread(target=self._answer, name=self._name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put(envelope)
+
+    def close(self, until: float) -> None:
+        for _ in self._threads:
+            self._waiting.put(None)
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
 
     def _answer(self) -> None:
-        while (work := self._rung.get()) is not None:
+        while (envelope := self._waiting.get()) is not None:
             try:
-                work()
+                self._work(envelope)
             except (Rejected, LeaseLost, Unavailable) as error:
-                log.warning("a job must wait", extra={"error": str(error)})
+                log.warning(f"a {self._name} must wait", extra={"error": str(error)})
             except Exception:
-                log.exception("a job failed by a bug")
-            self.news.set()
+                log.exception(f"a {self._name} failed by a bug")
+            self._news.set()
 
 
 @dataclass(frozen=True, slots=True)

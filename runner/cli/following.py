@@ -110,7 +110,7 @@ def jobs_of(run: Run, workflow: Workflow, local: Local) -> dict[str, Values]:
     return {
         key: {
             "conclusion": conclusion(combined(job.phase for job in jobs)),
-            "outputs": {name: value for job in jobs for name, value in job.outputs.items() if value},
+            "outputs": outputs_of(jobs),
             "legs": [_leg(job, workflow, local) for job in jobs],
         }
         for key, jobs in legs.items()
@@ -119,6 +119,14 @@ def jobs_of(run: Run, workflow: Workflow, local: Local) -> dict[str, Values]:
 
 def _path(run: Run, job: Job) -> str:
     return job.key if job.caller is None else f"{_path(run, run.job(job.caller))}/{job.key}"
+
+
+def outputs_of(legs: Sequence[Job]) -> dict[str, str]:
+    """What a job hands to those that need it: of several legs, the last one that says something."""
+    found: dict[str, str] = {}
+    for leg in legs:
+        found |= {name: value for name, value in leg.outputs.items() if value or name not in found}
+    return found
 
 
 def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
@@ -140,7 +148,7 @@ def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
     phase = job.phase
     return {
         "matrix": dict(job.leg.matrix),
-        "conclusion": conclusion(phase.result if isinstance(phase, Finished) else None),
+        "conclusion": conclusion(phase.conclusion if isinstance(phase, Finished) else None),
         "reason": phase.reason if isinstance(phase, Finished) else "",
         "steps": steps,
     }

@@ -93,6 +93,7 @@ class Lines:
         self._split = Split()
         self._states: dict[tuple[int, str], str] = {}
         self._waits: dict[int, str] = {}
+        self._runs: set[int] = set()
 
     def __enter__(self) -> Show:
         return self
@@ -101,8 +102,8 @@ class Lines:
         sys.stdout.flush()
 
     def run(self, said: Values) -> None:
-        if (0, "") not in self._states:
-            self._states[0, ""] = said["status"]
+        if said["id"] not in self._runs:
+            self._runs.add(said["id"])
             about = f"{said['name']} #{said['number']} of {said['repo']} at {said['commit'][:12]}"
             click.echo(f"run {said['id']}  {one_line(about)}")
 

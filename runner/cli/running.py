@@ -61,7 +61,7 @@ LOCALLY = {"ACT": "true"}
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE")
 @click.option("--input-file", "input_files", multiple=True, type=FILE)
 @click.option(
-    "--secret", "-s", "secrets", multiple=True, metavar="NAME[=VALUE]", help="NAME alone: a variable."
+    "--secret", "-s", "secrets", multiple=True, metavar="NAME[=VALUE]", help="NAME alone: from this variable."
 )
 @click.option("--secret-file", "secret_files", multiple=True, type=FILE)
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE")

@@ -20,7 +20,7 @@ class Tree:
     """Jobs and steps with their times, redrawn in place, and the last lines of what runs."""
 
     def __init__(self) -> None:
-        self._run: Values = {}
+        self._runs: dict[int, Values] = {}
         self._jobs: dict[int, Values] = {}
         self._split = Split()
         self._last: dict[int, deque[str]] = {}
@@ -36,7 +36,7 @@ class Tree:
         self._live.__exit__(None, None, None)
 
     def run(self, said: Values) -> None:
-        self._run = said
+        self._runs[said["id"]] = said
 
     def job(self, said: Values) -> None:
         self._jobs[said["id"]] = said
@@ -48,20 +48,23 @@ class Tree:
 
     def _drawn(self) -> RenderableType:
         rows: list[RenderableType] = []
-        if self._run:
-            about = f"{self._run['name']} #{self._run['number']} of {self._run['repo']} "
-            commit = self._run["commit"][:12]
-            rows.append(Text(f"run {self._run['id']}  {one_line(about)}at {commit}", style="bold"))
-        for job in self._jobs.values():
-            rows.append(_row(job, job["name"], 0))
-            if job["status"] != "success":
-                rows += [_row(step, step["name"], 2) for step in job["steps"]]
-            if job["status"] == "running":
-                lines = self._last.get(job["id"], ())
-                rows += [
-                    Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines
-                ]
+        for run in list(self._runs.values()):
+            about = one_line(f"{run['name']} #{run['number']} of {run['repo']}")
+            rows.append(Text(f"run {run['id']}  {about} at {run['commit'][:12]}", style="bold"))
+            # Whoever follows a single run need not be told whose jobs these are.
+            for job in list(self._jobs.values()):
+                if job.get("run", run["id"]) == run["id"]:
+                    rows += self._rows_of(job)
         return Group(*rows)
+
+    def _rows_of(self, job: Values) -> list[RenderableType]:
+        rows = [_row(job, job["name"], 0)]
+        if job["status"] != "success":
+            rows += [_row(step, step["name"], 2) for step in job["steps"]]
+        if job["status"] == "running":
+            lines = self._last.get(job["id"], ())
+            rows += [Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
+        return rows
 
 
 def _row(one: Values, name: str, indent: int) -> RenderableType:

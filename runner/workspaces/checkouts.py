@@ -1,8 +1,9 @@
 """A checkout as somebody is working on it, as a commit that their repository never hears of.
 
 What is changed, and what is new and not ignored, is part of the commit. It is made in a mirror that borrows
-the checkout's objects and keeps all new ones: with an index that is a copy, so that nothing in the checkout
-is written and git hashes only what changed. A folder without git has a commit too, of all that it holds.
+the checkout's objects and keeps all new ones: with an index that is a copy, so that no file of the checkout
+is written and git hashes only what changed. (Of an object that it has already git renews the time.) A folder
+without git has a commit too, of all that it holds.
 
 This is the one place where our git runs in somebody's own folder, and it does there what `git status` and
 `git add` would do for them, with their configuration: their ignore files and filters decide what is seen.
@@ -83,9 +84,7 @@ def look(folder: Path, environment: Mapping[str, str]) -> Checkout:
     heads, changed = _status(os.fsdecode(status))
     commit = heads.get("oid", "")
     if commit != "(initial)" and not FULL_COMMIT_ID.fullmatch(commit):
-        raise Rejected(
-            f"{top} names its commits by {len(commit)} digits; only those of 40 (SHA-1) can be run"
-        )
+        raise Rejected(f"{top} has commits of {len(commit)} digits (SHA-256); they must have 40 (SHA-1)")
     url, person = _configured(git)
     checkout = Checkout(
         folder=top,

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.engine.admit import admit
+from runner.engine.admit import Selection, admit
 from runner.errors import BrokenDefinition, NotFound, Unavailable
 from runner.model.run import Queued
 from runner.model.source import Repository
@@ -221,3 +221,43 @@ def test_a_delivery_that_does_not_exist_is_named(bench: Bench) -> None:
             workspaces=bench.workspaces,
             dispatcher=bench.bell,
         )
+
+
+def test_only_what_a_person_names_is_run_wherever_it_is_and_whatever_the_commit_says(
+    bench: Bench,
+) -> None:
+    bench.write(TWO_STEPS)
+    bench.write(TWO_STEPS, "elsewhere/x.yml")
+    bench.workspaces.said = "[skip ci]"
+
+    delivery = bench.admit(bench.receive(), Selection(files=("elsewhere/x.yml",)))
+
+    assert [bench.store.load(run).workflow for run in delivery.runs] == ["elsewhere/x.yml"]
+
+
+THREE_JOBS = """
+on: push
+jobs:
+  a: {runs-on: x, steps: [{run: y}]}
+  b: {needs: a, runs-on: x, steps: [{run: y}]}
+  c: {runs-on: x, steps: [{run: y}]}
+"""
+
+
+def test_a_job_that_a_person_names_brings_those_that_it_needs(bench: Bench) -> None:
+    bench.write(THREE_JOBS)
+    bench.write(TWO_STEPS, ".runner/workflows/other.yml")
+
+    (run,) = bench.admit(bench.receive(), Selection(jobs=("b",))).runs
+
+    assert [job.key for job in bench.store.load(run).jobs] == ["a", "b"]
+
+
+def test_what_a_person_names_and_is_not_there_fails_with_what_is(bench: Bench) -> None:
+    bench.write(THREE_JOBS)
+
+    job = bench.admit(bench.receive(), Selection(jobs=("d",)))
+    file = bench.admit(bench.receive(guid="second"), Selection(files=("d.yml",)))
+
+    assert (job.status, job.reason) == ("failed", "no job 'd'; there are a, b, c")
+    assert (file.status, file.reason) == ("failed", "d.yml is not in octo/hello at 111111111111")

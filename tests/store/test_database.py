@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import DatabaseUnavailable
@@ -65,6 +66,36 @@ def test_migrating_twice_and_at_once_changes_nothing_more(database: Database) ->
     database.migrate()
 
     assert database.current()
+
+
+def test_tables_that_are_made_at_once_are_those_of_all_migrations(tmp_path: Path) -> None:
+    made, migrated = (Database(f"sqlite:///{tmp_path}/{name}.db") for name in ("made", "migrated"))
+    made.create()
+    migrated.migrate()
+    found, wanted = shape(made), shape(migrated)
+
+    assert {name: rest for name, (_, *rest) in found.items()} == {
+        name: rest for name, (_, *rest) in wanted.items()
+    }
+    # A migration may be ahead of the code with a column that has a default.
+    assert all(columns <= wanted[name][0] for name, (columns, *_) in found.items())
+
+
+def shape(database: Database) -> dict[str, Any]:
+    """Tables with their columns, keys and indexes."""
+    with database.reading() as connection:
+        found = inspect(connection)
+        return {
+            name: (
+                {(one["name"], str(one["type"]), one["nullable"]) for one in found.get_columns(name)},
+                found.get_pk_constraint(name)["constrained_columns"],
+                sorted(str(one["constrained_columns"]) for one in found.get_foreign_keys(name)),
+                sorted((str(one["name"]), one["column_names"]) for one in found.get_indexes(name)),
+                sorted(one["column_names"] for one in found.get_unique_constraints(name)),
+            )
+            for name in found.get_table_names()
+            if name != "alembic_version"
+        }
 
 
 def test_a_database_that_another_process_holds_locked_is_named_and_works_on_after_it(tmp_path: Path) -> None:

@@ -1,0 +1,516 @@
+"""`runner run` as people type it, in real checkouts."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from runner.cli.following import outputs_of
+from tests.builders import a_job
+from tests.workspaces.origin import git
+
+RUNNER = [sys.executable, "-m", "runner.cli"]
+PATIENCE = 60.0
+PLACE = ".github/workflows"
+SHOWS = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - id: show
+        run: for file in *; do echo "$file is $(cat "$file" 2>/dev/null)"; done
+"""
+FAILS = """
+on: push
+jobs:
+  lint: {runs-on: ubuntu-latest, steps: [{run: echo linted}]}
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - {id: wrong, name: Go wrong, run: echo "it went wrong"; exit 7}
+      - {id: after, run: echo never}
+  package: {needs: build, runs-on: ubuntu-latest, steps: [{run: echo never}]}
+"""
+WAITS = """
+on: push
+jobs:
+  build: {{runs-on: ubuntu-latest, steps: [{{run: "trap '' INT TERM; echo begun; sleep {seconds}"}}]}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A folder with a checkout in it, and one for whatever is temporary."""
+
+    folder: Path
+
+    @property
+    def checkout(self) -> Path:
+        return self.folder / "checkout"
+
+    @property
+    def temp(self) -> Path:
+        return self.folder / "temp"
+
+    @property
+    def waits(self) -> str:
+        """A workflow that waits for longer than any other on this machine, or for shorter."""
+        return WAITS.format(seconds=self._seconds)
+
+    @property
+    def _seconds(self) -> int:
+        return 10**6 + crc32(str(self.folder).encode())
+
+    def waiting(self) -> list[str]:
+        """Processes of that workflow."""
+        command = ["pgrep", "-f", f"^sleep {self._seconds}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+    def write(self, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            path = self.checkout / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def commit(self, files: Mapping[str, str], message: str = "a change") -> str:
+        if not (self.checkout / ".git").exists():
+            git(self.checkout, "init", "--quiet", "--initial-branch=main")
+        self.write(files)
+        git(self.checkout, "add", "--all")
+        git(self.checkout, "commit", "--quiet", "--message", message)
+        return git(self.checkout, "rev-parse", "HEAD")
+
+    def env(self, given: Mapping[str, str] | None = None) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNNER_", "GIT_"))}
+        return {
+            **kept,
+            "TMPDIR": str(self.temp),
+            "USER": "ada",
+            "PYTHONPATH": str(Path.cwd()),
+            **(given or {}),
+        }
+
+    def run(self, *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
+        command = [*RUNNER, "run", *args]
+        where = cwd or self.checkout
+        done = subprocess.run(
+            command, cwd=where, env=self.env(env), capture_output=True, text=True, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def left(self) -> list[str]:
+        return [path.name for path in self.temp.iterdir()]
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    # Sandboxes run as another user, who must be able to pass through, unlike pytest's own folders.
+    made = Desk(Path(tempfile.mkdtemp(prefix="runner-local-", dir="/tmp")))
+    made.folder.chmod(0o711)
+    made.temp.mkdir(mode=0o711)
+    made.checkout.mkdir()
+    yield made
+    left = made.left()
+    shutil.rmtree(made.folder)
+    assert left == []
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """All files below, with their times; but those of git's objects, which it renews when it meets them."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            time = 0 if "objects" in path.parts else status.st_mtime_ns
+            found[str(path)] = (time, status.st_mode, path.read_bytes())
+    return found
+
+
+# --- the state that is run -------------------------------------------------------------------------
+
+
+def test_a_checkout_is_run_and_its_end_told_as_json(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
+
+    ran = desk.run("ci", "--json")
+
+    step = {"index": 0, "id": "show", "outcome": "success", "conclusion": "success"}
+    step["name"] = 'Run for file in *; do echo "$file is $(cat "$file" 2>/dev/null)"; done'
+    leg = {"matrix": {}, "conclusion": "success", "reason": "", "steps": [step]}
+    assert ran.json == {
+        "triggered": True,
+        "conclusion": "success",
+        "log": "a is 1\n",
+        "jobs": {"build": {"conclusion": "success", "outputs": {}, "legs": [leg]}},
+    }
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_changed_and_new_files_are_part_of_it_and_the_checkout_is_only_read(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1", "b": "1", "c": "1", ".gitignore": "*.log\n"})
+    desk.write({"a": "2", "new": "3", "x.log": "ignored", "staged": "4"})
+    git(desk.checkout, "add", "staged")
+    (desk.checkout / "b").unlink()
+    before = everything(desk.checkout)
+
+    ran = desk.run("--json")
+
+    assert ran.json["log"] == "a is 2\nc is 1\nnew is 3\nstaged is 4\n"
+    assert ran.err == "runner: with 4 files not committed: a, b, staged, new\n"
+    assert everything(desk.checkout) == before
+
+
+def test_a_change_that_leaves_size_and_time_as_they_were_is_seen_as_git_sees_it(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
+    index = desk.checkout / ".git/index"
+    desk.write({"a": "2"})
+    os.utime(desk.checkout / "a", ns=(index.stat().st_mtime_ns, index.stat().st_mtime_ns))
+
+    assert desk.run("--json").json["log"] == "a is 2\n"
+
+
+def test_a_repository_without_a_commit_and_a_folder_without_git_are_run(desk: Desk) -> None:
+    desk.write({f"{PLACE}/ci.yml": SHOWS, "a": "1", ".gitignore": "*.log", "x.log": "ignored"})
+
+    plain = desk.run("--json")
+    git(desk.checkout, "init", "--quiet")
+    empty = desk.run("--json")
+
+    assert plain.json["log"] == empty.json["log"] == "a is 1\n"
+    assert plain.err == f"runner: {desk.checkout} is no git repository; all its files are run\n"
+    assert "not committed: .github/, .gitignore, a" in empty.err
+
+
+def test_a_worktree_and_a_folder_inside_a_checkout_are_run(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1", "sub/b": "2"})
+    worktree = desk.folder / "worktree"
+    git(desk.checkout, "worktree", "add", "--quiet", "-b", "other", str(worktree))
+    (worktree / "a").write_text("3")
+
+    assert desk.run("--json", cwd=worktree).json["log"] == "a is 3\nsub is \n"
+    assert desk.run("--json", cwd=desk.checkout / "sub").json["log"] == "a is 1\nsub is \n"
+    assert desk.run("--json", "--repo", str(worktree), cwd=desk.temp).json["log"] == "a is 3\nsub is \n"
+
+
+def test_a_submodule_is_an_empty_folder_whatever_changed_in_it(desk: Desk, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "part")
+    git(tmp_path / "part", "commit", "--quiet", "--allow-empty", "--message", "first")
+    desk.commit({f"{PLACE}/ci.yml": SHOWS})
+    git(
+        desk.checkout,
+        *("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", str(tmp_path / "part"), "part"),
+    )
+    git(desk.checkout, "commit", "--quiet", "--message", "a part")
+    desk.write({"part/changed": "1", "new": "2"})
+
+    ran = desk.run("--json")
+
+    assert (ran.status, ran.json["log"]) == (0, "new is 2\npart is \n")
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
+def test_a_checkout_that_cannot_be_written_to_is_run(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
+    desk.write({"a": "2"})
+    mounts = ["--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--ro-bind"]
+    command = ["bwrap", *mounts, str(desk.checkout), str(desk.checkout), *RUNNER, "run", "--json"]
+
+    done = subprocess.run(
+        [*command, "--executor", "host"], cwd=desk.checkout, env=desk.env(), capture_output=True, check=False
+    )
+
+    assert json.loads(done.stdout)["log"] == "a is 2\n"
+
+
+def test_it_can_be_called_from_a_hook_of_git(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
+    hook = desk.checkout / ".git/hooks/pre-commit"
+    hook.write_text(f"#!/bin/sh\n{' '.join(RUNNER)} run --json > {desk.folder}/said\n")
+    hook.chmod(0o755)
+    desk.write({"a": "2"})
+    identity = ["-c", "user.name=ada", "-c", "user.email=ada@example.com"]
+
+    subprocess.run(["git", *identity, "commit", "-qam", "x"], cwd=desk.checkout, env=desk.env(), check=True)
+
+    assert json.loads((desk.folder / "said").read_text())["log"] == "a is 2\n"
+
+
+def test_it_starts_without_what_only_a_server_needs() -> None:
+    heavy = {"celery", "kombu", "pydantic", "alembic", "httpx2", "fastapi", "uvicorn", "docker"}
+    script = f"import sys, runner.cli.running; print(*({heavy!r} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""
+
+
+# --- what is run -----------------------------------------------------------------------------------
+
+
+def test_without_a_name_all_that_the_event_starts_are_run(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/{name}.yml": SHOWS for name in ("ci", "docs")}, message="[skip ci] of no concern")
+    desk.write({f"{PLACE}/tags.yml": SHOWS.replace("on: push", "on: {push: {tags: ['v*']}}")})
+
+    ran = desk.run("--json")
+
+    assert list(ran.json["jobs"]) == ["ci.yml/build", "docs.yml/build"]
+    assert list(desk.run("--json", "--ref", "refs/tags/v1").json["jobs"]) == [
+        f"{name}.yml/build" for name in ("ci", "docs", "tags")
+    ]
+
+
+def test_a_workflow_is_named_by_its_file_wherever_it_is(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "elsewhere/x.yml": SHOWS, "top.yaml": SHOWS})
+
+    for name in ("ci", "ci.yml", f"{PLACE}/ci.yml", str(desk.checkout / "elsewhere/x.yml"), "top.yaml"):
+        ran = desk.run(name)
+        assert (ran.status, ran.out.splitlines()[-1].split(" in ")[0][-7:]) == (0, "success"), ran
+    assert desk.run("x.yml", cwd=desk.checkout / "elsewhere").status == 0
+
+
+def test_a_name_that_no_workflow_has_is_answered_by_those_there_are(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
+    (desk.folder / "outside.yml").write_text(SHOWS)
+
+    for name in ("cd", "../outside.yml", "/etc/passwd"):
+        ran = desk.run(name)
+        assert ran.status == 1
+        assert ran.err == f"runner: no workflow '{name}' in {desk.checkout}; there are {PLACE}/ci.yml\n"
+    assert desk.run("--repo", "nowhere").err.endswith("there is no folder nowhere\n")
+
+
+def test_an_invalid_workflow_ends_with_2_and_shows_every_problem(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{rnu: y}]\n"})
+
+    ran = desk.run("ci")
+
+    assert ran.status == 2
+    assert ran.out.splitlines()[3:] == [
+        f'{PLACE}/ci.yml:5:14: unknown key "rnu"; did you mean "run"?',
+        "    5 |     steps: [{rnu: y}]",
+        f"{' ' * 21}^",
+    ]
+    for_programs = desk.run("ci", "--json")
+    assert (for_programs.status, for_programs.json["conclusion"]) == (2, "failure")
+    assert for_programs.err == ran.out
+
+
+def test_a_step_that_fails_ends_it_with_1(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": FAILS})
+
+    ran, plain = desk.run("--json"), desk.run()
+
+    jobs = ran.json["jobs"]
+    assert (ran.status, ran.json["conclusion"]) == (1, "failure")
+    assert {key: job["conclusion"] for key, job in jobs.items()} == {
+        "lint": "success",
+        "build": "failure",
+        "package": "skipped",
+    }
+    assert [(one["id"], one["outcome"]) for one in jobs["build"]["legs"][0]["steps"]] == [
+        ("wrong", "failure"),
+        ("after", "skipped"),
+    ]
+    assert plain.status == 1
+    assert "[build] it went wrong" in plain.out.splitlines()
+    assert plain.out.splitlines()[-1].startswith(f"{PLACE}/ci.yml failure in ")
+
+
+def test_only_a_job_and_what_it_needs(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": FAILS})
+
+    assert list(desk.run("--job", "package", "--json").json["jobs"]) == ["build", "package"]
+    assert desk.run("-j", "lint").status == 0
+    unknown = desk.run("--job", "deploy")
+    assert (unknown.status, unknown.err) == (
+        1,
+        "runner: nothing was run: no job 'deploy'; there are lint, build, package\n",
+    )
+
+
+def test_what_the_event_does_not_start_is_not_run(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("on: push", "on: {push: {branches: [release]}}")})
+
+    ran = desk.run("ci", "--json")
+
+    assert (ran.status, ran.json["triggered"], ran.json["conclusion"]) == (1, False, "skipped")
+    assert ran.err.endswith("ci.yml: its filter on branches leaves out main\n")
+    assert desk.run("ci", "--ref", "refs/heads/release").status == 0
+
+
+def test_a_job_for_another_kind_of_machine_is_left_out(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("ubuntu-latest", "[self-hosted, windows-2022]")})
+
+    leg = desk.run("--json").json["jobs"]["build"]["legs"][0]
+
+    assert leg["conclusion"] == "skipped"
+    assert leg["reason"] == "this machine is no windows-2022; --label windows-2022 says that it is"
+    assert desk.run("--label", "self-hosted,windows-2022", "--json").json["conclusion"] == "success"
+
+
+# --- what it is given ------------------------------------------------------------------------------
+
+
+def test_the_event_and_the_github_context_are_as_they_are_given(desk: Desk) -> None:
+    reads = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          echo ${{ github.repository }} ${{ github.actor }} ${{ github.ref_name }} ${{ env.GIVEN }} $GIVEN
+          echo ${{ github.event.ref }} ${{ github.event.pusher.name }} ${{ github.event.more }}
+"""
+    commit = desk.commit({f"{PLACE}/ci.yml": reads})
+    (desk.folder / "payload.json").write_text('{"more": "this too"}')
+    (desk.folder / "github.json").write_text('{"repository": "o/r", "actor": "grace", "run_id": "9"}')
+    git(desk.checkout, "config", "user.name", "Ada L")
+    git(desk.checkout, "remote", "add", "origin", "https://user:secret@git.example/octo/hello.git")
+
+    given = desk.run(
+        *("--event-payload", str(desk.folder / "payload.json"), "--github", str(desk.folder / "github.json")),
+        *("--env", "GIVEN=yes", "--ref", "refs/heads/other", "--json"),
+    )
+
+    assert given.json["log"] == "o/r grace other yes yes\nrefs/heads/other Ada L this too\n"
+    assert "--github says run_id, of which nothing is taken" in given.err
+    assert desk.run("--json").json["log"] == "octo/hello ada main\nrefs/heads/main Ada L\n"
+    assert desk.run().out.splitlines()[0].endswith(f" of octo/hello at {commit[:12]}")
+
+
+def test_a_secret_is_written_nowhere(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": desk.waits})
+    (desk.folder / "secrets").write_text("KEY='a very secret text'\n")
+    command = [*RUNNER, "run", "--secret-file", "../secrets", "--json"]
+    with subprocess.Popen(command, cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE) as process:
+        begun(desk)
+        files = [path for path in desk.temp.rglob("*") if path.is_file()]
+        assert any(path.name == "runner.db-wal" for path in files)
+        assert [path for path in files if b"very secret" in path.read_bytes()] == []
+        process.send_signal(signal.SIGINT)
+
+
+def test_what_is_given_wrongly_is_named_without_a_value(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS})
+    (desk.folder / "secrets").write_text("# these\nKEY=ok\nsecret text\n")
+
+    assert desk.run("--secret-file", "../secrets").err == "runner: ../secrets:3: write NAME=value\n"
+    assert desk.run("--var", "secret text").err == "runner: --var ...: write --var NAME=value\n"
+    assert desk.run("--secret", "KEY").err.startswith("runner: --secret KEY: there is no variable KEY;")
+    assert desk.run("--secret", "KEY", env={"KEY": "x"}).status == 0
+
+
+# --- ending it -------------------------------------------------------------------------------------
+
+
+def begun(desk: Desk) -> None:
+    """Wait until the step has printed something."""
+    until = time.monotonic() + PATIENCE
+    while not any(path.stat().st_size for path in desk.temp.glob("runner-run-*/logs/*/*/*/1.log")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_cancels_it_in_order(desk: Desk, number: signal.Signals) -> None:
+    desk.commit({f"{PLACE}/ci.yml": desk.waits})
+    command = [*RUNNER, "run", "--json"]
+    with subprocess.Popen(
+        command, cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        begun(desk)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 128 + number
+    assert json.loads(out)["jobs"]["build"]["conclusion"] == "cancelled"
+    assert err == b"runner: cancelling; once more ends it at once\n"
+    assert desk.waiting() == []
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_more_of_them_do_no_harm(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": desk.waits})
+    with subprocess.Popen(
+        [*RUNNER, "run"], cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        begun(desk)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130
+    assert desk.waiting() == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": desk.waits, f"{PLACE}/other.yml": SHOWS})
+    with subprocess.Popen([*RUNNER, "run", "ci"], cwd=desk.checkout, env=desk.env()) as process:
+        begun(desk)
+        assert desk.run("other").status == 0
+        assert len(desk.left()) == 1, "that of a run which goes on stays"
+        process.kill()
+    assert desk.waiting() == []
+
+    assert desk.run("other").status == 0
+
+
+def test_a_terminal_shows_a_tree_and_then_the_log_of_what_failed(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": FAILS})
+    worker, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*RUNNER, "run"], cwd=desk.checkout, env=desk.env({"NO_COLOR": "1", "TERM": "xterm"}), stdout=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        # Linux ends a terminal whose other side is closed with an error.
+        try:
+            while piece := os.read(worker, 65536):
+                shown += piece
+        except OSError:
+            pass
+        os.close(worker)
+
+    assert process.returncode == 1
+    said = shown.decode()
+    assert "\x1b[3" not in said, "no colours"
+    last = said[said.rindex("run 1 ") :].replace("\r", "")
+    assert "✗ build" in last
+    assert "  ✗ Go wrong" in last
+    assert "- package" in last
+    assert "\nbuild / Go wrong" in last
+    assert "\n  it went wrong\n" in last
+
+
+# --- jobs with several legs ------------------------------------------------------------------------
+
+
+def test_the_outputs_of_legs_are_those_of_the_last_that_says_something() -> None:
+    legs = [a_job(outputs={"a": "1", "b": "1"}), a_job(outputs={"a": "2", "b": ""}), a_job()]
+
+    assert outputs_of(legs) == {"a": "2", "b": "1"}
