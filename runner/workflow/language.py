@@ -41,8 +41,9 @@ TEXT = Text()
 FILLED = Text(filled=True)
 
 
-def env(scope: Scope) -> Named:
-    return Named(Text(scope), scope, check=variable_name)
+def env(scope: Scope, keys: Scope | None = None) -> Named:
+    """Variables; `keys` is what their names, and one expression for all of them, may use if not the same."""
+    return Named(Text(scope), keys or scope, check=variable_name)
 
 
 def one_or_many(text: Text, filled: bool = True) -> Either:
@@ -81,7 +82,8 @@ def container(kind: str) -> Either:
             scope=credentials,
             filled=True,
         ),
-        "env": env(scopes.CONTAINER_ENV),
+        # The names must be known before the container is, in which the values are looked up.
+        "env": env(scopes.CONTAINER_ENV, keys=scope),
         "ports": Many(Text(scope, filled=True), scope, filled=False),
         "volumes": Many(Text(scope, filled=True), scope, filled=False),
         "options": Text(scope),
@@ -116,6 +118,7 @@ ANY_STEP: dict[str, Shape] = {
     "timeout-minutes": Amount(scopes.STEP, above=0, means="a number of minutes above 0"),
 }
 NAMES = {key: ANY_STEP[key] for key in ("id", "name", "if")}
+WAITING = {**NAMES, "continue-on-error": ANY_STEP["continue-on-error"]}
 
 
 def background(step: Fields) -> Fields:
@@ -152,9 +155,9 @@ STEP = Kinds(
         "run": background(RUN_STEP),
         "uses": background(USES_STEP),
         "parallel": Fields("step", {**NAMES, "parallel": Many(SINGLE_STEP)}),
-        "wait": Fields("step", {**NAMES, "wait": one_or_many(STEP_NAME)}),
-        "wait-all": Fields("step", {**NAMES, "wait-all": either(Null(), Flag())}),
-        "cancel": Fields("step", {**NAMES, "cancel": STEP_NAME}),
+        "wait": Fields("step", {**WAITING, "wait": one_or_many(STEP_NAME)}),
+        "wait-all": Fields("step", {**WAITING, "wait-all": either(Null(), Flag())}),
+        "cancel": Fields("step", {**WAITING, "cancel": STEP_NAME}),
     },
 )
 

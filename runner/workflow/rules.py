@@ -88,6 +88,8 @@ def check_needs(reader: Reader, jobs: dict[str, tuple[Scalar, Node]]) -> None:
         needs = value_at(job, "needs")
         places[key] = needs.pos if needs is not None else word.pos
         wanted[key] = []
+        if isinstance(needs, Sequence) and not needs.items:
+            reader.problem(needs.pos, '"needs" is empty, so the job waits for none', "needs", warning=True)
         for item in items_of(needs):
             if isinstance(item, Scalar) and item.text and OPEN not in item.text:
                 check_need(reader, item, key, keys, wanted[key])

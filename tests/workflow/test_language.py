@@ -163,7 +163,7 @@ def test_a_step_runs_uses_waits_or_holds_others() -> None:
           - {uses: actions/checkout@v4, with: {depth: 1}, if: always()}
           - {id: bg, run: serve, background: true, shell: bash}
           - parallel: [{run: a}, {run: b}]
-          - wait: bg
+          - {wait: bg, continue-on-error: true}
           - wait-all:
         """
     )
@@ -174,6 +174,13 @@ def test_a_step_runs_uses_waits_or_holds_others() -> None:
     assert isinstance(body.steps[2].body, Parallel)
     assert [step.key for step in body.steps[2].body.steps] == ["3.1", "3.2"]
     assert [step.body for step in body.steps[3:]] == [Wait(("bg",)), Wait(None)]
+    assert [step.continue_on_error for step in body.steps[3:]] == [True, False]
+
+
+def test_the_values_of_a_containers_variables_may_use_more_than_their_names() -> None:
+    env = "{'${{ matrix.a }}': '${{ runner.os }}'}"
+
+    assert steps_of(f"runs-on: x\ncontainer: {{image: a, env: {env}}}\nsteps: [{{run: y}}]\n").container
 
 
 def test_our_extensions_are_read() -> None:
@@ -226,6 +233,10 @@ def test_an_extension_that_is_wrong_says_so(extra: str, problem: str) -> None:
         (a_step("{run: x, if: 'a ${{ true }}'}"), "makes a condition that is always true"),
         (a_step("{run: x, if: secrets.K}"), '"secrets" cannot be used here; here you can use env, github'),
         (a_step("run: ${{ format('{1}', 1) }}"), "the format asks for {1}, but there are 1 values"),
+        (
+            a_job("{runs-on: x, container: {image: a, env: {'${{ runner.os }}': 1}}, steps: [{run: y}]}"),
+            '"runner" cannot be used here; here you can use github, inputs, matrix, needs, strategy, vars',
+        ),
         (a_job("{runs-on: x, services: 'a', steps: [{run: y}]}"), '"services" is the text "a", but must be'),
         (a_job("{runs-on: x, strategy: {matrix: {a: []}}, steps: [{run: y}]}"), '"a" is an empty list'),
         (
@@ -263,6 +274,7 @@ def test_what_is_wrong_is_told(text: str, problem: str) -> None:
             "{runs-on: x, strategy: {matrix: {os: [a], exclude: [{so: a}]}}, steps: [{run: y}]}",
             'the matrix has no "so" to exclude; here you can use os',
         ),
+        ("{runs-on: x, needs: [], steps: [{run: y}]}", '"needs" is empty, so the job waits for none'),
     ],
 )
 def test_what_github_takes_but_is_surely_a_mistake_is_a_warning(job: str, warning: str) -> None:
