@@ -165,16 +165,16 @@ _FORMS: Mapping[str, Callable[[Readings], None]] = {"text": _as_text, "json": _a
 
 
 def _listed(reading: Reading) -> dict[str, Any]:
-    """Everything to be mended in a file that cannot be run; of one that can, what is only suspicious.
+    """The errors, for which GitHub refuses the file as we do, and the warnings, with which it runs.
 
-    A file with an error has to be changed anyway, so its warnings are told with its errors.
+    A rule belongs to one of them whatever else is wrong with the file, so that mending one problem never
+    changes what another is called.
     """
-    problems = [_row(problem) for problem in reading.problems]
-    broken = bool(reading.errors)
+    rows = [_row(problem) for problem in reading.problems]
     return {
         "path": reading.path,
-        "errors": problems if broken else [],
-        "warnings": [] if broken else problems,
+        "errors": [row for row in rows if row["severity"] == "error"],
+        "warnings": [row for row in rows if row["severity"] == "warning"],
     }
 
 

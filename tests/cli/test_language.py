@@ -59,6 +59,17 @@ def test_problems_are_told_to_programs_too(checkout: Path) -> None:
     assert first == '::error file=.github/workflows/bad.yml,line=5,col=13::step 1 needs "run" or "uses"'
 
 
+def test_a_warning_stays_one_beside_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "ci.yml"
+    file.write_text("on: push\njobs:\n  a:\n    steps:\n      - run: ${{ inputs.x }}\n")
+    (found,) = json.loads(runner("check", "--json", str(file)).stdout)
+
+    assert [(row["line"], row["message"]) for row in found["errors"]] == [(3, 'the job "a" needs "runs-on"')]
+    assert [(row["line"], row["message"]) for row in found["warnings"]] == [
+        (5, 'this workflow has no input "x"')
+    ]
+
+
 def test_what_github_does_not_have_is_refused_for_github(checkout: Path) -> None:
     good = str(checkout / ".github/workflows/good.yml")
 
