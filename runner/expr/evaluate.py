@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from runner.expr.functions import MAX_TEXT, Budget, Unsuitable
+from runner.expr.functions import ITEM_WORK, MAX_TEXT, NAME_WORK, Budget, Unsuitable
 from runner.expr.syntax import Call, Compare, Context, Index, Literal, Logical, Node, Not, parse
 from runner.expr.template import Condition, Template, parse_condition
 from runner.expr.values import (
@@ -129,7 +129,10 @@ class Evaluation:
         return value
 
     def _compare(self, node: Node, operator: str, left: Value, right: Value) -> bool:
-        self._spend(node, sum(len(side) for side in (left, right) if isinstance(side, str)))
+        try:
+            self._budget.comparison(left, right)
+        except Unsuitable as error:
+            raise ExpressionError(str(error), node.offset) from None
         match operator:
             case "==":
                 return equal(left, right)
@@ -151,11 +154,17 @@ class Evaluation:
             return found
         wanted = self.value(key)
         if not isinstance(target, Filtered):
-            found_one = member(target, wanted)
+            found_one = self._member(node, target, wanted)
             return None if isinstance(found_one, Missing) else found_one
-        self._spend(node, len(target))
-        each = (member(known(one), wanted) for one in target)
+        self._spend(node, ITEM_WORK * len(target))
+        each = (self._member(node, known(one), wanted) for one in target)
         return Filtered(one for one in each if not isinstance(one, Missing))
+
+    def _member(self, node: Node, target: Value, wanted: Value) -> Value | Missing:
+        if isinstance(target, Mapping) and is_primitive(wanted) and to_string(wanted) not in target:
+            # It may be there in another case, for which all names are looked through.
+            self._spend(node, NAME_WORK * len(target))
+        return member(target, wanted)
 
     def _call(self, call: Call) -> Value:
         name = call.signature.name

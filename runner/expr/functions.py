@@ -13,6 +13,11 @@ MAX_TEXT = 4 * 1024 * 1024
 MAX_WORK = 4 * MAX_TEXT
 """How many characters and items one evaluation may handle altogether."""
 
+# What takes so many times as long as a character of ASCII counts as that many.
+ITEM_WORK = 48
+NAME_WORK = 4
+FOREIGN_WORK = 8
+
 MAX_JSON_DEPTH = 100
 
 ANYTHING = 255
@@ -34,6 +39,12 @@ class Budget:
         self._left -= amount
         if self._left < 0:
             raise Unsuitable(f"the expression handles more than {MAX_WORK} characters")
+
+    def comparison(self, *values: object) -> None:
+        """Spend what it takes to compare these regardless of case."""
+        for value in values:
+            if isinstance(value, str):
+                self.spend(len(value) * (1 if value.isascii() else FOREIGN_WORK))
 
     def text(self, text: str) -> str:
         """The same text, where it is no longer than a text may be."""
@@ -65,11 +76,13 @@ def contains(args: Sequence[Value], budget: Budget) -> Value:
     where, what = args
     if is_primitive(where):
         text = budget.text(to_string(where))
+        budget.comparison(text, what)
         return is_primitive(what) and fold(to_string(what)) in fold(text)
     if isinstance(where, Mapping):
         return False
     for item in where if isinstance(where, Sequence) else ():
-        budget.spend(1 + (len(item) if isinstance(item, str) else 0))
+        budget.spend(ITEM_WORK)
+        budget.comparison(item, what)
         if equal(known(item), what):
             return True
     return False
@@ -79,6 +92,7 @@ def starts_with(args: Sequence[Value], budget: Budget) -> Value:
     text, start = args
     if not (is_primitive(text) and is_primitive(start)):
         return False
+    budget.comparison(text, start)
     return fold(budget.text(to_string(text))).startswith(fold(budget.text(to_string(start))))
 
 
@@ -86,12 +100,14 @@ def ends_with(args: Sequence[Value], budget: Budget) -> Value:
     text, end = args
     if not (is_primitive(text) and is_primitive(end)):
         return False
+    budget.comparison(text, end)
     return fold(budget.text(to_string(text))).endswith(fold(budget.text(to_string(end))))
 
 
 def format_text(args: Sequence[Value], budget: Budget) -> Value:
     pattern, pieces, length = to_string(args[0]), [], 0
     for match in FORMAT_PIECE.finditer(pattern):
+        budget.spend(ITEM_WORK)
         piece = format_piece(match, pattern, args)
         length += len(piece)
         if length > MAX_TEXT:
@@ -120,7 +136,7 @@ def join(args: Sequence[Value], budget: Budget) -> Value:
     if not isinstance(items, Sequence):
         return ""
     separator = to_string(args[1]) if len(args) > 1 and is_primitive(args[1]) else ","
-    budget.spend(len(items) * (1 + len(separator)))
+    budget.spend(len(items) * (ITEM_WORK + len(separator)))
     return budget.text(separator.join(budget.text(to_string(known(item))) for item in items))
 
 
@@ -158,7 +174,7 @@ def write_items(
     indent = "  " * depth
     pieces.append(brackets[0])
     for position, (label, item) in enumerate(items):
-        budget.spend(len(label) + len(indent) + 4)
+        budget.spend(len(label) + len(indent) + ITEM_WORK)
         pieces.append(f"{',' if position else ''}\n{indent}  {label}")
         write_json(item, depth + 1, pieces, budget)
     pieces.append(f"\n{indent}{brackets[1]}")
@@ -170,6 +186,8 @@ def quoted(key: object) -> str:
 
 def from_json(args: Sequence[Value], budget: Budget) -> Value:
     text = budget.text(to_string(args[0]))
+    # Each character can be a value.
+    budget.spend(len(text))
     try:
         # Every number of the language is a double, and an int of 5,000 digits would raise.
         value = json.loads(text.removeprefix("\ufeff"), parse_int=float)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -264,6 +266,33 @@ def test_whatever_is_written_only_an_expression_error_comes_out(text: str, given
         offset = error.offset
 
     assert 0 <= offset <= len(text)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("foreign == other", "foreign < other", "!contains(foreign, 'z')", "!startsWith(sharp, sharp)"),
+        *("contains(many, 'x')", "contains(many, foreign)", "!toJSON(many)", "!join(numbers, '')"),
+        *("!fromJSON(ones)", "!format(braces)", "names.zzzzz", "!lists.*.*.zzzzz"),
+    ],
+)
+def test_an_expression_is_given_up_before_it_takes_a_second(expression: str) -> None:
+    contexts = {
+        "foreign": "é" * 1_000_000,
+        "other": "é" * 999_999 + "x",
+        "sharp": "ß" * 100_000,
+        "many": ["é" * 10] * 100_000,
+        "numbers": [1.5] * 100_000,
+        "ones": f"[{'1,' * 2_000_000}1]",
+        "braces": "{{" * 2_000_000,
+        "names": {f"{number:05}": 1 for number in range(100_000)},
+        "lists": [[{}] * 100] * 1000,
+    }
+    begun = time.process_time()
+    with suppress(ExpressionError):
+        evaluate(" || ".join([expression] * 100), contexts)
+
+    assert time.process_time() - begun < 2, "a second, and one more for a machine that has much to do"
 
 
 @given(st.text(max_size=30))
