@@ -5,13 +5,18 @@ https://docs.github.com/actions/how-tos/write-workflows/choose-what-workflows-do
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from math import prod
 
 from runner.errors import BrokenDefinition
+from runner.expr.functions import ITEM_WORK, Budget, Unsuitable
 from runner.expr.values import Value, equal, fold, known
 
 MAX_COMBINATIONS = 256
 
 Combination = dict[str, Value]
+
+Wanted = list[tuple[str, Value]]
+"""What an include or exclude says of the keys of the lists, under their spelling."""
 
 
 class BadMatrix(BrokenDefinition):
@@ -32,66 +37,90 @@ def combinations(matrix: Value) -> tuple[Combination, ...]:
     lists = {
         key: values_of(key, values) for key, values in matrix.items() if key not in ("include", "exclude")
     }
-    made = 1
-    for values in lists.values():
-        made *= len(values)
+    made = prod(map(len, lists.values()))
     if made > MAX_COMBINATIONS * MAX_COMBINATIONS:
-        raise BadMatrix(f"the matrix gives {made} combinations; {MAX_COMBINATIONS} are the most")
-    whole = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())] if lists else []
-    excluded = items_of("exclude", matrix.get("exclude"))
-    known_keys = {fold(key) for key in lists}
-    for key in (key for item in excluded for key in item):
-        if fold(key) not in known_keys:
-            raise BadMatrix(f'"exclude" names "{key}", which the matrix does not have')
-    kept = [one for one in whole if not any(covers(item, one) for item in excluded)]
-    found = included(kept, items_of("include", matrix.get("include")))
-    if len(found) > MAX_COMBINATIONS:
-        raise BadMatrix(f"the matrix gives {len(found)} combinations; {MAX_COMBINATIONS} are the most")
-    return tuple(found)
+        raise too_many(made)
+    excludes, includes = (items_of(key, matrix.get(key)) for key in ("exclude", "include"))
+    try:
+        return Expansion(lists).combinations(excludes, includes)
+    except Unsuitable:
+        what = "the matrix has too much to compare; give it fewer combinations, includes or excludes"
+        raise BadMatrix(what) from None
 
 
-def included(kept: list[Combination], includes: Iterable[Mapping[str, object]]) -> list[Combination]:
-    grown, own = [dict(one) for one in kept], []
-    for item in includes:
-        fits = [
-            position
-            for position, one in enumerate(kept)
-            if all(matches(known(value), one[name]) for name, value in shared(item, one))
+def too_many(count: int) -> BadMatrix:
+    return BadMatrix(f"the matrix gives {count} combinations; {MAX_COMBINATIONS} are the most")
+
+
+class Expansion:
+    """The lists of a matrix on their way to combinations, with the work that it may take."""
+
+    def __init__(self, lists: Mapping[str, Sequence[Value]]) -> None:
+        self._lists = lists
+        self._names = {fold(name): name for name in lists}
+        self._budget = Budget()
+
+    def combinations(
+        self, excludes: Iterable[Mapping[str, object]], includes: Iterable[Mapping[str, object]]
+    ) -> tuple[Combination, ...]:
+        kept: list[Combination] = []
+        if self._lists:
+            kept = [dict(zip(self._lists, values, strict=True)) for values in product(*self._lists.values())]
+        for item in excludes:
+            for key in item:
+                if fold(key) not in self._names:
+                    raise BadMatrix(f'"exclude" names "{key}", which the matrix does not have')
+            wanted = self._wanted(item)
+            kept = [one for one in kept if not self._fits(wanted, one)]
+        if len(kept) > MAX_COMBINATIONS:
+            raise too_many(len(kept))
+        found = self._included(kept, includes)
+        if len(found) > MAX_COMBINATIONS:
+            raise too_many(len(found))
+        return tuple(found)
+
+    def _included(
+        self, kept: list[Combination], includes: Iterable[Mapping[str, object]]
+    ) -> list[Combination]:
+        grown, own = [dict(one) for one in kept], []
+        for item in includes:
+            wanted = self._wanted(item)
+            added = {key: known(value) for key, value in item.items() if fold(key) not in self._names}
+            fits = [position for position, one in enumerate(kept) if self._fits(wanted, one)]
+            self._budget.spend(len(fits) * len(added))
+            for position in fits:
+                grown[position] |= added
+            if not fits:
+                own.append({key: known(value) for key, value in item.items()})
+        return grown + own
+
+    def _wanted(self, item: Mapping[str, object]) -> Wanted:
+        self._budget.spend(ITEM_WORK * (1 + len(item)))
+        return [
+            (self._names[fold(key)], known(value)) for key, value in item.items() if fold(key) in self._names
         ]
-        if not fits:
-            own.append({key: known(value) for key, value in item.items()})
-        for position in fits:
-            names = {fold(name) for name in kept[position]}
-            added = {key: known(value) for key, value in item.items() if fold(key) not in names}
-            grown[position] |= added
-    return grown + own
 
+    def _fits(self, wanted: Wanted, one: Combination) -> bool:
+        self._budget.spend(2 * ITEM_WORK)
+        return all(self._matches(value, one[name]) for name, value in wanted)
 
-def shared(item: Mapping[str, object], one: Combination) -> list[tuple[str, object]]:
-    """The entries of an include whose keys the combination has, under the combination's spelling."""
-    names = {fold(name): name for name in one}
-    return [(names[fold(key)], value) for key, value in item.items() if fold(key) in names]
-
-
-def covers(item: Mapping[str, object], one: Combination) -> bool:
-    """Whether an exclude takes the combination out."""
-    return all(matches(known(value), one[name]) for name, value in shared(item, one))
-
-
-def matches(wanted: Value, value: Value) -> bool:
-    """Loose equality; of a mapping only the keys that are wanted count."""
-    match wanted, value:
-        case Mapping(), Mapping():
-            names = {fold(str(name)): known(item) for name, item in value.items()}
-            return all(
-                fold(str(key)) in names and matches(known(item), names[fold(str(key))])
-                for key, item in wanted.items()
-            )
-        case list() | tuple(), list() | tuple():
-            pairs = zip(wanted, value, strict=False)
-            return len(wanted) == len(value) and all(matches(known(a), known(b)) for a, b in pairs)
-        case _:
-            return equal(wanted, value)
+    def _matches(self, wanted: Value, value: Value) -> bool:
+        """Loose equality; of a mapping only the keys that are wanted count."""
+        match wanted, value:
+            case Mapping(), Mapping():
+                self._budget.spend(ITEM_WORK * (len(wanted) + len(value)))
+                names = {fold(str(name)): known(item) for name, item in value.items()}
+                return all(
+                    fold(str(key)) in names and self._matches(known(item), names[fold(str(key))])
+                    for key, item in wanted.items()
+                )
+            case list() | tuple(), list() | tuple():
+                self._budget.spend(ITEM_WORK * len(wanted))
+                pairs = zip(wanted, value, strict=False)
+                return len(wanted) == len(value) and all(self._matches(known(a), known(b)) for a, b in pairs)
+            case _:
+                self._budget.comparison(wanted, value)
+                return equal(wanted, value)
 
 
 def values_of(key: str, values: object) -> Sequence[Value]:

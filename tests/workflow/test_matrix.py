@@ -1,5 +1,6 @@
 """Which combinations a matrix gives."""
 
+import time
 from typing import Any
 
 import pytest
@@ -53,6 +54,29 @@ def test_a_matrix_gives_combinations_as_on_github(matrix: Any, legs: list[dict[s
 def test_a_matrix_that_gives_none_says_why(matrix: Any, reason: str) -> None:
     with pytest.raises(BadMatrix, match=reason):
         combinations(matrix)
+
+
+MANY = list(range(256))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        {"a": MANY, "b": MANY, "exclude": [{"a": -1}] * 3000},
+        {"a": MANY, "include": [{"a": 1, "c": 2}] * 10_000},
+        {"a": ["é" * 100_000] * 256, "include": [{"a": "é" * 100_000}] * 100},
+        {
+            "a": [{str(key): key for key in MANY}] * 256,
+            "exclude": [{"a": {**{str(key): key for key in MANY}, "255": -1}}] * 256,
+        },
+    ],
+)
+def test_a_matrix_is_given_up_before_it_takes_a_second(matrix: Any) -> None:
+    begun = time.process_time()
+    with pytest.raises(BadMatrix, match="too much to compare"):
+        combinations(matrix)
+
+    assert time.process_time() - begun < 2, "a second, and one more for a machine that has much to do"
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
