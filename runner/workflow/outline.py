@@ -18,7 +18,7 @@ def job_outline(key: str, job: Node) -> dict[str, Any]:
     if value_at(job, "uses") is not None:
         return {"id": key, "type": "reusable"}
     steps: list[dict[str, Any]] = []
-    names: set[str] = set()
+    names: dict[str, int] = {}
     for step in items_of(value_at(job, "steps")):
         found = {
             word: shown_scalar(node)
@@ -26,7 +26,7 @@ def job_outline(key: str, job: Node) -> dict[str, Any]:
             if isinstance(node := value_at(step, word), Scalar) and OPEN not in node.text
         }
         name = found.get("id") or unique(own_name(step, found.get("uses")), names)
-        names.add(name.lower())
+        names.setdefault(name.lower(), 1)
         steps.append({**found, "id": name})
     return {"id": key, "type": "job", "steps": steps}
 
@@ -51,9 +51,11 @@ def own_name(step: Node, uses: str | None) -> str:
     return "__" + re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
-def unique(name: str, names: set[str]) -> str:
-    count, found = 1, name
+def unique(name: str, names: dict[str, int]) -> str:
+    """The name with the first number that makes it one of its own; `names` count how far each has come."""
+    count, found = names.get(name.lower(), 0), name
     while found.lower() in names:
         count += 1
         found = f"{name}_{count}"
+    names[name.lower()] = count or 1
     return found
