@@ -12,7 +12,9 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 IDENTIFIER_RULE = "use letters, digits, - and _, beginning with a letter or a single _"
 MAX_IDENTIFIER = 100
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)")
+EXIT_CODE = re.compile(r"[0-9]{1,3}")
 SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST_WAIT = 365 * SECONDS["d"]
 
 
 def identifier(text: str) -> str | None:
@@ -79,9 +81,10 @@ def step_action(text: str) -> str | None:
 
 
 def amount_of_time(text: str) -> str | None:
-    if seconds_of(text) is None:
+    found = seconds_of(text)
+    if found is None:
         return f'"{cut(text)}" is no amount of time; write 30s, 5m or 1h'
-    return None
+    return None if found <= LONGEST_WAIT else f'"{cut(text)}" is longer than 365 days'
 
 
 def seconds_of(text: str) -> float | None:
@@ -90,6 +93,7 @@ def seconds_of(text: str) -> float | None:
 
 
 def exit_code(text: str) -> str | None:
-    if text.isdigit() and 0 < int(text[:4]) < 256:
+    # What is a digit to Python is not always one to int, such as a superscript.
+    if EXIT_CODE.fullmatch(text) is not None and 0 < int(text) < 256:
         return None
     return f'"{cut(text)}" is no exit code of a failure; 1 to 255 are'
