@@ -1,5 +1,8 @@
 """Reading expressions: what is refused, where, and why."""
 
+import inspect
+import sys
+
 import pytest
 
 from runner.expr.syntax import MAX_LENGTH, parse
@@ -80,6 +83,14 @@ def test_parentheses_alone_make_no_tree_deep_but_have_a_limit() -> None:
     parse("(" * 100 + "a" + ")" * 100)
 
     assert "parentheses" in str(refusal_of("(" * 5_000 + "a" + ")" * 5_000))
+
+
+@pytest.mark.parametrize("opening", ["toJSON(", "a[", "case((", "a[(", "(", "!(", "1==(", "((("])
+def test_what_never_closes_is_refused_with_half_of_the_stack_still_free(opening: str) -> None:
+    def below(frames: int) -> ExpressionError:
+        return refusal_of(opening * 2_500) if frames == 0 else below(frames - 1)
+
+    assert below(sys.getrecursionlimit() // 2 - len(inspect.stack())).stage == "parse"
 
 
 def test_a_chain_of_one_operator_is_as_deep_as_one_of_its_links() -> None:
