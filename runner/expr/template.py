@@ -90,7 +90,8 @@ def parse_condition(text: str, contexts: Collection[str] | None = None) -> Condi
 def find_close(text: str, opening: int) -> int:
     """Where the expression ends; what stands between single quotes does not end it."""
     position = opening + len(OPEN)
-    while (closing := text.find(CLOSE, position)) >= 0:
+    closing = text.find(CLOSE, position)
+    while closing >= 0:
         quote = text.find("'", position, closing)
         if quote < 0:
             return closing
@@ -98,6 +99,9 @@ def find_close(text: str, opening: int) -> int:
         if after < 0:
             break
         position = after + 1
+        # Looked for again only where the quotes went over it, so that every character is passed once.
+        if closing < position:
+            closing = text.find(CLOSE, position)
     raise ExpressionError("this ${{ has no }} that closes it", opening, "parse")
 
 

@@ -13,7 +13,8 @@ Kind = Literal["Null", "Boolean", "Number", "String", "Array", "Object"]
 
 Stage = Literal["lex", "parse", "eval"]
 
-DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+# Only one part of it can take a digit, so that a text that is no number is seen to be none in one go.
+DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,16}")
 OCTAL = re.compile(r"0o[0-7]{1,20}")
 

@@ -273,7 +273,7 @@ def test_whatever_is_written_only_an_expression_error_comes_out(text: str, given
     [
         *("foreign == other", "foreign < other", "!contains(foreign, 'z')", "!startsWith(sharp, sharp)"),
         *("contains(many, 'x')", "contains(many, foreign)", "!toJSON(many)", "!join(numbers, '')"),
-        *("!fromJSON(ones)", "!format(braces)", "names.zzzzz", "!lists.*.*.zzzzz"),
+        *("!fromJSON(ones)", "!format(braces)", "names.zzzzz", "!lists.*.*.zzzzz", "digits > 1"),
     ],
 )
 def test_an_expression_is_given_up_before_it_takes_a_second(expression: str) -> None:
@@ -285,6 +285,7 @@ def test_an_expression_is_given_up_before_it_takes_a_second(expression: str) -> 
         "numbers": [1.5] * 100_000,
         "ones": f"[{'1,' * 2_000_000}1]",
         "braces": "{{" * 2_000_000,
+        "digits": "9" * 100_000 + "x",
         "names": {f"{number:05}": 1 for number in range(100_000)},
         "lists": [[{}] * 100] * 1000,
     }
@@ -293,6 +294,10 @@ def test_an_expression_is_given_up_before_it_takes_a_second(expression: str) -> 
         evaluate(" || ".join([expression] * 100), contexts)
 
     assert time.process_time() - begun < 2, "a second, and one more for a machine that has much to do"
+
+
+def test_a_key_that_is_no_text_finds_nothing() -> None:
+    assert evaluate("github[github]", {"github": {"a": 1}}) is None
 
 
 @given(st.text(max_size=30))

@@ -1,5 +1,7 @@
 """Texts with expressions in them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,15 @@ def test_references_are_paths_with_the_place_of_each_part() -> None:
     for reference in references:
         for part, offset in zip(reference.path, reference.offsets, strict=True):
             assert text[offset:].lstrip("'").startswith(part)
+
+
+@pytest.mark.parametrize("text", ["'a'" * 170_000, "'}}'" * 120_000, "9" * 20_000 + "x", "'" * 500_001])
+def test_a_text_that_is_too_long_or_wrong_is_refused_at_once(text: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(ExpressionError):
+        parse_template(f"${{{{ {text} }}}}")
+
+    assert time.process_time() - begun < 1
 
 
 def test_calls_are_found_wherever_they_stand() -> None:
