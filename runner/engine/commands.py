@@ -150,15 +150,17 @@ def parse_pairs(text: str, variable: str) -> dict[str, str]:
         if heredoc >= 0 and (equals < 0 or heredoc < equals):
             name, delimiter = line[:heredoc], line[heredoc + 2 :]
             if not name or not delimiter:
-                raise BadCommandFile(f"{variable}:{at}: {line!r} has no name or no delimiter around <<")
+                raise BadCommandFile(f"{variable}:{at}: {line[:100]!r} has no name or no delimiter around <<")
             try:
                 end = lines.index(delimiter, at)
             except ValueError:
-                raise BadCommandFile(f"{variable}:{at}: the delimiter {delimiter!r} never comes") from None
+                raise BadCommandFile(
+                    f"{variable}:{at}: the delimiter {delimiter[:100]!r} never comes"
+                ) from None
             found[name] = "\n".join(lines[at:end])
             at = end + 1
         elif equals > 0:
             found[line[:equals]] = line[equals + 1 :]
         else:
-            raise BadCommandFile(f"{variable}:{at}: {line!r} is neither NAME=value nor NAME<<DELIMITER")
+            raise BadCommandFile(f"{variable}:{at}: {line[:100]!r} is neither NAME=value nor NAME<<DELIMITER")
     return found

@@ -168,3 +168,11 @@ def test_every_step_finds_its_files_empty_whatever_the_last_one_left_there(tmp_p
 
     assert step.read() == Written({}, Exports(), "")
     assert (tmp_path / "elsewhere").read_text() == "untouched"
+
+
+@pytest.mark.parametrize("written", ["<<", "x", "A<<B", "="])
+def test_an_error_repeats_only_the_beginning_of_what_was_written(written: str) -> None:
+    with pytest.raises(BadCommandFile) as caught:
+        parse_pairs(written * 100_000, "GITHUB_ENV")
+
+    assert len(str(caught.value)) < 300
