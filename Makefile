@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install -y -qq --no-install-recommends
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-servers check format bench lock clean
+.PHONY: help install demo serve test test-servers check format bench fuzz lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,8 +68,11 @@ format: install ## Format the code and mend what the linter can
 bench: install test-servers ## Print the figures, as ratios to bounds measured in the same run
 	@$(BIN)/python -m tests.bench
 
+fuzz: install ## Give FUZZ_RUNS inputs (a million) to all that reads what repositories and steps write
+	@nice -n 5 $(BIN)/python -m tests.fuzz
+
 lock: .venv/installed ## Write uv.lock anew from pyproject.toml
 	@$(BIN)/uv lock
 
 clean: ## Remove what the targets made
-	rm -rf .venv .home .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .home .fuzz .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,0 +1,253 @@
+"""The words of what is read, and whole examples of it: noise alone would hardly get past the first line."""
+
+from tests.workflow.samples import SAMPLE
+
+EXPRESSION = (
+    *("${{ ", " }}", "(", ")", "[", "]", ",", ".", "*", "!", "==", "!=", "<", "<=", ">", ">=", "&&", "||"),
+    *(
+        " ",
+        "'",
+        "''",
+        "'a'",
+        "'{0}'",
+        "'{'",
+        "'{{'",
+        "'[1,{\"a\":[2]}]'",
+        "0",
+        "1",
+        "-1",
+        "1.5",
+        "1e99",
+        "0x1F",
+    ),
+    *(
+        "0o7",
+        "9" * 30,
+        "NaN",
+        "Infinity",
+        "null",
+        "true",
+        "github",
+        "env",
+        "steps",
+        "matrix",
+        "needs",
+        "inputs",
+    ),
+    *("secrets", "runner", ".a", ".ref", ".event.x", "['b']", ".*", "contains(", "startsWith(", "endsWith("),
+    *("format(", "join(", "toJSON(", "fromJSON(", "case(", "hashFiles(", "success()", "always()", "failure("),
+    *("é", "ß", "İ", "\ud7ff", "\U0001f600", "\0", "\n", "\\", "|", "&", "=", "-", "+", '"', "nobody"),
+)
+
+WORKFLOW = (
+    *("on: ", "push", "pull_request", "schedule", "workflow_dispatch", "workflow_call", "name: ", "env: "),
+    *(
+        "jobs: ",
+        "runs-on: ",
+        "steps: ",
+        "run: ",
+        "uses: ",
+        "with: ",
+        "needs: ",
+        "if: ",
+        "strategy: ",
+        "matrix: ",
+    ),
+    *(
+        "include: ",
+        "exclude: ",
+        "outputs: ",
+        "inputs: ",
+        "secrets: ",
+        "inherit",
+        "permissions: ",
+        "write-all",
+    ),
+    *("concurrency: ", "group: ", "container: ", "image: ", "services: ", "credentials: ", "password: "),
+    *(
+        "branches: ",
+        "paths: ",
+        "types: ",
+        "cron: ",
+        "timezone: ",
+        "'*/5 * * * *'",
+        "'a/**'",
+        "'[a-'",
+        "default: ",
+    ),
+    *(
+        "type: ",
+        "choice",
+        "number",
+        "options: ",
+        "required: ",
+        "timeout-minutes: ",
+        "shell: ",
+        "bash",
+        "retry: ",
+    ),
+    *("max-attempts: ", "delay: ", "on-exit-codes: ", "on-lost: ", "defaults: ", "id: ", "runs: ", "using: "),
+    *(
+        "composite",
+        "node20",
+        "docker",
+        "main: ",
+        "description: ",
+        "./.github/workflows/a.yml",
+        "./a",
+        "a/b@v1",
+    ),
+    *(
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\n      ",
+        "\n  - ",
+        "- ",
+        "? ",
+        ": ",
+        ", ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "<<: ",
+    ),
+    *(
+        "|\n ",
+        ">-\n ",
+        "'",
+        '"',
+        "\\x41",
+        "!!str ",
+        "!x ",
+        "# ",
+        "%YAML 1.2\n",
+        "---\n",
+        "...\n",
+        "\t",
+        "\r\n",
+    ),
+    *(
+        "0",
+        "3.10",
+        "0x1F",
+        "1e999",
+        ".inf",
+        ".nan",
+        "~",
+        "true",
+        "yes",
+        "²",
+        "٣",
+        "é",
+        "\u2028",
+        "\ufeff",
+        "a",
+    ),
+    *(
+        "${{ ",
+        " }}",
+        "matrix.a",
+        "inputs.a",
+        "needs.a.outputs.b",
+        "steps.a.outputs",
+        "fromJSON('[]')",
+        "github",
+    ),
+)
+
+ENV_FILE = (
+    "=",
+    "<<",
+    "\n",
+    "\r\n",
+    "\r",
+    "A",
+    "EOF",
+    "NODE_OPTIONS",
+    "\0",
+    "\ufeff",
+    " ",
+    "é",
+    "\u2028",
+    "A=1\n",
+)
+
+SPOKEN = (
+    *(
+        "::",
+        "##[",
+        "]",
+        " ",
+        ",",
+        ";",
+        "=",
+        "%0A",
+        "%25",
+        "%3A",
+        "%5D",
+        "%",
+        "error",
+        "add-mask",
+        "set-output",
+    ),
+    *("file=a", "line=1", "\0", "\r", "é", "\u2028", "group", "stop-commands"),
+)
+
+WHOLE = b"""\
+on:
+  push: {branches: [main, '!a/**'], paths-ignore: ['docs/*.md']}
+  schedule: [{cron: '*/15 0-6 * JAN-MAR MON#1', timezone: Europe/Berlin}]
+  workflow_dispatch: {inputs: {level: {type: choice, options: [a, b], default: a}}}
+  workflow_call:
+    inputs: {n: {type: number, default: 3}}
+    secrets: {key: {required: true}}
+    outputs: {x: {value: '${{ jobs.a.outputs.x }}'}}
+run-name: by ${{ github.actor }}
+permissions: {contents: read}
+concurrency: {group: "${{ github.ref }}", cancel-in-progress: true}
+jobs:
+  a: &a
+    runs-on: [self-hosted, "${{ matrix.os }}"]
+    strategy: {matrix: {os: [x, y], include: [{os: x, n: 1}], exclude: [{os: y}]}, max-parallel: 2}
+    outputs: {x: "${{ steps.s.outputs.x }}"}
+    container: {image: a, credentials: {username: u, password: "${{ secrets.P }}"}, ports: ['1:1']}
+    services: {db: {image: b, env: {A: 1}}}
+    environment: {name: e, url: "https://${{ env.A }}"}
+    steps:
+      - {id: s, run: "echo ${{ format('{0}', matrix.n) }}", shell: bash, timeout-minutes: 3.5}
+      - {uses: ./a, with: {x: 1}, if: "!cancelled() && steps.s.outcome == 'success'"}
+      - parallel: [{run: a, retry: {max-attempts: 2, delay: 3s, on-exit-codes: [1]}, on-lost: ask}]
+      - {wait-all: , continue-on-error: true}
+  b: {needs: [a], uses: ./.github/workflows/b.yml, with: {n: "${{ fromJSON('1') }}"}, secrets: inherit}
+  c: *a
+"""
+
+ACTION = b"""\
+name: A
+description: b
+inputs: {level: {required: true, default: "${{ github.token }}"}}
+outputs: {out: {value: "${{ steps.s.outputs.x }}"}}
+runs:
+  using: composite
+  steps:
+    - {id: s, run: "echo ${{ inputs.level }}", shell: bash, if: always()}
+    - {uses: a/b@v1, with: {x: 1}}
+"""
+
+WORKFLOWS = (SAMPLE.encode(), WHOLE)
+ACTIONS = (
+    ACTION,
+    b"name: A\ndescription: b\nruns: {using: node20, main: a.js, post: b.js, post-if: success()}\n",
+    b"name: A\ndescription: b\nruns: {using: docker, image: Dockerfile, args: ['${{ inputs.a }}']}\n",
+)
+EXPRESSIONS = (
+    b"${{ github.event.x[0].*.name }} and ${{ format('{0} {{', toJSON(needs.*.result)) }}",
+    b"!cancelled() && (steps['a'].outputs.b == 'x' || fromJSON('[1, 2]')[1] >= 0x1F)",
+    b"contains(github.ref, 'a') && join(github.event.x.*.name, ', ') || case(true, 1, NaN)",
+)
+ENV_FILES = (b"A=1\nB<<EOF\nx\ny\nEOF\n", b"\xef\xbb\xbfPATH=a=b\r\nC<<=\n=\n")
+LINES = (b"::error file=a%2Cb,line=1::x%0Ay\n", b"  ::add-mask::a\nsaid ##[set-output name=x;]y%5D\n")
