@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.admit import admit
+from runner.engine.admit import Selection, admit
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -49,13 +49,14 @@ class Bench:
     def receive(self, event: Event | None = None, guid: str = "guid") -> Delivery:
         return receive(event or an_event(), guid, guid, store=self.store, dispatcher=self.bell)
 
-    def admit(self, delivery: Delivery) -> Delivery:
+    def admit(self, delivery: Delivery, selection: Selection | None = None) -> Delivery:
         admit(
             delivery.id,
             store=self.store,
             repositories=self.repositories,
             workspaces=self.workspaces,
             dispatcher=self.bell,
+            selection=selection,
         )
         return self.store.delivery(delivery.id)
 

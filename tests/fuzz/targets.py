@@ -6,7 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from runner.engine.commands import BadCommandFile, parse_lines, parse_pairs
-from runner.engine.spoken import parse_old, parse_spoken
+from runner.engine.masks import Masks
+from runner.engine.matchers import Matchers
+from runner.engine.output import StepOutput
 from runner.expr.evaluate import Functions, evaluate, holds, render
 from runner.expr.template import parse_condition, parse_template
 from runner.expr.types import Typing
@@ -149,11 +151,20 @@ def read_as_env_file(data: bytes) -> None:
             raise Broken("the error repeats what was written") from error
 
 
+MATCHER = b'{"problemMatcher": [{"owner": "m", "pattern": [{"regexp": "^(.+):(.*)$", "message": 1}]}]}'
+
+
 def read_as_spoken(data: bytes) -> None:
-    for line in data.decode(errors="replace").split("\n"):
-        for found in (parse_spoken(line), parse_old(line)):
-            if found is not None and not found.command:
-                raise Broken(f"{line!r} is a command without a name")
+    """What a step prints: every line is shown, hidden or a command, and none is shown twice."""
+    shown = bytearray()
+    output = StepOutput(shown.extend, Masks(["secret-1"]), Matchers(), lambda path: MATCHER)
+    for start in range(0, len(data), 1000):
+        output(data[start : start + 1000])
+    output.end()
+    if b"secret-1" in shown:
+        raise Broken("a secret was shown")
+    if b"::" not in data and b"##[" not in data and b"secret" not in data and bytes(shown) != data:
+        raise Broken("what is no command was not shown as it was")
 
 
 @dataclass(frozen=True, slots=True)
