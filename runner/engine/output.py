@@ -45,8 +45,6 @@ REPLACED = {"set-output": "GITHUB_OUTPUT", "save-state": "GITHUB_STATE"}
 UNSAFE = {"set-env": "GITHUB_ENV", "add-path": "GITHUB_PATH"}
 ALLOWED_UNSAFE = "ACTIONS_ALLOW_UNSECURE_COMMANDS"
 
-_COMMAND = re.compile(r"\s*::(?P<name>[^\s:]+)(?:\s(?P<properties>.*?))?::(?P<data>.*)", re.DOTALL)
-_FORMER = re.compile(r".*?##\[(?P<name>[^\s\]]+)(?:\s(?P<properties>[^\]]*))?\](?P<data>.*)", re.DOTALL)
 _DATA = {"%0D": "\r", "%0A": "\n", "%25": "%"}
 _PROPERTY = _DATA | {"%3A": ":", "%2C": ","}
 _FORMER_ESCAPES = _DATA | {"%3B": ";", "%5D": "]"}
@@ -62,19 +60,28 @@ class WorkflowCommand:
 
 
 def parse_command(line: str, known: frozenset[str] = COMMANDS) -> WorkflowCommand | None:
-    """The command that a line is; also in the former style, `##[name key=value;]data`."""
-    for pattern, between, properties, data in (
-        (_COMMAND, ",", _PROPERTY, _DATA),
-        (_FORMER, ";", _FORMER_ESCAPES, _FORMER_ESCAPES),
-    ):
-        found = pattern.fullmatch(line)
-        if found and found["name"].lower() in known:
-            pairs = (pair.strip().partition("=") for pair in (found["properties"] or "").split(between))
-            given = {
-                name.strip(): _unescaped(value, properties) for name, _, value in pairs if name and value
-            }
-            return WorkflowCommand(found["name"].lower(), _unescaped(found["data"], data), given)
-    return None
+    """The command that a line is; also in the former style, `##[name key=value;]data`, anywhere in it."""
+    text = line.lstrip()
+    if text.startswith("::"):
+        head, mark, data = text[2:].partition("::")
+        found = _command(head, ",", _PROPERTY, known) if mark else None
+        if found is not None:
+            return replace(found, data=_unescaped(data, _DATA))
+    head, mark, data = line.partition("##[")[2].partition("]")
+    found = _command(head, ";", _FORMER_ESCAPES, known) if mark else None
+    return None if found is None else replace(found, data=_unescaped(data, _FORMER_ESCAPES))
+
+
+def _command(
+    head: str, between: str, escapes: Mapping[str, str], known: frozenset[str]
+) -> WorkflowCommand | None:
+    """What stands before a command's data; None where it is no name of a command."""
+    name, _, rest = head.partition(" ")
+    if name.lower() not in known:
+        return None
+    pairs = (pair.strip().partition("=") for pair in rest.split(between))
+    given = {key.strip(): _unescaped(value, escapes) for key, _, value in pairs if key and value}
+    return WorkflowCommand(name.lower(), "", given)
 
 
 def _unescaped(text: str, escapes: Mapping[str, str]) -> str:

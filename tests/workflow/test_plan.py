@@ -52,7 +52,7 @@ def test_a_tree_is_settled_by_evaluating_what_is_in_it() -> None:
     one, mixed = parse_template("${{ m.list }}"), parse_template("<${{ m.a }}>")
 
     assert settled({"k": (one, mixed, 1.0), "${{ m.a }}": True}, contexts) == {
-        "k": [["y"], "<x>", 1.0],
+        "k": ["y", "<x>", 1.0],
         "x": True,
     }
     assert settled({"${{ insert }}": parse_template("${{ m }}"), "b": None}, contexts) == {
