@@ -45,7 +45,7 @@ SUMMARIES: Mapping[str, str] = {
     "schema": "Print the JSON Schema (Draft-07) of workflow files, ours included.",
     "graph": "Print the jobs of a workflow file and what each waits for.",
     "repo": "Register repositories, and print their hooks.",
-    "trigger": "Start what a push to the repository NAME would start.",
+    "trigger": "Start what a push to the repository NAME would start, or one workflow of it with inputs.",
     "runs": "List, show, watch, rerun and cancel runs.",
     "deliveries": "Show what forges sent and what became of it.",
 }

@@ -1,6 +1,7 @@
-"""`runner trigger`: start what a push would start."""
+"""`runner trigger`: start what a push would start, or one workflow with inputs."""
 
 import time
+from urllib.parse import quote
 
 import click
 
@@ -18,19 +19,56 @@ POLL_SECONDS = 0.1
 @click.argument("name")
 @click.option("--ref", help="A branch, refs/tags/NAME or a full ref; the default branch if not given.")
 @click.option("--commit", help="A full commit id of that ref; its newest if not given.")
+@click.option("--workflow", metavar="FILE", help="Start this workflow by its workflow_dispatch.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of that workflow.")
 @click.option("--watch", is_flag=True, help="Follow the run to its end, and end as it does.")
 @json_option
-def trigger(name: str, ref: str | None, commit: str | None, watch: bool, fields: str | None) -> int:
-    """Start what a push to the repository NAME would start."""
+def trigger(
+    name: str,
+    ref: str | None,
+    commit: str | None,
+    workflow: str | None,
+    inputs: tuple[str, ...],
+    watch: bool,
+    fields: str | None,
+) -> int:
+    """Start what a push to the repository NAME would start, or one workflow of it with inputs."""
+    given = _inputs(inputs)
+    if workflow is None and given:
+        raise click.UsageError("--input needs --workflow: only a workflow_dispatch has inputs")
+    if workflow is not None and commit is not None:
+        raise click.UsageError("--workflow takes the newest commit of --ref, and no --commit")
     with connect() as client:
-        made = client.post(f"{path_of(name)}/trigger", {"ref": ref, "commit": commit})
+        if workflow is not None:
+            made = _dispatched(client, name, workflow, {"ref": ref, "inputs": given})
+        else:
+            made = client.post(f"{path_of(name)}/trigger", {"ref": ref, "commit": commit})
         if watch:
             return max(watch_run(client, run) for run in _admitted(client, made["delivery"]))
     if fields is not None:
         print_json(made, fields)
+    elif made.get("runs"):
+        click.echo(f"run {made['workflow_run_id']} started; `runner runs watch` follows it")
     else:
         click.echo(f"delivery {made['delivery']}; `runner runs list` shows what it started")
     return 0
+
+
+def _inputs(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, equals, _ in pairs if not (equals and name)]:
+        raise click.BadParameter(f"{wrong[0]!r} is no NAME=VALUE", param_hint="--input")
+    return {name: value for name, _, value in pairs}
+
+
+def _dispatched(client: Client, name: str, workflow: str, wanted: Values) -> Values:
+    # Only the file's name fits into the address; its folder says nothing more.
+    file = quote(workflow.rpartition("/")[2], safe="")
+    made = client.post(f"{path_of(name)}/actions/workflows/{file}/dispatches", wanted)
+    if not made["runs"]:
+        run, *_ = made["runs"] = _admitted(client, made["delivery"])
+        made |= {"status": "admitted", "workflow_run_id": run}
+    return made
 
 
 def _admitted(client: Client, delivery: str) -> list[int]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from runner.engine.advance import ring
+from runner.engine.dispatch import DISPATCH, dispatched
 from runner.engine.ports import (
     Dispatcher,
     NewRun,
@@ -14,6 +15,7 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
+from runner.engine.subject import named
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
 from runner.model.lifecycle import UNSAVED
 from runner.model.refs import checked_ref
@@ -62,11 +64,8 @@ def admit(
 def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
-    # Whoever started it could not ask the repository for its default branch, or named HEAD.
-    if event.ref == "HEAD" and (branch := workspaces.default_branch(repository)):
-        named = replace(event, ref=f"refs/heads/{branch}")
-        return replace(_judge_event(named, delivery.id, repository, workspaces), ref=named.ref)
-    return _judge_event(event, delivery.id, repository, workspaces)
+    event = named(event, repository, workspaces)
+    return replace(_judge_event(event, delivery.id, repository, workspaces), ref=event.ref)
 
 
 def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Workspaces) -> Verdict:
@@ -89,6 +88,9 @@ def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Wo
             break
     else:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
+
+    if event.kind == DISPATCH:
+        return Verdict("admitted", route=route, runs=(new_run(dispatched(event, files)),))
 
     @cache
     def changed() -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.engine.commands import FOLDER
@@ -24,6 +24,8 @@ class Scene:
     server: str
     """The public address of this server."""
     worker: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the run was given by whoever started it, each of its type."""
 
     @property
     def event_path(self) -> str:
@@ -82,7 +84,8 @@ def needs(scene: Scene) -> dict[str, Any]:
 
 def contexts(scene: Scene) -> dict[str, Any]:
     """The contexts that do not change while a job runs."""
-    return {"github": github(scene), "runner": runner(scene), "needs": needs(scene)}
+    known = {"github": github(scene), "runner": runner(scene), "needs": needs(scene)}
+    return known | {"inputs": dict(scene.inputs)}
 
 
 def environment(scene: Scene) -> dict[str, str]:

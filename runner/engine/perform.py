@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
+from runner.engine.dispatch import told
 from runner.engine.heart import Heart, Hold, Why
 from runner.engine.ports import (
     Dispatcher,
@@ -241,7 +242,7 @@ def _begin(
     sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
     opened.enter_context(closing(sandbox))
     hold.stops(sandbox.stop)
-    scene = _scene(run, job, sandbox, station)
+    scene = _scene(run, job, workflow, sandbox, station)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(scene.event.payload).encode(), 0o644)
     files = CommandFiles(temp, sandbox.temp)
     deadline = asked + minutes(definition.timeout) * 60 - job.worked.total_seconds()
@@ -359,9 +360,9 @@ def _executor(repository: Repository, job: Steps, station: Station) -> tuple[Exe
     return station.executors[name](), image or repository.image
 
 
-def _scene(run: Run, job: Job, sandbox: Sandbox, station: Station) -> Scene:
-    event = station.store.event(run.delivery)
-    return Scene(run, job, event, sandbox, station.server, station.worker)
+def _scene(run: Run, job: Job, workflow: Workflow, sandbox: Sandbox, station: Station) -> Scene:
+    event, inputs = told(workflow, station.store.event(run.delivery))
+    return Scene(run, job, event, sandbox, station.server, station.worker, inputs)
 
 
 class _StepLog:

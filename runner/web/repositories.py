@@ -78,7 +78,7 @@ def routes(site: Site) -> APIRouter:
             return PlainTextResponse(_hook(site, name), media_type="text/x-shellscript")
         except NotFound:
             # The path of a repository that is itself called `…/hook` looks the same.
-            return _shown(site, f"{name}/hook")
+            return shown(site, f"{name}/hook")
 
     @router.post("/repos/{name:path}/trigger", status_code=202)
     def trigger(name: str, wanted: Trigger) -> Triggered:
@@ -86,7 +86,7 @@ def routes(site: Site) -> APIRouter:
 
     @router.get("/repos/{name:path}")
     def show_repository(name: str) -> RepositoryView:
-        return _shown(site, name)
+        return shown(site, name)
 
     @router.delete("/repos/{name:path}", status_code=204)
     def remove_repository(name: str) -> None:
@@ -125,7 +125,7 @@ def _register(site: Site, new: NewRepository) -> Registered:
     )
 
 
-def _shown(site: Site, name: str) -> RepositoryView:
+def shown(site: Site, name: str) -> RepositoryView:
     found = site.repositories.named(name)
     return site.views.repository(found.forge, found.name)
 
@@ -142,10 +142,10 @@ def _hook(site: Site, name: str) -> str:
 
 
 def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
-    found = _shown(site, name)
+    found = shown(site, name)
     if wanted.commit is not None and not FULL_COMMIT_ID.fullmatch(wanted.commit):
         raise Rejected(f"{wanted.commit[:100]!a} is no full commit id of 40 lower-case hex digits")
-    ref = _full_ref(wanted.ref or found.default_branch or _head(site, found))
+    ref = full_ref(wanted.ref or found.default_branch or head_of(site, found))
     guid = str(uuid4())
     payload: dict[str, Any] = {
         "id": guid,
@@ -172,7 +172,7 @@ def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
     return Triggered(delivery.id, delivery.status, url)
 
 
-def _head(site: Site, found: RepositoryView) -> str:
+def head_of(site: Site, found: RepositoryView) -> str:
     """The default branch of a repository that has not told it yet."""
     try:
         return site.default_branch(site.repositories.get(found.forge, found.name)) or "HEAD"
@@ -181,7 +181,7 @@ def _head(site: Site, found: RepositoryView) -> str:
         return "HEAD"
 
 
-def _full_ref(ref: str) -> str:
+def full_ref(ref: str) -> str:
     if any(not letter.isprintable() for letter in ref) or len(ref) > 1000:
         raise Rejected(f"{ref[:100]!a} is no ref; give a branch, refs/tags/NAME or a full ref")
     return ref if ref == "HEAD" or ref.startswith("refs/") else f"refs/heads/{ref}"

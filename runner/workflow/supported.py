@@ -16,7 +16,7 @@ from runner.workflow.reading import Reader, Use, entries_of, items_of, value_at
 from runner.workflow.shells import NAMES
 from runner.workflow.words import here
 
-EVENTS = ("push",)
+EVENTS = ("push", "workflow_dispatch")
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 WORKFLOW_LATER = ("run-name", "permissions", "concurrency")
 JOB_LATER = (
@@ -28,7 +28,7 @@ STEP_LATER = (
 )
 CONTAINER_LATER = ("credentials", "env", "ports", "volumes", "options")
 SHELLS_LATER = ("cmd", "powershell")
-CONTEXTS_LATER = ("inputs", "matrix", "secrets", "strategy", "vars")
+CONTEXTS_LATER = ("matrix", "secrets", "strategy", "vars")
 LITERAL = ("timeout-minutes", "continue-on-error", "runs-on", "container", "name", "image", "shell")
 """What must be known before a job starts, and so can have no expressions yet; a step's name can."""
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.cli.conftest import PATIENCE, Machine, Shell, run_of
+from tests.cli.conftest import PATIENCE, Machine, Ran, Shell, run_of
 
 PASSES = """
 on: push
@@ -248,3 +248,43 @@ def memory_of(pid: int) -> int:
     """Resident memory in KiB."""
     with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+DEPLOY = """
+on:
+  workflow_dispatch:
+    inputs:
+      where: {type: choice, options: [staging, production], required: true}
+      dry: {type: boolean}
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "to ${{ inputs.where }}, dry ${{ inputs.dry }}"
+"""
+
+
+def test_a_workflow_is_started_by_hand_with_inputs_and_wrong_ones_are_named(
+    machine: Machine, on_machine: Shell
+) -> None:
+    path = machine.folder / "work" / ".runner" / "workflows" / "deploy.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(DEPLOY)
+    machine.push(PASSES)
+
+    def trigger(*options: str) -> Ran:
+        return on_machine("trigger", "octo/hello", "--workflow", *options)
+
+    watched = trigger("deploy.yml", "--input", "where=staging", "--input", "dry=true", "--watch")
+    wrong = trigger(".runner/workflows/deploy.yml", "--input", "were=staging")
+    started = trigger("deploy.yml", "--ref", "main", "--input", "where=production", "--json").json
+
+    assert watched.status == 0, watched.err
+    assert "[deploy] to staging, dry true" in watched.out.splitlines()
+    assert wrong.status == 1
+    assert 'there is no input "were"; did you mean "where"?' in wrong.err
+    assert 'the input "where" is required; here you can use production, staging' in wrong.err
+    run = on_machine("runs", "view", str(started["workflow_run_id"]), "--json", "event,branch").json
+    assert run == {"event": "workflow_dispatch", "branch": "main"}
+    assert on_machine("trigger", "octo/hello", "--input", "a=b").status == 2
+    assert trigger("deploy.yml", "--input", "a").status == 2

@@ -29,7 +29,13 @@ PUBLIC = {
     f"{PREFIX}/openapi.json",
 }
 PAGES = {"/", "/runs/{run_id:id}"}
-FILLED = {"{name}": "octo/hello", "{run_id:id}": "1", "{run_id}": "1", "{delivery_id}": "1"}
+FILLED = {
+    "{name}": "octo/hello",
+    "{workflow}": "ci.yml",
+    "{run_id:id}": "1",
+    "{run_id}": "1",
+    "{delivery_id}": "1",
+}
 
 
 def a_run(web: Web, *keys: str, guid: str = "1", new: NewRun | None = None) -> Run:
@@ -71,7 +77,7 @@ def routes_of_the_api(web: Web) -> Iterator[tuple[str, str]]:
 
 def test_every_route_of_the_api_wants_the_token(web: Web) -> None:
     api, others = list(routes_of_the_api(web)), list(routes_of_the_site(web))
-    assert len(api) >= 14
+    assert len(api) >= 15
     assert others == [("GET", f"{PREFIX}/runs/{{run_id:id}}/stream")]
 
     for method, path in api + others:

@@ -150,8 +150,8 @@ def test_a_step_that_cannot_run(step: str, problem: str) -> None:
         ),
         (
             "run: echo ${{ secrets.KEY }}",
-            '6:23: the context "secrets" is not supported yet; here you can use env, github, job, needs,'
-            " runner, steps",
+            '6:23: the context "secrets" is not supported yet; here you can use env, github, inputs,'
+            " job, needs, runner, steps",
         ),
         ("run: ${{ always() }}", '6:18: always() can only be used in "if"'),
         ("run: ${{ hashFiles('x') }}", "6:18: hashFiles() is not supported yet"),

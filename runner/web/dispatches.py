@@ -1,0 +1,109 @@
+"""/api/v1/repos/NAME/…/dispatches: runs that a program or a person asks for, at GitHub's addresses."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from runner.engine.dispatch import DISPATCH
+from runner.engine.receive import receive
+from runner.model.source import Event
+from runner.store.read_models import RepositoryView
+from runner.web.answers import answer, failure
+from runner.web.repositories import Triggered, full_ref, head_of, shown
+from runner.web.site import Site
+
+LONGEST_WAIT = 25.0
+POLL_SECONDS = 0.05
+
+
+class Dispatch(BaseModel):
+    """`ref` is a branch, a tag or a full ref, the default branch if not given."""
+
+    ref: str | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched(Triggered):
+    """`runs` are those that it started, and the rest is of the first one; 0 and empty while it waits."""
+
+    runs: tuple[int, ...] = ()
+    workflow_run_id: int = 0
+    run_url: str = ""
+    html_url: str = ""
+
+
+def routes(site: Site) -> APIRouter:
+    router = APIRouter(tags=["repositories"])
+
+    @router.post(
+        "/repos/{name:path}/actions/workflows/{workflow}/dispatches",
+        response_model=Dispatched,
+        responses={202: {"model": Dispatched, "description": "It is stored, and not judged yet."}},
+    )
+    def dispatch_workflow(
+        name: str,
+        workflow: str,
+        wanted: Dispatch,
+        wait: Annotated[
+            float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait until it is judged.")
+        ] = 10.0,
+    ) -> Response:
+        found = shown(site, name)
+        ref = _ref(wanted.ref) if wanted.ref else full_ref(found.default_branch or head_of(site, found))
+        payload = {"inputs": wanted.inputs, "ref": ref, "workflow": workflow}
+        made = _received(site, found, DISPATCH, ref, payload)
+        return _judged(site, made, time.monotonic() + wait)
+
+    return router
+
+
+def _received(site: Site, found: RepositoryView, kind: str, ref: str, said: dict[str, Any]) -> Triggered:
+    guid = str(uuid4())
+    payload = {
+        **said,
+        "repository": {"full_name": found.name, "default_branch": found.default_branch},
+        "sender": {"login": "admin"},
+    }
+    event = Event(
+        kind=kind,
+        forge=found.forge,
+        repo=found.name,
+        ref=ref,
+        actor="admin",
+        payload=payload,
+        default_branch=found.default_branch,
+    )
+    digest = hashlib.sha256(f"{kind} {guid}".encode()).hexdigest()
+    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher)
+    url = f"{site.settings.address}/api/v1/deliveries/{delivery.id}"
+    return Triggered(delivery.id, delivery.status, url)
+
+
+def _judged(site: Site, made: Triggered, until: float) -> Response:
+    """What became of it, as soon as it is known; a delivery that waits longer is judged all the same."""
+    while True:
+        found = site.store.delivery(made.delivery)
+        if found.status not in ("received", "admitted"):
+            return failure(422, "rejected", found.reason)
+        if found.runs:
+            api, address = f"{site.settings.address}/api/v1", site.settings.address
+            run = found.runs[0]
+            links = (run, f"{api}/runs/{run}", f"{address}/runs/{run}")
+            done = Dispatched(made.delivery, found.status, made.url, found.runs, *links)
+            return answer(200, asdict(done))
+        if time.monotonic() >= until:
+            return answer(202, asdict(Dispatched(made.delivery, found.status, made.url)))
+        time.sleep(POLL_SECONDS)
+
+
+def _ref(ref: str) -> str:
+    """A short name may be a branch's or a tag's: which one is seen when it is admitted."""
+    full_ref(ref)
+    return ref
