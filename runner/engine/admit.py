@@ -1,11 +1,12 @@
 """Turn a stored delivery into runs, from the workflow files at exactly its commit."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 
 from runner.engine.advance import ring
+from runner.engine.definitions import FOLDERS, BrokenFolder, definitions, parsed
 from runner.engine.dispatch import DISPATCH, dispatched
 from runner.engine.ports import (
     Dispatcher,
@@ -15,19 +16,17 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
-from runner.engine.subject import named
-from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError
+from runner.engine.standings import SYNC, Standings, keep_up
+from runner.engine.subject import HEAD, concerned, named, waits
+from runner.errors import DatabaseUnavailable, RunnerError, Unavailable
 from runner.model.lifecycle import UNSAVED
 from runner.model.refs import checked_ref
 from runner.model.run import Job, Run, StepName
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow, declared_steps
-from runner.workflow.supported import load
 from runner.workflow.triggers import refusal, skip_word
 
 log = logging.getLogger(__name__)
-FOLDERS = (".runner/workflows", ".github/workflows")
-"""Where definitions are looked for; the first folder that has any is the one."""
 
 
 def admit(
@@ -36,20 +35,26 @@ def admit(
     store: Store,
     repositories: Repositories,
     workspaces: Workspaces,
+    standings: Standings,
     dispatcher: Dispatcher,
 ) -> tuple[Run, ...]:
     """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
 
     What keeps a delivery from being judged (no such commit, no name of a ref, an unreachable repository)
-    ends it as `failed` with the reason, and it can be replayed.
+    ends it as `failed` with the reason, and it can be replayed. What nobody looks at is tried again first.
     """
     delivery = store.delivery(delivery_id)
     if delivery.status != "received":
         return ()
     try:
-        verdict = _judge(delivery, repositories, workspaces)
+        verdict = _judge(delivery, repositories, workspaces, standings)
     except DatabaseUnavailable:
         raise
+    except Unavailable as error:
+        if waits(delivery, datetime.now(UTC)):
+            log.info("a delivery waits", extra={"delivery": delivery_id, "error": str(error)})
+            return ()
+        verdict = Verdict("failed", str(error))
     except RunnerError as error:
         verdict = Verdict("failed", str(error))
     except Exception as error:
@@ -61,32 +66,38 @@ def admit(
     return runs
 
 
-def _judge(delivery: Delivery, repositories: Repositories, workspaces: Workspaces) -> Verdict:
+def _judge(
+    delivery: Delivery, repositories: Repositories, workspaces: Workspaces, standings: Standings
+) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
     event = named(event, repository, workspaces)
-    return replace(_judge_event(event, delivery.id, repository, workspaces), ref=event.ref)
+    if event.kind == SYNC and event.ref == HEAD:
+        return Verdict("ignored", f"{repository.name} has no default branch yet; nothing was pushed to it")
+    return replace(_judge_event(event, delivery.id, repository, workspaces, standings), ref=event.ref)
 
 
-def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Workspaces) -> Verdict:
+def _judge_event(
+    event: Event, keep: str, repository: Repository, workspaces: Workspaces, standings: Standings
+) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
     commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=keep)
+    keep_up(event, route, keep, repository, workspaces, standings)
+    if event.kind == SYNC:
+        return Verdict("ignored", f"the default branch was read at {commit[:12]}", route)
     # Who starts it by hand means it, whatever the commit says.
     pushed = event.kind == "push" and not event.payload.get("by_hand")
     if pushed and (word := skip_word(workspaces.message(route))):
         return Verdict("ignored", f"the message of {commit[:12]} says {word}", route)
-    files: Mapping[str, bytes] = {}
-    for folder in FOLDERS:
-        try:
-            files = _definitions(route, folder, workspaces)
-        except BrokenDefinition as error:
-            return Verdict("admitted", route=route, runs=(NewRun(folder, folder, problems=(str(error),)),))
-        if files:
-            break
-    else:
+    try:
+        files = definitions(route, workspaces)
+    except BrokenFolder as error:
+        broken = NewRun(error.folder, error.folder, problems=(str(error),))
+        return Verdict("admitted", route=route, runs=(broken,))
+    if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     if event.kind == DISPATCH:
@@ -97,9 +108,12 @@ def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Wo
         return tuple(workspaces.changed(route, event.before))
 
     runs, refusals = [], []
-    for path, text in sorted(files.items()):
+    concerns = concerned(event, files)
+    if not concerns:
+        return Verdict("ignored", f"{event.payload['workflow']} is not there at {commit[:12]}", route)
+    for path, text in concerns:
         try:
-            workflow = load(path, text)
+            workflow = parsed(path, text)
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue
@@ -111,11 +125,6 @@ def _judge_event(event: Event, keep: str, repository: Repository, workspaces: Wo
     if not runs:
         return Verdict("ignored", "no workflow matches: " + "; ".join(refusals), route)
     return Verdict("admitted", route=route, runs=tuple(runs))
-
-
-def _definitions(route: Route, folder: str, workspaces: Workspaces) -> Mapping[str, bytes]:
-    found = workspaces.read(route, folder)
-    return {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}
 
 
 def new_run(workflow: Workflow) -> NewRun:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Text, bindparam, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound
@@ -14,8 +13,8 @@ from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
-from runner.store.database import Database, micros, moment
-from runner.store.identifiers import uuid7
+from runner.store.arrivals import born, insert_once, new_delivery
+from runner.store.database import Database, micros
 from runner.store.rows import (
     FIRST_RING,
     checkpoint_from,
@@ -102,12 +101,14 @@ class SqlStore:
     def receive_all(self, arrivals: Sequence[Arrival]) -> list[tuple[Delivery, bool]]:
         def work(connection: Connection) -> list[tuple[Delivery, bool]]:
             now = micros(self._database.now(connection))
-            born = [_born(arrival.event, now) for arrival in arrivals]
-            rows = [_new_delivery(one, arrival) for one, arrival in zip(born, arrivals, strict=True)]
-            made = set(connection.execute(_insert_once(connection), rows).scalars())
+            fresh = [born(arrival.event, now) for arrival in arrivals]
+            rows = [
+                new_delivery(one, arrival, FIRST_RING) for one, arrival in zip(fresh, arrivals, strict=True)
+            ]
+            made = set(connection.execute(insert_once(connection), rows).scalars())
             return [
                 (one, True) if one.id in made else (_first(connection, arrival), False)
-                for one, arrival in zip(born, arrivals, strict=True)
+                for one, arrival in zip(fresh, arrivals, strict=True)
             ]
 
         return self._database.writing(work)
@@ -251,43 +252,11 @@ def micros_of(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-def _born(event: Event, now: int) -> Delivery:
-    status, reason = ("ignored", event.ignored) if event.ignored else ("received", "")
-    return Delivery(uuid7(now), event, status, reason, moment(now))
-
-
-def _new_delivery(born: Delivery, arrival: Arrival) -> dict[str, Any]:
-    event, now = born.event, micros(born.received_at)
-    return {
-        "id": born.id,
-        "guid": arrival.guid,
-        "digest": arrival.digest,
-        "received_at": now,
-        "status": born.status,
-        "reason": born.reason,
-        "ring_at": None if event.ignored else now + micros_of(FIRST_RING),
-        "forge": event.forge,
-        "repo": event.repo,
-        "kind": event.kind,
-        "ref": event.ref,
-        "commit": event.commit,
-        "before": event.before,
-        "actor": event.actor,
-        "default_branch": event.default_branch,
-        "payload": dict(event.payload),
-    }
-
-
 def _first(connection: Connection, arrival: Arrival) -> Delivery:
     """The delivery that came before this copy of it."""
     same = or_(deliveries.c.guid == arrival.guid, deliveries.c.digest == arrival.digest)
     mine = (deliveries.c.forge == arrival.event.forge) & (deliveries.c.repo == arrival.event.repo)
     return delivery_from(connection.execute(select(deliveries).where(mine, same).limit(1)).one())
-
-
-def _insert_once(connection: Connection) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
 
 
 def _create(

@@ -187,3 +187,29 @@ workers = Table(
     # Until when it is taken to be there, unless it says so again.
     Column("until", BigInteger, nullable=False),
 )
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("forge", String(32), primary_key=True),
+    Column("repo", String(255), primary_key=True),
+    # Rises with every change: what was read before another change is not written after it.
+    Column("revision", Integer, nullable=False),
+    Column("commit", String(40), nullable=False),
+    Column("events", JSON, nullable=False),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    # NULL for a day that never comes.
+    Column("due_at", BigInteger),
+    UniqueConstraint("forge", "repo", "workflow", "cron", "timezone"),
+    Index("schedules_due", "due_at"),
+)

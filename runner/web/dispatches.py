@@ -1,8 +1,9 @@
-"""/api/v1/repos/NAME/…/dispatches: runs that a program or a person asks for, at GitHub's addresses."""
+"""/api/v1/repos/NAME/…: runs that are asked for, at GitHub's addresses, and those that are due."""
 
 import hashlib
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from starlette.responses import Response
 
 from runner.engine.dispatch import DISPATCH
 from runner.engine.receive import receive
+from runner.engine.standings import SYNC
+from runner.engine.subject import HEAD
 from runner.model.source import Event
 from runner.store.read_models import RepositoryView
 from runner.web.answers import answer, failure
@@ -39,6 +42,16 @@ class Dispatched(Triggered):
     html_url: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A cron time of a workflow on the default branch. `due_at` is null for a day that never comes."""
+
+    workflow: str
+    cron: str
+    timezone: str
+    due_at: datetime | None
+
+
 def routes(site: Site) -> APIRouter:
     router = APIRouter(tags=["repositories"])
 
@@ -60,6 +73,17 @@ def routes(site: Site) -> APIRouter:
         payload = {"inputs": wanted.inputs, "ref": ref, "workflow": workflow}
         made = _received(site, found, DISPATCH, ref, payload)
         return _judged(site, made, time.monotonic() + wait)
+
+    @router.get("/repos/{name:path}/schedules")
+    def list_schedules(name: str) -> list[ScheduleView]:
+        found = shown(site, name)
+        due = site.standings.due(found.forge, found.name)
+        return [ScheduleView(one.workflow, one.cron, one.timezone, due[one]) for one in sorted(due)]
+
+    @router.post("/repos/{name:path}/sync", status_code=202)
+    def sync(name: str) -> Triggered:
+        found = shown(site, name)
+        return _received(site, found, SYNC, HEAD, {"reason": "somebody asked for it"})
 
     return router
 

@@ -16,7 +16,7 @@ from runner.workflow.reading import Reader, Use, entries_of, items_of, value_at
 from runner.workflow.shells import NAMES
 from runner.workflow.words import here
 
-EVENTS = ("push", "workflow_dispatch")
+EVENTS = ("push", "schedule", "workflow_dispatch")
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 WORKFLOW_LATER = ("run-name", "permissions", "concurrency")
 JOB_LATER = (

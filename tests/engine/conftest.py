@@ -12,7 +12,7 @@ from runner.engine.perform import Station, perform
 from runner.engine.receive import receive
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
-from runner.store import Database, SqlRepositories, SqlStore
+from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
 
@@ -39,6 +39,7 @@ class Bench:
     logs: MemoryLogs
     bell: RecordingDispatcher
     station: Station
+    standings: SqlStandings
 
     def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
         self.workspaces.files[path] = text.encode()
@@ -52,6 +53,7 @@ class Bench:
             store=self.store,
             repositories=self.repositories,
             workspaces=self.workspaces,
+            standings=self.standings,
             dispatcher=self.bell,
         )
         return self.store.delivery(delivery.id)
@@ -94,6 +96,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         heart=heart,
         dispatcher=bell,
     )
-    yield Bench(store, repositories, workspaces, executor, logs, bell, station)
+    yield Bench(store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database))
     heart.close()
     database.close()

@@ -1,11 +1,14 @@
 """Runs that are asked for over the API."""
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from runner.engine.ports import Verdict
+from runner.engine.standings import following
+from runner.model.standing import Scheduled, Standing
 from runner.web.api import PREFIX
 from tests.builders import a_new_run, a_route
 from tests.web.conftest import PATIENCE, Web
@@ -82,3 +85,29 @@ def test_what_cannot_be_asked_for_is_not_stored(web: Web, path: str, wanted: Any
 
     assert web.call("POST", f"{PREFIX}{path}", wanted).status_code == status
     assert web.api("GET", "/deliveries") == []
+
+
+def test_schedules_are_shown_with_their_next_time(web: Web) -> None:
+    web.add()
+    repository = web.site.repositories.get("git", "octo/hello")
+    wanted = frozenset({Scheduled("ci.yml", "0 0 30 2 *"), Scheduled("ci.yml", "0 * * * *", "Europe/Berlin")})
+    assert web.site.standings.stand(repository, 0, Standing("1" * 40, wanted), following)
+
+    hourly, never = web.api("GET", "/repos/octo/hello/schedules")
+
+    assert (hourly["cron"], hourly["timezone"], hourly["workflow"]) == (
+        "0 * * * *",
+        "Europe/Berlin",
+        "ci.yml",
+    )
+    assert datetime.fromisoformat(hourly["due_at"]) > datetime.now(UTC)
+    assert never["due_at"] is None
+
+
+def test_a_default_branch_is_read_again_when_somebody_asks(web: Web) -> None:
+    web.add()
+
+    made = web.api("POST", "/repos/octo/hello/sync")
+
+    event = web.site.store.event(made["delivery"])
+    assert (event.kind, event.ref, event.commit) == ("sync", "HEAD", None)
