@@ -1,11 +1,14 @@
 """Turn a stored delivery into runs, from the workflow files at exactly its commit."""
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
 from runner.engine.advance import ring
+from runner.engine.changes import changed
 from runner.engine.definitions import FOLDERS, BrokenFolder, definitions, parsed
 from runner.engine.dispatch import DISPATCH, dispatched
 from runner.engine.ports import (
@@ -16,15 +19,18 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
+from runner.engine.pulls import PULL, TARGET, held_back, merge_of, target_of
+from runner.engine.receive import receive
+from runner.engine.refs import MERGED
 from runner.engine.standings import SYNC, Standings, keep_up
-from runner.engine.subject import HEAD, concerned, named, waits
+from runner.engine.subject import HEAD, concerned, named, skipped, waits
 from runner.errors import DatabaseUnavailable, RunnerError, Unavailable
 from runner.model.lifecycle import UNSAVED
 from runner.model.refs import checked_ref
 from runner.model.run import Job, Run, StepName
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Workflow, declared_steps
-from runner.workflow.triggers import refusal, skip_word
+from runner.workflow.triggers import refusal
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +53,16 @@ def admit(
     if delivery.status != "received":
         return ()
     try:
+        if delivery.event.kind == PULL:
+            # A delivery of its own, as it is of another commit. A second try finds it there.
+            guid = f"{TARGET} {delivery_id}"
+            digest = hashlib.sha256(guid.encode()).hexdigest()
+            receive(target_of(delivery.event), guid, digest, store=store, dispatcher=dispatcher)
         verdict = _judge(delivery, repositories, workspaces, standings)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
-        if waits(delivery, datetime.now(UTC)):
+        if waits(delivery, error, datetime.now(UTC)):
             log.info("a delivery waits", extra={"delivery": delivery_id, "error": str(error)})
             return ()
         verdict = Verdict("failed", str(error))
@@ -74,24 +85,28 @@ def _judge(
     event = named(event, repository, workspaces)
     if event.kind == SYNC and event.ref == HEAD:
         return Verdict("ignored", f"{repository.name} has no default branch yet; nothing was pushed to it")
-    return replace(_judge_event(event, delivery.id, repository, workspaces, standings), ref=event.ref)
+    return replace(_judge_event(delivery, event, repository, workspaces, standings), ref=event.ref)
 
 
 def _judge_event(
-    event: Event, keep: str, repository: Repository, workspaces: Workspaces, standings: Standings
+    delivery: Delivery, event: Event, repository: Repository, workspaces: Workspaces, standings: Standings
 ) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
-    commit = event.commit or workspaces.resolve(repository, event.ref)
+    keep = delivery.id
+    if event.commit is None and event.kind in MERGED:
+        commit = merge_of(event, keep, repository, workspaces)
+    else:
+        commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=keep)
     keep_up(event, route, keep, repository, workspaces, standings)
     if event.kind == SYNC:
         return Verdict("ignored", f"the default branch was read at {commit[:12]}", route)
-    # Who starts it by hand means it, whatever the commit says.
-    pushed = event.kind == "push" and not event.payload.get("by_hand")
-    if pushed and (word := skip_word(workspaces.message(route))):
-        return Verdict("ignored", f"the message of {commit[:12]} says {word}", route)
+    if said := skipped(event, route, workspaces):
+        return Verdict("ignored", said, route)
+    if held := held_back(delivery, event, route, workspaces):
+        return Verdict("ignored", held, route)
     try:
         files = definitions(route, workspaces)
     except BrokenFolder as error:
@@ -104,8 +119,8 @@ def _judge_event(
         return Verdict("admitted", route=route, runs=(new_run(dispatched(event, files)),))
 
     @cache
-    def changed() -> tuple[str, ...]:
-        return tuple(workspaces.changed(route, event.before))
+    def paths() -> Sequence[str] | None:
+        return changed(event, route, keep, repository, workspaces)
 
     runs, refusals = [], []
     concerns = concerned(event, files)
@@ -117,7 +132,7 @@ def _judge_event(
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue
-        reason = refusal(workflow, event, changed)
+        reason = refusal(workflow, event, paths)
         if reason is None:
             runs.append(new_run(workflow))
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
+from runner.engine.refs import short_ref, within
 from runner.model.run import Finished, Job, Run
 from runner.model.source import Event
 
@@ -35,16 +36,23 @@ class Scene:
 def github(scene: Scene) -> dict[str, Any]:
     """https://docs.github.com/actions/reference/contexts-reference#github-context"""
     event, run = scene.event, scene.run
+    pulled = event.kind.startswith("pull_request")
+    head, base = (
+        str(within(event.payload, "pull_request", side, "ref") or "") if pulled else ""
+        for side in ("head", "base")
+    )
     ref_type = "tag" if event.tag is not None else "branch"
     return {
         "action": "",
         "actor": event.actor,
+        "base_ref": base,
         "event": dict(event.payload),
         "event_name": event.kind,
         "event_path": scene.event_path,
+        "head_ref": head,
         "job": scene.job.key,
         "ref": event.ref,
-        "ref_name": event.branch or event.tag or event.ref,
+        "ref_name": short_ref(event.ref),
         "ref_type": ref_type,
         "repository": run.route.repo,
         "repository_owner": run.route.repo.split("/")[0],
@@ -96,8 +104,9 @@ def environment(scene: Scene) -> dict[str, str]:
     """
     seen, place = github(scene), runner(scene)
     names = (
-        "actor event_name event_path job ref ref_name ref_type repository repository_owner run_attempt "
-        "run_id run_number server_url sha triggering_actor workflow workflow_ref workflow_sha workspace"
+        "actor base_ref event_name event_path head_ref job ref ref_name ref_type repository repository_owner "
+        "run_attempt run_id run_number server_url sha triggering_actor workflow workflow_ref workflow_sha "
+        "workspace"
     )
     variables = {f"GITHUB_{name.upper()}": str(seen[name]) for name in names.split()}
     variables |= {

@@ -142,6 +142,21 @@ class SqlStore:
         self._database.writing(work)
         return self.delivery(delivery_id)
 
+    def approve(self, delivery_id: str) -> Delivery:
+        """Let the code of a delivery run that was held back, and have it judged again at the same commit."""
+
+        def work(connection: Connection) -> None:
+            ring_at = micros(self._database.now(connection) + FIRST_RING)
+            held = (deliveries.c.id == delivery_id) & (deliveries.c.status == "ignored")
+            connection.execute(
+                update(deliveries)
+                .where(held, deliveries.c.commit.is_not(None))
+                .values(approved=True, status="received", reason="", ring_at=ring_at)
+            )
+
+        self._database.writing(work)
+        return self.delivery(delivery_id)
+
     def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
         def work(connection: Connection) -> tuple[Run, ...]:
             delivery = connection.execute(_lock_delivery, {"delivery_id": delivery_id}).one()

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -70,6 +71,8 @@ deliveries = Table(
     Column("status", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    # Somebody let its code run, though it comes from a fork.
+    Column("approved", Boolean, nullable=False, server_default=false()),
     # When the clock rings for it next; NULL once it is settled.
     Column("ring_at", BigInteger),
     UniqueConstraint("forge", "repo", "guid"),

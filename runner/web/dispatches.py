@@ -32,6 +32,13 @@ class Dispatch(BaseModel):
     inputs: dict[str, Any] = Field(default_factory=dict)
 
 
+class RepositoryDispatch(BaseModel):
+    """Starts the workflows on the default branch whose `repository_dispatch` takes this `event_type`."""
+
+    event_type: str = Field(min_length=1, max_length=100)
+    client_payload: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatched(Triggered):
     """`runs` are those that it started, and the rest is of the first one; 0 and empty while it waits."""
@@ -73,6 +80,12 @@ def routes(site: Site) -> APIRouter:
         payload = {"inputs": wanted.inputs, "ref": ref, "workflow": workflow}
         made = _received(site, found, DISPATCH, ref, payload)
         return _judged(site, made, time.monotonic() + wait)
+
+    @router.post("/repos/{name:path}/dispatches", status_code=202)
+    def dispatch_repository(name: str, wanted: RepositoryDispatch) -> Triggered:
+        found = shown(site, name)
+        said = {"action": wanted.event_type, "client_payload": wanted.client_payload}
+        return _received(site, found, "repository_dispatch", HEAD, said)
 
     @router.get("/repos/{name:path}/schedules")
     def list_schedules(name: str) -> list[ScheduleView]:

@@ -16,8 +16,9 @@ from runner.workflow.reading import Reader, Use, entries_of, items_of, value_at
 from runner.workflow.shells import NAMES
 from runner.workflow.words import here
 
-EVENTS = ("push", "schedule", "workflow_dispatch")
+EVENTS_LATER = ("image_version", "workflow_call")
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
+EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
 WORKFLOW_LATER = ("run-name", "permissions", "concurrency")
 JOB_LATER = (
     *("if", "uses", "with", "secrets", "strategy", "outputs", "services", "permissions", "concurrency"),
