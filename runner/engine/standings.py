@@ -16,7 +16,7 @@ from runner.engine.ports import Workspaces
 from runner.engine.subject import HEAD
 from runner.errors import Unavailable
 from runner.model.source import Event, Repository, Route
-from runner.model.standing import DueTimes, Scheduled, Standing
+from runner.model.standing import DueTimes, Follows, Scheduled, Standing
 from runner.workflow.cron import LEAST_MINUTES, BadCron, parse_cron
 from runner.workflow.document import InvalidWorkflow
 from runner.workflow.times import next_after
@@ -26,8 +26,8 @@ SYNC, SCHEDULE = "sync", "schedule"
 ADOPTED = "the repository is new here"
 ACTOR = "runner"
 """Who starts what nobody started."""
-FOLLOWED = {"workflow_run"}
-"""Events of our own making, which are made only where some workflow names them."""
+STAGES = ("requested", "in_progress", "completed")
+"""What a run goes through, as workflow_run's types name it."""
 TRIES = 10
 LEAST = timedelta(minutes=LEAST_MINUTES)
 MOMENT = timedelta(microseconds=1)
@@ -133,12 +133,14 @@ def read_standing(route: Route, workspaces: Workspaces) -> Standing:
     except BrokenFolder:
         return Standing(route.commit)
     schedules: set[Scheduled] = set()
-    events: set[str] = set()
+    follows: set[Follows] = set()
     for path, text in files.items():
         try:
             on = parsed(path, text).on
         except InvalidWorkflow:
             continue
         schedules |= {Scheduled(path, one.cron, one.timezone) for one in on.schedules}
-        events |= FOLLOWED & on.events.keys()
-    return Standing(route.commit, frozenset(schedules), frozenset(events))
+        if (trigger := on.events.get("workflow_run")) is not None:
+            stages = STAGES if trigger.types is None else trigger.types
+            follows |= {Follows(stage, trigger.workflows) for stage in stages}
+    return Standing(route.commit, frozenset(schedules), frozenset(follows))

@@ -14,20 +14,25 @@ class Scheduled:
     timezone: str = "UTC"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Follows:
+    """A stage of runs that some workflow waits for: of those whose names the patterns take, none for all."""
+
+    stage: str
+    workflows: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`events` are those of our own making that some workflow there names.
-
-    `commit` is empty where nothing was read yet.
-    """
+    """`commit` is empty where nothing was read yet."""
 
     commit: str = ""
     schedules: frozenset[Scheduled] = frozenset()
-    events: frozenset[str] = frozenset()
+    follows: frozenset[Follows] = frozenset()
 
     def same(self, other: "Standing") -> bool:
         """Whether both ask for the same, at whichever commits."""
-        return (self.schedules, self.events) == (other.schedules, other.events)
+        return (self.schedules, self.follows) == (other.schedules, other.follows)
 
 
 DueTimes = Mapping[Scheduled, datetime | None]

@@ -15,6 +15,7 @@ from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.database import Database, micros
+from runner.store.followers import announce
 from runner.store.rows import (
     FIRST_RING,
     checkpoint_from,
@@ -179,7 +180,10 @@ class SqlStore:
                 return ()
             self._own_repository(connection, delivery)
             now = self._database.now(connection)
-            return tuple(_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs)
+            made = [_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs]
+            for run in made:
+                announce(connection, None, run, micros(now))
+            return tuple(made)
 
         # A verdict that started nothing is found again the same.
         return self._database.writing(work, durable=bool(verdict.runs))
@@ -191,8 +195,10 @@ class SqlStore:
     def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
-            after = change(before, self._database.now(connection))
-            return Change(before, _save(connection, before, after))
+            now = self._database.now(connection)
+            after = _save(connection, before, change(before, now))
+            announce(connection, before, after, micros(now))
+            return Change(before, after)
 
         return self._database.writing(work, durable)
 

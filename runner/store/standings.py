@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.engine.standings import ADOPTED, Following, due_event, sync_event
 from runner.model.source import Repository
-from runner.model.standing import DueTimes, Scheduled, Standing
+from runner.model.standing import DueTimes, Follows, Scheduled, Standing
 from runner.store.arrivals import post
 from runner.store.database import Database, micros, moment
 from runner.store.tables import repositories, schedules, standings
@@ -45,7 +45,7 @@ class SqlStandings:
             changed = (
                 update(standings)
                 .where(_of(standings, repository.forge, repository.name), standings.c.revision == revision)
-                .values(revision=revision + 1, commit=wanted.commit, events=sorted(wanted.events))
+                .values(revision=revision + 1, commit=wanted.commit, events=_events(wanted))
                 .execution_options(preserve_rowcount=True)
             )
             if not connection.execute(changed).rowcount:
@@ -127,7 +127,12 @@ def _read(connection: Connection, forge: str, repo: str) -> tuple[int, Standing]
     if row is None:
         return 0, Standing()
     found = connection.execute(select(schedules).where(_of(schedules, forge, repo)))
-    return row.revision, Standing(row.commit, frozenset(map(_scheduled, found)), frozenset(row.events))
+    follows = frozenset(Follows(stage, tuple(names)) for stage, names in row.events)
+    return row.revision, Standing(row.commit, frozenset(map(_scheduled, found)), follows)
+
+
+def _events(wanted: Standing) -> list[Any]:
+    return [[one.stage, list(one.workflows)] for one in sorted(wanted.follows)]
 
 
 def _of(table: Any, forge: str, repo: str) -> Any:

@@ -199,6 +199,7 @@ standings = Table(
     # Rises with every change: what was read before another change is not written after it.
     Column("revision", Integer, nullable=False),
     Column("commit", String(40), nullable=False),
+    # Which stages of which runs some workflow waits for.
     Column("events", JSON, nullable=False),
 )
 

@@ -8,13 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
+from runner.engine.ports import Verdict
 from runner.engine.standings import following
+from runner.model.lifecycle import cancel, decide
+from runner.model.run import Run
 from runner.model.source import Event, Repository
-from runner.model.standing import Scheduled, Standing
+from runner.model.standing import Follows, Scheduled, Standing
 from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.store.database import micros
 from runner.store.tables import deliveries, schedules
-from tests.builders import LENGTH
+from tests.builders import LENGTH, a_new_run, a_route, an_event
 
 NIGHTLY = Scheduled(".github/workflows/ci.yml", "30 5 * * *", "Europe/Berlin")
 HOURLY = Scheduled(".github/workflows/ci.yml", "0 * * * *")
@@ -213,3 +216,32 @@ def test_what_would_come_within_five_minutes_is_left_out() -> None:
     assert often("10:00", "10:07:30") == "10:08"
     assert often("10:59", "10:59", "3,59 * * * *") == "11:59"
     assert often("10:00", "10:00", "*/5 * * * *") == "10:05"
+
+
+def test_the_end_of_a_run_and_its_event_are_one(bench: Bench) -> None:
+    followed = Standing("1" * 40, follows=frozenset({Follows("requested"), Follows("completed", ("c*",))}))
+    assert bench.store.stand(bench.repository, 0, followed, following)
+    assert bench.store.standing("git", "octo/hello") == (1, followed)
+    store = SqlStore(bench.database, LENGTH)
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(a_new_run(),)))
+
+    def end(run: Run, now: datetime) -> Run:
+        return decide(cancel(run), now)
+
+    def dies(run: Run, now: datetime) -> Run:
+        end(run, now)
+        raise ZeroDivisionError
+
+    def told() -> list[str]:
+        events = [store.event(one) for one in bench.delivered()]
+        return [event.payload["action"] for event in events if event.kind == "workflow_run"]
+
+    with pytest.raises(ZeroDivisionError):
+        store.update(run.id, dies)
+    assert told() == ["requested"]
+
+    for _ in range(2):
+        store.update(run.id, end)
+
+    assert told() == ["requested", "completed"]
