@@ -44,7 +44,7 @@ from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
-from runner.store import Database, SqlStore, SqlWorkers
+from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.checkouts import Checkout
@@ -265,6 +265,7 @@ class Local:
             store=self.store,
             repositories=self._repositories,
             workspaces=self._workspaces,
+            standings=SqlStandings(self._database),
             dispatcher=self._bell,
             selection=selection,
         )

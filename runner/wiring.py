@@ -21,7 +21,7 @@ from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.model.source import shown_url
 from runner.settings import Settings
-from runner.store import Database, SqlLogs, SqlRepositories, SqlStore, SqlWorkers
+from runner.store import Database, SqlLogs, SqlRepositories, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.vault import MemoryVault
 from runner.workspaces import GitWorkspaces
@@ -37,6 +37,7 @@ class Services:
     repositories: SqlRepositories
     views: Views
     workers: SqlWorkers
+    standings: SqlStandings
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
@@ -70,6 +71,7 @@ def services(settings: Settings) -> Services:
         repositories=SqlRepositories(database),
         views=Views(database),
         workers=SqlWorkers(database),
+        standings=SqlStandings(database),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(
             settings.broker, [name for name, forge in FORGES.items() if forge.reports]

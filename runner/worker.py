@@ -20,6 +20,7 @@ from runner.engine.admit import admit
 from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.report import report
+from runner.engine.standings import following
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.errors import LeaseLost, Rejected, Unavailable
@@ -193,6 +194,7 @@ def _register(app: Celery, services: Services, station: Station) -> None:
                 store=services.store,
                 repositories=services.repositories,
                 workspaces=services.workspaces,
+                standings=services.standings,
                 dispatcher=services.dispatcher,
             )
 
@@ -238,7 +240,7 @@ def _carry_out(work: Callable[[], None], task: Any, **about: object) -> None:
 
 
 class Clock:
-    """Rings again for what is due, once a second, on a thread of its own."""
+    """Starts what is scheduled and rings again for what is due, once a second, on a thread of its own."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -261,9 +263,13 @@ class Clock:
             self._round()
 
     def _round(self, everything: bool = False) -> None:
-        try:
-            sweep(store=self._services.store, dispatcher=self._services.dispatcher, everything=everything)
-        except Unavailable as error:
-            log.error("the clock's round failed", extra={"error": str(error)})
-        except Exception:
-            log.exception("the clock's round failed by a bug")
+        services = self._services
+        ring = partial(sweep, store=services.store, dispatcher=services.dispatcher, everything=everything)
+        # What is fired is rung for in the same round.
+        for work in (partial(services.standings.fire, following), ring):
+            try:
+                work()
+            except Unavailable as error:
+                log.error("the clock's round failed", extra={"error": str(error)})
+            except Exception:
+                log.exception("the clock's round failed by a bug")

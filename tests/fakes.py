@@ -140,6 +140,12 @@ class FakeWorkspaces:
     def message(self, route: Route) -> str:
         return self.said
 
+    def parents(self, route: Route) -> list[str]:
+        return []
+
+    def parting(self, route: Route, other: str) -> str | None:
+        return None
+
     def changed(self, route: Route, before: str | None) -> list[str]:
         return []
 

@@ -11,7 +11,7 @@ import click
 
 from runner import environment
 from runner.cli import givens
-from runner.engine.admit import FOLDERS
+from runner.engine.definitions import FOLDERS
 from runner.engine.refs import Head, ref_of
 from runner.errors import Rejected
 from runner.local import FORGE

@@ -72,3 +72,16 @@ def replay(delivery: str, fields: str | None) -> None:
         print_json(found, fields)
     else:
         click.echo(f"delivery {delivery} waits for admission; `runner deliveries show {delivery}` follows it")
+
+
+@deliveries.command("approve", cls=JsonCommand)
+@click.argument("delivery")
+@json_option
+def approve(delivery: str, fields: str | None) -> None:
+    """Let the code of a fork run that DELIVERY brought, at exactly its commit."""
+    with connect() as client:
+        found = client.post(f"/deliveries/{delivery}/approve")
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        click.echo(f"delivery {delivery} is approved; `runner deliveries show {delivery}` follows it")

@@ -96,3 +96,33 @@ def hook(name: str) -> None:
     with connect() as client:
         for text in client.text(f"{path_of(name)}/hook"):
             click.echo(text, nl=False)
+
+
+@repo.command("sync", cls=JsonCommand)
+@click.argument("name")
+@json_option
+def sync(name: str, fields: str | None) -> None:
+    """Read the default branch of NAME again: its schedules follow each push that the server hears of."""
+    with connect() as client:
+        made = client.post(f"{path_of(name)}/sync")
+    if fields is not None:
+        print_json(made, fields)
+    else:
+        click.echo(f"delivery {made['delivery']}; `runner repo schedules {name}` shows what it found")
+
+
+@repo.command("schedules", cls=JsonCommand)
+@click.argument("name")
+@json_option
+def schedules(name: str, fields: str | None) -> None:
+    """Show when the schedules of the repository NAME are due next."""
+    with connect() as client:
+        found = client.get(f"{path_of(name)}/schedules")
+    if fields is not None:
+        print_json(found, fields)
+        return
+    rows = [(one["workflow"], one["cron"], one["timezone"], one["due_at"] or "never") for one in found]
+    if rows:
+        print_table(rows, ("workflow", "cron", "time zone", "due"))
+    else:
+        click.echo("no schedules; they are read from the workflows on the default branch", err=True)

@@ -16,6 +16,9 @@ STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "
 FAILED = ("failure", "timed_out", "cancelled")
 ADMISSION_SECONDS = 30.0
 POLL_SECONDS = 0.1
+OUR_OWN = ("schedule", "sync", "workflow_run", "pull_request_target")
+LOOKED_THROUGH = 100
+"""Newest deliveries among which the last one is looked for that somebody brought about."""
 NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
 
@@ -166,7 +169,9 @@ def _newest_run(client: Client) -> int:
 
 def _newest_started(client: Client) -> list[int]:
     """The runs of the newest delivery, as soon as it is judged; raises `Rejected` if it started none."""
-    found = client.get("/deliveries", limit=1)
+    listed = client.get("/deliveries", limit=LOOKED_THROUGH)
+    # Whoever has just pushed does not mean what the clock brought meanwhile.
+    found = [one for one in listed if one["event"] not in OUR_OWN]
     if not found:
         raise NotFound(NO_RUNS)
     newest: Values = found[0]

@@ -1,12 +1,22 @@
 """Turn a stored delivery into runs, from the workflow files at exactly its commit."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 
 from runner.engine.advance import ring
-from runner.engine.definitions import unsaved_job
+from runner.engine.changes import changed
+from runner.engine.definitions import (
+    FOLDERS,
+    BrokenFolder,
+    definitions,
+    parsed,
+    unsaved_job,
+    workflow_text,
+)
 from runner.engine.dispatch import DISPATCH, dispatched
 from runner.engine.ports import (
     Dispatcher,
@@ -16,18 +26,19 @@ from runner.engine.ports import (
     Verdict,
     Workspaces,
 )
-from runner.engine.subject import named
-from runner.errors import BrokenDefinition, DatabaseUnavailable, NotFound, RunnerError
+from runner.engine.pulls import PULL, TARGET, held_back, merge_of, target_of
+from runner.engine.receive import receive
+from runner.engine.refs import MERGED
+from runner.engine.standings import SYNC, Standings, keep_up
+from runner.engine.subject import HEAD, concerned, named, skipped, waits
+from runner.errors import DatabaseUnavailable, NotFound, RunnerError, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.workflow.document import InvalidWorkflow, Workflow
-from runner.workflow.supported import load
-from runner.workflow.triggers import refusal, skip_word
+from runner.workflow.triggers import refusal
 
 log = logging.getLogger(__name__)
-FOLDERS = (".runner/workflows", ".github/workflows")
-"""Where definitions are looked for; the first folder that has any is the one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +59,32 @@ def admit(
     store: Store,
     repositories: Repositories,
     workspaces: Workspaces,
+    standings: Standings,
     dispatcher: Dispatcher,
     selection: Selection | None = None,
 ) -> tuple[Run, ...]:
     """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
 
     What keeps a delivery from being judged (no such commit, no name of a ref, an unreachable repository)
-    ends it as `failed` with the reason, and it can be replayed.
+    ends it as `failed` with the reason, and it can be replayed. What nobody looks at is tried again first.
     """
     delivery = store.delivery(delivery_id)
     if delivery.status != "received":
         return ()
     try:
-        verdict = _judge(delivery, repositories, workspaces, selection)
+        if delivery.event.kind == PULL and selection is None:
+            # A delivery of its own, as it is of another commit. A second try finds it there.
+            guid = f"{TARGET} {delivery_id}"
+            digest = hashlib.sha256(guid.encode()).hexdigest()
+            receive(target_of(delivery.event), guid, digest, store=store, dispatcher=dispatcher)
+        verdict = _judge(delivery, repositories, workspaces, standings, selection)
     except DatabaseUnavailable:
         raise
+    except Unavailable as error:
+        if waits(delivery, error, datetime.now(UTC)):
+            log.info("a delivery waits", extra={"delivery": delivery_id, "error": str(error)})
+            return ()
+        verdict = Verdict("failed", str(error))
     except RunnerError as error:
         verdict = Verdict("failed", str(error))
     except Exception as error:
@@ -75,81 +97,96 @@ def admit(
 
 
 def _judge(
-    delivery: Delivery, repositories: Repositories, workspaces: Workspaces, selection: Selection | None
+    delivery: Delivery,
+    repositories: Repositories,
+    workspaces: Workspaces,
+    standings: Standings,
+    selection: Selection | None,
 ) -> Verdict:
     event = delivery.event
     repository = repositories.get(event.forge, event.repo)
     event = named(event, repository, workspaces)
-    return replace(_judge_event(event, delivery.id, repository, workspaces, selection), ref=event.ref)
+    if event.kind == SYNC and event.ref == HEAD:
+        return Verdict("ignored", f"{repository.name} has no default branch yet; nothing was pushed to it")
+    verdict = _judge_event(delivery, event, repository, workspaces, standings, selection)
+    return replace(verdict, ref=event.ref)
 
 
 def _judge_event(
-    event: Event, keep: str, repository: Repository, workspaces: Workspaces, selection: Selection | None
+    delivery: Delivery,
+    event: Event,
+    repository: Repository,
+    workspaces: Workspaces,
+    standings: Standings,
+    selection: Selection | None,
 ) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
-    commit = event.commit or workspaces.resolve(repository, event.ref)
+    keep = delivery.id
+    if event.commit is None and event.kind in MERGED:
+        commit = merge_of(event, keep, repository, workspaces)
+    else:
+        commit = event.commit or workspaces.resolve(repository, event.ref)
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=keep)
-    # Who starts it by hand means it, whatever the commit says.
-    pushed = event.kind == "push" and not event.payload.get("by_hand") and selection is None
-    if pushed and (word := skip_word(workspaces.message(route))):
-        return Verdict("ignored", f"the message of {commit[:12]} says {word}", route)
-    files: Mapping[str, bytes] = _named(route, selection.files, workspaces) if selection else {}
-    for folder in () if files else FOLDERS:
-        try:
-            files = _definitions(route, folder, workspaces)
-        except BrokenDefinition as error:
-            return Verdict("admitted", route=route, runs=(NewRun(folder, folder, problems=(str(error),)),))
-        if files:
-            break
+    if selection is None:
+        keep_up(event, route, keep, repository, workspaces, standings)
+        if said := _nothing_for(delivery, event, route, workspaces):
+            return Verdict("ignored", said, route)
+    try:
+        files = _files(route, workspaces, selection)
+    except BrokenFolder as error:
+        broken = NewRun(error.folder, error.folder, problems=(str(error),))
+        return Verdict("admitted", route=route, runs=(broken,))
     if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     if event.kind == DISPATCH:
         chosen = dispatched(event, files, alone=selection is not None)
-        return Verdict("admitted", route=route, runs=(new_run(chosen),))
+        return Verdict("admitted", route=route, runs=_with_jobs([new_run(chosen)], selection))
 
     @cache
-    def changed() -> tuple[str, ...]:
-        return tuple(workspaces.changed(route, event.before))
+    def paths() -> Sequence[str] | None:
+        return changed(event, route, keep, repository, workspaces)
 
     runs, refusals = [], []
-    for path, text in sorted(files.items()):
+    concerns = concerned(event, files)
+    if not concerns:
+        return Verdict("ignored", f"{event.payload['workflow']} is not there at {commit[:12]}", route)
+    for path, text in concerns:
         try:
-            workflow = load(path, text, alone=selection is not None)
+            workflow = parsed(path, text, alone=selection is not None)
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue
-        reason = refusal(workflow, event, changed)
+        reason = refusal(workflow, event, paths)
         if reason is None:
             runs.append(new_run(workflow))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:
         return Verdict("ignored", "no workflow matches: " + "; ".join(refusals), route)
-    if selection and selection.jobs:
-        runs = _with_jobs(runs, selection.jobs)
-    return Verdict("admitted", route=route, runs=tuple(runs))
+    return Verdict("admitted", route=route, runs=_with_jobs(runs, selection))
 
 
-def _definitions(route: Route, folder: str, workspaces: Workspaces) -> Mapping[str, bytes]:
-    found = workspaces.read(route, folder)
-    return {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}
+def _files(route: Route, workspaces: Workspaces, selection: Selection | None) -> Mapping[str, bytes]:
+    if selection is None or not selection.files:
+        return definitions(route, workspaces)
+    return {path: workflow_text(path, route, workspaces) for path in selection.files}
 
 
-def _named(route: Route, paths: Sequence[str], workspaces: Workspaces) -> Mapping[str, bytes]:
-    found: dict[str, bytes] = {}
-    for path in paths:
-        files = workspaces.read(route, path.rpartition("/")[0])
-        if path not in files:
-            raise NotFound(f"{path} is not in {route.repo} at {route.commit[:12]}")
-        found[path] = files[path]
-    return found
+def _nothing_for(delivery: Delivery, event: Event, route: Route, workspaces: Workspaces) -> str | None:
+    """Why nothing runs for an event whatever the workflows say."""
+    if event.kind == SYNC:
+        return f"the default branch was read at {route.commit[:12]}"
+    return skipped(event, route, workspaces) or held_back(delivery, event, route, workspaces)
 
 
-def _with_jobs(runs: Sequence[NewRun], keys: Sequence[str]) -> list[NewRun]:
+def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[NewRun, ...]:
     """Of each run the named jobs and all that they need; a run that has none of them is none."""
+    keys = selection.jobs if selection else ()
+    if not keys:
+        return tuple(runs)
     known = list(dict.fromkeys(job.key for run in runs for job in run.jobs))
     for key in keys:
         if key not in known:
@@ -164,7 +201,7 @@ def _with_jobs(runs: Sequence[NewRun], keys: Sequence[str]) -> list[NewRun]:
             wanted += [one for one in needs[key] if one not in seen]
         if seen or run.problems:
             kept.append(replace(run, jobs=tuple(job for job in run.jobs if job.key in seen)))
-    return kept
+    return tuple(kept)
 
 
 def new_run(workflow: Workflow) -> NewRun:

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
+from runner.engine.refs import short_ref, within
 from runner.expr.values import to_string
 from runner.model.run import Job, Run
 from runner.model.source import Event
@@ -53,18 +54,21 @@ class Asked:
         """https://docs.github.com/actions/reference/contexts-reference#github-context"""
         event, run = self.event, self.run
         ref_type = "tag" if event.tag is not None else "branch"
-        pull = event.payload.get("pull_request")
-        ends = pull if isinstance(pull, Mapping) else {}
+        pulled = event.kind.startswith("pull_request")
+        head, base = (
+            str(within(event.payload, "pull_request", side, "ref") or "") if pulled else ""
+            for side in ("head", "base")
+        )
         return {
             "action": "",
             "actor": event.actor,
-            "base_ref": _ref_of(ends.get("base")),
+            "base_ref": base,
             "event": dict(event.payload),
             "event_name": event.kind,
-            "head_ref": _ref_of(ends.get("head")),
+            "head_ref": head,
             "job": job.key,
             "ref": event.ref,
-            "ref_name": event.branch or event.tag or event.ref,
+            "ref_name": short_ref(event.ref),
             "ref_type": ref_type,
             "repository": run.route.repo,
             "repository_owner": run.route.repo.split("/")[0],
@@ -175,7 +179,3 @@ def strategy_of(job: Job) -> Contexts:
         "job-total": leg.total,
         "max-parallel": leg.max_parallel if leg.max_parallel is not None else leg.total,
     }
-
-
-def _ref_of(end: object) -> str:
-    return str(end.get("ref") or "") if isinstance(end, Mapping) else ""

@@ -16,18 +16,45 @@ from runner.workflow.document import JobDef, Reusable, Steps, Workflow
 from runner.workflow.supported import load
 from runner.workflow.trees import texts
 
+FOLDERS = (".runner/workflows", ".github/workflows")
+"""Where definitions are looked for; the first folder that has any is the one."""
+
+
+class BrokenFolder(BrokenDefinition):
+    """What is in a folder of definitions cannot be read."""
+
+    def __init__(self, folder: str, why: BrokenDefinition) -> None:
+        super().__init__(str(why))
+        self.folder = folder
+
+
+def definitions(route: Route, workspaces: Workspaces) -> Mapping[str, bytes]:
+    """The files by path, of the first folder that has any. Raises `BrokenFolder`."""
+    for folder in FOLDERS:
+        try:
+            found = workspaces.read(route, folder)
+        except BrokenDefinition as error:
+            raise BrokenFolder(folder, error) from error
+        if files := {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}:
+            return files
+    return {}
+
 
 def workflow_at(path: str, route: Route, workspaces: Workspaces) -> Workflow:
     """A workflow file at a commit. Errors: `NotFound`, `InvalidWorkflow`."""
-    folder = path.rpartition("/")[0]
-    files = workspaces.read(route, folder)
+    return parsed(path, workflow_text(path, route, workspaces))
+
+
+def workflow_text(path: str, route: Route, workspaces: Workspaces) -> bytes:
+    """Raises `NotFound`."""
+    files = workspaces.read(route, path.rpartition("/")[0])
     if path not in files:
         raise NotFound(f"{path} is not in {route.repo} at {route.commit[:12]}")
-    return _parsed(path, files[path])
+    return files[path]
 
 
 # A commit's files never change: the text is the whole key.
-_parsed = lru_cache(maxsize=256)(load)
+parsed = lru_cache(maxsize=256)(load)
 
 
 def definition_of(run: Run, job: Job, workspaces: Workspaces) -> tuple[Workflow, JobDef]:
@@ -67,10 +94,12 @@ def asked_of(run: Run, station: Station) -> Asked:
 
 
 def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
-    """The secrets that a job may see: in a called workflow, those that it is handed.
+    """The secrets that a job may see: in a called workflow those that it is handed, for a fork none.
 
     Raises `BrokenDefinition` where one that it needs is not among them.
     """
+    if not asked.event.trusted:
+        return {}
     if job.caller is None:
         repository = station.repositories.get(asked.run.route.forge, asked.run.route.repo)
         return station.vault.secrets(repository)

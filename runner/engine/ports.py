@@ -73,6 +73,12 @@ class Workspaces(Protocol):
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
 
+    def parents(self, route: Route) -> Sequence[str]:
+        """The commits that it was made from: two or more where it is a merge."""
+
+    def parting(self, route: Route, other: str) -> str | None:
+        """The newest commit that both have in their history; None where they have none in common."""
+
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit."""
 

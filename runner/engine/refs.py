@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MERGED = ("pull_request", "pull_request_review", "pull_request_review_comment")
+from runner.model.source import FROM_PULLS
+
+MERGED = FROM_PULLS
 DEPLOYED = ("deployment", "deployment_status")
 NAMED = ("push", "create", "workflow_dispatch")
 

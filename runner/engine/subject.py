@@ -1,12 +1,46 @@
 """Which ref and commit an event is about, where it does not say so in full."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from runner.engine.ports import Workspaces
-from runner.errors import Rejected
-from runner.model.source import Event, Repository
+from runner.engine.pulls import PULL, NotMerged, head_of
+from runner.errors import Rejected, Unavailable
+from runner.model.source import Delivery, Event, Repository, Route
+from runner.workflow.triggers import skip_word
 
 HEAD = "HEAD"
+UNWATCHED = ("schedule", "sync", "workflow_run")
+PATIENCE = timedelta(hours=1)
+"""How long an event that nobody looks at waits for a repository that does not answer."""
+UNTIL_MERGED = timedelta(minutes=2)
+
+
+def waits(delivery: Delivery, error: Unavailable, now: datetime) -> bool:
+    """Whether a delivery is tried again, as what it needs may be there in a moment.
+
+    The clock rings for it, at least once a minute.
+    """
+    age = now - delivery.received_at
+    if isinstance(error, NotMerged):
+        return age < UNTIL_MERGED
+    return delivery.event.kind in UNWATCHED and age < PATIENCE
+
+
+def skipped(event: Event, route: Route, workspaces: Workspaces) -> str | None:
+    """Which words of its newest commit ask for no run; who starts it by hand means it all the same."""
+    commit = route.commit if event.kind == "push" else head_of(event) if event.kind == PULL else None
+    if commit is None or event.payload.get("by_hand"):
+        return None
+    word = skip_word(workspaces.message(replace(route, commit=commit)))
+    return f"the message of {commit[:12]} says {word}" if word else None
+
+
+def concerned(event: Event, files: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+    """The workflows that an event can start: a schedule belongs to one of them."""
+    mine = event.payload.get("workflow") if event.kind == "schedule" else None
+    return sorted((path, text) for path, text in files.items() if mine in (None, path))
 
 
 def named(event: Event, repository: Repository, workspaces: Workspaces) -> Event:

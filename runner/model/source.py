@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
+"""Events whose runs have the code of a pull request."""
 _HTTP_LOGIN = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
 _PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^/@:]*):[^/]*@", re.IGNORECASE)
 _QUERY = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#]*)[?#].*", re.IGNORECASE | re.DOTALL)
@@ -60,6 +62,28 @@ class Event:
         """The tag's name where the ref is a tag."""
         return self.ref.removeprefix("refs/tags/") if self.ref.startswith("refs/tags/") else None
 
+    @property
+    def fork(self) -> str | None:
+        """The repository that a pull request comes from, where it is another one; None where none does.
+
+        Its code is not trusted: whoever wrote it may not push here.
+        """
+        pull = self.payload.get("pull_request")
+        if self.kind not in FROM_PULLS or not isinstance(pull, Mapping):
+            return None
+        names = []
+        for side in ("head", "base"):
+            found = pull.get(side)
+            repo = found.get("repo") if isinstance(found, Mapping) else None
+            names.append(str(repo.get("full_name")) if isinstance(repo, Mapping) else "a deleted repository")
+        head, base = names
+        return None if head.lower() == base.lower() == self.repo.lower() else head
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its code was pushed by somebody who may: only such a run is given secrets."""
+        return self.fork is None
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -96,3 +120,5 @@ class Delivery:
     reason: str
     received_at: datetime
     runs: tuple[int, ...] = ()
+    approved: bool = False
+    """Whether somebody let its code run, though it comes from a fork."""

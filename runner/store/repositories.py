@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 from runner.errors import NotFound, Rejected
 from runner.model.source import Repository
 from runner.store.database import Database, micros
+from runner.store.standings import forget
 from runner.store.tables import repositories
 
 
@@ -66,9 +67,14 @@ class SqlRepositories:
             ]
 
     def remove(self, repository: Repository) -> None:
-        """Forget the registration; its runs and logs stay readable."""
+        """Forget the registration and its schedules; its runs and logs stay readable."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
-        self._database.writing(lambda connection: connection.execute(delete(repositories).where(mine)))
+
+        def work(connection: Connection) -> None:
+            forget(connection, repository.forge, repository.name)
+            connection.execute(delete(repositories).where(mine))
+
+        self._database.writing(work)
 
     def _row(self, forge: str, name: str) -> Row[tuple[str, ...]]:
         mine = (repositories.c.forge == forge) & (repositories.c.name == name)

@@ -143,7 +143,7 @@ def delivery_from(row: Row[Any], runs: tuple[int, ...] = ()) -> Delivery:
         payload=row.payload,
         default_branch=row.default_branch,
     )
-    return Delivery(row.id, event, row.status, row.reason, moment(row.received_at), runs)
+    return Delivery(row.id, event, row.status, row.reason, moment(row.received_at), runs, row.approved)
 
 
 def outcome_to(outcome: Outcome) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Text, bindparam, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound
@@ -14,8 +13,9 @@ from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
-from runner.store.database import Database, micros, moment
-from runner.store.identifiers import uuid7
+from runner.store.arrivals import born, insert_once, new_delivery
+from runner.store.database import Database, micros
+from runner.store.followers import announce
 from runner.store.rows import (
     FIRST_RING,
     checkpoint_from,
@@ -102,12 +102,14 @@ class SqlStore:
     def receive_all(self, arrivals: Sequence[Arrival]) -> list[tuple[Delivery, bool]]:
         def work(connection: Connection) -> list[tuple[Delivery, bool]]:
             now = micros(self._database.now(connection))
-            born = [_born(arrival.event, now) for arrival in arrivals]
-            rows = [_new_delivery(one, arrival) for one, arrival in zip(born, arrivals, strict=True)]
-            made = set(connection.execute(_insert_once(connection), rows).scalars())
+            fresh = [born(arrival.event, now) for arrival in arrivals]
+            rows = [
+                new_delivery(one, arrival, FIRST_RING) for one, arrival in zip(fresh, arrivals, strict=True)
+            ]
+            made = set(connection.execute(insert_once(connection), rows).scalars())
             return [
                 (one, True) if one.id in made else (_first(connection, arrival), False)
-                for one, arrival in zip(born, arrivals, strict=True)
+                for one, arrival in zip(fresh, arrivals, strict=True)
             ]
 
         return self._database.writing(work)
@@ -141,6 +143,21 @@ class SqlStore:
         self._database.writing(work)
         return self.delivery(delivery_id)
 
+    def approve(self, delivery_id: str) -> Delivery:
+        """Let the code of a delivery run that was held back, and have it judged again at the same commit."""
+
+        def work(connection: Connection) -> None:
+            ring_at = micros(self._database.now(connection) + FIRST_RING)
+            held = (deliveries.c.id == delivery_id) & (deliveries.c.status == "ignored")
+            connection.execute(
+                update(deliveries)
+                .where(held, deliveries.c.commit.is_not(None))
+                .values(approved=True, status="received", reason="", ring_at=ring_at)
+            )
+
+        self._database.writing(work)
+        return self.delivery(delivery_id)
+
     def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
         def work(connection: Connection) -> tuple[Run, ...]:
             delivery = connection.execute(_lock_delivery, {"delivery_id": delivery_id}).one()
@@ -163,7 +180,10 @@ class SqlStore:
                 return ()
             self._own_repository(connection, delivery)
             now = self._database.now(connection)
-            return tuple(_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs)
+            made = [_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs]
+            for run in made:
+                announce(connection, None, run, micros(now))
+            return tuple(made)
 
         # A verdict that started nothing is found again the same.
         return self._database.writing(work, durable=bool(verdict.runs))
@@ -175,8 +195,10 @@ class SqlStore:
     def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
-            after = change(before, self._database.now(connection))
-            return Change(before, _save(connection, before, after))
+            now = self._database.now(connection)
+            after = _save(connection, before, change(before, now))
+            announce(connection, before, after, micros(now))
+            return Change(before, after)
 
         return self._database.writing(work, durable)
 
@@ -251,43 +273,11 @@ def micros_of(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-def _born(event: Event, now: int) -> Delivery:
-    status, reason = ("ignored", event.ignored) if event.ignored else ("received", "")
-    return Delivery(uuid7(now), event, status, reason, moment(now))
-
-
-def _new_delivery(born: Delivery, arrival: Arrival) -> dict[str, Any]:
-    event, now = born.event, micros(born.received_at)
-    return {
-        "id": born.id,
-        "guid": arrival.guid,
-        "digest": arrival.digest,
-        "received_at": now,
-        "status": born.status,
-        "reason": born.reason,
-        "ring_at": None if event.ignored else now + micros_of(FIRST_RING),
-        "forge": event.forge,
-        "repo": event.repo,
-        "kind": event.kind,
-        "ref": event.ref,
-        "commit": event.commit,
-        "before": event.before,
-        "actor": event.actor,
-        "default_branch": event.default_branch,
-        "payload": dict(event.payload),
-    }
-
-
 def _first(connection: Connection, arrival: Arrival) -> Delivery:
     """The delivery that came before this copy of it."""
     same = or_(deliveries.c.guid == arrival.guid, deliveries.c.digest == arrival.digest)
     mine = (deliveries.c.forge == arrival.event.forge) & (deliveries.c.repo == arrival.event.repo)
     return delivery_from(connection.execute(select(deliveries).where(mine, same).limit(1)).one())
-
-
-def _insert_once(connection: Connection) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.id)
 
 
 def _create(

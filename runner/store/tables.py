@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -70,6 +71,8 @@ deliveries = Table(
     Column("status", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    # Somebody let its code run, though it comes from a fork.
+    Column("approved", Boolean, nullable=False, server_default=false()),
     # When the clock rings for it next; NULL once it is settled.
     Column("ring_at", BigInteger),
     UniqueConstraint("forge", "repo", "guid"),
@@ -186,4 +189,31 @@ workers = Table(
     Column("labels", JSON, nullable=False),
     # Until when it is taken to be there, unless it says so again.
     Column("until", BigInteger, nullable=False),
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("forge", String(32), primary_key=True),
+    Column("repo", String(255), primary_key=True),
+    # Rises with every change: what was read before another change is not written after it.
+    Column("revision", Integer, nullable=False),
+    Column("commit", String(40), nullable=False),
+    # Which stages of which runs some workflow waits for.
+    Column("events", JSON, nullable=False),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    # NULL for a day that never comes.
+    Column("due_at", BigInteger),
+    UniqueConstraint("forge", "repo", "workflow", "cron", "timezone"),
+    Index("schedules_due", "due_at"),
 )

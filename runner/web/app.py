@@ -51,6 +51,7 @@ def create_app(services: Services) -> "App":
         store=services.store,
         repositories=services.repositories,
         views=services.views,
+        standings=services.standings,
         logs=services.logs,
         forges=FORGES,
         executors=tuple(services.executors),

@@ -1,5 +1,6 @@
 """/api/v1/deliveries: what forges told us and what became of it."""
 
+import logging
 import re
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from runner.web.answers import Conflict
 from runner.web.site import Site
 
 _DELIVERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+log = logging.getLogger(__name__)
 STATUSES = ("received", "admitted", "ignored", "failed")
 
 
@@ -43,6 +45,20 @@ def routes(site: Site) -> APIRouter:
                 f"`runner runs rerun` runs it again"
             )
         again = site.store.replay(delivery_id)
+        site.dispatcher.admit(again.id, again.event.forge, again.event.repo)
+        return site.views.delivery(delivery_id)
+
+    @router.post("/deliveries/{delivery_id}/approve", status_code=202)
+    def approve(delivery_id: str) -> DeliveryView:
+        found = site.store.delivery(delivery_id)
+        if found.event.fork is None:
+            raise Conflict(f"delivery {delivery_id} brings no code of a fork and needs no approval")
+        if found.status != "ignored" or found.event.commit is None:
+            raise Conflict(
+                f"delivery {delivery_id} is {found.status}: {found.reason or 'it is not held back'}"
+            )
+        log.info("a fork's code may run", extra={"delivery": delivery_id, "commit": found.event.commit})
+        again = site.store.approve(delivery_id)
         site.dispatcher.admit(again.id, again.event.forge, again.event.repo)
         return site.views.delivery(delivery_id)
 

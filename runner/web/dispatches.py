@@ -1,8 +1,9 @@
-"""/api/v1/repos/NAME/…/dispatches: runs that a program or a person asks for, at GitHub's addresses."""
+"""/api/v1/repos/NAME/…: runs that are asked for, at GitHub's addresses, and those that are due."""
 
 import hashlib
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from starlette.responses import Response
 
 from runner.engine.dispatch import DISPATCH
 from runner.engine.receive import receive
+from runner.engine.standings import SYNC
+from runner.engine.subject import HEAD
 from runner.model.source import Event
 from runner.store.read_models import RepositoryView
 from runner.web.answers import answer, failure
@@ -29,6 +32,13 @@ class Dispatch(BaseModel):
     inputs: dict[str, Any] = Field(default_factory=dict)
 
 
+class RepositoryDispatch(BaseModel):
+    """Starts the workflows on the default branch whose `repository_dispatch` takes this `event_type`."""
+
+    event_type: str = Field(min_length=1, max_length=100)
+    client_payload: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Dispatched(Triggered):
     """`runs` are those that it started, and the rest is of the first one; 0 and empty while it waits."""
@@ -37,6 +47,16 @@ class Dispatched(Triggered):
     workflow_run_id: int = 0
     run_url: str = ""
     html_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A cron time of a workflow on the default branch. `due_at` is null for a day that never comes."""
+
+    workflow: str
+    cron: str
+    timezone: str
+    due_at: datetime | None
 
 
 def routes(site: Site) -> APIRouter:
@@ -60,6 +80,23 @@ def routes(site: Site) -> APIRouter:
         payload = {"inputs": wanted.inputs, "ref": ref, "workflow": workflow}
         made = _received(site, found, DISPATCH, ref, payload)
         return _judged(site, made, time.monotonic() + wait)
+
+    @router.post("/repos/{name:path}/dispatches", status_code=202)
+    def dispatch_repository(name: str, wanted: RepositoryDispatch) -> Triggered:
+        found = shown(site, name)
+        said = {"action": wanted.event_type, "client_payload": wanted.client_payload}
+        return _received(site, found, "repository_dispatch", HEAD, said)
+
+    @router.get("/repos/{name:path}/schedules")
+    def list_schedules(name: str) -> list[ScheduleView]:
+        found = shown(site, name)
+        due = site.standings.due(found.forge, found.name)
+        return [ScheduleView(one.workflow, one.cron, one.timezone, due[one]) for one in sorted(due)]
+
+    @router.post("/repos/{name:path}/sync", status_code=202)
+    def sync(name: str) -> Triggered:
+        found = shown(site, name)
+        return _received(site, found, SYNC, HEAD, {"reason": "somebody asked for it"})
 
     return router
 

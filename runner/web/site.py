@@ -8,7 +8,7 @@ from runner.engine.ports import Dispatcher, Forge
 from runner.logs import LogReader
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlStore
+from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.store.views import Views
 from runner.web.auth import Guard
 
@@ -26,6 +26,7 @@ class Site:
     store: SqlStore
     repositories: SqlRepositories
     views: Views
+    standings: SqlStandings
     logs: LogReader
     forges: Mapping[str, Forge]
     executors: tuple[str, ...]

@@ -16,8 +16,9 @@ from runner.workflow.references import BadReference, Image, Remote, parse_action
 from runner.workflow.shells import NAMES, ON_WINDOWS
 from runner.workflow.words import here
 
-EVENTS = ("push", "workflow_call", "workflow_dispatch")
+EVENTS_LATER = ("image_version",)
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
+EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
 SHARED_LATER = ("concurrency",)
 """What has to do with other runs."""
 JOB_LATER = ("services", "snapshot", "retry", "on-lost", "cancel-timeout-minutes")

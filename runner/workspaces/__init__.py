@@ -168,6 +168,17 @@ class GitWorkspaces:
         with self._reading(route) as reader:
             return read_commit(reader, route.commit).message
 
+    def parents(self, route: Route) -> Sequence[str]:
+        """The commits that it was made from: two or more where it is a merge."""
+        with self._reading(route) as reader:
+            return read_commit(reader, route.commit).parents
+
+    def parting(self, route: Route, other: str) -> str | None:
+        """The newest commit that both have in their history; None where they have none in common."""
+        if not self._obtained(route, other):
+            return None
+        return self._mirror(route.forge, route.repo).parting(route.commit, other)
+
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit.
 

@@ -139,6 +139,16 @@ class Mirror:
             raise Rejected(f"{commit} is a {kind} in {self._name}; give the id of a commit")
         return True
 
+    def parting(self, one: str, other: str) -> str | None:
+        """The newest commit that both have in their history, of those that are here."""
+        asked = ["merge-base", "--end-of-options", one, other]
+        try:
+            return self._git.run(asked, self.path, timeout=self._timeout).decode().strip() or None
+        except GitFailed as error:
+            if error.stderr.strip():
+                raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
+            return None
+
     def download(self, address: Address, commit: str) -> None:
         """Fetch a commit with its history, unless somebody else just did; hold nothing."""
         with self._alone():

@@ -14,6 +14,7 @@ PATH_BYTES = 3000
 FOLDER_DEPTH = 200
 GITLINK = 0o160000
 
+_PARENT = re.compile(rb"^parent ([0-9a-f]{40})$", re.MULTILINE)
 _COMMITTER = re.compile(rb"^committer [^\n]*> (\d{1,10}) [+-]\d+$", re.MULTILINE)
 
 
@@ -27,6 +28,7 @@ class Commit:
     time: int
     """When it was committed, in seconds since 1970; 0 where the commit does not say so."""
     message: str
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ def read_commit(reader: Reader, id: str) -> Commit:
     if kind != "commit" or not header.startswith(b"tree "):
         raise MissingObject(id)
     time = _COMMITTER.search(header)
-    return Commit(header[5:45].decode(), int(time[1]) if time else 0, message.decode(errors="replace"))
+    parents = tuple(parent.decode() for parent in _PARENT.findall(header))
+    said = message.decode(errors="replace")
+    return Commit(header[5:45].decode(), int(time[1]) if time else 0, said, parents)
 
 
 def walk(reader: Reader, tree: str) -> Iterator[tuple[str, Entry]]:

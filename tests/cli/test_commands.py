@@ -288,3 +288,30 @@ def test_a_workflow_is_started_by_hand_with_inputs_and_wrong_ones_are_named(
     assert run == {"event": "workflow_dispatch", "branch": "main"}
     assert on_machine("trigger", "octo/hello", "--input", "a=b").status == 2
     assert trigger("deploy.yml", "--input", "a").status == 2
+
+
+def test_a_schedule_is_due_once_it_is_on_the_default_branch_and_no_more_when_it_is_gone(
+    machine: Machine, on_machine: Shell
+) -> None:
+    path = machine.folder / "work" / ".runner" / "workflows" / "nightly.yml"
+    schedule = "on: {schedule: [{cron: '30 5 * * 1-5', timezone: Europe/Berlin}]}"
+
+    def scheduled(most: int) -> list[str]:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            found = on_machine("repo", "schedules", "octo/hello", "--json").json
+            if len(found) == most:
+                return [f"{one['cron']} {one['timezone']}" for one in found]
+            time.sleep(0.1)
+        raise AssertionError(found)
+
+    path.write_text(PASSES.replace("on: push", schedule))
+    machine.push(PASSES)
+    assert scheduled(1) == ["30 5 * * 1-5 Europe/Berlin"]
+    assert "30 5 * * 1-5" in on_machine("repo", "schedules", "octo/hello").out
+
+    path.unlink()
+    machine.push(PASSES)
+    assert scheduled(0) == []
+    assert on_machine("repo", "sync", "octo/hello").status == 0
+    assert on_machine("repo", "schedules", "octo/hello").out == ""

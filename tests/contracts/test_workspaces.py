@@ -145,6 +145,30 @@ def test_what_changed_is_told_by_path(workspaces: Workspaces, origin: Origin) ->
     assert workspaces.changed(origin.route(after), None) == ["added\nline", "edited", "new/name", "same"]
 
 
+def test_a_merge_tells_what_it_was_made_from_and_two_branches_where_they_parted(
+    workspaces: Workspaces, origin: Origin
+) -> None:
+    first = origin.commit({"a": "1"})
+    parted = origin.commit({"a": "2"})
+    git(origin.path, "checkout", "--quiet", "-b", "topic")
+    topic = origin.commit({"a": "2", "b": "1"})
+    git(origin.path, "checkout", "--quiet", "main")
+    main = origin.commit({"a": "3"})
+    git(origin.path, "merge", "--quiet", "--no-edit", "topic")
+    merge = git(origin.path, "rev-parse", "HEAD")
+    git(origin.path, "checkout", "--quiet", "--orphan", "stranger")
+    stranger = origin.commit({"c": "1"})
+    workspaces.fetch(origin.repository, origin.route(merge), "run-1")
+
+    assert list(workspaces.parents(origin.route(merge))) == [main, topic]
+    assert list(workspaces.parents(origin.route(parted))) == [first]
+    assert list(workspaces.parents(origin.route(first))) == []
+    assert workspaces.parting(origin.route(topic), main) == parted
+    assert workspaces.parting(origin.route(merge), main) == main
+    assert workspaces.parting(origin.route(topic), stranger) is None
+    assert workspaces.parting(origin.route(topic), NOWHERE) is None
+
+
 def test_the_commit_before_a_force_push_is_compared_with(workspaces: Workspaces, origin: Origin) -> None:
     origin.commit({"a": "1", "b": "1"})
     before = origin.commit({"a": "2", "b": "1"})

@@ -51,6 +51,7 @@ def test_a_job_that_a_killed_clock_saw_is_performed(distributed: World, redis_of
         store=real.store,
         repositories=real.repositories,
         workspaces=real.workspaces,
+        standings=real.standings,
         dispatcher=real.dispatcher,
     )
     forget_messages(distributed, redis_of)

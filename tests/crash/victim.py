@@ -97,7 +97,12 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
     dispatcher: Any = Thrice(real.dispatcher) if thrice else real.dispatcher
     ports: dict[str, Any] = {
         name: Mortal(port, name, point)
-        for name, port in (("store", real.store), ("workspaces", real.workspaces), ("dispatcher", dispatcher))
+        for name, port in (
+            ("store", real.store),
+            ("workspaces", real.workspaces),
+            ("standings", real.standings),
+            ("dispatcher", dispatcher),
+        )
     }
     executors = dict(real.executors)
     if real.settings.docker:

@@ -26,6 +26,7 @@ from runner.model.run import Finished, Run
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.settings import Settings
+from runner.store.standings import adopt
 from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
 from tests.builders import an_event
@@ -113,6 +114,8 @@ class World:
         self.services.database.migrate()
         repository = Repository("git", "octo/hello", str(self.repository), image=self.image)
         self.services.repositories.add(repository, "secret")
+        # What the clock would have read of it is no part of what a test kills.
+        self.services.database.writing(lambda connection: adopt(connection, "git", "octo/hello"))
 
     # --- the repository ----------------------------------------------------------------------
 

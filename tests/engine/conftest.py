@@ -14,7 +14,7 @@ from runner.engine.receive import receive
 from runner.engine.station import Station
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
-from runner.store import Database, SqlRepositories, SqlStore
+from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
@@ -42,6 +42,7 @@ class Bench:
     logs: MemoryLogs
     bell: RecordingDispatcher
     station: Station
+    standings: SqlStandings
 
     def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
         self.workspaces.files[path] = text.encode()
@@ -55,6 +56,7 @@ class Bench:
             store=self.store,
             repositories=self.repositories,
             workspaces=self.workspaces,
+            standings=self.standings,
             dispatcher=self.bell,
             selection=selection,
         )
@@ -102,6 +104,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         dispatcher=bell,
         vault=vault,
     )
-    yield Bench(store, repositories, workspaces, executor, logs, bell, station)
+    yield Bench(store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database))
     heart.close()
     database.close()

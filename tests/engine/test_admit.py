@@ -219,6 +219,7 @@ def test_a_delivery_that_does_not_exist_is_named(bench: Bench) -> None:
             store=bench.store,
             repositories=bench.repositories,
             workspaces=bench.workspaces,
+            standings=bench.standings,
             dispatcher=bench.bell,
         )
 

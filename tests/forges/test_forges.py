@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -92,7 +93,8 @@ def test_a_deleted_branch_is_stored_and_starts_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "says"), [("ping", "the hook works"), ("issues", "'issues' starts nothing")]
+    ("kind", "says"),
+    [("ping", "the hook works"), ("star", "'star' starts nothing"), ("workflow_run", "runs of this server")],
 )
 def test_other_events_are_stored_and_ignored_with_the_reason(kind: str, says: str) -> None:
     event = from_github({"repository": {"full_name": "octo/hello"}}, kind)
@@ -169,3 +171,73 @@ def test_missing_headers_are_named() -> None:
         GitHub().parse({"content-type": "application/json"}, b"{}", secrets)
     with pytest.raises(Rejected, match="webhook-id"):
         PlainGit().parse({"content-type": "application/json"}, b"{}", secrets)
+
+
+PULL = {
+    "action": "opened",
+    "number": 7,
+    "pull_request": {
+        "number": 7,
+        "merged": False,
+        "merge_commit_sha": OLD,
+        "head": {"ref": "topic", "sha": NEW, "repo": {"full_name": "octo/hello"}},
+        "base": {"ref": "main", "sha": OLD, "repo": {"full_name": "octo/hello"}},
+    },
+}
+
+
+def about(kind: str, **given: Any) -> tuple[str, str | None]:
+    repository = {"full_name": "octo/hello", "default_branch": "trunk"}
+    event = from_github({"repository": repository, "sender": {"login": "ada"}, **given}, kind)
+    assert (event.kind, event.repo, event.actor, event.ignored) == (kind, "octo/hello", "ada", None)
+    assert event.default_branch == "trunk"
+    return event.ref, event.commit
+
+
+def test_githubs_events_are_about_what_its_documentation_says() -> None:
+    assert about("issues", action="opened") == ("refs/heads/trunk", None)
+    assert about("issue_comment", action="created") == ("refs/heads/trunk", None)
+    assert about("delete", ref="old", ref_type="branch") == ("refs/heads/trunk", None)
+    assert about("create", ref="new", ref_type="branch") == ("refs/heads/new", None)
+    assert about("create", ref="v1", ref_type="tag") == ("refs/tags/v1", None)
+    assert about("release", action="published", release={"tag_name": "v1"}) == ("refs/tags/v1", None)
+    assert about("deployment", deployment={"ref": "main", "sha": NEW}) == ("refs/heads/main", NEW)
+    group = {"head_ref": "refs/heads/queue/1", "head_sha": NEW}
+    assert about("merge_group", merge_group=group) == ("refs/heads/queue/1", NEW)
+    assert about("pull_request", **PULL) == ("refs/pull/7/merge", None)
+    assert about("pull_request_review", **PULL) == ("refs/pull/7/merge", None)
+    merged = PULL | {"action": "closed", "pull_request": PULL["pull_request"] | {"merged": True}}  # type: ignore[operator]
+    assert about("pull_request", **merged) == ("refs/heads/main", OLD)
+
+
+def test_a_repository_that_does_not_tell_its_default_branch_is_asked_for_it() -> None:
+    assert from_github({"repository": {"full_name": "octo/hello"}}, "issues").ref == "HEAD"
+
+
+def test_what_is_no_commit_is_refused() -> None:
+    with pytest.raises(Rejected, match="a full commit id"):
+        about("deployment", deployment={"ref": "main", "sha": "--upload-pack=id"})
+
+
+@pytest.mark.parametrize(
+    ("head", "base", "fork"),
+    [
+        ("octo/hello", "octo/hello", None),
+        ("Octo/Hello", "octo/hello", None),
+        ("mallory/hello", "octo/hello", "mallory/hello"),
+        (None, "octo/hello", "a deleted repository"),
+        ("octo/hello", None, "octo/hello"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pull_request", "pull_request_review", "pull_request_review_comment"])
+def test_a_pull_request_is_trusted_only_from_the_repository_itself(
+    kind: str, head: str | None, base: str | None, fork: str | None
+) -> None:
+    def side(name: str | None) -> dict[str, Any]:
+        return {"ref": "x", "sha": NEW, "repo": None if name is None else {"full_name": name}}
+
+    pull = PULL["pull_request"] | {"head": side(head), "base": side(base)}  # type: ignore[operator]
+    event = from_github(PULL | {"pull_request": pull, "repository": {"full_name": "octo/hello"}}, kind)
+
+    assert (event.fork, event.trusted) == (fork, fork is None)
+    assert replace(event, kind="pull_request_target").trusted

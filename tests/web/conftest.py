@@ -24,7 +24,7 @@ from runner.logs import FileLogs
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlStore
+from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.store.views import Views
 from runner.web.app import App
 from runner.web.auth import Guard, admin_token
@@ -140,6 +140,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
             store=SqlStore(database, LENGTH),
             repositories=SqlRepositories(database),
             views=Views(database),
+            standings=SqlStandings(database),
             logs=logs,
             forges=FORGES,
             executors=("host", "sandbox", "docker"),

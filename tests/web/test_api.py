@@ -77,7 +77,7 @@ def routes_of_the_api(web: Web) -> Iterator[tuple[str, str]]:
 
 def test_every_route_of_the_api_wants_the_token(web: Web) -> None:
     api, others = list(routes_of_the_api(web)), list(routes_of_the_site(web))
-    assert len(api) >= 15
+    assert len(api) >= 19
     assert others == [("GET", f"{PREFIX}/runs/{{run_id:id}}/stream")]
 
     for method, path in api + others:

@@ -1,13 +1,16 @@
 """Runs that are asked for over the API."""
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from runner.engine.ports import Verdict
+from runner.engine.standings import following
+from runner.model.standing import Scheduled, Standing
 from runner.web.api import PREFIX
-from tests.builders import a_new_run, a_route
+from tests.builders import a_new_run, a_route, an_event
 from tests.web.conftest import PATIENCE, Web
 
 DEPLOY = "/repos/octo/hello/actions/workflows/deploy.yml/dispatches"
@@ -82,3 +85,61 @@ def test_what_cannot_be_asked_for_is_not_stored(web: Web, path: str, wanted: Any
 
     assert web.call("POST", f"{PREFIX}{path}", wanted).status_code == status
     assert web.api("GET", "/deliveries") == []
+
+
+def test_schedules_are_shown_with_their_next_time(web: Web) -> None:
+    web.add()
+    repository = web.site.repositories.get("git", "octo/hello")
+    wanted = frozenset({Scheduled("ci.yml", "0 0 30 2 *"), Scheduled("ci.yml", "0 * * * *", "Europe/Berlin")})
+    assert web.site.standings.stand(repository, 0, Standing("1" * 40, wanted), following)
+
+    hourly, never = web.api("GET", "/repos/octo/hello/schedules")
+
+    assert (hourly["cron"], hourly["timezone"], hourly["workflow"]) == (
+        "0 * * * *",
+        "Europe/Berlin",
+        "ci.yml",
+    )
+    assert datetime.fromisoformat(hourly["due_at"]) > datetime.now(UTC)
+    assert never["due_at"] is None
+
+
+def test_a_default_branch_is_read_again_when_somebody_asks(web: Web) -> None:
+    web.add()
+
+    made = web.api("POST", "/repos/octo/hello/sync")
+
+    event = web.site.store.event(made["delivery"])
+    assert (event.kind, event.ref, event.commit) == ("sync", "HEAD", None)
+
+
+def test_a_repository_event_is_stored_for_the_default_branch(web: Web) -> None:
+    web.add()
+    path = "/repos/octo/hello/dispatches"
+
+    made = web.api("POST", path, {"event_type": "deploy", "client_payload": {"where": "here"}})
+
+    event = web.site.store.event(made["delivery"])
+    assert (event.kind, event.ref, event.commit) == ("repository_dispatch", "HEAD", None)
+    assert (event.payload["action"], event.payload["client_payload"]) == ("deploy", {"where": "here"})
+    assert web.call("POST", f"{PREFIX}{path}", {}).status_code == 400
+    assert web.call("POST", f"{PREFIX}{path}", {"event_type": "x" * 101}).status_code == 400
+
+
+def test_only_a_delivery_that_is_held_back_can_be_approved(web: Web) -> None:
+    pull = {"head": {"repo": {"full_name": "mallory/hello"}}, "base": {"repo": {"full_name": "octo/hello"}}}
+    store, payload = web.site.store, {"pull_request": pull}
+    held, _ = store.receive(an_event(kind="pull_request", payload=payload, commit=None), "1", "1")
+    store.settle(held.id, Verdict("ignored", "it comes from a fork", a_route()))
+    push, _ = store.receive(an_event(), "2", "2")
+    store.settle(push.id, Verdict("ignored", "nothing matches", a_route()))
+    waiting, _ = store.receive(an_event(kind="pull_request", payload=payload), "3", "3")
+
+    answer = web.call("POST", f"{PREFIX}/deliveries/{held.id}/approve")
+
+    assert (answer.status_code, answer.json()["status"]) == (202, "received")
+    approved = store.delivery(held.id)
+    assert (approved.approved, approved.event.commit) == (True, a_route().commit)
+    for other in (push, waiting):
+        assert web.call("POST", f"{PREFIX}/deliveries/{other.id}/approve").status_code == 409
+        assert not store.delivery(other.id).approved

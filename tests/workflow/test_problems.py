@@ -35,9 +35,15 @@ def test_a_file_that_is_no_workflow(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("on", "problem"),
     [
-        ("schedule", "1:5: event `schedule` is not supported yet; here you can use push"),
-        ("[push, pull_request]", "1:12: event `pull_request` is not supported yet; here you can use push"),
-        ("{push: , release: }", "1:14: event `release` is not supported yet; here you can use push"),
+        ("image_version", "1:5: event `image_version` is not supported yet; here you can use branch"),
+        (
+            "[push, image_version]",
+            "1:12: event `image_version` is not supported yet; here you can use branch",
+        ),
+        (
+            "{push: , workflow_call: }",
+            "1:14: event `workflow_call` is not supported yet; here you can use branch",
+        ),
         ("pusch", '1:5: unknown event `pusch`; did you mean "push"?'),
         ("zzz", "1:5: unknown event `zzz`; here you can use branch_protection_rule, check_run"),
         ("[]", '1:5: "on" is an empty list, but must be a list of events'),
@@ -229,7 +235,9 @@ def test_the_key_of_a_job_is_a_name() -> None:
 
 
 def test_every_problem_is_told_at_once_and_in_order() -> None:
-    found = problems_of("on: [push, schedule]\njobs:\n  a:\n    step: []\n    runs-on: ${{ x }}\nnames: x\n")
+    found = problems_of(
+        "on: [push, image_version]\njobs:\n  a:\n    step: []\n    runs-on: ${{ x }}\nnames: x\n"
+    )
 
     assert [problem.split(": ")[0] for problem in found] == ["1:12", "3:3", "4:5", "5:18", "6:1"]
 
