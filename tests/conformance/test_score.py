@@ -73,6 +73,13 @@ ERRORS_HELD_WRONG = {
 """Cases with a line that the suite and GitHub's validator agree to be an error, and we do not."""
 
 
+RUNS_HELD_WRONG = {
+    "gitea/local-action-js/push": "the action's main is a file that the case does not have",
+    "rs/skippedjob": "a run of which every job is skipped is skipped, and no success, as on GitHub",
+}
+"""Cases that run otherwise here, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """Lines of one broken file: those that the suite wants, that GitHub agrees to, and that we tell."""
@@ -159,6 +166,14 @@ def test_we_agree_with_every_case(file: str, tmp_path: Path) -> None:
     total = added_up(found, "contested")
 
     assert total["pass"] == total["n"] > 0, [one for one in found["failures"] if one["tier"] != "contested"]
+
+
+@pytest.mark.timeout(900)
+def test_a_workflow_runs_as_it_does_elsewhere(tmp_path: Path) -> None:
+    found = score("exec", tmp_path)
+    failed = {one["id"] for one in found["failures"] if one["tier"] == "core"}
+
+    assert failed == set(RUNS_HELD_WRONG)
 
 
 @pytest.mark.timeout(900)

@@ -41,8 +41,8 @@ def test_a_file_that_is_no_workflow(text: str, problem: str) -> None:
             "1:12: event `image_version` is not supported yet; here you can use branch",
         ),
         (
-            "{push: , workflow_call: }",
-            "1:14: event `workflow_call` is not supported yet; here you can use branch",
+            "{push: , image_version: }",
+            "1:14: event `image_version` is not supported yet; here you can use branch",
         ),
         ("pusch", '1:5: unknown event `pusch`; did you mean "push"?'),
         ("zzz", "1:5: unknown event `zzz`; here you can use branch_protection_rule, check_run"),
