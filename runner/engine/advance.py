@@ -30,7 +30,8 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
     former = {job.id: job.phase for job in before.jobs} if before else {}
     for job in run.jobs:
         match job.phase:
-            case Ready() if not isinstance(former.get(job.id), Ready):
+            # What was planned into a call of a workflow is ready anew.
+            case Ready() if former.get(job.id) != job.phase:
                 dispatcher.plan(envelope(run, job))
             # For one that is due later the clock rings.
             case Queued(due=None) if not isinstance(former.get(job.id), Queued):
