@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from runner.engine.contexts import Asked
 from runner.engine.dispatch import told
+from runner.engine.masks import Masks
 from runner.engine.ports import Workspaces
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, NotFound
@@ -110,7 +111,10 @@ def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
     if not isinstance(body, Reusable) or caller.calls is None:
         raise BrokenDefinition(f"the job {caller.key} calls nothing")
     seen = {**asked.of_job(caller), "secrets": dict(known)}
-    handed = known if body.secrets is None else texts(body.secrets, seen)
+    try:
+        handed = known if body.secrets is None else texts(body.secrets, seen)
+    except BrokenDefinition as error:
+        raise BrokenDefinition(Masks(known.values()).hide_text(str(error))) from None
     call = workflow_at(caller.calls, asked.run.route, station.workspaces).on.call
     for name in [name for name, required in (call.secrets if call else {}).items() if required]:
         if not any(fold(one) == fold(name) and value for one, value in handed.items()):

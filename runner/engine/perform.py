@@ -42,7 +42,7 @@ from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.workflow.document import Container, Steps
-from runner.workflow.trees import settled, texts
+from runner.workflow.trees import settled
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
@@ -97,7 +97,7 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
         if run.route != envelope.route:
             raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
         # A job of an earlier attempt of the run is nobody's any more.
-        if run.cancelled or not run.has(envelope.job):
+        if not run.has(envelope.job) or run.job(envelope.job).cancelled:
             return run
         return run.with_job(claim(run.job(envelope.job), station.worker, now, station.lease))
 
@@ -215,12 +215,11 @@ def _begin(
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
-    named, env = _container(body, seen)
-    executor, image = _executor(repository, named, station)
+    executor, image = _executor(repository, _image(body, seen), station)
     sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
     opened.enter_context(closing(sandbox))
     hold.stops(sandbox.stop, sandbox.interrupt)
-    scene = Scene(asked_for, job, sandbox, station.worker, secrets, {**station.env, **env})
+    scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(asked_for.event.payload).encode(), 0o644)
     files = CommandFiles(temp, sandbox.temp)
     deadline = asked + limit * 60 - job.worked.total_seconds()
@@ -236,20 +235,12 @@ def _begin(
     return declared(workflow, body, stage), ledger, tolerant is True
 
 
-def _container(job: Steps, seen: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-    """The image that a job names, and the variables it brings along."""
+def _image(job: Steps, seen: Mapping[str, Any]) -> str:
     container = job.container
-    if container is None:
-        return "", {}
     if isinstance(container, Container):
-        return render(container.image, seen), texts(container.env, seen)
+        return render(container.image, seen)
     found = settled(container, seen)
-    if isinstance(found, Mapping):
-        given = found.get("env")
-        env = given if isinstance(given, Mapping) else {}
-        named = {name: to_string(known(value)) for name, value in env.items()}
-        return to_string(known(found.get("image"))), named
-    return to_string(found), {}
+    return to_string(known(found.get("image")) if isinstance(found, Mapping) else found)
 
 
 def converse(program: Program, ledger: "_Ledger") -> Ended:

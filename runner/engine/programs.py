@@ -16,9 +16,10 @@ from runner.engine.contexts import plain
 from runner.engine.steps import Level, Stage, perform_post, perform_step, post_title
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
+from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result
-from runner.workflow.document import Run, StepDef, Steps, Uses, Workflow
-from runner.workflow.trees import texts
+from runner.workflow.document import Container, Run, StepDef, Steps, Uses, Workflow
+from runner.workflow.trees import settled, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,12 @@ class Past:
 
 def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
     """The steps of a job in a workflow file, in their order, and what its actions do at the end."""
-    seen = stage.seen
-    env = {**stage.scene.env, **texts(workflow.env, seen)}
-    env |= texts(job.env, {**seen, "env": env})
-    past = Past()
+    seen, past = stage.seen, Past()
+    try:
+        env = _environment(workflow, job, stage)
+    except BrokenDefinition as error:
+        reason = f"the job's environment cannot be evaluated: {error}"
+        return Ended(Result.FAILURE, reason=stage.masks.hide_text(reason))
     for place, step in enumerate(job.steps):
         _look_up(stage, past)
         if step.condition is None and past.result is not Result.SUCCESS:
@@ -106,6 +109,23 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         call = _call(key, post_title(step), step, partial(perform_post, step, post, level, stage))
         past.end(_answered((yield call)))
     return _ended(job, seen, env, past, stage)
+
+
+def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:
+    """The variables of the workflow, of the container and of the job, each over those before."""
+    env = {**stage.scene.env, **texts(workflow.env, stage.seen)}
+    seen = {**stage.seen, "job": {"status": "success"}}
+    if isinstance(job.container, Container):
+        env |= texts(job.container.env, {**seen, "env": env})
+    elif job.container is not None:
+        found = settled(job.container, stage.seen)
+        given = found.get("env") if isinstance(found, Mapping) else None
+        env |= (
+            {name: to_string(known(value)) for name, value in given.items()}
+            if isinstance(given, Mapping)
+            else {}
+        )
+    return env | texts(job.env, {**seen, "env": env})
 
 
 def _look_up(stage: Stage, past: Past) -> None:
@@ -141,7 +161,8 @@ def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Pa
         outputs = texts(job.outputs, known, status_functions(past.status))
     except BrokenDefinition as error:
         result = Result.FAILURE if past.result is Result.SUCCESS else past.result
-        return Ended(result, reason=f"the job's outputs cannot be evaluated: {error}")
+        reason = f"the job's outputs cannot be evaluated: {error}"
+        return Ended(result, reason=stage.masks.hide_text(reason))
     shown = {name: value for name, value in outputs.items() if not stage.masks.covers(value)}
     for name in outputs.keys() - shown.keys():
         stage.log("0", f"##[warning]the output {name} is not handed on: it may hold a secret\n".encode())
