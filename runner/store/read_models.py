@@ -1,14 +1,20 @@
 """What people and programs are shown: frozen values that become JSON field by field.
 
-A run's `status` is computed from its jobs each time it is asked for. The words are those of
-`STATUSES`; a job may also be `waiting` for others, and a step is `skipped` where its job ended without it.
+A run's `status` is computed from its jobs each time it is asked for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
+"""The words for how a run stands.
+
+A job may also be `waiting`: for other jobs, for a place among the legs of its matrix, or for its definition
+to be evaluated once its turn has come. One that calls a workflow is `running` from the first job of that one
+on. A step is `skipped` where its job went on or ended without it.
+"""
 UNFINISHED = ("queued", "running")
 
 
@@ -37,16 +43,27 @@ class StepView:
 class JobView:
     """One job of one attempt of a run. `attempt` counts how often a worker took it.
 
-    `reason` is why it ended as it did or, while it is queued, why no worker will take it.
+    `reason` is why it ended as it did or, while it is queued, why no worker will take it. The legs of a
+    matrix have one `key` and `path`, and each its own `matrix`.
     """
 
     id: int
     key: str
+    path: str
+    """Its key, after the keys of the jobs that called the workflow it belongs to: `deploy/build`."""
     name: str
+    caller: int | None
+    """The job that called the workflow it belongs to."""
+    calls: str | None
+    """The file of the workflow that it consists of."""
+    matrix: Mapping[str, Any]
     needs: tuple[str, ...]
     labels: tuple[str, ...]
     status: str
+    conclusion: str | None
+    """What counts for the run once it ended: differs from `status` under `continue-on-error`."""
     reason: str
+    outputs: Mapping[str, str]
     attempt: int
     worker: str | None
     queued_at: datetime | None

@@ -1,11 +1,12 @@
 """Rows to read models."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
+from runner.model.step import Result
 from runner.store.database import moment
 from runner.store.read_models import JobView, StepView
 
@@ -52,26 +53,90 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def job_view(row: Row[Any], done: Mapping[str, Row[Any]], offered: Collection[frozenset[str]]) -> JobView:
-    """`done`: the checkpoints that count, by step key; `offered`: the labels of each worker that is there."""
+def job_views(
+    rows: Sequence[Row[Any]],
+    done: Mapping[int, Mapping[str, Row[Any]]],
+    offered: Collection[frozenset[str]],
+) -> Iterator[JobView]:
+    """All jobs of one attempt of a run.
+
+    `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
+    there.
+    """
+    known = {row.id: row for row in rows}
+    begun: dict[int, int] = {}
+    for row in rows:
+        if row.started_at is not None:
+            # What calls a workflow has begun when the first of its jobs did.
+            for one in _callers(row, known):
+                begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
+    for row in rows:
+        path = "/".join([one.key for one in _callers(row, known)][::-1])
+        yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), offered)
+
+
+def _callers(row: Row[Any], known: Mapping[int, Row[Any]]) -> Iterator[Row[Any]]:
+    """A job, what called it, and so on."""
+    above: Row[Any] | None = row
+    while above is not None:
+        yield above
+        above = known.get(above.caller)
+
+
+def _job_view(
+    row: Row[Any],
+    path: str,
+    begun: int | None,
+    done: Mapping[str, Row[Any]],
+    offered: Collection[frozenset[str]],
+) -> JobView:
     reason = row.reason
     if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
         reason = f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
     return JobView(
         id=row.id,
         key=row.key,
+        path=path,
         name=row.name,
+        caller=row.caller,
+        calls=row.calls,
+        matrix=_written(row.leg.get("matrix", {})),
         needs=tuple(row.needs),
         labels=tuple(row.labels),
-        status=row.result if row.phase == "finished" else row.phase,
+        status=_status(row, begun),
+        conclusion=_conclusion(row),
         reason=reason,
+        outputs=row.outputs,
         attempt=row.attempt,
         worker=row.worker,
         queued_at=_when(row.queued_at),
-        started_at=_when(row.started_at),
+        started_at=_when(begun),
         finished_at=_when(row.finished_at),
         steps=tuple(_steps(row, done)),
     )
+
+
+def _status(row: Row[Any], begun: int | None) -> str:
+    if row.phase == "finished":
+        return str(row.result)
+    if row.calls is not None:
+        return "waiting" if begun is None else "running"
+    return "waiting" if row.phase == "ready" else str(row.phase)
+
+
+def _conclusion(row: Row[Any]) -> str | None:
+    if row.phase != "finished":
+        return None
+    return str(Result.SUCCESS) if row.tolerated and Result(row.result).failed else str(row.result)
+
+
+def _written(value: Any) -> Any:
+    """A value of a matrix as its author wrote it: `20`, though expressions know floating point only."""
+    if isinstance(value, Mapping):
+        return {name: _written(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_written(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def unserved_by(offered: Collection[frozenset[str]], labels: Sequence[str]) -> str:

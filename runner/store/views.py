@@ -34,31 +34,40 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
-from runner.store.showing import HEADS, delivery_fields, job_view, run_fields
+from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
 from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, workers
 
 MOST_ROWS = 1000
 
 
 def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
-    """`model.run.combined` in SQL, for one attempt of the run of the enclosing query."""
+    """`model.run.Run.result` in SQL, for one attempt of the run of the enclosing query.
 
-    def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.count(case((condition, 1)))
-
+    A called workflow's jobs count through the job that called it; only whether anything has begun is theirs
+    to say.
+    """
+    tolerated = and_(jobs.c.tolerated, jobs.c.result.in_(("failure", "timed_out")))
+    conclusion = case((tolerated, literal("success")), else_=jobs.c.result)
     ended = case(
         *[
-            (count(jobs.c.result == worst) > 0, worst)
+            (_count(and_(jobs.c.caller.is_(None), conclusion == worst)) > 0, worst)
             for worst in ("cancelled", "failure", "timed_out", "success")
         ],
         else_="skipped",
     )
     status = case(
-        (and_(count(jobs.c.phase != "finished") > 0, count(jobs.c.started_at.is_not(None)) == 0), "queued"),
-        (count(jobs.c.phase != "finished") > 0, "running"),
+        (and_(_unfinished > 0, _count(jobs.c.started_at.is_not(None)) == 0), "queued"),
+        (_unfinished > 0, "running"),
         else_=ended,
     )
     return case((_broken(), literal("failure")), else_=_of_jobs(status, attempt))
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))
+
+
+_unfinished = _count(and_(jobs.c.caller.is_(None), jobs.c.phase != "finished"))
 
 
 def _broken() -> ColumnElement[bool]:
@@ -71,7 +80,7 @@ def _of_jobs(value: Any, attempt: ColumnElement[int]) -> ScalarSelect[Any]:
 
 
 def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
-    unfinished = _of_jobs(func.count(case((jobs.c.phase != "finished", 1))), attempt)
+    unfinished = _of_jobs(_unfinished, attempt)
     last = _of_jobs(func.max(jobs.c.finished_at), attempt)
     return select(
         runs,
@@ -262,7 +271,7 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_view(row, done.get(row.id, {}), offered) for row in found)
+    return tuple(job_views(found, done, offered))
 
 
 def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -50,7 +50,7 @@ def routes(site: Site) -> APIRouter:
     def show_log(
         run_id: int,
         attempt: Attempt = None,
-        job: Annotated[str | None, Query(description="A job's key or id.")] = None,
+        job: Annotated[str | None, Query(description="A job's key, path or id.")] = None,
         step: Annotated[str | None, Query(description="A step's key or number.")] = None,
     ) -> StreamingResponse:
         run = site.views.run(run_id, attempt)
@@ -73,11 +73,12 @@ def _controlled(verb: Callable[..., Run], run_id: int, site: Site) -> RunView:
 
 
 def _jobs(run: RunView, wanted: str | None) -> list[JobView]:
-    found = [job for job in run.jobs if wanted in (None, job.key, str(job.id))]
+    found = [job for job in run.jobs if wanted in (None, job.path, str(job.id))]
+    # A key may be that of jobs in several workflows, of which the run's own come first.
+    found = found or [job for job in run.jobs if wanted == job.key]
     if wanted is not None and not found:
-        raise NotFound(
-            f"run {run.id} has no job {wanted!r}; it has {', '.join(job.key for job in run.jobs) or 'none'}"
-        )
+        there = ", ".join(dict.fromkeys(job.path for job in run.jobs))
+        raise NotFound(f"run {run.id} has no job {wanted!r}; it has {there or 'none'}")
     return found
 
 

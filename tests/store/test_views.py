@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -5,13 +6,13 @@ import pytest
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
 from runner.model.lifecycle import UNSAVED, cancel, claim, conclude, decide, rerun
-from runner.model.run import Job, Lease, Run, StepName
+from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.read_models import BadgeState, RunFilter
 from runner.store.views import Views
-from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
+from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_new_run, a_route, an_event
 
 OTHER = "2" * 40
 
@@ -108,6 +109,61 @@ def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, view
     assert (third.status, third.attempt, third.started_at) == ("queued", 0, None)
     store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now)))
     assert [step.status for step in views.run(run.id).jobs[0].steps] == ["failure", "skipped", "skipped"]
+
+
+def with_jobs(store: SqlStore, *jobs: Job) -> Run:
+    """A run whose jobs are these, however they came to be so."""
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci", jobs))[0]
+    saved = tuple(replace(job, id=made.id) for job, made in zip(jobs, run.jobs, strict=True))
+    return store.update(run.id, lambda run, now: replace(run, jobs=saved)).after
+
+
+def test_the_legs_of_a_matrix_show_what_they_are(store: SqlStore, views: Views) -> None:
+    def leg(node: float, phase: Phase) -> Job:
+        made = Leg({"node": node, "os": {"name": "linux"}})
+        return a_job("test", name=f"test ({node:g}, linux)", leg=made, phase=phase, outputs={"v": f"{node}"})
+
+    tolerated = Finished(Result.FAILURE, NOON, "exit code 1", tolerated=True)
+    run = with_jobs(store, leg(20.0, tolerated), leg(22.5, Waiting()))
+
+    first, second = views.run(run.id).jobs
+
+    assert (first.key, first.path, second.key) == ("test", "test", "test")
+    assert (first.matrix, repr(first.matrix["node"])) == ({"node": 20, "os": {"name": "linux"}}, "20")
+    assert (first.status, first.conclusion, first.reason) == ("failure", "success", "exit code 1")
+    assert first.outputs == {"v": "20.0"}
+    assert (second.matrix["node"], second.status, second.conclusion) == (22.5, "waiting", None)
+
+
+def test_a_job_whose_definition_is_being_evaluated_waits(store: SqlStore, views: Views) -> None:
+    run = with_jobs(store, a_job(phase=Ready(NOON), dynamic=True, planned=False))
+
+    assert (views.run(run.id).status, views.run(run.id).jobs[0].status) == ("queued", "waiting")
+
+
+def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore, views: Views) -> None:
+    calls = "ci/deploy.yml"
+    run = with_jobs(store, a_job("deploy", calls=calls, phase=Waiting(), steps=()))
+    caller = run.jobs[0].id
+    assert views.run(run.id).jobs[0].status == "waiting"
+    called = (
+        a_job("push", id=UNSAVED, name="deploy / push", caller=caller),
+        a_job("more", id=UNSAVED, name="deploy / more", caller=caller, calls=calls, phase=Waiting()),
+    )
+    run = store.update(run.id, lambda run, now: replace(run, jobs=(*run.jobs, *called))).after
+    deepest = a_job("last", id=UNSAVED, name="deploy / more / last", caller=run.jobs[2].id)
+    run = store.update(run.id, lambda run, now: replace(run, jobs=(*run.jobs, deepest))).after
+    take(store, run, at=3)
+
+    shown = views.run(run.id)
+
+    top, push, more, last = shown.jobs
+    assert [job.path for job in shown.jobs] == ["deploy", "deploy/push", "deploy/more", "deploy/more/last"]
+    assert (top.caller, push.caller, last.caller) == (None, caller, more.id)
+    assert (top.calls, push.calls) == (calls, None)
+    assert [job.status for job in shown.jobs] == ["running", "queued", "running", "running"]
+    assert (top.started_at, more.started_at) == (last.started_at, last.started_at)
+    assert shown.status == "running"
 
 
 def test_former_attempts_stay_as_they_were(store: SqlStore, views: Views) -> None:

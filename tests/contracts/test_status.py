@@ -1,0 +1,60 @@
+"""How a run stands is computed twice, by the model and in SQL: both must say the same, on every database."""
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from runner.engine.ports import NewRun, Verdict
+from runner.model.lifecycle import UNSAVED
+from runner.model.run import Finished, Job, Lease, Phase, Queued, Ready, Run, Running, Waiting
+from runner.model.step import Result
+from runner.store import Database, SqlStore
+from runner.store.read_models import RunFilter
+from runner.store.views import Views
+from tests.builders import LENGTH, NOON, a_job, a_route, an_event
+
+ENDS = some.builds(Finished, some.sampled_from(Result), some.just(NOON), some.just(""), some.booleans())
+OTHERS = some.sampled_from([Waiting(), Ready(NOON), Queued(NOON), Running(Lease(0, "w", 1, NOON))])
+JOBS = some.tuples(ENDS | OTHERS, some.booleans(), some.booleans())
+"""A job's phase, whether it has begun, and whether it belongs to a workflow that the first job called."""
+
+
+@pytest.fixture
+def store(database: Database) -> SqlStore:
+    return SqlStore(database, LENGTH)
+
+
+def stored(store: SqlStore, jobs: list[tuple[Phase, bool, bool]], problems: tuple[str, ...]) -> Run:
+    guid = str(uuid4())
+    delivery, _ = store.receive(an_event(), guid, guid)
+    new = NewRun("ci.yml", "ci", (a_job(id=UNSAVED),), problems)
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
+    first = run.jobs[0].id
+
+    def a(phase: Phase, begun: bool, called: bool, id: int) -> Job:
+        started = NOON - timedelta(minutes=1) if begun else None
+        caller = first if called and id == UNSAVED else None
+        return a_job(id=id, phase=phase, started=started, caller=caller)
+
+    made = tuple(a(*job, first if at == 0 else UNSAVED) for at, job in enumerate(jobs))
+    return store.update(run.id, lambda run, now: replace(run, jobs=made)).after
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.lists(JOBS, min_size=1, max_size=5), some.sampled_from([(), ("no jobs",)]))
+def test_sql_and_the_model_agree_on_how_a_run_stands(
+    store: SqlStore, database: Database, jobs: list[tuple[Phase, bool, bool]], problems: tuple[str, ...]
+) -> None:
+    run, views = stored(store, jobs, problems), Views(database)
+    begun = any(job.started for job in run.jobs)
+
+    shown = views.run(run.id)
+
+    assert shown.status == (str(run.result) if run.result else "running" if begun else "queued")
+    assert shown.finished == (run.result is not None) == (shown.finished_at is not None)
+    assert [one.status for one in views.runs(RunFilter(status=shown.status, limit=1))] == [shown.status]
+    assert views.runs(RunFilter(status=shown.status, limit=1))[0].id == run.id
