@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import click
 
 from runner.cli.terminal import coloured, took
-from runner.web.text import one_line, visible
+from runner.web.text import one_line, place_of, visible
 
 Values = dict[str, Any]
 EXITS = {"success": 0, "skipped": 0, "failure": 1, "cancelled": 3, "timed_out": 124}
@@ -21,6 +21,8 @@ MARKS = {
     "skipped": ("-", "bright_black"),
     "running": ("*", "blue"),
 }
+LEVELS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "notice": ("i", "blue")}
+"""Of what steps say about files."""
 PENDING = ("·", "bright_black")
 RUNNING: Values = {"status": "running", "reason": "", "started_at": None, "finished_at": None}
 LONGEST_LINE = 64 * 1024
@@ -43,6 +45,22 @@ def marked(one: Values, name: str) -> str:
         one["reason"],
     ]
     return f"{mark} {one_line(name)}  {'  '.join(one_line(part) for part in about if part)}".rstrip()
+
+
+def annotations_of(jobs: Iterable[Values]) -> Iterator[str]:
+    """What steps said, as lines of text, the worst first: how much of it, and each."""
+    said = [(one, job, step) for job in jobs for step in job["steps"] for one in step["annotations"]]
+    counts = {level: sum(one["level"] == level for one, _, _ in said) for level in LEVELS}
+    if said:
+        yield ", ".join(f"{count} {level}{'s' * (count > 1)}" for level, count in counts.items() if count)
+    for level, (mark, colour) in LEVELS.items():
+        for one, job, step in said:
+            if one["level"] == level:
+                shown = click.style(mark, fg=colour) if coloured() is not False else mark
+                place = place_of(one["file"], one["line"], one["col"]) if one["file"] else ""
+                title = f"{one['title']}:" if one["title"] else ""
+                parts = (place, title, one["message"], f"({job['name']} / {step['name']})")
+                yield f"{shown} {'  '.join(one_line(part) for part in parts if part)}"
 
 
 class Show(Protocol):

@@ -5,7 +5,7 @@ import time
 import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
-from runner.cli.lines import tree_of
+from runner.cli.lines import annotations_of, tree_of
 from runner.cli.terminal import ago, took
 from runner.cli.watching import ended, watch_run
 from runner.client import Client, Values
@@ -70,7 +70,7 @@ def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
 @runs.command("view", cls=JsonCommand)
 @click.argument("run", type=int, required=False)
 @attempt_option
-@click.option("--job", "-j", help="Only this job: its key or id.")
+@click.option("--job", "-j", help="Only this job: its key, path or id.")
 @click.option("--log", is_flag=True, help="Print the log.")
 @click.option("--log-failed", is_flag=True, help="Print the log of the steps that failed.")
 @click.option("--exit-status", is_flag=True, help="End as the run did.")
@@ -120,7 +120,7 @@ def watch(run: int | None, attempt: int | None) -> int:
 @runs.command("logs")
 @click.argument("run", type=int)
 @attempt_option
-@click.option("--job", "-j", help="Only of this job: its key or id.")
+@click.option("--job", "-j", help="Only of this job: its key, path or id.")
 @click.option("--step", help="Only of this step: its number or key.")
 def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> None:
     """Print the log of RUN."""
@@ -208,8 +208,8 @@ def _print_run(run: Values, job: str | None) -> None:
     )
     for problem in run["problems"]:
         click.echo(f"  {one_line(problem)}")
-    jobs = [one for one in run["jobs"] if job in (None, one["key"], str(one["id"]))]
-    for line in tree_of(jobs):
+    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], str(one["id"]))]
+    for line in (*tree_of(jobs), *annotations_of(jobs)):
         click.echo(line)
     if any(one["status"] in FAILED for one in jobs):
         click.echo(f"`runner runs view {run['id']} --log-failed` shows why", err=True)

@@ -19,7 +19,7 @@ MOST_ANNOTATIONS = 10
 """Of each level that are kept of one step, as GitHub does; all are in the log."""
 
 MOST_LETTERS = 4096
-"""Of an annotation's message."""
+"""Of an annotation's message, title and file."""
 
 COMMANDS = frozenset(
     [
@@ -210,9 +210,11 @@ class StepOutput:
 
     def _keep(self, annotation: Annotation) -> None:
         if sum(one.level == annotation.level for one in self.annotations) < MOST_ANNOTATIONS:
-            said = annotation.message.encode(errors="surrogateescape")
-            hidden = self._masks.hide(said).decode(errors="replace")
-            self.annotations.append(replace(annotation, message=hidden[:MOST_LETTERS]))
+            message, title, file = map(self._hidden, (annotation.message, annotation.title, annotation.file))
+            self.annotations.append(replace(annotation, message=message, title=title, file=file))
+
+    def _hidden(self, text: str) -> str:
+        return self._masks.hide(text.encode(errors="surrogateescape")).decode(errors="replace")[:MOST_LETTERS]
 
     def _matched(self, line: bytes) -> None:
         found = self._matchers.match(line.rstrip(b"\r\n").decode(errors="surrogateescape"))

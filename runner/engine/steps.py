@@ -103,14 +103,7 @@ def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
     marked = len(stage.masks.added), len(stage.matchers.added)
     outcome = _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform()
     masks, matchers = stage.masks.added[marked[0] :], stage.matchers.added[marked[1] :]
-    hidden = stage.masks.hide_text
-    return replace(
-        outcome,
-        reason=hidden(outcome.reason),
-        summary=hidden(outcome.summary),
-        masks=tuple(masks),
-        matchers=tuple(matchers),
-    )
+    return replace(_hidden(outcome, stage), masks=tuple(masks), matchers=tuple(matchers))
 
 
 def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outcome:
@@ -118,7 +111,13 @@ def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outco
     if stage.hold.over:
         raise LeaseLost(Why.LOST.value)
     key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
-    return _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform_post(post)
+    return _hidden(_Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform_post(post), stage)
+
+
+def _hidden(outcome: Outcome, stage: Stage) -> Outcome:
+    """What people are shown of an outcome holds no secret."""
+    hide = stage.masks.hide_text
+    return replace(outcome, reason=hide(outcome.reason), summary=hide(outcome.summary))
 
 
 def post_title(step: StepDef) -> str:

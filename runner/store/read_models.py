@@ -19,6 +19,25 @@ UNFINISHED = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
+class AnnotationView:
+    """What a step said about a place in the repository's files, or about itself."""
+
+    level: str
+    """error, warning or notice"""
+    message: str
+    title: str
+    file: str
+    line: int | None
+    end_line: int | None
+    col: int | None
+    end_col: int | None
+    job: int
+    """The id of the step's job."""
+    step: str
+    """The step's key."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
     """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before.
 
@@ -34,6 +53,8 @@ class StepView:
     exit_code: int | None
     reason: str
     summary: str
+    """Markdown"""
+    annotations: tuple[AnnotationView, ...]
     attempt: int
     started_at: datetime | None
     finished_at: datetime | None
@@ -111,6 +132,11 @@ class RunView(RunSummary):
     attempts: int
     problems: tuple[str, ...]
     jobs: tuple[JobView, ...]
+
+    @property
+    def annotations(self) -> list[AnnotationView]:
+        """What all steps said, in the order of jobs and steps."""
+        return [one for job in self.jobs for step in job.steps for one in step.annotations]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from runner.model.step import Result
 from runner.store.database import moment
-from runner.store.read_models import JobView, StepView
+from runner.store.read_models import AnnotationView, JobView, StepView
 
 HEADS = "refs/heads/"
 
@@ -106,7 +106,7 @@ def _job_view(
         status=_status(row, begun),
         conclusion=_conclusion(row),
         reason=reason,
-        outputs=row.outputs,
+        outputs=_readable(row.outputs),
         attempt=row.attempt,
         worker=row.worker,
         queued_at=_when(row.queued_at),
@@ -164,7 +164,7 @@ def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[StepView]:
             continue
         running = pending == "running"
         attempt, begun = (job.attempt, before) if running else (0, None)
-        shown.append(StepView(number, key, name, pending, None, None, "", "", attempt, begun, None))
+        shown.append(StepView(number, key, name, pending, None, None, "", "", (), attempt, begun, None))
         if running:
             pending = "queued"
     return shown
@@ -181,10 +181,23 @@ def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:
         exit_code=outcome["exit_code"],
         reason=outcome["reason"],
         summary=outcome["summary"],
+        annotations=tuple(
+            AnnotationView(**_readable(one), job=checkpoint.job, step=checkpoint.key)
+            for one in outcome.get("annotations", ())
+        ),
         attempt=checkpoint.attempt,
         started_at=moment(checkpoint.started_at),
         finished_at=moment(checkpoint.finished_at),
     )
+
+
+def _readable(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts as they can be sent: bytes that were no text are kept in letters that no text can have."""
+    return {_text(name): _text(value) if isinstance(value, str) else value for name, value in said.items()}
+
+
+def _text(said: str) -> str:
+    return said.encode(errors="replace").decode()
 
 
 def _when(at: int | None) -> datetime | None:

@@ -19,7 +19,7 @@ from runner.web.answers import ERRORS, Forbidden
 from runner.web.auth import COOKIE, SESSION_SECONDS
 from runner.web.bodies import read_body
 from runner.web.site import Site
-from runner.web.text import visible
+from runner.web.text import place_of, visible
 
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -29,6 +29,7 @@ SECURITY = {
     "cache-control": "no-store",
 }
 FILTERS = ("repo", "branch", "workflow", "event", "actor", "commit", "status")
+LEVELS = ("error", "warning", "notice")
 FORM_BYTES = 16 * 1024
 
 
@@ -42,6 +43,7 @@ class Pages:
             loader=PackageLoader("runner.web"), autoescape=True, undefined=StrictUndefined
         )
         self._templates.filters |= {"visible": visible, "since": _span, "moment": _moment}
+        self._templates.globals |= {"place_of": place_of, "LEVELS": LEVELS}
 
     async def runs(self, request: Request) -> Response:
         if not self._site.guard.session(request.headers):

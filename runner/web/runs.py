@@ -1,7 +1,7 @@
 """/api/v1/runs: what ran, its log, and what a person may do about it."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -9,12 +9,13 @@ from fastapi.responses import StreamingResponse
 from runner.engine import control
 from runner.errors import NotFound, Rejected
 from runner.model.run import Run
-from runner.store.read_models import JobView, RunFilter, RunSummary, RunView
+from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView
 from runner.web.answers import Conflict
 from runner.web.site import Site
 from runner.web.transcript import pages_of
 
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
+Job = Annotated[str | None, Query(description="A job's key, path or id.")]
 
 
 def routes(site: Site) -> APIRouter:
@@ -46,11 +47,22 @@ def routes(site: Site) -> APIRouter:
     def cancel(run_id: int) -> RunView:
         return _controlled(control.cancel, run_id, site)
 
+    @router.get("/runs/{run_id}/annotations")
+    def show_annotations(
+        run_id: int,
+        attempt: Attempt = None,
+        job: Job = None,
+        level: Annotated[Literal["error", "warning", "notice"] | None, Query()] = None,
+    ) -> list[AnnotationView]:
+        run = site.views.run(run_id, attempt)
+        ids = {one.id for one in _jobs(run, job)}
+        return [one for one in run.annotations if one.job in ids and level in (None, one.level)]
+
     @router.get("/runs/{run_id}/log", response_model=None)
     def show_log(
         run_id: int,
         attempt: Attempt = None,
-        job: Annotated[str | None, Query(description="A job's key, path or id.")] = None,
+        job: Job = None,
         step: Annotated[str | None, Query(description="A step's key or number.")] = None,
     ) -> StreamingResponse:
         run = site.views.run(run_id, attempt)

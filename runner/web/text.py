@@ -30,6 +30,11 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", " ").replace("\t", " ")
 
 
+def place_of(file: str, line: int | None, col: int | None) -> str:
+    """Where something is, as compilers say it."""
+    return one_line(":".join([file, *(str(number) for number in (line, col if line else None) if number)]))
+
+
 def _shown(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x20:

@@ -43,6 +43,17 @@ jobs:
     steps:
       - run: echo waiting; while [ ! -e {flag} ]; do sleep 0.05; done; echo "went on"
 """
+SAYS = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - name: Say it
+        run: |
+          echo "::warning::on two%0Alines"
+          printf '::error file=src/a.c,line=3,col=7,title=Broken::it\\033[2J broke\\n'
+"""
 INVALID = "on: push\njobs: 5\n"
 
 
@@ -113,6 +124,21 @@ def test_a_failed_run_ends_its_watch_with_1_and_shows_why(machine: Machine, on_m
     assert "\u2717 Fail" in shown.out
     assert "exit code 7" in shown.out
     assert "- after" in shown.out
+
+
+def test_a_run_is_shown_with_what_its_steps_said(machine: Machine, on_machine: Shell) -> None:
+    machine.push(SAYS)
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    on_machine("runs", "watch", run)
+
+    lines = on_machine("runs", "view", run).out.splitlines()
+
+    assert lines[-3:] == [
+        "1 error, 1 warning",
+        "\u2717 src/a.c:3:7  Broken:  it broke  (build / Say it)",
+        "! on two lines  (build / Say it)",
+    ]
+    assert len(on_machine("runs", "view", "--json", run).json["jobs"][0]["steps"][0]["annotations"]) == 2
 
 
 def test_an_invalid_workflow_ends_with_5_and_its_place(machine: Machine, on_machine: Shell) -> None:

@@ -53,7 +53,16 @@ def test_a_secret_is_hidden_though_it_comes_in_pieces() -> None:
 
 
 def test_annotations_hide_secrets_too() -> None:
-    assert heard("::warning::got s3cr3t\n")[0].annotations[0].message == "got ***"
+    said = "::warning file=s3cr3t/a.c,title=A s3cr3t::got s3cr3t\n"
+
+    assert heard(said)[0].annotations == [Annotation("warning", "got ***", "A ***", "***/a.c")]
+
+
+def test_annotations_are_text_of_some_length_whatever_bytes_were_printed() -> None:
+    output = StepOutput(lambda chunk: None, Masks(), Matchers(), FILES.__getitem__)
+    output(b"::error file=a\xff,title=" + b"b" * 5000 + b"::\xfe\n")
+
+    assert output.annotations == [Annotation("error", "\ufffd", "b" * 4096, "a\ufffd")]
 
 
 def test_outputs_said_the_former_way_count_with_a_warning() -> None:

@@ -8,9 +8,9 @@ from runner.errors import NotFound, Rejected
 from runner.model.lifecycle import UNSAVED, cancel, claim, conclude, decide, rerun
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
-from runner.model.step import Outcome, Result
+from runner.model.step import Annotation, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore
-from runner.store.read_models import BadgeState, RunFilter
+from runner.store.read_models import AnnotationView, BadgeState, RunFilter
 from runner.store.views import Views
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_new_run, a_route, an_event
 
@@ -109,6 +109,27 @@ def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, view
     assert (third.status, third.attempt, third.started_at) == ("queued", 0, None)
     store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now)))
     assert [step.status for step in views.run(run.id).jobs[0].steps] == ["failure", "skipped", "skipped"]
+
+
+def test_what_steps_say_about_files_is_shown_with_the_step(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1", None, a_new_run("build", "test"))[0]
+    for at, said in enumerate((("a\udcff",), ("b", "c"))):
+        lease = take(store, run, at)
+        found = tuple(Annotation("warning", one, "T", "a.c", 3, 4, 5, 6) for one in said)
+        outcome = Outcome(Result.SUCCESS, Result.SUCCESS, 0, annotations=found)
+        store.record(lease, a_checkpoint(lease, outcome=outcome))
+
+    shown = views.run(run.id)
+
+    first, second = (job.id for job in run.jobs)
+    assert shown.jobs[0].steps[0].annotations == (
+        AnnotationView("warning", "a?", "T", "a.c", 3, 4, 5, 6, first, "1"),
+    )
+    assert [(one.job, one.message) for one in shown.annotations] == [
+        (first, "a?"),
+        (second, "b"),
+        (second, "c"),
+    ]
 
 
 def with_jobs(store: SqlStore, *jobs: Job) -> Run:

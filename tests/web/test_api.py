@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from runner.engine.ports import NewRun, Verdict
 from runner.model.lifecycle import claim, conclude
 from runner.model.run import Lease, Queued, Run
-from runner.model.step import Result
+from runner.model.step import Annotation, Outcome, Result
 from runner.web.api import PREFIX
 from runner.web.auth import COOKIE
 from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
@@ -393,3 +393,32 @@ def test_finished_steps_of_an_attempt_are_shown_with_it(web: Web) -> None:
 
     assert (step["status"], step["exit_code"], step["attempt"]) == ("success", 0, 1)
     assert isinstance(run.jobs[0].phase, Queued)
+
+
+def test_what_steps_say_about_files_is_told_by_run_by_job_and_by_level(web: Web) -> None:
+    run = a_run(web, "build", "test")
+    for at, level in enumerate(("error", "notice")):
+        lease = take(web, run, at)
+        said = (Annotation(level, "it broke", "T", "src/a.c", 3, 4, 5, 6),)
+        outcome = Outcome(Result.SUCCESS, Result.SUCCESS, 0, annotations=said)
+        web.site.store.record(lease, a_checkpoint(lease, outcome=outcome))
+
+    first, second = web.api("GET", f"/runs/{run.id}/annotations")
+
+    assert first == {
+        "level": "error",
+        "message": "it broke",
+        "title": "T",
+        "file": "src/a.c",
+        "line": 3,
+        "end_line": 4,
+        "col": 5,
+        "end_col": 6,
+        "job": run.jobs[0].id,
+        "step": "1",
+    }
+    assert web.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"][0]["annotations"] == [first]
+    assert web.api("GET", f"/runs/{run.id}/annotations?job=test") == [second]
+    assert web.api("GET", f"/runs/{run.id}/annotations?level=error") == [first]
+    assert web.call("GET", f"{PREFIX}/runs/{run.id}/annotations?level=x").status_code == 400
+    assert web.call("GET", f"{PREFIX}/runs/{run.id}/annotations?job=x").status_code == 404

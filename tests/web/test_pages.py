@@ -4,8 +4,10 @@ import pytest
 from runner.engine.ports import NewRun
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, StepName
+from runner.model.step import Annotation, Outcome, Result
+from tests.builders import a_checkpoint
 from tests.web.conftest import Web
-from tests.web.test_api import a_run
+from tests.web.test_api import a_run, take
 
 HOSTILE = '<img src=x onerror="alert(1)">\u202e\x1b]52;c;aGk=\x07'
 
@@ -71,6 +73,28 @@ def test_what_strangers_wrote_is_only_ever_text(web: Web, cookie: dict[str, str]
         assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;" in page.text
         assert "\u202e" not in page.text
         assert "\x1b" not in page.text
+
+
+def test_what_steps_say_is_listed_by_its_level_and_only_ever_text(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web)
+    notice = Annotation("notice", HOSTILE, title=HOSTILE, file=HOSTILE)
+    said = (notice, Annotation("error", "two\nlines", "", "src/a.c", 3, None, 7))
+    outcome = Outcome(Result.SUCCESS, Result.SUCCESS, 0, annotations=said)
+    assert '<section id="annotations" hidden>' in web.call("GET", f"/runs/{run.id}", headers=cookie).text
+    lease = take(web, run)
+    web.site.store.record(lease, a_checkpoint(lease, outcome=outcome))
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    assert '<section id="annotations">' in page
+    assert '<span class="message">two\nlines</span> <code>src/a.c:3:7</code> <small>build / Run' in page
+    assert (
+        page.index('class="annotations error"') < page.index("two\nlines") < page.index("annotations notice")
+    )
+    assert 'errors: <span class="count">1</span>' in page
+    assert page.count("&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;") == 3
+    for dangerous in ("<img", "\u202e", "\x1b", "href=x"):
+        assert dangerous not in page
 
 
 def test_problems_of_a_workflow_are_listed(web: Web, cookie: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.web.text import one_line, visible
+from runner.web.text import one_line, place_of, visible
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_colours_may_stay_and_nothing_else() -> None:
 
 def test_a_name_stays_on_its_line() -> None:
     assert one_line("a\nb\tc") == "a b c"
+
+
+def test_a_place_is_said_as_compilers_say_it() -> None:
+    assert place_of("a.c", 3, 7) == "a.c:3:7"
+    assert place_of("a.c", 3, None) == "a.c:3"
+    assert place_of("a\n.c", None, 7) == "a .c"

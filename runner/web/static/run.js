@@ -96,7 +96,42 @@ function took(step) {
   return seconds < 60 ? seconds.toFixed(1) + " s" : Math.floor(seconds / 60) + " min " + Math.floor(seconds % 60) + " s";
 }
 
+const told = new Map();
+
+function part(kind, text, name) {
+  const made = document.createElement(kind);
+  made.textContent = visible(text);
+  if (name) made.className = name;
+  return made;
+}
+
+function place(one) {
+  return [one.file, one.line, one.line && one.col].filter(Boolean).join(":");
+}
+
+function annotations() {
+  const all = Array.from(told.values()).flat();
+  document.getElementById("annotations").hidden = !all.length;
+  for (const level of ["error", "warning", "notice"]) {
+    const group = document.querySelector("#annotations ." + level);
+    const said = all.filter((one) => one.level === level);
+    group.hidden = !said.length;
+    group.querySelector(".count").textContent = said.length;
+    group.querySelector("ul").replaceChildren(...said.map((one) => {
+      const item = document.createElement("li");
+      if (one.title) item.append(part("b", one.title), " ");
+      item.append(part("span", one.message, "message"), " ");
+      if (one.file) item.append(part("code", place(one)), " ");
+      item.append(part("small", one.where));
+      return item;
+    }));
+  }
+}
+
 function job(said) {
+  told.set(said.id, said.steps.flatMap((step) =>
+    step.annotations.map((one) => ({ ...one, where: said.name + " / " + step.name }))));
+  annotations();
   const section = document.getElementById("job-" + said.id);
   if (!section) return;
   status(section.querySelector("h2 .status"), said.status);
