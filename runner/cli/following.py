@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.cli.lines import Show, Values
 from runner.local import Local
-from runner.model.run import Finished, Job, Run, combined
+from runner.model.run import Finished, Job, Run, combined, in_order_of_end
 from runner.model.step import Result
 from runner.store.read_models import JobView, RunView
 from runner.web.transcript import Piece, Place, pieces
@@ -122,9 +122,9 @@ def _path(run: Run, job: Job) -> str:
 
 
 def outputs_of(legs: Sequence[Job]) -> dict[str, str]:
-    """What a job hands to those that need it: of several legs, the last one that says something."""
+    """What a job hands to those that need it: of several legs, the one that ended last and says something."""
     found: dict[str, str] = {}
-    for leg in legs:
+    for leg in in_order_of_end(legs):
         found |= {name: value for name, value in leg.outputs.items() if value or name not in found}
     return found
 

@@ -9,7 +9,7 @@ from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
 from runner.engine.refs import short_ref, within
 from runner.expr.values import to_string
-from runner.model.run import Job, Run
+from runner.model.run import Job, Run, in_order_of_end
 from runner.model.source import Event
 from runner.model.step import Result
 
@@ -93,9 +93,9 @@ class Asked:
         return {key: self._needed(job.id, key) for key in keys}
 
     def _needed(self, caller: int | None, key: str) -> Contexts:
-        legs = self.run.legs((caller, key))
         result = self.run.ended((caller, key))
         # Of several legs the one that ended last has the word.
+        legs = in_order_of_end(self.run.legs((caller, key)))
         outputs = {name: value for leg in legs for name, value in leg.outputs.items() if value}
         return {"result": "" if result is None else plain(result), "outputs": outputs}
 

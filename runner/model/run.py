@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from runner.model.source import Route
@@ -195,20 +196,30 @@ class Run:
         """How it ended, computed from its jobs; None while one of them has not finished."""
         if self.problems:
             return Result.FAILURE
-        return combined(job.phase for job in self.jobs if job.caller is None)
+        return combined((job.phase for job in self.jobs if job.caller is None), cancelled=self.cancelled)
 
 
-def combined(phases: Iterable[Phase]) -> Result | None:
-    """The result of jobs taken together: the worst one, or None while any has not finished."""
+def combined(phases: Iterable[Phase], *, cancelled: bool = False) -> Result | None:
+    """The result of jobs taken together: the worst one, or None while any has not finished.
+
+    Unless somebody `cancelled` the run, a job was cancelled for another one that failed: that is what counts.
+    """
     results = set()
     for phase in phases:
         if not isinstance(phase, Finished):
             return None
         results.add(phase.conclusion)
-    for worst in (Result.CANCELLED, Result.FAILURE, Result.TIMED_OUT, Result.SUCCESS):
+    if cancelled and Result.CANCELLED in results:
+        return Result.CANCELLED
+    for worst in (Result.FAILURE, Result.TIMED_OUT, Result.CANCELLED, Result.SUCCESS):
         if worst in results:
             return worst
     return Result.SKIPPED
+
+
+def in_order_of_end(jobs: Iterable[Job]) -> list[Job]:
+    """Those that have not ended come last."""
+    return sorted(jobs, key=lambda job: job.phase.at.timestamp() if isinstance(job.phase, Finished) else inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,15 @@ def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
     A called workflow's jobs count through the job that called it; only whether anything has begun is theirs
     to say.
     """
+    own = jobs.c.caller.is_(None)
     tolerated = and_(jobs.c.tolerated, jobs.c.result.in_(("failure", "timed_out")))
     conclusion = case((tolerated, literal("success")), else_=jobs.c.result)
+    asked = and_(runs.c.cancelled, attempt == runs.c.attempt)
     ended = case(
+        (and_(asked, _count(and_(own, jobs.c.result == "cancelled")) > 0), "cancelled"),
         *[
-            (_count(and_(jobs.c.caller.is_(None), conclusion == worst)) > 0, worst)
-            for worst in ("cancelled", "failure", "timed_out", "success")
+            (_count(and_(own, conclusion == worst)) > 0, worst)
+            for worst in ("failure", "timed_out", "cancelled", "success")
         ],
         else_="skipped",
     )

@@ -5,7 +5,7 @@ import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import UNSAVED, cancel, claim, conclude, decide, rerun
+from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, rerun, settle
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Result
@@ -67,9 +67,12 @@ def test_the_status_of_a_run_is_computed_from_its_jobs(store: SqlStore, views: V
     assert status(run) == "failure"
 
 
-@pytest.mark.parametrize("worst", ["cancelled", "failure", "timed_out", "success", "skipped"])
+ORDER = ["failure", "timed_out", "cancelled", "success", "skipped"]
+
+
+@pytest.mark.parametrize("worst", ORDER)
 def test_the_worst_job_counts_as_in_the_model(store: SqlStore, views: Views, worst: str) -> None:
-    order = ["cancelled", "failure", "timed_out", "success", "skipped"]
+    order = ORDER
     results = [Result(word) for word in order[order.index(worst) :]]
     run = admitted(store, "1", None, a_new_run(*results))[0]
     for at, result in enumerate(results):
@@ -77,6 +80,43 @@ def test_the_worst_job_counts_as_in_the_model(store: SqlStore, views: Views, wor
 
     assert store.load(run.id).result == worst
     assert [one.status for one in views.runs(RunFilter(status=worst))] == [worst]
+
+
+def test_a_run_that_was_cancelled_counts_as_such_though_a_job_of_it_had_failed(
+    store: SqlStore, views: Views
+) -> None:
+    run = admitted(store, "1", None, a_new_run("a", "b"))[0]
+    end(store, run, Result.FAILURE)
+    store.update(run.id, lambda run, now: decide(cancel(run), now))
+
+    assert store.load(run.id).result is Result.CANCELLED
+    assert views.run(run.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("result", list(Result))
+def test_a_failure_that_is_tolerated_counts_as_in_the_model(
+    store: SqlStore, views: Views, result: Result
+) -> None:
+    run = admitted(store, "1", None, a_new_run("a"))[0]
+    lease = take(store, run)
+    store.update(
+        run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, result, now, tolerated=True))
+    )
+
+    assert views.run(run.id).status == store.load(run.id).result
+
+
+def test_a_job_of_a_called_workflow_counts_through_the_job_that_called_it(
+    store: SqlStore, views: Views
+) -> None:
+    caller = Job(UNSAVED, "call", "call", (), (), (), calls="called.yml")
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci", (caller,)))[0]
+    inner = Job(UNSAVED, "x", "x", (), ("linux",), ())
+    run = store.update(run.id, lambda run, now: decide(call(run, run.jobs[0].id, [inner], {}), now)).after
+    end(store, run, Result.SKIPPED, at=1)
+    store.update(run.id, lambda run, now: settle(run, run.jobs[0].id, Result.SUCCESS, now))
+
+    assert views.run(run.id).status == store.load(run.id).result == "success"
 
 
 def test_a_broken_workflow_is_a_failed_run_with_its_problems(store: SqlStore, views: Views) -> None:
