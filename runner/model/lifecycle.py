@@ -202,30 +202,48 @@ class _Groups:
             self._legs.setdefault(job.group, []).append(job)
             if job.caller is not None:
                 self._called.setdefault(job.caller, []).append(job)
-        self._cancelled_callers = {job.id for job in run.jobs if job.cancelled}
         self._ended = {group: combined(leg.phase for leg in legs) for group, legs in self._legs.items()}
         self._failed: dict[Group, str] = {}
-        self._busy = {
-            group: sum(isinstance(leg.phase, Ready | Queued | Running) for leg in legs)
-            for group, legs in self._legs.items()
-        }
+        self._busy = {group: sum(map(self._begun, legs)) for group, legs in self._legs.items()}
+        self._unwanted = self._failed_fast()
 
     def moved(self, job: Job, now: datetime) -> Job:
         if isinstance(job.phase, Finished):
             return job
-        if not job.cancelled and self._unwanted(job):
+        if job.id in self._unwanted:
             job = replace(job, cancelled=True)
         return replace(job, phase=self._next(job, now))
 
-    def _unwanted(self, job: Job) -> bool:
-        """Another leg failed fast, or what called it was cancelled."""
-        if job.caller in self._cancelled_callers:
-            return job.planned or not job.conditional
-        return job.leg.fail_fast and any(
-            isinstance(leg.phase, Finished) and leg.phase.conclusion.failed
-            for leg in self._legs[job.group]
-            if leg.id != job.id
-        )
+    def _begun(self, job: Job) -> bool:
+        match job.phase:
+            case Waiting():
+                return job.id in self._called
+            case phase:
+                return not isinstance(phase, Finished)
+
+    def _failed_fast(self) -> set[int]:
+        """The legs beside one that has failed, with all that they called.
+
+        As in `cancel`, an `if` that was not evaluated yet is left to it, and what it then begins goes on.
+        """
+        failed = {
+            leg.group
+            for legs in self._legs.values()
+            for leg in legs
+            if leg.leg.fail_fast and isinstance(leg.phase, Finished) and leg.phase.conclusion.failed
+        }
+        ahead = [
+            leg
+            for group in failed
+            for leg in self._legs[group]
+            if not leg.cancelled and not isinstance(leg.phase, Finished)
+        ]
+        found = set()
+        while ahead:
+            job = ahead.pop()
+            found.add(job.id)
+            ahead += [one for one in self._called.get(job.id, ()) if one.planned or not one.conditional]
+        return found
 
     def _next(self, job: Job, now: datetime) -> Phase:
         called = self._called.get(job.id)

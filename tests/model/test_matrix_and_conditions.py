@@ -1,12 +1,13 @@
 """Jobs whose definition is evaluated when their turn comes: matrix legs, conditions, called workflows."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import UNSAVED, cancel, decide, plan, rerun, settle
+from runner.model.lifecycle import UNSAVED, call, cancel, decide, plan, rerun, settle
 from runner.model.run import Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result
 from tests.builders import NOON, a_job, a_run, running
@@ -182,6 +183,61 @@ def test_cancelling_a_run_reaches_what_it_called() -> None:
     cancelled = decide(cancel(run), LATER)
 
     assert phases(cancelled) == [Ready, Finished, Finished]
+
+
+def test_legs_that_were_cancelled_for_one_that_failed_leave_the_failure_what_counts() -> None:
+    legs = [a_leg(0, done(Result.FAILURE)), a_leg(1, done(Result.CANCELLED), cancelled=True)]
+
+    run = decide(a_run(*legs, waiting("ship", 3, "test")), LATER)
+
+    assert (run.ended((None, "test")), run.result) == (Result.FAILURE, Result.FAILURE)
+    assert run.job(3).phase == Finished(Result.SKIPPED, LATER, "test ended with failure")
+    assert replace(run, cancelled=True).result is Result.CANCELLED
+
+
+def test_legs_that_call_a_workflow_count_as_running_until_it_has_ended() -> None:
+    legs = [a_leg(index, Waiting(), max_parallel=1, calls="called.yml") for index in range(2)]
+    first = call(decide(a_run(*legs), NOON), 10, [a_job("x")], {})
+    assert phases(decide(first, NOON)) == [Waiting, Waiting, Queued]
+
+    inner = a_run(*first.jobs[:2], a_job("x", id=3, phase=done(), caller=10))
+    over = settle(decide(inner, LATER), 10, Result.SUCCESS, LATER)
+
+    assert phases(decide(over, LATER)) == [Finished, Ready, Finished]
+
+
+def test_a_leg_that_fails_cancels_what_the_others_called_but_for_what_is_left_to_its_if() -> None:
+    run = decide(
+        a_run(
+            a_leg(0, done(Result.FAILURE), calls="called.yml"),
+            a_leg(1, Waiting(), calls="called.yml"),
+            a_job("x", id=2, phase=running(job=2), caller=11),
+            dynamic("y", 3, "x", caller=11, conditional=True),
+        ),
+        NOON,
+    )
+    assert [job.cancelled for job in run.jobs] == [False, True, True, False]
+
+    ended = decide(run.with_job(replace(run.job(2), phase=done(Result.CANCELLED))), NOON)
+    planned = decide(plan(ended, 3, [a_job("y")]), NOON)
+
+    assert planned.job(3).phase == Queued(NOON)
+    assert decide(planned, LATER) == planned
+
+
+def test_what_an_always_job_calls_or_a_called_workflow_begins_after_a_cancel_goes_on() -> None:
+    called = a_run(
+        a_job("call", id=1, phase=Waiting(), calls="called.yml"),
+        dynamic("y", 2, caller=1, conditional=True),
+    )
+    cancelled = decide(cancel(called), NOON)
+
+    planned = decide(plan(cancelled, 2, [a_job("y")]), NOON)
+
+    assert planned.job(2).phase == Queued(NOON)
+    assert decide(cancel(planned), LATER).job(2).phase == Finished(
+        Result.CANCELLED, LATER, "it was cancelled before it began"
+    )
 
 
 def test_a_rerun_plans_every_dynamic_job_anew() -> None:
