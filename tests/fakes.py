@@ -42,8 +42,10 @@ class FakeSandbox:
     workspace: str = "/workspace"
     path: str = "/usr/bin:/bin"
     home: str = "/home"
-    interrupted: bool = False
+    interrupted: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when it is told to stop."""
     closed: bool = False
 
     temp: str = ""
@@ -52,13 +54,18 @@ class FakeSandbox:
         self.temp = str(self.host_temp)
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
-        return Exit(137, "stop") if self.stopped else self.act(command)
+        if self.stopped:
+            return Exit(137, "stop")
+        if self.interrupted.is_set() and command.cancellable:
+            return Exit(130, "cancel")
+        return self.act(command)
 
     def interrupt(self) -> None:
-        self.interrupted = True
+        self.interrupted.set()
 
     def stop(self) -> None:
         self.stopped = True
+        self.ended.set()
 
     def close(self) -> None:
         self.closed = True
@@ -66,15 +73,18 @@ class FakeSandbox:
 
 @dataclass
 class FakeExecutor(Executor):
-    """Answers each command by `act`, and keeps every command and sandbox it was asked for."""
+    """Answers each command by `act`, and keeps every command, script and sandbox it was asked for."""
 
     act: Act = lambda command: Exit(0)
+    scripts: list[str] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     sandboxes: list[FakeSandbox] = field(default_factory=list)
 
     def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> FakeSandbox:
         def act(command: Command) -> Exit:
             self.commands.append(command)
+            if (script := Path(command.argv[-1])).is_file():
+                self.scripts.append(script.read_text())
             return self.act(command)
 
         self.sandboxes.append(FakeSandbox(temp, act))

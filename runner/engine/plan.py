@@ -2,7 +2,7 @@
 it call, and how did that end."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,7 +62,27 @@ def plan(envelope: Envelope, station: Station) -> None:
         log.exception("planning failed by a bug")
         change = _failure(job, f"internal error: {type(error).__name__}: {error}")
     with bound_contextvars(job=job.id):
-        advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
+        after = advance(
+            run.id, _unless_changed(run, job, change), store=station.store, dispatcher=station.dispatcher
+        ).after
+    if after.has(job.id) and _is_cancelled(after, job) != _is_cancelled(run, job):
+        plan(envelope, station)
+
+
+def _unless_changed(seen: Run, job: Job, change: Next) -> Next:
+    """What was evaluated counts where the job is still there, and was not cancelled meanwhile."""
+
+    def guarded(run: Run, now: datetime) -> Run:
+        if not run.has(job.id) or _is_cancelled(run, job) != _is_cancelled(seen, job):
+            return run
+        return change(run, now)
+
+    return guarded
+
+
+def _is_cancelled(run: Run, job: Job) -> bool:
+    """Whether `cancelled()` holds for a job before it begins."""
+    return run.cancelled or (job.caller is not None and run.job(job.caller).cancelled)
 
 
 def _failure(job: Job, reason: str) -> Next:
@@ -156,8 +176,21 @@ def _name(definition: JobDef, matrix: Mapping[str, Any], seen: Contexts) -> str:
     """What its name says; one that tells no legs apart is followed by the values of the matrix."""
     if definition.name is not None and definition.name.expressions:
         return render(definition.name, seen) or definition.key
-    values = ", ".join(to_string(known(value)) for value in matrix.values())
+    values = ", ".join(filter(None, _leaves(matrix)))
     return f"{definition.title} ({values})" if values else definition.title
+
+
+def _leaves(value: object) -> Iterator[str]:
+    """The plain values in one of any shape, as text."""
+    match value:
+        case Mapping():
+            for one in value.values():
+                yield from _leaves(one)
+        case list() | tuple():
+            for one in value:
+                yield from _leaves(one)
+        case _:
+            yield to_string(known(value))
 
 
 def _labels(definition: JobDef, seen: Contexts) -> tuple[str, ...]:
@@ -195,7 +228,7 @@ def _status(run: Run, job: Job) -> Functions:
     def results(names: tuple[object, ...]) -> list[Result | None]:
         return [before.get(fold(to_string(known(name)))) for name in names] if names else [*before.values()]
 
-    cancelled = run.cancelled or (job.caller is not None and run.job(job.caller).cancelled)
+    cancelled = _is_cancelled(run, job)
     return {
         "success": lambda *names: not cancelled and all(one is Result.SUCCESS for one in results(names)),
         "failure": lambda *names: any(one is not None and one.failed for one in results(names)),
