@@ -79,7 +79,7 @@ class Matchers:
     def __init__(self) -> None:
         self._of: dict[str, Matcher] = {}
         self.added: list[str] = []
-        """The files that it was given, in their order."""
+        """What was changed, in its order: a file that was given, or whose matcher is not used any more."""
 
     def __bool__(self) -> bool:
         return bool(self._of)
@@ -87,7 +87,6 @@ class Matchers:
     def add(self, text: bytes) -> None:
         """Use what a file says; of two with one owner the later counts. Raises `BadMatcher`."""
         found = _read(text)
-        self.added.append(text.decode(errors="replace"))
         if len(self._of | {matcher.owner: matcher for matcher in found}) > MOST_MATCHERS:
             raise BadMatcher(f"a job can have {MOST_MATCHERS} problem matchers, and no more")
         for matcher in found:
@@ -95,9 +94,24 @@ class Matchers:
             self._of = {matcher.owner: matcher} | {
                 owner: one for owner, one in self._of.items() if owner != matcher.owner
             }
+        self.added.append(text.decode(errors="replace"))
 
     def remove(self, owner: str) -> None:
-        self._of.pop(owner, None)
+        if self._of.pop(owner, None) is not None:
+            self.added.append(json.dumps({"remove": owner}))
+
+    def restore(self, change: str) -> None:
+        """Do once more what is in `added`."""
+        said = json.loads(change)
+        if "remove" in said and "problemMatcher" not in said:
+            self.remove(said["remove"])
+        else:
+            self.add(change.encode())
+
+    def pause(self) -> None:
+        """A step has ended: what it told in part is told no further."""
+        for matcher in self._of.values():
+            matcher.partial.clear()
 
     def match(self, line: str) -> Annotation | None:
         """What a line says; the first matcher that takes it has it for itself."""

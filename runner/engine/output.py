@@ -137,6 +137,7 @@ class StepOutput:
         rest, self._rest = self._rest, b""
         if rest:
             self._take(rest)
+        self._matchers.pause()
 
     def _take(self, lines: bytes) -> None:
         if b"::" not in lines and b"##[" not in lines and not self._matchers:
@@ -144,25 +145,25 @@ class StepOutput:
             return
         shown = bytearray()
         for line in lines.splitlines(keepends=True):
-            if b"::" in line or b"##[" in line:
-                line = self._heard(line)
-            if self._matchers:
+            heard = self._heard(line) if b"::" in line or b"##[" in line else None
+            if heard is None and self._matchers:
                 self._matched(line)
-            shown += self._masks.hide(line)
+            shown += self._masks.hide(line if heard is None else heard)
         if shown:
             self._show(bytes(shown))
 
-    def _heard(self, line: bytes) -> bytes:
-        """Obey a line if it is a command; what is to be shown instead of it."""
+    def _heard(self, line: bytes) -> bytes | None:
+        """Obey a line if it is a command; what is to be shown instead of it, None where it is none."""
         text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
         if self._resume is not None:
             command = parse_command(text, frozenset([self._resume.lower()]))
-            if command is not None:
-                self._resume = None
+            if command is None:
+                return None
+            self._resume = None
             return line
         command = parse_command(text)
         if command is None:
-            return line
+            return None
         said = self._obey(command)
         if said is None:
             return line if self._echo else b""

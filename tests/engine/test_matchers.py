@@ -102,3 +102,30 @@ def test_an_expression_that_takes_for_ever_is_let_go_of() -> None:
 def test_a_matcher_that_cannot_be_used_says_why(text: bytes, why: str) -> None:
     with pytest.raises(BadMatcher, match=why):
         Matchers().add(text)
+
+
+def test_what_was_changed_can_be_done_once_more() -> None:
+    made = matchers({"regexp": "^(.*)$", "message": 1})
+    made.add(matcher({"regexp": "^(.*)$", "message": 1}, owner="other"))
+    made.remove("tool")
+    made.remove("unknown")
+    with pytest.raises(BadMatcher):
+        made.add(b"{}")
+
+    again = Matchers()
+    for change in made.added:
+        again.restore(change)
+
+    assert again.added == made.added
+    again.remove("other")
+    assert not again
+
+
+def test_one_that_is_not_taken_is_not_kept_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.engine.matchers.MOST_MATCHERS", 1)
+    made = matchers({"regexp": "^(.*)$", "message": 1})
+
+    with pytest.raises(BadMatcher, match="and no more"):
+        made.add(matcher({"regexp": "^(.*)$", "message": 1}, owner="other"))
+
+    assert len(made.added) == 1

@@ -12,6 +12,8 @@ FILES = {
         "regexp": "^(.*):(\\\\d+):(\\\\d+):\\\\s+(warning|error):\\\\s+(.*)$",
         "file": 1, "line": 2, "column": 3, "severity": 4, "message": 5}]}]}""",
     "broken.json": b"{",
+    "two.json": b"""{"problemMatcher": [{"owner": "two", "pattern": [
+        {"regexp": "^first$"}, {"regexp": "^(second)$", "message": 1}]}]}""",
 }
 
 
@@ -63,6 +65,31 @@ def test_annotations_are_text_of_some_length_whatever_bytes_were_printed() -> No
     output(b"::error file=a\xff,title=" + b"b" * 5000 + b"::\xfe\n")
 
     assert output.annotations == [Annotation("error", "\ufffd", "b" * 4096, "a\ufffd")]
+
+
+def test_annotations_hide_secrets_in_their_title_and_file_too() -> None:
+    output, _ = heard("::error title=s3cr3t,file=s3cr3t.c::x\n")
+
+    assert output.annotations == [Annotation("error", "x", "***", "***.c")]
+
+
+def test_a_command_is_no_line_of_a_tools_output() -> None:
+    said = "::add-matcher::two.json\nfirst\n::debug::x\nsecond\n::error::first\n"
+
+    output, _ = heard(said)
+
+    assert [one.message for one in output.annotations] == ["second", "first"]
+
+
+def test_a_problem_that_a_step_told_in_part_is_not_told_on_by_the_next_one() -> None:
+    matchers = Matchers()
+    said = ("::add-matcher::two.json\nfirst\n", "second\n")
+    steps = [StepOutput(lambda chunk: None, Masks(), matchers, FILES.__getitem__) for _ in said]
+    for step, text in zip(steps, said, strict=True):
+        step(text.encode())
+        step.end()
+
+    assert [step.annotations for step in steps] == [[], []]
 
 
 def test_outputs_said_the_former_way_count_with_a_warning() -> None:
