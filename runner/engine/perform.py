@@ -228,9 +228,9 @@ def _begin(
         for secret in done.outcome.masks:
             masks.add(secret)
         for text in done.outcome.matchers:
-            matchers.add(text.encode())
+            matchers.restore(text)
     log = _StepLog(job, station.logs)
-    stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers)
+    stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers, checkpoints.keys())
     ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, body, stage), ledger, tolerant is True
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from time import monotonic
 from typing import Any
 
 from runner.engine.contexts import plain
@@ -94,7 +93,7 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         reason = f"the job's environment cannot be evaluated: {error}"
         return Ended(Result.FAILURE, reason=stage.masks.hide_text(reason))
     for place, step in enumerate(job.steps):
-        _look_up(stage, past)
+        _look_up(stage, past, step.key)
         if step.condition is None and past.result is not Result.SUCCESS:
             # Nobody has to be asked, and nothing be written down.
             past.add(step, Outcome(Result.SKIPPED, Result.SKIPPED))
@@ -103,9 +102,9 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         call = _call(step.key, step.title, step, partial(perform_step, step, level, stage))
         past.add(step, _answered((yield call)))
     for step, post in reversed(past.posts):
-        _look_up(stage, past)
-        level = _level(seen, env, past, post.path)
         key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
+        _look_up(stage, past, key)
+        level = _level(seen, env, past, post.path)
         call = _call(key, post_title(step), step, partial(perform_post, step, post, level, stage))
         past.end(_answered((yield call)))
     return _ended(job, seen, env, past, stage)
@@ -128,14 +127,10 @@ def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, s
     return env | texts(job.env, {**seen, "env": env})
 
 
-def _look_up(stage: Stage, past: Past) -> None:
-    """Between two steps too a job may be cancelled, or run out of time."""
-    if past.over:
-        return
-    if stage.hold.cancelled is not None:
-        past.result, past.over = Result.CANCELLED, True
-    elif monotonic() > stage.deadline:
-        past.result, past.over = Result.TIMED_OUT, True
+def _look_up(stage: Stage, past: Past, key: str | None = None) -> None:
+    """Between two steps too a job may be cancelled, or run out of time: not before one that has happened."""
+    if not past.over and key not in stage.recorded and stage.over is not None:
+        past.result, past.over = stage.over, True
 
 
 def _level(seen: Mapping[str, Any], env: Mapping[str, str], past: Past, path: tuple[int, ...]) -> Level:

@@ -1,15 +1,15 @@
 """Doing one step: a script, or an action with the steps in it."""
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
 from runner.engine import actions
 from runner.engine.actions import CHECKOUT, Found, find_action
-from runner.engine.commands import FOLDER, CommandFiles, Written, place_file
+from runner.engine.commands import FOLDER, BadCommandFile, CommandFiles, Written, place_file
 from runner.engine.contexts import Scene, contexts, environment, layered, plain
 from runner.engine.heart import CANCEL_SECONDS, Hold, Why
 from runner.engine.masks import Masks
@@ -42,7 +42,8 @@ class Released(LeaseLost):
 class Stage:
     """What the steps of a job run with: its scene, its files, its log, its hold on the lease, its deadline.
 
-    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`.
+    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`. `recorded` are
+    the keys of the steps that have checkpoints.
     """
 
     scene: Scene
@@ -53,6 +54,7 @@ class Stage:
     deadline: float
     masks: Masks = field(default_factory=Masks)
     matchers: Matchers = field(default_factory=Matchers)
+    recorded: Collection[str] = ()
 
     @cached_property
     def seen(self) -> Mapping[str, Any]:
@@ -63,6 +65,13 @@ class Stage:
     def given(self) -> Mapping[str, str]:
         """The variables that every step of the job is given, whatever the definition says."""
         return {**environment(self.scene, self.seen), **self.files.variables}
+
+    @property
+    def over(self) -> Result | None:
+        """How the job ends whatever its steps do from now on, and though some of them still run."""
+        if self.hold.cancelled is not None:
+            return Result.CANCELLED
+        return Result.TIMED_OUT if monotonic() > self.deadline else None
 
     @property
     def end(self) -> float:
@@ -96,28 +105,32 @@ class Level:
 
 def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
     """Do a step of a job, from its `if` on. Errors: `LeaseLost`, `Released`."""
-    # A machine that slept past the lease wakes up here before the heart has noticed.
-    if stage.hold.over:
-        raise LeaseLost(Why.LOST.value)
     key = str(level.path[0] + 1)
-    marked = len(stage.masks.added), len(stage.matchers.added)
-    outcome = _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform()
-    masks, matchers = stage.masks.added[marked[0] :], stage.matchers.added[marked[1] :]
-    return replace(_hidden(outcome, stage), masks=tuple(masks), matchers=tuple(matchers))
+    return _told(stage, _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform)
 
 
 def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outcome:
-    """Do what an action left to be done at the end of the job."""
+    """Do what an action left to be done at the end of the job. Errors: `LeaseLost`, `Released`."""
+    key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
+    act = _Act(step, level, stage, lambda chunk: stage.log(key, chunk))
+    return _told(stage, partial(act.perform_post, post))
+
+
+def _told(stage: Stage, perform: Callable[[], Outcome]) -> Outcome:
+    """What a step did, with what it said for the rest of the job."""
+    # A machine that slept past the lease wakes up here before the heart has noticed.
     if stage.hold.over:
         raise LeaseLost(Why.LOST.value)
-    key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
-    return _hidden(_Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform_post(post), stage)
-
-
-def _hidden(outcome: Outcome, stage: Stage) -> Outcome:
-    """What people are shown of an outcome holds no secret."""
+    marked = len(stage.masks.added), len(stage.matchers.added)
+    outcome = perform()
     hide = stage.masks.hide_text
-    return replace(outcome, reason=hide(outcome.reason), summary=hide(outcome.summary))
+    return replace(
+        outcome,
+        reason=hide(outcome.reason),
+        summary=hide(outcome.summary),
+        masks=tuple(stage.masks.added[marked[0] :]),
+        matchers=tuple(stage.matchers.added[marked[1] :]),
+    )
 
 
 def post_title(step: StepDef) -> str:
@@ -135,7 +148,7 @@ class _Act:
 
     def perform(self) -> Outcome:
         try:
-            if not self._wanted(self.level.status):
+            if not self._wanted(self.level.status, self.level.inner):
                 return Outcome(Result.SKIPPED, Result.SKIPPED)
             outcome = self._act()
         except BrokenDefinition as error:
@@ -161,7 +174,7 @@ class _Act:
     @cached_property
     def _env(self) -> Mapping[str, str]:
         before = {**self.level.env, **self.level.exports.env}
-        own = texts(self.step.env, self._seeing(before), self._functions(self.level.status))
+        own = texts(self.step.env, self._seeing(before), self._now)
         return {**before, **own}
 
     @cached_property
@@ -173,19 +186,23 @@ class _Act:
         github["action_path"] = self.level.action.get("GITHUB_ACTION_PATH", "")
         return {**self.level.seen, "github": github, "job": {"status": self.level.status}, "env": env}
 
-    def _functions(self, status: str) -> Functions:
+    def _functions(self, status: str, inner: str | None) -> Functions:
         def hashed(*patterns: object) -> str:
             wanted = [to_string(known(pattern)) for pattern in patterns]
             return hash_files(self.stage.workspace, wanted)
 
-        return {**status_functions(status, self.level.inner), "hashFiles": hashed}
+        return {**status_functions(status, inner), "hashFiles": hashed}
 
-    def _wanted(self, status: str) -> bool:
-        """Whether its `if` is met while the job stands so."""
+    @property
+    def _now(self) -> Functions:
+        return self._functions(self.level.status, self.level.inner)
+
+    def _wanted(self, status: str, inner: str | None) -> bool:
+        """Whether its `if` is met while the job, and the action around it, stand so."""
         condition = self.step.condition
         if condition is None:
-            return status_functions(status, self.level.inner)["success"]()
-        return holds(condition, self._seen, self._functions(status))
+            return status_functions(status, inner)["success"]()
+        return holds(condition, self._seen, self._functions(status, inner))
 
     def _forgiven(self) -> bool:
         value = self.step.continue_on_error
@@ -205,13 +222,21 @@ class _Act:
     def _left(self) -> float:
         return max(0.0, min(self.level.until, self.stage.end) - monotonic())
 
+    def _failed(self, outcome: Outcome, error: BrokenDefinition) -> Outcome:
+        """What was done, as a failure for something that came after it."""
+        self._complain(str(error))
+        if not outcome.result.ok:
+            return outcome
+        failure = Result.FAILURE
+        return replace(outcome, result=failure, conclusion=failure, exit_code=1, reason=str(error))
+
     def _complain(self, what: str) -> None:
         self.say(self.stage.masks.hide(f"##[error]{what}\n".encode(errors="replace")))
 
     # --- programs --------------------------------------------------------------------------------
 
     def _script(self, run: Run) -> Outcome:
-        sandbox, functions = self.stage.scene.sandbox, self._functions(self.level.status)
+        sandbox, functions = self.stage.scene.sandbox, self._now
         shell = render(run.shell, self._seen, functions) if run.shell is not None else None
         if shell is not None and (problem := shell_problem(shell)):
             raise BrokenDefinition(problem)
@@ -252,13 +277,19 @@ class _Act:
         output.end()
         if ended.stopped == "stop":
             return self._stopped(ended)
-        return self._ended(ended, output, files.read(), left)
+        try:
+            return self._ended(ended, output, files.read(), left)
+        except BadCommandFile as error:
+            # What it said otherwise stands, and what it left to be done too.
+            said = self._ended(ended, output, Written({}, Exports(), ""), left)
+            return self._failed(said, error)
 
     def _outlives_cancel(self) -> bool:
         """Whether a cancel is no reason to end it: its `if` would still be met."""
         condition = self.step.condition
         if condition is not None and condition.asks_status:
-            return self._wanted("cancelled")
+            level = self.level
+            return self._wanted("cancelled", level.inner and (level.inner if level.outlives else "cancelled"))
         return self.level.outlives
 
     def _stopped(self, ended: Exit) -> Outcome:
@@ -315,7 +346,7 @@ class _Act:
     def _inputs(self) -> dict[str, str]:
         body = self.step.body
         given = body.inputs if isinstance(body, Uses) else {}
-        return texts(given, self._seen, self._functions(self.level.status))
+        return texts(given, self._seen, self._now)
 
     def _checkout(self) -> Outcome:
         github = self._seen["github"]
@@ -357,13 +388,13 @@ class _Act:
         if len(self.level.path) >= DEEPEST:
             raise BrokenDefinition(f"{found.action.path}: actions use each other more than {DEEPEST} deep")
         place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
-        outlives, until = self._outlives_cancel(), monotonic() + min(self._limit, self._left())
+        outlives, until = self._outlives_cancel(), min(self.level.until, monotonic() + self._limit)
         inside: dict[str, Any] = {}
         seen = {name: value for name, value in self._seen.items() if name not in ("secrets", "env", "job")}
         seen |= {"inputs": inputs, "steps": inside}
         done = Outcome(Result.SUCCESS, Result.SUCCESS, 0)
         for index, step in enumerate(steps):
-            cancelled = self.stage.hold.cancelled is not None
+            cancelled = self.stage.over is not None
             inner = "success" if done.result is Result.SUCCESS else "failure"
             level = Level(
                 seen,
@@ -387,7 +418,10 @@ class _Act:
             done = _with(done, outcome, inside)
         known_now = {**seen, "env": {**self._env, **done.exports.env}}
         wanted = {name: value for name, value in found.action.outputs.items() if value is not None}
-        return replace(done, outputs=texts(wanted, known_now, self._functions(self.level.status)))
+        try:
+            return replace(done, outputs=texts(wanted, known_now, self._now))
+        except BrokenDefinition as error:
+            return self._failed(done, error)
 
     def perform_post(self, post: Post) -> Outcome:
         """Find the action again that left something to be done, and do it."""
@@ -422,7 +456,7 @@ class _Act:
         if not isinstance(script, Script) or script.post is None:
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
         condition = script.post_if
-        if condition is not None and not holds(condition, self._seen, self._functions(self.level.status)):
+        if condition is not None and not holds(condition, self._seen, self._now):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
