@@ -99,26 +99,23 @@ def failed_steps(view: RunView, local: Local) -> Iterator[tuple[JobView, str, st
                 yield job, step.name, text
 
 
-def jobs_of(run: Run, workflow: Workflow, local: Local) -> dict[str, Values]:
+def jobs_of(run: Run, view: RunView, workflow: Workflow) -> dict[str, Values]:
     """How each job of a run ended, with its legs: one for each combination of its matrix.
 
     Those of a workflow that it calls are among them, as CALLER/JOB.
     """
+    shown = {job.id: job for job in view.jobs}
     legs: dict[str, list[Job]] = {}
     for job in run.jobs:
-        legs.setdefault(_path(run, job), []).append(job)
+        legs.setdefault(shown[job.id].path, []).append(job)
     return {
         key: {
             "conclusion": conclusion(combined(job.phase for job in jobs)),
             "outputs": outputs_of(jobs),
-            "legs": [_leg(job, workflow, local) for job in jobs],
+            "legs": [_leg(job, shown[job.id], workflow) for job in jobs],
         }
         for key, jobs in legs.items()
     }
-
-
-def _path(run: Run, job: Job) -> str:
-    return job.key if job.caller is None else f"{_path(run, run.job(job.caller))}/{job.key}"
 
 
 def outputs_of(legs: Sequence[Job]) -> dict[str, str]:
@@ -129,22 +126,19 @@ def outputs_of(legs: Sequence[Job]) -> dict[str, str]:
     return found
 
 
-def _leg(job: Job, workflow: Workflow, local: Local) -> Values:
-    recorded = local.store.recall(job)
+def _leg(job: Job, shown: JobView, workflow: Workflow) -> Values:
     body = workflow.job(job.key).body if job.caller is None else None
     ids = {step.key: step.id for step in body.steps} if isinstance(body, Steps) else {}
-    steps = []
-    for index, step in enumerate(job.steps):
-        outcome = recorded[step.key].outcome if step.key in recorded else None
-        steps.append(
-            {
-                "index": index,
-                "id": ids.get(step.key),
-                "name": step.name,
-                "outcome": conclusion(outcome.result if outcome else Result.SKIPPED),
-                "conclusion": conclusion(outcome.conclusion if outcome else Result.SKIPPED),
-            }
-        )
+    steps = [
+        {
+            "index": index,
+            "id": ids.get(step.key),
+            "name": step.name,
+            "outcome": conclusion(Result(step.status)),
+            "conclusion": conclusion(Result(step.conclusion or step.status)),
+        }
+        for index, step in enumerate(shown.steps)
+    ]
     phase = job.phase
     return {
         "matrix": dict(job.leg.matrix),

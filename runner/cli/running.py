@@ -237,7 +237,7 @@ def _report_json(local: Local, follower: Follower, definitions: Mapping[str, Wor
     jobs = {
         f"{run.workflow.rpartition('/')[2]}/{key}" if many else key: said
         for run in runs
-        for key, said in jobs_of(run, definitions[run.workflow], local).items()
+        for key, said in jobs_of(run, follower.views[run.id], definitions[run.workflow]).items()
     }
     results = [run.result for run in runs]
     worst = combined(

@@ -78,7 +78,10 @@ def unsaved_job(job: JobDef, prefix: str = "") -> Job:
         job.needs,
         # Labels are compared regardless of case.
         tuple(dict.fromkeys(label.text.lower() for label in said[len(names) :])) if not dynamic else (),
-        tuple(StepName(step.key, step.title) for step in body.steps) if isinstance(body, Steps) else (),
+        tuple(
+            StepName(step.key, step.title, step.condition is not None)
+            for step in (body.steps if isinstance(body, Steps) else ())
+        ),
         dynamic=dynamic,
         planned=not dynamic,
         conditional=job.condition is not None,

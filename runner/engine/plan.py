@@ -164,7 +164,7 @@ def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts, leg: Leg) -> Jo
         one,
         name=_prefix(run, job) + _name(definition, leg.matrix, seen),
         labels=_labels(definition, seen),
-        steps=tuple(StepName(step.key, _title(step, seen)) for step in steps),
+        steps=tuple(StepName(step.key, _title(step, seen), step.condition is not None) for step in steps),
     )
 
 

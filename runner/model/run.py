@@ -87,6 +87,8 @@ class StepName:
 
     key: str
     name: str
+    conditional: bool = False
+    """Whether it has an `if`; without one it is passed over once a step before it failed."""
 
 
 @dataclass(frozen=True, slots=True)

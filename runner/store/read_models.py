@@ -41,7 +41,8 @@ class AnnotationView:
 class StepView:
     """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before.
 
-    A running step shows as begun when the one before it ended.
+    A running step shows as begun when the one before it ended. What an action does at the end of the job is a
+    step after the declared ones, listed once they are over.
     """
 
     number: int

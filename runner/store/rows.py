@@ -1,7 +1,7 @@
 """Rows to values and back: the one place that knows both shapes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import timedelta
 from typing import Any
 
@@ -39,7 +39,7 @@ def job_from(row: Row[Any]) -> Job:
         name=row.name,
         needs=tuple(row.needs),
         labels=tuple(row.labels),
-        steps=tuple(StepName(key, name) for key, name in row.steps),
+        steps=tuple(StepName(*step) for step in row.steps),
         attempt=row.attempt,
         base=row.base,
         tries=row.tries,
@@ -96,7 +96,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "cancelled": job.cancelled,
         "name": job.name,
         "labels": list(job.labels),
-        "steps": [[step.key, step.name] for step in job.steps],
+        "steps": [list(astuple(step)) for step in job.steps],
         "leg": asdict(job.leg),
         "calls": job.calls,
         "inputs": dict(job.inputs),

@@ -8,7 +8,8 @@ from sqlalchemy import Row
 
 from runner.model.step import Result
 from runner.store.database import moment
-from runner.store.read_models import AnnotationView, JobView, StepView
+from runner.store.read_models import JobView
+from runner.store.steps import readable, step_views
 
 HEADS = "refs/heads/"
 
@@ -58,7 +59,7 @@ def job_views(
     done: Mapping[int, Mapping[str, Row[Any]]],
     offered: Collection[frozenset[str]],
 ) -> Iterator[JobView]:
-    """All jobs of one attempt of a run.
+    """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
     `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
     there.
@@ -70,7 +71,7 @@ def job_views(
             # What calls a workflow has begun when the first of its jobs did.
             for one in _callers(row, known):
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
-    for row in rows:
+    for row in sorted(rows, key=lambda row: [one.position for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
         yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), offered)
 
@@ -106,13 +107,13 @@ def _job_view(
         status=_status(row, begun),
         conclusion=_conclusion(row),
         reason=reason,
-        outputs=_readable(row.outputs),
+        outputs=readable(row.outputs),
         attempt=row.attempt,
         worker=row.worker,
         queued_at=_when(row.queued_at),
         started_at=_when(begun),
         finished_at=_when(row.finished_at),
-        steps=tuple(_steps(row, done)),
+        steps=tuple(step_views(row, done)),
     )
 
 
@@ -150,54 +151,6 @@ def unserved_by(offered: Collection[frozenset[str]], labels: Sequence[str]) -> s
     if lacking:
         return f"no worker serves the label{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
     return f"no worker serves the labels {', '.join(labels)} together"
-
-
-def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[StepView]:
-    shown = []
-    before = _when(job.started_at)
-    # Steps run one after another: the first that has no outcome is the one that runs now.
-    pending = {"running": "running", "finished": "skipped"}.get(job.phase, "queued")
-    for number, (key, name) in enumerate(job.steps, start=1):
-        if key in done:
-            shown.append(_done(number, name, done[key]))
-            before = shown[-1].finished_at
-            continue
-        running = pending == "running"
-        attempt, begun = (job.attempt, before) if running else (0, None)
-        shown.append(StepView(number, key, name, pending, None, None, "", "", (), attempt, begun, None))
-        if running:
-            pending = "queued"
-    return shown
-
-
-def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:
-    outcome = checkpoint.outcome
-    return StepView(
-        number=number,
-        key=checkpoint.key,
-        name=name,
-        status=outcome["result"],
-        conclusion=outcome["conclusion"],
-        exit_code=outcome["exit_code"],
-        reason=outcome["reason"],
-        summary=outcome["summary"],
-        annotations=tuple(
-            AnnotationView(**_readable(one), job=checkpoint.job, step=checkpoint.key)
-            for one in outcome.get("annotations", ())
-        ),
-        attempt=checkpoint.attempt,
-        started_at=moment(checkpoint.started_at),
-        finished_at=moment(checkpoint.finished_at),
-    )
-
-
-def _readable(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts as they can be sent: bytes that were no text are kept in letters that no text can have."""
-    return {_text(name): _text(value) if isinstance(value, str) else value for name, value in said.items()}
-
-
-def _text(said: str) -> str:
-    return said.encode(errors="replace").decode()
 
 
 def _when(at: int | None) -> datetime | None:

@@ -271,6 +271,7 @@ def _jobs(
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position)).all()
     counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
     query = select(checkpoints).select_from(checkpoints.join(jobs, counting)).where(mine)
+    query = query.order_by(checkpoints.c.job, checkpoints.c.sequence)
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row

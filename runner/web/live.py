@@ -31,7 +31,7 @@ ALIVE_SECONDS = 15.0
 """How often a silent stream says that it is still there."""
 BATCH_LETTERS = 512 * 1024
 THREADS = 8
-_CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}\.[0-9]{1,9}\.[0-9]{1,12})*")
+_CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}\.[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,12})*")
 _RUN = TypeAdapter(RunSummary)
 _JOB = TypeAdapter(JobView)
 
@@ -149,7 +149,8 @@ class Watcher:
             yield event("run", summary[:-1] + b"," + rest.encode()[1:])
 
     def _cursor(self) -> str:
-        places = (f"{job}.{place.page}.{place.offset}" for job, place in self._places.items())
+        read = self._places.items()
+        places = (f"{job}.{place.attempt}.{place.number}.{place.offset}" for job, place in read)
         return ";".join((str(self._attempt), *places))
 
 
@@ -185,7 +186,7 @@ def _read_cursor(cursor: str) -> tuple[int | None, dict[int, Place]]:
         raise Rejected(f"Last-Event-ID {cursor[:100]!a} was not given by this server")
     attempt, *places = cursor.split(";")
     read = [[int(part) for part in place.split(".")] for place in places]
-    return int(attempt), {job: Place(page, offset) for job, page, offset in read}
+    return int(attempt), {job: Place(*place) for job, *place in read}
 
 
 def _number(said: str | None) -> int | None:

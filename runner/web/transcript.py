@@ -2,12 +2,13 @@
 
 What steps print is kept by attempt and step. A job's transcript is all of it in the order in which it was
 printed: attempt by attempt, and in each what was said before the first step, then step by step. A reader's
-place is one page and an offset for each job, which is all that a cursor has to carry.
+place is one page and an offset for each job, which is all that a cursor has to carry. Pages are known by
+their numbers, for more come while a job runs: what its actions do at its end.
 """
 
 import codecs
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.logs import LogReader
 from runner.store.read_models import JobView
@@ -29,9 +30,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a job's transcript has been read: `page` counts from 0."""
+    """How far a job's transcript has been read: into which page, or to the end of all before it."""
 
-    page: int = 0
+    attempt: int = 1
+    number: int = 0
     offset: int = 0
 
 
@@ -55,21 +57,27 @@ def pieces(job: JobView, place: Place, logs: LogReader) -> Iterator[Piece]:
     """What can be read of a job from `place` on, now. `job` must have been read before, not after."""
     pages = pages_of(job)
     complete = _complete(job, pages)
-    while place.page < len(pages):
-        page = pages[place.page]
+    at = 0
+    while at < len(pages):
+        page = pages[at]
+        if (page.attempt, page.number) < (place.attempt, place.number):
+            at += 1
+            continue
+        if (page.attempt, page.number) > (place.attempt, place.number):
+            place = Place(page.attempt, page.number)
         data = logs.read(job.id, page.attempt, page.key, place.offset, CHUNK)
-        last = complete[place.page] and len(data) < CHUNK
+        last = complete[at] and len(data) < CHUNK
         text, used = _decoded(data, last)
         if used:
-            after = Place(place.page, place.offset + used)
+            after = replace(place, offset=place.offset + used)
             yield Piece(job, page, place.offset, text, after)
             place = after
-        elif complete[place.page]:
-            place = Place(place.page + 1)
-        elif _overtaken(job, pages, place.page, logs):
+        elif complete[at]:
+            place = Place(page.attempt, page.number + 1)
+        elif _overtaken(job, pages, at, logs):
             # A later page has begun, so nothing more comes on this one; what came on it since
             # `data` was read is taken first.
-            complete[place.page] = True
+            complete[at] = True
         else:
             return
 

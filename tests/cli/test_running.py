@@ -170,6 +170,34 @@ def test_a_checkout_is_run_and_its_end_told_as_json(desk: Desk) -> None:
     assert (ran.status, ran.err) == (0, "")
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_what_actions_do_at_the_end_are_steps_too(desk: Desk) -> None:
+    action = "runs: {using: node20, main: main.js, post: post.js}\nname: x\ndescription: x\n"
+    steps = "[{name: Use it, uses: ./act}, {run: exit 3}, {run: no}]"
+    desk.commit(
+        {
+            f"{PLACE}/ci.yml": f"on: push\njobs: {{build: {{runs-on: x, steps: {steps}}}}}",
+            "act/action.yml": action,
+            "act/main.js": "console.log('begun')",
+            "act/post.js": "console.log('tidied')",
+        }
+    )
+
+    ran = desk.run("--json")
+    shown = desk.run()
+
+    steps = ran.json["jobs"]["build"]["legs"][0]["steps"]
+    assert [(one["index"], one["name"], one["outcome"]) for one in steps] == [
+        (0, "Use it", "success"),
+        (1, "Run exit 3", "failure"),
+        (2, "Run no", "skipped"),
+        (3, "Post Use it", "success"),
+    ]
+    assert ran.json["log"] == "begun\ntidied\n"
+    assert "[build] tidied" in shown.out.splitlines()
+    assert any(line.startswith("[build] \u2713 Post Use it") for line in shown.out.splitlines())
+
+
 def test_changed_and_new_files_are_part_of_it_and_the_checkout_is_only_read(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1", "b": "1", "c": "1", ".gitignore": "*.log\n"})
     desk.write({"a": "2", "new": "3", "x.log": "ignored", "staged": "4"})

@@ -8,7 +8,7 @@ from runner.errors import NotFound, Rejected
 from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, rerun, settle
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
-from runner.model.step import Annotation, Outcome, Result
+from runner.model.step import Annotation, Outcome, Post, Result
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.read_models import AnnotationView, BadgeState, RunFilter
 from runner.store.views import Views
@@ -151,6 +151,41 @@ def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, view
     assert [step.status for step in views.run(run.id).jobs[0].steps] == ["failure", "skipped", "skipped"]
 
 
+def test_a_step_that_no_failure_reaches_is_skipped_at_once(store: SqlStore, views: Views) -> None:
+    ifs = (False, False, True, False)
+    steps = tuple(StepName(str(number), f"step {number}", asks) for number, asks in enumerate(ifs, start=1))
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci", (a_job(id=UNSAVED, steps=steps),)))[0]
+
+    def shown() -> list[tuple[str, str | None]]:
+        return [(step.status, step.conclusion) for step in views.run(run.id).jobs[0].steps]
+
+    failed, skipped = ("failure", "failure"), ("skipped", "skipped")
+    lease = take(store, run)
+    store.record(lease, a_checkpoint(lease, outcome=Outcome(Result.FAILURE, Result.FAILURE, 1)))
+    assert shown() == [failed, skipped, ("running", None), skipped]
+    store.record(lease, a_checkpoint(lease, "3"))
+    assert shown() == [failed, skipped, ("success", "success"), skipped]
+
+
+def test_what_actions_do_at_the_end_follows_the_declared_steps(store: SqlStore, views: Views) -> None:
+    steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2))
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci", (a_job(id=UNSAVED, steps=steps),)))[0]
+
+    def shown() -> list[tuple[int, str, str, str]]:
+        return [(one.number, one.key, one.name, one.status) for one in views.run(run.id).jobs[0].steps]
+
+    lease = take(store, run)
+    posts = tuple(Outcome(Result.SUCCESS, Result.SUCCESS, 0, posts=(Post(path),)) for path in ((0,), (1, 2)))
+    store.record(lease, a_checkpoint(lease, "1", outcome=posts[0]))
+    assert [status for *_, status in shown()] == ["success", "running"]
+    store.record(lease, a_checkpoint(lease, "2", outcome=posts[1]))
+    assert shown()[2:] == [(3, "2.3.post", "Post step 2", "running"), (4, "1.post", "Post step 1", "queued")]
+    store.record(lease, a_checkpoint(lease, "2.3.post", outcome=Outcome(Result.SKIPPED, Result.SKIPPED)))
+    assert shown()[2:] == [(3, "2.3.post", "Post step 2", "skipped"), (4, "1.post", "Post step 1", "running")]
+    store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now)))
+    assert shown()[3] == (4, "1.post", "Post step 1", "skipped")
+
+
 def test_what_steps_say_about_files_is_shown_with_the_step(store: SqlStore, views: Views) -> None:
     run = admitted(store, "1", None, a_new_run("build", "test"))[0]
     for at, said in enumerate((("a\udcff",), ("b", "c"))):
@@ -204,7 +239,7 @@ def test_a_job_whose_definition_is_being_evaluated_waits(store: SqlStore, views:
 
 def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore, views: Views) -> None:
     calls = "ci/deploy.yml"
-    run = with_jobs(store, a_job("deploy", calls=calls, phase=Waiting(), steps=()))
+    run = with_jobs(store, a_job("deploy", calls=calls, phase=Waiting(), steps=()), a_job("after"))
     caller = run.jobs[0].id
     assert views.run(run.id).jobs[0].status == "waiting"
     called = (
@@ -212,17 +247,19 @@ def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore,
         a_job("more", id=UNSAVED, name="deploy / more", caller=caller, calls=calls, phase=Waiting()),
     )
     run = store.update(run.id, lambda run, now: replace(run, jobs=(*run.jobs, *called))).after
-    deepest = a_job("last", id=UNSAVED, name="deploy / more / last", caller=run.jobs[2].id)
+    deepest = a_job("last", id=UNSAVED, name="deploy / more / last", caller=run.jobs[3].id)
     run = store.update(run.id, lambda run, now: replace(run, jobs=(*run.jobs, deepest))).after
-    take(store, run, at=3)
+    take(store, run, at=4)
 
     shown = views.run(run.id)
 
-    top, push, more, last = shown.jobs
-    assert [job.path for job in shown.jobs] == ["deploy", "deploy/push", "deploy/more", "deploy/more/last"]
-    assert (top.caller, push.caller, last.caller) == (None, caller, more.id)
+    top, push, more, last, after = shown.jobs
+    paths = ["deploy", "deploy/push", "deploy/more", "deploy/more/last", "after"]
+    assert [job.path for job in shown.jobs] == paths
+    assert (top.caller, push.caller, last.caller, after.caller) == (None, caller, more.id, None)
     assert (top.calls, push.calls) == (calls, None)
-    assert [job.status for job in shown.jobs] == ["running", "queued", "running", "running"]
+    statuses = ["running", "queued", "running", "running", "queued"]
+    assert [job.status for job in shown.jobs] == statuses
     assert (top.started_at, more.started_at) == (last.started_at, last.started_at)
     assert shown.status == "running"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import httpx2
 
 from runner.client import Client
+from runner.model.step import Outcome, Post, Result
 from runner.settings import Settings
 from tests.builders import a_checkpoint
 from tests.web.conftest import PATIENCE, Web
@@ -101,6 +102,34 @@ def test_every_claim_of_a_job_is_told_in_its_order(served: Web) -> None:
     finish(served, run, second)
 
     assert text_of(list(stream(served, run.id))) == "first claim\nthe job starts over\nsecond claim\n"
+
+
+def test_a_reader_at_the_end_of_the_steps_is_told_what_actions_do_afterwards(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    served.logs.append(lease.job, 1, "1", b"step\n")
+    seen = []
+    for event in stream(served, run.id):
+        seen.append(event)
+        if event.event == "log":
+            left = Outcome(Result.SUCCESS, Result.SUCCESS, 0, posts=(Post((0,)),))
+            served.site.store.record(lease, a_checkpoint(lease, outcome=left))
+        if event.event == "job" and [step["key"] for step in json.loads(event.data)["steps"]][1:]:
+            break
+    served.logs.append(lease.job, 1, "1.post", b"afterwards\n")
+    served.site.store.record(lease, a_checkpoint(lease, "1.post"))
+    served.site.store.stranded(everything=True)
+    again = take(served, run)
+    served.logs.append(lease.job, 2, "0", b"another attempt\n")
+    finish(served, run, again)
+
+    rest = list(stream(served, run.id, after=[one.id for one in seen if one.id][-1]))
+
+    assert text_of(rest) == "afterwards\nanother attempt\n"
+    said = [json.loads(one.data) for one in rest if one.event == "log"]
+    assert (said[0]["step"], said[0]["number"], said[0]["name"]) == ("1.post", 2, "Post Run true")
+    assert served.call("GET", f"/api/v1/runs/{run.id}/log?step=1.post").text == "afterwards\n"
+    assert text_of(list(stream(served, run.id))) == "step\nafterwards\nanother attempt\n"
 
 
 def test_a_long_log_is_told_whole_in_many_pieces(served: Web) -> None:

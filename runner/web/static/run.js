@@ -76,11 +76,16 @@ class Log {
 }
 
 const logs = new Map();
+const early = new Map();
 
 function log(said) {
   const id = `log-${said.job}-${said.number}`;
   const pre = document.getElementById(id);
-  if (!pre) return;
+  if (!pre) {
+    // What a job prints is told before the news of the job.
+    early.set(said.job, [...(early.get(said.job) || []), said]);
+    return;
+  }
   if (!logs.has(id)) logs.set(id, new Log(pre));
   logs.get(id).add(said.text);
 }
@@ -128,20 +133,78 @@ function annotations() {
   }
 }
 
+// What is planned while the page is open gets its place among what was there: a leg after the legs before
+// it, a called workflow's job after what called it.
+function section(said) {
+  const known = document.getElementById("job-" + said.id);
+  if (known) return known;
+  const made = document.createElement("section");
+  made.className = "job";
+  made.id = "job-" + said.id;
+  made.dataset.path = said.path;
+  const head = document.createElement("h2");
+  head.append(part("span", "", "status"), " ", part("span", said.name, "name"), " ", part("small", "", "reason"));
+  const table = document.createElement("table");
+  const titles = table.createTHead().insertRow();
+  for (const title of ["status", "step", "took", ""]) titles.append(part("th", title));
+  table.createTBody();
+  made.append(head, output(said, 0), table);
+  let before = null;
+  for (let path = said.path; path && !before; path = path.slice(0, Math.max(0, path.lastIndexOf("/")))) {
+    for (const one of jobs.children) {
+      if (one.dataset.path === path || one.dataset.path.startsWith(path + "/")) before = one;
+    }
+  }
+  if (before) before.after(made);
+  else jobs.append(made);
+  return made;
+}
+
+function output(said, number) {
+  const pre = part("pre", "", "log");
+  pre.id = `log-${said.id}-${number}`;
+  pre.hidden = number === 0;
+  return pre;
+}
+
+function row(said, step) {
+  const id = `step-${said.id}-${step.number}`;
+  const known = document.getElementById(id);
+  if (known) return known;
+  const body = section(said).querySelector("tbody");
+  const made = body.insertRow();
+  made.id = id;
+  made.insertCell().append(part("span", "", "status"));
+  made.insertCell().className = "name";
+  made.insertCell().className = "took";
+  made.insertCell().className = "reason";
+  const below = body.insertRow();
+  below.className = "log-row";
+  below.hidden = true;
+  const cell = below.insertCell();
+  cell.colSpan = 4;
+  cell.append(output(said, step.number));
+  return made;
+}
+
 function job(said) {
   told.set(said.id, said.steps.flatMap((step) =>
     step.annotations.map((one) => ({ ...one, where: said.name + " / " + step.name }))));
   annotations();
-  const section = document.getElementById("job-" + said.id);
-  if (!section) return;
-  status(section.querySelector("h2 .status"), said.status);
-  section.querySelector("h2 .reason").textContent = visible(said.reason);
+  const head = section(said).querySelector("h2");
+  status(head.querySelector(".status"), said.status);
+  head.querySelector(".name").textContent = visible(said.name);
+  head.querySelector(".reason").textContent = visible(said.reason);
   for (const step of said.steps) {
-    const row = document.getElementById(`step-${said.id}-${step.number}`);
-    status(row.querySelector(".status"), step.status);
-    row.querySelector(".took").textContent = took(step);
-    row.querySelector(".reason").textContent = visible(step.reason);
+    const shown = row(said, step);
+    status(shown.querySelector(".status"), step.status);
+    shown.querySelector(".name").textContent = visible(step.name);
+    shown.querySelector(".took").textContent = took(step);
+    shown.querySelector(".reason").textContent = visible(step.reason);
   }
+  const waiting = early.get(said.id) || [];
+  early.delete(said.id);
+  waiting.forEach(log);
 }
 
 const jobs = document.getElementById("jobs");

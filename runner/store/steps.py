@@ -1,0 +1,102 @@
+"""A job's row and its checkpoints to its steps as people see them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from runner.model.step import Result
+from runner.store.database import moment
+from runner.store.read_models import AnnotationView, StepView
+
+POST = ".post"
+"""How the key of what an action does at the job's end ends."""
+PENDING = {"running": "running", "finished": "skipped"}
+
+
+def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView]:
+    """The declared steps, and after them what their actions do at the end. `done`: in the order of recording.
+
+    Steps run one after another, so the first that is not over is the one that runs now.
+    """
+    pending = PENDING.get(job.phase, "queued")
+    before = None if job.started_at is None else moment(job.started_at)
+    for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
+        if key in done:
+            shown = _done(number, name, done[key])
+            before = shown.finished_at
+            yield shown
+        elif passed:
+            yield _pending(number, key, name, "skipped")
+        else:
+            yield _pending(number, key, name, pending, job.attempt, before)
+            pending = "queued" if pending == "running" else pending
+
+
+def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[tuple[str, str, bool]]:
+    """Key and name of each step, and whether the job went past it without a checkpoint."""
+    declared = list(_declared(job, done))
+    over = all(passed or key in done for key, _, passed in declared)
+    names = {key: name for key, name, _ in declared}
+    posts = [key for key in done if key.endswith(POST)]
+    if over or job.phase == "finished":
+        # They are done in the opposite order of the steps that left them.
+        left = [one for key, *_ in declared if key in done for one in done[key].outcome.get("posts", ())]
+        keys = [".".join(str(place + 1) for place in post["path"]) + POST for post in reversed(left)]
+        posts += [key for key in keys if key not in done]
+    return declared + [(key, f"Post {names.get(key.split('.')[0], key)}", False) for key in posts]
+
+
+def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str, str, bool]]:
+    last = max((at for at, (key, *_) in enumerate(job.steps) if key in done), default=-1)
+    failed = False
+    for at, (key, name, *rest) in enumerate(job.steps):
+        if key in done:
+            failed = failed or not Result(done[key].outcome["conclusion"]).ok
+        # One without an `if` is passed over once a step before it failed, and nothing is written down.
+        yield key, name, at < last or (failed and rest == [False])
+
+
+def _pending(
+    number: int, key: str, name: str, status: str, attempt: int = 0, begun: datetime | None = None
+) -> StepView:
+    shown = StepView(number, key, name, status, None, None, "", "", (), 0, None, None)
+    match status:
+        case "running":
+            return replace(shown, attempt=attempt, started_at=begun)
+        case "skipped":
+            return replace(shown, conclusion=status)
+        case _:
+            return shown
+
+
+def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:
+    outcome = checkpoint.outcome
+    return StepView(
+        number=number,
+        key=checkpoint.key,
+        name=name,
+        status=outcome["result"],
+        conclusion=outcome["conclusion"],
+        exit_code=outcome["exit_code"],
+        reason=outcome["reason"],
+        summary=outcome["summary"],
+        annotations=tuple(
+            AnnotationView(**readable(one), job=checkpoint.job, step=checkpoint.key)
+            for one in outcome.get("annotations", ())
+        ),
+        attempt=checkpoint.attempt,
+        started_at=moment(checkpoint.started_at),
+        finished_at=moment(checkpoint.finished_at),
+    )
+
+
+def readable(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts as they can be sent: bytes that were no text are kept in letters that no text can have."""
+    return {_text(name): _text(value) if isinstance(value, str) else value for name, value in said.items()}
+
+
+def _text(said: str) -> str:
+    return said.encode(errors="replace").decode()
