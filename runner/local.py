@@ -35,6 +35,7 @@ from runner.engine.ports import Dispatcher, Executor, Vault
 from runner.engine.receive import receive
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
+from runner.engine.titles import Titles
 from runner.errors import LeaseLost, NotFound, Rejected, Unavailable
 from runner.executors import EXECUTORS, executor
 from runner.executors.ownership import owner
@@ -267,6 +268,7 @@ class Local:
             workspaces=self._workspaces,
             standings=SqlStandings(self._database),
             dispatcher=self._bell,
+            titles=Titles(self._station.server, self._station.vault.variables),
             selection=selection,
         )
         self._announce()

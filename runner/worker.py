@@ -23,6 +23,7 @@ from runner.engine.report import report
 from runner.engine.standings import following
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
+from runner.engine.titles import Titles
 from runner.errors import LeaseLost, Rejected, Unavailable
 from runner.forges import FORGES
 from runner.model.run import Envelope
@@ -196,6 +197,7 @@ def _register(app: Celery, services: Services, station: Station) -> None:
                 workspaces=services.workspaces,
                 standings=services.standings,
                 dispatcher=services.dispatcher,
+                titles=Titles(station.server, station.vault.variables),
             )
 
         _carry_out(work, self, delivery=delivery_id)

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from runner.engine.ports import NewRun
+from runner.engine.titles import Titles
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Lease, Queued, Run, Running, StepName
 from runner.model.source import Event, Route
@@ -13,6 +14,7 @@ from runner.model.step import Checkpoint, Outcome, Result
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LENGTH = timedelta(seconds=30)
+TITLES = Titles("http://runner.test", lambda repository: {})
 COMMIT = "1" * 40
 
 

@@ -28,6 +28,12 @@ RUNNING: Values = {"status": "running", "reason": "", "started_at": None, "finis
 LONGEST_LINE = 64 * 1024
 
 
+def titled(run: Values) -> str:
+    """A run as people know it: its title, its workflow where that says something else, its number."""
+    workflow = f" ({run['name']})" if run["title"] != run["name"] else ""
+    return f"{run['title']}{workflow} #{run['number']}"
+
+
 def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
     """Jobs and steps as lines of text."""
     for job in jobs:
@@ -122,7 +128,7 @@ class Lines:
     def run(self, said: Values) -> None:
         if said["id"] not in self._runs:
             self._runs.add(said["id"])
-            about = f"{said['name']} #{said['number']} of {said['repo']} at {said['commit'][:12]}"
+            about = f"{titled(said)} of {said['repo']} at {said['commit'][:12]}"
             click.echo(f"run {said['id']}  {one_line(about)}")
 
     def job(self, said: Values) -> None:

@@ -227,7 +227,7 @@ def _report(local: Local, follower: Follower, definitions: Mapping[str, Workflow
     for view in follower.views.values():
         statuses.append(EXITS.get(view.status, 1))
         begun, ended = (at.isoformat() if at else None for at in (view.started_at, view.finished_at))
-        click.echo(f"{one_line(view.name)} {view.status} in {took(begun, ended) or '0s'}")
+        click.echo(f"{one_line(view.title)} {view.status} in {took(begun, ended) or '0s'}")
     return next((status for status in statuses if status), 0)
 
 

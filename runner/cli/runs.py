@@ -5,7 +5,7 @@ import time
 import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
-from runner.cli.lines import annotations_of, tree_of
+from runner.cli.lines import annotations_of, titled, tree_of
 from runner.cli.terminal import ago, took
 from runner.cli.watching import ended, watch_run
 from runner.client import Client, Values
@@ -50,7 +50,7 @@ def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
         (
             run["status"],
             run["id"],
-            f"{run['name']} #{run['number']}",
+            titled(run),
             run["repo"],
             run["branch"] or run["ref"],
             run["commit"][:12],
@@ -194,7 +194,7 @@ def _print_run(run: Values, job: str | None) -> None:
     cancelling = run["cancelled"] and not run["finished_at"]
     print_pairs(
         [
-            ("run", f"{run['id']}  {run['name']} #{run['number']}"),
+            ("run", f"{run['id']}  {titled(run)}"),
             ("status", run["status"] + (", being cancelled" if cancelling else "")),
             ("repository", run["repo"]),
             ("ref", run["ref"]),

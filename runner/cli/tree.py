@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.text import Text
 
-from runner.cli.lines import MARKS, PENDING, Show, Split, Values
+from runner.cli.lines import MARKS, PENDING, Show, Split, Values, titled
 from runner.cli.terminal import took
 from runner.environment import colourless
 from runner.web.text import one_line, visible
@@ -49,7 +49,7 @@ class Tree:
     def _drawn(self) -> RenderableType:
         rows: list[RenderableType] = []
         for run in list(self._runs.values()):
-            about = one_line(f"{run['name']} #{run['number']} of {run['repo']}")
+            about = one_line(f"{titled(run)} of {run['repo']}")
             rows.append(Text(f"run {run['id']}  {about} at {run['commit'][:12]}", style="bold"))
             # Whoever follows a single run need not be told whose jobs these are.
             for job in list(self._jobs.values()):

@@ -31,6 +31,7 @@ from runner.engine.receive import receive
 from runner.engine.refs import MERGED
 from runner.engine.standings import SYNC, Standings, keep_up
 from runner.engine.subject import HEAD, concerned, named, skipped, waits
+from runner.engine.titles import Title, Titles
 from runner.errors import DatabaseUnavailable, NotFound, RunnerError, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.run import Run
@@ -61,6 +62,7 @@ def admit(
     workspaces: Workspaces,
     standings: Standings,
     dispatcher: Dispatcher,
+    titles: Titles,
     selection: Selection | None = None,
 ) -> tuple[Run, ...]:
     """Decide which workflows a delivery starts and create their runs; a settled delivery stays so.
@@ -77,7 +79,7 @@ def admit(
             guid = f"{TARGET} {delivery_id}"
             digest = hashlib.sha256(guid.encode()).hexdigest()
             receive(target_of(delivery.event), guid, digest, store=store, dispatcher=dispatcher)
-        verdict = _judge(delivery, repositories, workspaces, standings, selection)
+        verdict = _judge(delivery, repositories, workspaces, standings, titles, selection)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
@@ -101,6 +103,7 @@ def _judge(
     repositories: Repositories,
     workspaces: Workspaces,
     standings: Standings,
+    titles: Titles,
     selection: Selection | None,
 ) -> Verdict:
     event = delivery.event
@@ -108,7 +111,7 @@ def _judge(
     event = named(event, repository, workspaces)
     if event.kind == SYNC and event.ref == HEAD:
         return Verdict("ignored", f"{repository.name} has no default branch yet; nothing was pushed to it")
-    verdict = _judge_event(delivery, event, repository, workspaces, standings, selection)
+    verdict = _judge_event(delivery, event, repository, workspaces, standings, titles, selection)
     return replace(verdict, ref=event.ref)
 
 
@@ -118,6 +121,7 @@ def _judge_event(
     repository: Repository,
     workspaces: Workspaces,
     standings: Standings,
+    titles: Titles,
     selection: Selection | None,
 ) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
@@ -143,7 +147,8 @@ def _judge_event(
 
     if event.kind == DISPATCH:
         chosen = dispatched(event, files, alone=selection is not None)
-        return Verdict("admitted", route=route, runs=_with_jobs([new_run(chosen)], selection))
+        new = new_run(chosen, titles.of(chosen, event, repository))
+        return Verdict("admitted", route=route, runs=_with_jobs([new], selection))
 
     @cache
     def paths() -> Sequence[str] | None:
@@ -161,7 +166,7 @@ def _judge_event(
             continue
         reason = refusal(workflow, event, paths)
         if reason is None:
-            runs.append(new_run(workflow))
+            runs.append(new_run(workflow, titles.of(workflow, event, repository)))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:
@@ -204,5 +209,5 @@ def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[New
     return tuple(kept)
 
 
-def new_run(workflow: Workflow) -> NewRun:
-    return NewRun(workflow.path, workflow.name, tuple(map(unsaved_job, workflow.jobs)))
+def new_run(workflow: Workflow, title: Title | None = None) -> NewRun:
+    return NewRun(workflow.path, workflow.name, tuple(map(unsaved_job, workflow.jobs)), title=title)

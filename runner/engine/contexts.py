@@ -50,7 +50,7 @@ class Asked:
         """What the workflow that a job belongs to was given."""
         return dict(self.inputs) if caller is None else dict(self.run.job(caller).inputs)
 
-    def github(self, job: Job) -> Contexts:
+    def github(self, job: Job | None = None) -> Contexts:
         """https://docs.github.com/actions/reference/contexts-reference#github-context"""
         event, run = self.event, self.run
         ref_type = "tag" if event.tag is not None else "branch"
@@ -66,7 +66,7 @@ class Asked:
             "event": dict(event.payload),
             "event_name": event.kind,
             "head_ref": head,
-            "job": job.key,
+            "job": job.key if job else "",
             "ref": event.ref,
             "ref_name": short_ref(event.ref),
             "ref_type": ref_type,

@@ -178,12 +178,16 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that is about to exist, with jobs that have no ids; `problems` are why it cannot run."""
+    """A run that is about to exist, with jobs that have no ids; `problems` are why it cannot run.
+
+    `title` is asked for the run's title once it has an id and a number.
+    """
 
     workflow: str
     name: str
     jobs: tuple[Job, ...] = ()
     problems: tuple[str, ...] = ()
+    title: Callable[[Run], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

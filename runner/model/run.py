@@ -157,6 +157,8 @@ class Run:
     jobs: tuple[Job, ...] = ()
     problems: tuple[str, ...] = ()
     cancelled: bool = False
+    title: str = ""
+    """What the workflow's `run-name` calls it."""
 
     def has(self, job_id: int) -> bool:
         return any(job.id == job_id for job in self.jobs)

@@ -76,6 +76,7 @@ def _about(row: Row[Any], run: Run, action: str) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": run.name,
+        "display_title": run.title or run.name,
         "path": run.workflow,
         "run_number": run.number,
         "run_attempt": run.attempt,

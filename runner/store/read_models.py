@@ -106,6 +106,8 @@ class RunSummary:
     """Somebody wants it to end; it has ended once `status` says so."""
     workflow: str
     name: str
+    title: str
+    """What its workflow's `run-name` says, else the workflow's name."""
     forge: str
     repo: str
     ref: str

@@ -29,6 +29,7 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         jobs=jobs,
         problems=tuple(row.problems),
         cancelled=row.cancelled,
+        title=row.title,
     )
 
 

@@ -314,6 +314,9 @@ def _create(
         jobs=new.jobs,
         problems=new.problems,
     )
+    if new.title is not None and (title := new.title(born)):
+        connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
+        born = replace(born, title=title)
     return _insert_jobs(connection, decide(born, now))
 
 

@@ -24,6 +24,7 @@ def run_fields(row: Row[Any]) -> dict[str, Any]:
         "cancelled": row.cancelled,
         "workflow": row.workflow,
         "name": row.name,
+        "title": row.title or row.name,
         "forge": row.forge,
         "repo": row.repo,
         "ref": row.ref,

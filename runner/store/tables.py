@@ -94,6 +94,8 @@ runs = Table(
     Column("actor", Text, nullable=False),
     Column("workflow", Text, nullable=False),
     Column("name", Text, nullable=False),
+    # What its workflow's run-name says; empty where there is none.
+    Column("title", Text, nullable=False, server_default=""),
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),

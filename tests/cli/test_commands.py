@@ -141,6 +141,21 @@ def test_a_run_is_shown_with_what_its_steps_said(machine: Machine, on_machine: S
     assert len(on_machine("runs", "view", "--json", run).json["jobs"][0]["steps"][0]["annotations"]) == 2
 
 
+def test_a_run_is_called_as_its_workflow_says(machine: Machine, on_machine: Shell) -> None:
+    said = "run-name: Build ${{ github.ref_name }}, no. ${{ github.run_number }}\nname: CI\n"
+    machine.push(said + PASSES)
+    commit = machine.git("rev-parse", "HEAD").strip()
+    run = run_of(on_machine, commit)
+    found = on_machine("runs", "view", str(run), "--json").json
+    title = f"Build main, no. {found['number']}"
+
+    assert (found["title"], found["name"]) == (title, "CI")
+    listed = on_machine("runs", "list", "-c", commit).out.split("\t")
+    assert listed[2] == f"{title} (CI) #{found['number']}"
+    assert listed[2] in on_machine("runs", "view", str(run)).out
+    assert listed[2] in on_machine("runs", "watch", str(run)).out
+
+
 def test_an_invalid_workflow_ends_with_5_and_its_place(machine: Machine, on_machine: Shell) -> None:
     machine.push(INVALID)
     run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))

@@ -114,6 +114,17 @@ def test_a_new_run_is_decided_before_anybody_sees_it(store: SqlStore) -> None:
     assert [type(job.phase) for job in loaded.jobs] == [Queued, Waiting]
 
 
+def test_a_title_is_asked_for_once_the_run_has_its_id_and_number(store: SqlStore) -> None:
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    named = replace(a_new_run(), title=lambda run: f"{run.name} {run.id}/{run.number} \u2713")
+    unnamed = replace(a_new_run(workflow="b.yml"), title=lambda run: "")
+
+    made = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(named, unnamed)))
+
+    assert [run.title for run in made] == [f"ci {made[0].id}/1 \u2713", ""]
+    assert [store.load(run.id) for run in made] == list(made)
+
+
 def test_what_does_not_exist_is_named(store: SqlStore) -> None:
     with pytest.raises(NotFound, match="no run 77"):
         store.load(77)

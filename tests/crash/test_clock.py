@@ -5,6 +5,7 @@ from sqlalchemy import update
 
 from runner.engine.admit import admit
 from runner.store.tables import deliveries, jobs
+from tests.builders import TITLES
 from tests.crash.world import World
 from tests.servers import Redis
 
@@ -53,6 +54,7 @@ def test_a_job_that_a_killed_clock_saw_is_performed(distributed: World, redis_of
         workspaces=real.workspaces,
         standings=real.standings,
         dispatcher=real.dispatcher,
+        titles=TITLES,
     )
     forget_messages(distributed, redis_of)
 

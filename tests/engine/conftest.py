@@ -12,6 +12,7 @@ from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.receive import receive
 from runner.engine.station import Station
+from runner.engine.titles import Titles
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
 from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
@@ -58,6 +59,7 @@ class Bench:
             workspaces=self.workspaces,
             standings=self.standings,
             dispatcher=self.bell,
+            titles=Titles(self.station.server, self.station.vault.variables),
             selection=selection,
         )
         return self.store.delivery(delivery.id)

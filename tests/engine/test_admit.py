@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from runner.engine.admit import Selection, admit
@@ -5,7 +7,8 @@ from runner.errors import BrokenDefinition, NotFound, Unavailable
 from runner.model.run import Queued
 from runner.model.source import Repository
 from runner.model.step import Result
-from tests.builders import an_event
+from runner.vault import MemoryVault
+from tests.builders import TITLES, an_event
 from tests.engine.conftest import TWO_STEPS, Bench
 
 
@@ -38,6 +41,30 @@ def test_a_broken_workflow_is_a_run_that_failed_with_every_problem(bench: Bench)
     assert run.result is Result.FAILURE
     assert len(run.problems) >= 2
     assert all(problem.startswith(".runner/workflows/ci.yml:") for problem in run.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("Deploy by @${{ github.actor }} to ${{ inputs.where }}", "Deploy by @octo to staging"),
+        ("${{ github.workflow }} ${{ github.run_number }}/${{ github.run_id }}", "ci 1/1"),
+        ("${{ vars.SITE }} of ${{ github.server_url }}", "here of http://runner.test"),
+        ("'two\n\n  lines'", "two lines"),
+        ("${{ fromJSON('\"a\\u0000b\\ud800\"') }}", "a b\ufffd"),
+        ("'  '", ""),
+        ("${{ fromJSON('broken') }}", ""),
+        ("x" * 300, "x" * 255),
+    ],
+)
+def test_a_run_is_called_as_its_workflow_says(bench: Bench, name: str, title: str) -> None:
+    bench.station = replace(bench.station, vault=MemoryVault(given_variables={"SITE": "here"}))
+    start = "on: {workflow_dispatch: {inputs: {where: {type: string}}}}"
+    bench.write(TWO_STEPS.replace("on: push", f"run-name: {name}\n{start}"))
+    payload = {"workflow": "ci.yml", "inputs": {"where": "staging"}}
+
+    delivery = bench.admit(bench.receive(an_event(kind="workflow_dispatch", actor="octo", payload=payload)))
+
+    assert bench.store.load(delivery.runs[0]).title == title
 
 
 def test_a_push_that_no_workflow_matches_says_why_of_each(bench: Bench) -> None:
@@ -221,6 +248,7 @@ def test_a_delivery_that_does_not_exist_is_named(bench: Bench) -> None:
             workspaces=bench.workspaces,
             standings=bench.standings,
             dispatcher=bench.bell,
+            titles=TITLES,
         )
 
 

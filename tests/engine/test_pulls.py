@@ -11,7 +11,7 @@ from runner.engine.admit import admit
 from runner.engine.changes import changed
 from runner.model.source import Delivery, Event, Repository
 from runner.workspaces import GitWorkspaces
-from tests.builders import an_event
+from tests.builders import TITLES, an_event
 from tests.engine.conftest import TWO_STEPS, Bench
 from tests.workspaces.origin import Origin, git
 
@@ -81,6 +81,7 @@ class Forge:
             workspaces=self.workspaces,
             standings=bench.standings,
             dispatcher=bench.bell,
+            titles=TITLES,
         )
         return bench.store.delivery(delivery.id)
 

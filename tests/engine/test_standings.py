@@ -9,7 +9,7 @@ from runner.engine.standings import following, sync_event
 from runner.errors import Unavailable
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.standing import Scheduled, Standing
-from tests.builders import an_event
+from tests.builders import TITLES, an_event
 from tests.engine.conftest import TWO_STEPS, Bench
 
 CI = ".runner/workflows/ci.yml"
@@ -215,6 +215,7 @@ def test_a_branch_that_never_stands_still_is_said_so(bench: Bench, monkeypatch: 
         workspaces=bench.workspaces,
         standings=bench.standings,
         dispatcher=bench.bell,
+        titles=TITLES,
     )
 
     assert "changes faster than it can be read" in bench.store.delivery(delivery.id).reason

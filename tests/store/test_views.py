@@ -129,6 +129,14 @@ def test_a_broken_workflow_is_a_failed_run_with_its_problems(store: SqlStore, vi
     assert [one.id for one in views.runs(RunFilter(status="failure"))] == [run.id]
 
 
+def test_a_run_is_called_by_its_title_or_else_by_its_workflow(store: SqlStore, views: Views) -> None:
+    titled = NewRun("a.yml", "a", a_new_run().jobs, title=lambda run: "Deploy")
+    runs = admitted(store, "1", None, titled, NewRun("b.yml", "b", a_new_run().jobs))
+
+    assert [(one.name, one.title) for one in views.runs(RunFilter())] == [("b", "b"), ("a", "Deploy")]
+    assert views.run(runs[0].id).title == "Deploy"
+
+
 def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, views: Views) -> None:
     steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2, 3))
     new = NewRun("ci.yml", "ci", (Job(UNSAVED, "build", "build", (), ("linux",), steps),))

@@ -64,13 +64,14 @@ def test_a_session_reads_the_api_and_changes_nothing(web: Web, cookie: dict[str,
 
 def test_what_strangers_wrote_is_only_ever_text(web: Web, cookie: dict[str, str]) -> None:
     job = Job(UNSAVED, "build", HOSTILE, (), ("linux",), (StepName("1", HOSTILE),))
-    run = a_run(web, new=NewRun(f".runner/workflows/{HOSTILE}.yml", HOSTILE, (job,)))
+    path, title = f".runner/workflows/{HOSTILE}.yml", f"Title {HOSTILE}"
+    run = a_run(web, new=NewRun(path, HOSTILE, (job,), title=lambda run: title))
 
     for path in ("/", f"/runs/{run.id}"):
         page = web.call("GET", path, headers=cookie)
         assert page.status_code == 200
         assert "<img" not in page.text
-        assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;" in page.text
+        assert "Title &lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;" in page.text
         assert "\u202e" not in page.text
         assert "\x1b" not in page.text
 
