@@ -1,7 +1,7 @@
 """The pages: the newest runs, one run with its live log, the API's description, and signing in.
 
-Text that strangers wrote reaches a page through autoescaping only, and no page may run a script that
-is not ours.
+Text that strangers wrote reaches a page through autoescaping, the summaries of steps through `Summaries`, and
+no page may run a script that is not ours.
 """
 
 from datetime import datetime
@@ -18,6 +18,7 @@ from runner.store.read_models import RunFilter
 from runner.web.answers import ERRORS, Forbidden
 from runner.web.auth import COOKIE, SESSION_SECONDS
 from runner.web.bodies import read_body
+from runner.web.markdown import Summaries
 from runner.web.site import Site
 from runner.web.text import place_of, visible
 
@@ -64,7 +65,8 @@ class Pages:
             run = await run_in_threadpool(self._site.views.run, request.path_params["run_id"], attempt)
         except RunnerError as error:
             return self._error(error)
-        return self._page("run.html", run=run)
+        # Strangers' Markdown may take a while to read.
+        return await run_in_threadpool(self._page, "run.html", run=run, rendered=Summaries())
 
     async def docs(self, request: Request) -> Response:
         return self._page("docs.html", document=self._document)

@@ -98,6 +98,23 @@ def test_what_steps_say_is_listed_by_its_level_and_only_ever_text(web: Web, cook
         assert dangerous not in page
 
 
+def test_summaries_of_steps_are_rendered_and_can_do_nothing(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web)
+    lease = take(web, run)
+    text = f"# Sums\n\n|a|b|\n|-:|-|\n|1|{HOSTILE}|\n\n{HOSTILE}\n\n<script>alert(1)</script>\n"
+    outcome = Outcome(Result.SUCCESS, Result.SUCCESS, 0, summary=text)
+    web.site.store.record(lease, a_checkpoint(lease, outcome=outcome))
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    assert "<h1>Sums</h1>" in page
+    assert "<th>a</th>" in page
+    assert "&lt;script&gt;alert(1)" in page
+    for dangerous in ("<img", "style=", "<script>", "\u202e", "\x1b"):
+        assert dangerous not in page
+    assert web.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"][0]["summary"] == text
+
+
 def test_problems_of_a_workflow_are_listed(web: Web, cookie: dict[str, str]) -> None:
     run = a_run(web, new=NewRun("ci.yml", "ci.yml", problems=("ci.yml:1:2: <b>wrong</b>",)))
 

@@ -3,6 +3,7 @@
 "use strict";
 
 const MOST_LINES = 5000;
+const MOST_LETTERS = 256 * 1024;
 const SEQUENCE = /\x1b\[([0-9;:]*)m|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[PX^_][^\x1b\n]*\x1b\\|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-Z\\`-~]/g;
 const ODD = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -133,6 +134,19 @@ function annotations() {
   }
 }
 
+// One that is written while the page is open is shown as it was written; the next load reads its Markdown.
+function summary(said, step) {
+  const id = `summary-${said.id}-${step.number}`;
+  if (!step.summary.trim() || document.getElementById(id)) return;
+  const made = document.createElement("article");
+  made.className = "summary";
+  made.id = id;
+  const head = part("h2", "Summary ");
+  head.append(part("small", said.name + " / " + step.name, "reason"));
+  made.append(head, part("pre", step.summary.slice(0, MOST_LETTERS), "log"));
+  document.getElementById("summaries").append(made);
+}
+
 // What is planned while the page is open gets its place among what was there: a leg after the legs before
 // it, a called workflow's job after what called it.
 function section(said) {
@@ -201,6 +215,7 @@ function job(said) {
     shown.querySelector(".name").textContent = visible(step.name);
     shown.querySelector(".took").textContent = took(step);
     shown.querySelector(".reason").textContent = visible(step.reason);
+    summary(said, step);
   }
   const waiting = early.get(said.id) || [];
   early.delete(said.id);
