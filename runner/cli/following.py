@@ -42,19 +42,17 @@ class Follower:
         # What a step printed comes before the news of its end.
         for piece in pieces(job, self._places.get(job.id, Place()), self._local.logs):
             self._places[job.id] = piece.place
-            self._show.log(_log(piece) | {"key": self._key(run, job)})
+            self._show.log(_log(piece) | {"label": self._label(run, job)})
         if self._is_new("job", job.id, job):
-            self._show.job(as_values(job) | {"key": self._key(run, job), "run": run.id})
+            self._show.job(as_values(job) | {"label": self._label(run, job), "run": run.id})
 
     def _is_new(self, kind: str, id: int, value: object) -> bool:
         known, self._seen[kind, id] = self._seen.get((kind, id)), value
         return known != value
 
-    def _key(self, run: RunView, job: JobView) -> str:
-        """What stands before a job's lines: more than its key where that says too little."""
-        shared = sum(one.key == job.key for one in run.jobs) > 1
-        name = job.name if shared else job.key
-        return f"{run.workflow.rpartition('/')[2]}/{name}" if len(self._runs) > 1 else name
+    def _label(self, run: RunView, job: JobView) -> str:
+        """What stands before a job's lines: with the workflow's file where there are several."""
+        return f"{run.workflow.rpartition('/')[2]}/{job.label}" if len(self._runs) > 1 else job.label
 
 
 def as_values(view: Any) -> Values:

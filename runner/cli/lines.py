@@ -42,6 +42,21 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
             yield "  " + marked(step, step["name"])
 
 
+def in_order(jobs: Iterable[Values]) -> list[Values]:
+    """Jobs as a run lists them, whenever they came to be known: legs together, called jobs below callers."""
+    found = list(jobs)
+    first: dict[str, int] = {}
+    for at, job in enumerate(found):
+        for path in _paths(job):
+            first.setdefault(path, at)
+    return sorted(found, key=lambda job: [first[path] for path in _paths(job)])
+
+
+def _paths(job: Values) -> list[str]:
+    keys = job["path"].split("/")
+    return ["/".join(keys[: end + 1]) for end in range(len(keys))]
+
+
 def marked(one: Values, name: str) -> str:
     mark, colour = MARKS.get(one["status"], PENDING)
     if coloured() is not False:
@@ -49,6 +64,7 @@ def marked(one: Values, name: str) -> str:
     about = [
         took(one["started_at"], one["finished_at"]) if one["finished_at"] else one["status"],
         one["reason"],
+        "(continue-on-error)" if one.get("conclusion") not in (None, one["status"]) else "",
     ]
     return f"{mark} {one_line(name)}  {'  '.join(one_line(part) for part in about if part)}".rstrip()
 
@@ -111,7 +127,7 @@ class Split:
 
 
 class Lines:
-    """One line for each thing that happens, with the job's key in front."""
+    """One line for each thing that happens, with the job's label in front."""
 
     def __init__(self) -> None:
         self._split = Split()
@@ -134,27 +150,27 @@ class Lines:
     def job(self, said: Values) -> None:
         if said["status"] == "queued" and said["reason"] != self._waits.get(said["id"], ""):
             self._waits[said["id"]] = said["reason"]
-            self._print(said["key"], marked(said, said["name"]))
+            self._print(said["label"], marked(said, said["name"]))
         for step in said["steps"]:
             self._tell(said, (said["id"], step["key"]), step, step["name"])
         if said["status"] not in ("waiting", "queued", "running"):
             for line in self._split.rest(said["id"]):
-                self._print(said["key"], line)
+                self._print(said["label"], line)
         self._tell(said, (said["id"], ""), said, "")
 
     def log(self, said: Values) -> None:
         key = (said["job"], said["step"])
         if said["name"] and self._states.get(key, "queued") == "queued":
             self._states[key] = "running"
-            self._print(said["key"], marked(RUNNING, said["name"]))
+            self._print(said["label"], marked(RUNNING, said["name"]))
         for line in self._split.lines(said):
-            self._print(said["key"], line)
+            self._print(said["label"], line)
 
     def _tell(self, job: Values, key: tuple[int, str], one: Values, name: str) -> None:
         known, status = self._states.get(key), one["status"]
         self._states[key] = status
         if status != known and status not in ("waiting", "queued"):
-            self._print(job["key"], marked(one, name) if name else f"{marked(one, job['name'])}")
+            self._print(job["label"], marked(one, name) if name else f"{marked(one, job['name'])}")
 
     def _print(self, job: str, line: str) -> None:
         for shown in visible(line.removesuffix("\r"), colours=True).split("\n"):

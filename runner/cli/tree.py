@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.text import Text
 
-from runner.cli.lines import MARKS, PENDING, Show, Split, Values, titled
+from runner.cli.lines import MARKS, PENDING, Show, Split, Values, in_order, titled
 from runner.cli.terminal import took
 from runner.environment import colourless
 from runner.web.text import one_line, visible
@@ -52,7 +52,7 @@ class Tree:
             about = one_line(f"{titled(run)} of {run['repo']}")
             rows.append(Text(f"run {run['id']}  {about} at {run['commit'][:12]}", style="bold"))
             # Whoever follows a single run need not be told whose jobs these are.
-            for job in list(self._jobs.values()):
+            for job in in_order(self._jobs.values()):
                 if job.get("run", run["id"]) == run["id"]:
                     rows += self._rows_of(job)
         return Group(*rows)

@@ -74,6 +74,8 @@ class JobView:
     path: str
     """Its key, after the keys of the jobs that called the workflow it belongs to: `deploy/build`."""
     name: str
+    label: str
+    """What stands before its lines: its key or, for a leg or a called workflow's job, its name."""
     caller: int | None
     """The job that called the workflow it belongs to."""
     calls: str | None

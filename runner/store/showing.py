@@ -92,7 +92,7 @@ def _job_view(
     done: Mapping[str, Row[Any]],
     offered: Collection[frozenset[str]],
 ) -> JobView:
-    reason = row.reason
+    reason, matrix = row.reason, _written(row.leg.get("matrix", {}))
     if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
         reason = f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
     return JobView(
@@ -100,9 +100,10 @@ def _job_view(
         key=row.key,
         path=path,
         name=row.name,
+        label=row.key if row.caller is None and not matrix else row.name,
         caller=row.caller,
         calls=row.calls,
-        matrix=_written(row.leg.get("matrix", {})),
+        matrix=matrix,
         needs=tuple(row.needs),
         labels=tuple(row.labels),
         status=_status(row, begun),

@@ -168,6 +168,7 @@ def _log(piece: Piece) -> bytes:
     said = {
         "job": piece.job.id,
         "key": piece.job.key,
+        "label": piece.job.label,
         "attempt": piece.page.attempt,
         "step": piece.page.key,
         "number": piece.page.number,

@@ -232,7 +232,7 @@ def test_the_legs_of_a_matrix_show_what_they_are(store: SqlStore, views: Views) 
 
     first, second = views.run(run.id).jobs
 
-    assert (first.key, first.path, second.key) == ("test", "test", "test")
+    assert (first.key, first.path, second.key, second.label) == ("test", "test", "test", second.name)
     assert (first.matrix, repr(first.matrix["node"])) == ({"node": 20, "os": {"name": "linux"}}, "20")
     assert (first.status, first.conclusion, first.reason) == ("failure", "success", "exit code 1")
     assert first.outputs == {"v": "20.0"}
@@ -266,6 +266,7 @@ def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore,
     assert [job.path for job in shown.jobs] == paths
     assert (top.caller, push.caller, last.caller, after.caller) == (None, caller, more.id, None)
     assert (top.calls, push.calls) == (calls, None)
+    assert (top.label, push.label) == ("deploy", "deploy / push")
     statuses = ["running", "queued", "running", "running", "queued"]
     assert [job.status for job in shown.jobs] == statuses
     assert (top.started_at, more.started_at) == (last.started_at, last.started_at)

@@ -102,6 +102,11 @@ function took(step) {
   return seconds < 60 ? seconds.toFixed(1) + " s" : Math.floor(seconds / 60) + " min " + Math.floor(seconds % 60) + " s";
 }
 
+function why(one) {
+  const tolerated = one.conclusion && one.conclusion !== one.status;
+  return visible(one.reason) + (tolerated ? " (continue-on-error)" : "");
+}
+
 const told = new Map();
 
 function part(kind, text, name) {
@@ -208,13 +213,13 @@ function job(said) {
   const head = section(said).querySelector("h2");
   status(head.querySelector(".status"), said.status);
   head.querySelector(".name").textContent = visible(said.name);
-  head.querySelector(".reason").textContent = visible(said.reason);
+  head.querySelector(".reason").textContent = why(said);
   for (const step of said.steps) {
     const shown = row(said, step);
     status(shown.querySelector(".status"), step.status);
     shown.querySelector(".name").textContent = visible(step.name);
     shown.querySelector(".took").textContent = took(step);
-    shown.querySelector(".reason").textContent = visible(step.reason);
+    shown.querySelector(".reason").textContent = why(step);
     summary(said, step);
   }
   const waiting = early.get(said.id) || [];

@@ -1,0 +1,43 @@
+from typing import Any
+
+import pytest
+
+from runner.cli.lines import Lines, in_order, tree_of
+
+
+def a_job(path: str, **given: Any) -> dict[str, Any]:
+    fields = {"path": path, "label": path, "name": path, "status": "running", "conclusion": None}
+    times = {"started_at": None, "finished_at": None}
+    return {"id": 1, **fields, **times, "reason": "", "steps": [], **given}
+
+
+def test_jobs_that_are_planned_later_stand_where_they_belong() -> None:
+    paths = ["build", "deploy", "test", "build", "deploy/push", "deploy/more", "test", "deploy/more/last"]
+    jobs = [a_job(path, id=number) for number, path in enumerate(paths)]
+
+    assert [(one["path"], one["id"]) for one in in_order(jobs)] == [
+        ("build", 0),
+        ("build", 3),
+        ("deploy", 1),
+        ("deploy/push", 4),
+        ("deploy/more", 5),
+        ("deploy/more/last", 7),
+        ("test", 2),
+        ("test", 6),
+    ]
+
+
+def test_a_failure_that_does_not_count_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    failed = {"status": "failure", "conclusion": "success", "reason": "exit code 1"}
+
+    assert list(tree_of([a_job("build", **failed)])) == ["✗ build  failure  exit code 1  (continue-on-error)"]
+
+
+def test_lines_say_which_leg_they_are_of(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    for number in (1, 2):
+        said = {"job": number, "label": f"test ({number})", "attempt": 1, "step": "1", "name": ""}
+        lines.log(said | {"text": f"{number}\n"})
+
+    assert capsys.readouterr().out == "[test (1)] 1\n[test (2)] 2\n"
