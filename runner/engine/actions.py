@@ -68,6 +68,17 @@ def input_variables(inputs: Mapping[str, str]) -> dict[str, str]:
     return {f"INPUT_{_NOT_IN_VARIABLES.sub('_', name).upper()}": value for name, value in inputs.items()}
 
 
+def needs_history(name: str, value: str) -> bool:
+    """Whether an input of a checkout asks for other commits than its own."""
+    wanted = value.strip().lower()
+    match name.lower():
+        case "fetch-depth":
+            return wanted not in ("", "1")
+        case "fetch-tags":
+            return wanted == "true"
+    return False
+
+
 def checked_out(inputs: Mapping[str, str], github: Mapping[str, Any]) -> dict[str, str]:
     """What a checkout gives where it asks for what is there anyhow. Raises `BrokenDefinition`."""
     wanted = {name.lower(): value.strip() for name, value in inputs.items()}

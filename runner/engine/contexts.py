@@ -15,11 +15,24 @@ from runner.model.step import Result
 
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM", "i686": "X86"}
 INHERITED = (
-    *("actor", "base_ref", "event_name", "event_path", "head_ref", "job", "ref", "ref_name", "ref_type"),
+    *(
+        "actor",
+        "api_url",
+        "base_ref",
+        "event_name",
+        "event_path",
+        "head_ref",
+        "job",
+        "ref",
+        "ref_name",
+        "ref_type",
+    ),
     *("repository", "repository_owner", "run_attempt", "run_id", "run_number", "server_url", "sha"),
     *("triggering_actor", "workflow", "workflow_ref", "workflow_sha", "workspace"),
 )
 """What of `github` is a variable of every step too."""
+RUNNERS = ("arch", "environment", "name", "os", "temp", "tool_cache", "workspace")
+"""What of `runner` is one."""
 Contexts = dict[str, Any]
 
 
@@ -62,6 +75,7 @@ class Asked:
         return {
             "action": "",
             "actor": event.actor,
+            "api_url": f"{self.server}/api/v1",
             "base_ref": base,
             "event": dict(event.payload),
             "event_name": event.kind,
@@ -133,6 +147,7 @@ def runner(scene: Scene) -> Contexts:
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "debug": "",
         "environment": "self-hosted",
+        "tool_cache": f"{scene.sandbox.temp}/{FOLDER}tools",
         "name": scene.worker,
         "os": "Linux",
         "temp": scene.sandbox.temp,
@@ -148,9 +163,7 @@ def environment(scene: Scene, seen: Mapping[str, Any]) -> dict[str, str]:
     """
     github, place = seen["github"], seen["runner"]
     variables = {f"GITHUB_{name.upper()}": to_string(github[name]) for name in INHERITED}
-    variables |= {
-        f"RUNNER_{name.upper()}": str(place[name]) for name in ("arch", "name", "os", "temp", "workspace")
-    }
+    variables |= {f"RUNNER_{name.upper()}": str(place[name]) for name in RUNNERS}
     return variables | {
         "GITHUB_ACTIONS": "true",
         "RUNNER_RUN_ID": str(scene.asked.run.id),

@@ -5,8 +5,10 @@ https://github.com/actions/toolkit/blob/main/docs/problem-matchers.md
 
 import json
 import posixpath
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import regex
@@ -22,6 +24,11 @@ LONGEST_LINE = 4096
 LONGEST_EXPRESSION = 2000
 SECONDS = 0.2
 """For one pattern on one line: a repository's patterns run in our process."""
+ALL_SECONDS = 10.0
+"""For all patterns on all lines of a job."""
+MOST_REPETITIONS = 100_000
+"""All numbers of repetitions in an expression, multiplied: it is written out as often before it runs."""
+_REPEATED = regex.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
 PARTS = ("file", "fromPath", "line", "column", "severity", "code", "message")
 _COLOURS = regex.compile(r"\x1b\[[0-9;]*m?")
@@ -78,6 +85,7 @@ class Matchers:
 
     def __init__(self) -> None:
         self._of: dict[str, Matcher] = {}
+        self._left = ALL_SECONDS
         self.added: list[str] = []
         """What was changed, in its order: a file that was given, or whose matcher is not used any more."""
 
@@ -115,7 +123,17 @@ class Matchers:
 
     def match(self, line: str) -> Annotation | None:
         """What a line says; the first matcher that takes it has it for itself."""
-        shown = _COLOURS.sub("", line[:LONGEST_LINE])
+        began = time.monotonic()
+        try:
+            return self._match(_COLOURS.sub("", line[:LONGEST_LINE]))
+        finally:
+            self._left -= time.monotonic() - began
+
+    def _match(self, shown: str) -> Annotation | None:
+        if self._left < 0:
+            for owner in list(self._of):
+                self.remove(owner)
+            return Annotation("warning", "the problem matchers took too long and are not used any more")
         for matcher in list(self._of.values()):
             try:
                 parts = matcher.heard(shown)
@@ -184,6 +202,11 @@ def _pattern(owner: str, said: Any, last: bool) -> Pattern:
     if not isinstance(text, str) or len(text) > LONGEST_EXPRESSION:
         what = f"a regexp, a text of {LONGEST_EXPRESSION} letters at most"
         raise BadMatcher(f"problem matcher {owner}: a pattern needs {what}")
+    repetitions = prod(
+        max(1, *(int(n[:9]) for n in found if n)) for found in _REPEATED.findall(text) if any(found)
+    )
+    if repetitions > MOST_REPETITIONS:
+        raise BadMatcher(f"problem matcher {owner}: {text!r} repeats too much; write * or + for a number")
     try:
         expression = regex.compile(text)
     except regex.error as error:

@@ -18,6 +18,8 @@ LONGEST_LINE = 64 * 1024
 MOST_ANNOTATIONS = 10
 """Of each level that are kept of one step, as GitHub does; all are in the log."""
 
+MOST_MASKS = 500
+LONGEST_MASK = 64 * 1024
 MOST_LETTERS = 4096
 """Of an annotation's message, title and file."""
 
@@ -143,12 +145,17 @@ class StepOutput:
         if b"::" not in lines and b"##[" not in lines and not self._matchers:
             self._show(self._masks.hide(lines))
             return
-        shown = bytearray()
+        shown, said = bytearray(), bytearray()
         for line in lines.splitlines(keepends=True):
+            if b"add-mask" in line and len(self._masks.added) < MOST_MASKS:
+                # What was said before is hidden as it was then; each line by itself would take too long.
+                shown += self._masks.hide(bytes(said))
+                said.clear()
             heard = self._heard(line) if b"::" in line or b"##[" in line else None
             if heard is None and self._matchers:
                 self._matched(line)
-            shown += self._masks.hide(line if heard is None else heard)
+            said += line if heard is None else heard
+        shown += self._masks.hide(bytes(said))
         if shown:
             self._show(bytes(shown))
 
@@ -237,6 +244,10 @@ class StepOutput:
             return self._annotate(
                 "warning", "Can't add secret mask for empty string in ##[add-mask] command.", {}
             )
+        if len(self._masks.added) >= MOST_MASKS or len(secret) > LONGEST_MASK:
+            what = f"a job can hide {MOST_MASKS} values of {LONGEST_MASK} letters, and no more"
+            # A secret that is shown for it would be worse.
+            return self._fail(what)
         self._masks.add(secret)
         return "::add-mask::***"
 

@@ -41,7 +41,7 @@ from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, rele
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Container, Steps
+from runner.workflow.document import Container, JobDef, Steps
 from runner.workflow.trees import settled
 
 JOB = "job-"
@@ -147,7 +147,10 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 end = partial(postpone, lease=hold.lease, reason=reason, begun=begun)
             else:
                 log.warning("job failed", extra={"error": reason})
-                end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
+                tolerated = _is_tolerated(run, job, station)
+                end = partial(
+                    conclude, lease=hold.lease, result=Result.FAILURE, reason=reason, tolerated=tolerated
+                )
         except Exception as error:
             log.exception("job failed by a bug")
             reason = f"internal error: {type(error).__name__}: {error}"
@@ -161,6 +164,22 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         )
         if isinstance(made.after.job(job.id).phase, Finished):
             tidy.callback(station.workspaces.forget, f"{JOB}{job.id}")
+
+
+def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
+    """Whether the job may fail, where it did before it came to its steps."""
+    try:
+        _, definition = definition_of(run, job, station.workspaces)
+        return _tolerance(definition, asked_of(run, station).of_job(job))
+    except RunnerError:
+        return False
+
+
+def _tolerance(definition: JobDef, seen: Mapping[str, Any]) -> bool:
+    value = settled(definition.continue_on_error, seen)
+    if not isinstance(value, bool):
+        raise BrokenDefinition(f'"continue-on-error" is true or false, not {to_string(value)[:60]!r}')
+    return value
 
 
 def _not_now(error: BaseException | None) -> bool:
@@ -207,7 +226,7 @@ def _begin(
         raise BrokenDefinition(f"the job {job.key} has no steps")
     asked_for = asked_of(run, station)
     seen = asked_for.of_job(job)
-    limit, tolerant = minutes(body.timeout, seen), settled(definition.continue_on_error, seen)
+    limit, tolerant = minutes(body.timeout, seen), _tolerance(definition, seen)
     secrets = secrets_of(asked_for, job, station)
     workspace, checkpoints = _workspace(run, job, hold.lease, station)
     tidy.callback(workspace.close)
@@ -232,7 +251,7 @@ def _begin(
     log = _StepLog(job, station.logs)
     stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers, checkpoints.keys())
     ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
-    return declared(workflow, body, stage), ledger, tolerant is True
+    return declared(workflow, body, stage), ledger, tolerant
 
 
 def _image(job: Steps, seen: Mapping[str, Any]) -> str:

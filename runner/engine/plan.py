@@ -13,8 +13,15 @@ from runner.engine.advance import advance
 from runner.engine.contexts import Asked, Contexts, strategy_of
 from runner.engine.definitions import asked_of, definition_of, unsaved_job, workflow_at
 from runner.engine.station import Station
-from runner.errors import BrokenDefinition, DatabaseUnavailable, Rejected, RunnerError, Unavailable
-from runner.expr.evaluate import Functions, holds, render
+from runner.errors import (
+    BrokenDefinition,
+    DatabaseUnavailable,
+    LeaseLost,
+    Rejected,
+    RunnerError,
+    Unavailable,
+)
+from runner.expr.evaluate import HALF, Functions, holds, render
 from runner.expr.template import Template
 from runner.expr.values import ExpressionError, Value, fold, known, to_string
 from runner.model import lifecycle
@@ -27,6 +34,9 @@ from runner.workflow.words import cut
 
 DEEPEST = 10
 """How deep workflows may call each other, as on GitHub."""
+MOST_JOBS = 1000
+"""Of a run, those of the workflows that it calls included."""
+LONGEST_NAME = 255
 PATIENCE = timedelta(minutes=5)
 """How long a repository may not answer before the job fails for it."""
 
@@ -62,11 +72,23 @@ def plan(envelope: Envelope, station: Station) -> None:
         log.exception("planning failed by a bug")
         change = _failure(job, f"internal error: {type(error).__name__}: {error}")
     with bound_contextvars(job=job.id):
-        after = advance(
-            run.id, _unless_changed(run, job, change), store=station.store, dispatcher=station.dispatcher
-        ).after
+        after = _carried_out(run, job, change, station)
     if after.has(job.id) and _is_cancelled(after, job) != _is_cancelled(run, job):
         plan(envelope, station)
+
+
+def _carried_out(run: Run, job: Job, change: Next, station: Station) -> Run:
+    change = _unless_changed(run, job, change)
+    try:
+        return advance(run.id, change, store=station.store, dispatcher=station.dispatcher).after
+    except (Rejected, LeaseLost, Unavailable):
+        raise
+    except Exception as error:
+        # What no database takes would be planned for ever.
+        log.exception("planning failed by a bug")
+        reason = f"what its definition gives cannot be stored: {type(error).__name__}"
+        change = _unless_changed(run, job, _failure(job, reason))
+        return advance(run.id, change, store=station.store, dispatcher=station.dispatcher).after
 
 
 def _unless_changed(seen: Run, job: Job, change: Next) -> Next:
@@ -117,7 +139,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
     children = [unsaved_job(one, f"{job.name} / ") for one in called.jobs]
-    return lambda run, now: lifecycle.call(run, job.id, children, inputs)
+    return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs))
 
 
 def _legs(
@@ -145,7 +167,19 @@ def _legs(
         _leg(run, job, definition, seen, Leg(combination, index, len(found), fast, limit))
         for index, combination in enumerate(found)
     ]
-    return lambda run, now: lifecycle.plan(run, job.id, legs)
+    return _bounded(job, legs, lambda run, now: lifecycle.plan(run, job.id, legs))
+
+
+def _bounded(job: Job, more: Sequence[Job], change: Next) -> Next:
+    """Do it where the run does not get too many jobs by it."""
+
+    def bounded(run: Run, now: datetime) -> Run:
+        if len(run.jobs) + len(more) <= MOST_JOBS:
+            return change(run, now)
+        reason = f"the run would have {len(run.jobs) + len(more)} jobs; {MOST_JOBS} are the most"
+        return lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+
+    return bounded
 
 
 def _is_wanted(combination: Combination, wanted: Mapping[str, Collection[str]]) -> bool:
@@ -175,9 +209,15 @@ def _prefix(run: Run, job: Job) -> str:
 def _name(definition: JobDef, matrix: Mapping[str, Any], seen: Contexts) -> str:
     """What its name says; one that tells no legs apart is followed by the values of the matrix."""
     if definition.name is not None and definition.name.expressions:
-        return render(definition.name, seen) or definition.key
+        return _shown(render(definition.name, seen)) or definition.key
     values = ", ".join(filter(None, _leaves(matrix)))
-    return f"{definition.title} ({values})" if values else definition.title
+    return _shown(f"{definition.title} ({values})") if values else definition.title
+
+
+def _shown(name: str) -> str:
+    """A name as every database takes it, and every list can show it."""
+    text = " ".join(HALF.sub("\ufffd", name).replace("\0", " ").split())
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
 
 
 def _leaves(value: object) -> Iterator[str]:
@@ -216,7 +256,7 @@ def _title(step: StepDef, seen: Contexts) -> str:
     if step.name is None or not step.name.expressions:
         return step.title
     try:
-        return " ".join(render(step.name, seen).split()) or step.title
+        return _shown(render(step.name, seen)) or step.title
     except ExpressionError:
         return step.title
 
@@ -283,6 +323,10 @@ def _returned(run: Run, job: Job, call: Call, asked: Asked, seen: Contexts) -> N
 def _check_depth(run: Run, job: Job) -> None:
     depth, caller = 1, job.caller
     while caller is not None:
+        if run.job(caller).calls == job.calls:
+            raise BrokenDefinition(f"{job.calls} calls itself")
         depth, caller = depth + 1, run.job(caller).caller
+    if job.calls == run.workflow:
+        raise BrokenDefinition(f"{job.calls} calls itself")
     if depth > DEEPEST:
         raise BrokenDefinition(f"workflows call each other more than {DEEPEST} deep")

@@ -20,6 +20,9 @@ from runner.model.step import Exports, Outcome, Post, Result
 from runner.workflow.document import Container, Run, StepDef, Steps, Uses, Workflow
 from runner.workflow.trees import settled, texts
 
+OUTPUT_LETTERS = 1024 * 1024
+"""What a job may hand on."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
@@ -158,6 +161,9 @@ def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Pa
         result = Result.FAILURE if past.result is Result.SUCCESS else past.result
         reason = f"the job's outputs cannot be evaluated: {error}"
         return Ended(result, reason=stage.masks.hide_text(reason))
+    if sum(len(name) + len(value) for name, value in outputs.items()) > OUTPUT_LETTERS:
+        what = f"the job's outputs are longer than the limit of {OUTPUT_LETTERS} letters together"
+        return Ended(Result.FAILURE if past.result is Result.SUCCESS else past.result, reason=what)
     shown = {name: value for name, value in outputs.items() if not stage.masks.covers(value)}
     for name in outputs.keys() - shown.keys():
         stage.log("0", f"##[warning]the output {name} is not handed on: it may hold a secret\n".encode())

@@ -4,9 +4,10 @@ The code of a fork is its author's, whom nobody here vouches for. So the workflo
 base's, and nothing runs before somebody approves it; the approval is for one commit, as a delivery is.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from runner.engine.definitions import definitions
+from runner.engine.definitions import FOLDERS
 from runner.engine.ports import Workspaces
 from runner.engine.refs import MERGED, within
 from runner.errors import Rejected, Unavailable
@@ -66,7 +67,7 @@ def held_back(delivery: Delivery, event: Event, route: Route, workspaces: Worksp
     if fork is None:
         return None
     base = _base(event, route, workspaces)
-    if base is None or definitions(route, workspaces) != definitions(base, workspaces):
+    if base is None or _callable(route, workspaces) != _callable(base, workspaces):
         branch = within(event.payload, "pull_request", "base", "ref")
         raise Rejected(
             f"the pull request comes from {fork} and changes the workflows of {branch}, which only those may "
@@ -75,6 +76,11 @@ def held_back(delivery: Delivery, event: Event, route: Route, workspaces: Worksp
     if delivery.approved:
         return None
     return f"its code comes from {fork}: it runs once `runner deliveries approve {delivery.id}` lets it"
+
+
+def _callable(route: Route, workspaces: Workspaces) -> list[Mapping[str, bytes]]:
+    """Every file that is a workflow, or can be called by one."""
+    return [workspaces.read(route, folder) for folder in FOLDERS]
 
 
 def _base(event: Event, route: Route, workspaces: Workspaces) -> Route | None:

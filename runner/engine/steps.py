@@ -350,7 +350,10 @@ class _Act:
 
     def _checkout(self) -> Outcome:
         github = self._seen["github"]
-        outputs = actions.checked_out(self._inputs(), github)
+        given = self._inputs()
+        outputs = actions.checked_out(given, github)
+        for name in filter(lambda name: actions.needs_history(name, given[name]), given):
+            self.say(f"##[warning]{name}: the workspace has no history of commits yet\n".encode())
         self.say(f"the workspace holds {github['sha']} of {github['repository']}\n".encode())
         return Outcome(Result.SUCCESS, Result.SUCCESS, 0, outputs)
 

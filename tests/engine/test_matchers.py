@@ -129,3 +129,10 @@ def test_one_that_is_not_taken_is_not_kept_either(monkeypatch: pytest.MonkeyPatc
         made.add(matcher({"regexp": "^(.*)$", "message": 1}, owner="other"))
 
     assert len(made.added) == 1
+
+
+def test_an_expression_that_would_fill_the_memory_is_refused() -> None:
+    nested = {"regexp": "(((a{70}){70}){70}){70}", "message": 0}
+
+    with pytest.raises(BadMatcher, match="repeats too much"):
+        Matchers().add(json.dumps({"problemMatcher": [{"owner": "x", "pattern": [nested]}]}).encode())

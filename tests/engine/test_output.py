@@ -177,3 +177,17 @@ def test_how_it_comes_in_pieces_makes_no_difference(text: str, size: int) -> Non
 
     assert shown_in_pieces.replace("\r\n", "\n") == shown.replace("\r\n", "\n")
     assert pieces.annotations == whole.annotations
+
+
+def test_so_many_masks_that_hiding_them_takes_forever_fail_the_step() -> None:
+    shown = bytearray()
+    output = StepOutput(shown.extend, Masks(), Matchers(), unread)
+
+    output(b"".join(b"::add-mask::secret-%d-%d\n" % (n, n) for n in range(3000)))
+    output.end()
+
+    assert output.failure == "a job can hide 500 values of 65536 letters, and no more"
+
+
+def unread(path: str) -> bytes:
+    raise AssertionError(path)
