@@ -99,6 +99,8 @@ class Level:
     inner: str | None = None
     until: float = float("inf")
     """When the step around it runs out of time."""
+    limit: float = float("inf")
+    """How many seconds that one has in all."""
     action: Mapping[str, str] = field(default_factory=dict)
     """Variables that say which action it belongs to."""
 
@@ -261,7 +263,11 @@ class _Act:
         given["GITHUB_ACTION"] = self.step.id or f"__{self.step.key}"
         env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self._env)
         env["PATH"] = ":".join((*reversed(past.path), env["PATH"]))
-        left = min(self._limit, self._left())
+        around = self._left()
+        left = min(self._limit, around)
+        limit = self._limit if self._limit <= around else self.level.limit
+        if left <= 0:
+            return Outcome(Result.TIMED_OUT, Result.TIMED_OUT, reason=_too_long(limit))
         where = posixpath.join(sandbox.workspace, folder)
         output = StepOutput(
             self.say,
@@ -278,10 +284,10 @@ class _Act:
         if ended.stopped == "stop":
             return self._stopped(ended)
         try:
-            return self._ended(ended, output, files.read(), left)
+            return self._ended(ended, output, files.read(), limit)
         except BadCommandFile as error:
             # What it said otherwise stands, and what it left to be done too.
-            said = self._ended(ended, output, Written({}, Exports(), ""), left)
+            said = self._ended(ended, output, Written({}, Exports(), ""), limit)
             return self._failed(said, error)
 
     def _outlives_cancel(self) -> bool:
@@ -321,7 +327,7 @@ class _Act:
         if ended.stopped == "cancel":
             return Result.CANCELLED, "cancelled"
         if ended.stopped == "timeout":
-            reason = f"the step was stopped after {seconds / 60:.3g} minutes"
+            reason = _too_long(seconds)
             if monotonic() >= self.stage.deadline:
                 reason = "the job ran longer than its timeout-minutes"
             self._complain(reason)
@@ -391,7 +397,8 @@ class _Act:
         if len(self.level.path) >= DEEPEST:
             raise BrokenDefinition(f"{found.action.path}: actions use each other more than {DEEPEST} deep")
         place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
-        outlives, until = self._outlives_cancel(), min(self.level.until, monotonic() + self._limit)
+        outlives = self._outlives_cancel()
+        until, limit = min((self.level.until, self.level.limit), (monotonic() + self._limit, self._limit))
         inside: dict[str, Any] = {}
         seen = {name: value for name, value in self._seen.items() if name not in ("secrets", "env", "job")}
         seen |= {"inputs": inputs, "steps": inside}
@@ -409,6 +416,7 @@ class _Act:
                 outlives,
                 "cancelled" if cancelled and not outlives else inner,
                 until,
+                limit,
                 {"GITHUB_ACTION_PATH": place},
             )
             outcome = _Act(step, level, self.stage, self.say).perform()
@@ -458,7 +466,8 @@ class _Act:
         script = found.action.runs
         if not isinstance(script, Script) or script.post is None:
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
-        condition = script.post_if
+        # Unlike the `if` of a step it implies no success(): what it does not say is always().
+        condition = replace(script.post_if, asks_status=True) if script.post_if is not None else None
         if condition is not None and not holds(condition, self._seen, self._now):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
@@ -466,6 +475,12 @@ class _Act:
         state = {f"STATE_{name}": value for name, value in post.state.items()}
         outcome = self._javascript(found, script.post, inputs, state, cancellable=False)
         return replace(outcome, posts=())
+
+
+def _too_long(seconds: float) -> str:
+    if seconds == float("inf"):
+        return f"it did not end within {CANCEL_SECONDS / 60:.3g} minutes after the job was cancelled"
+    return f"the step was stopped after {seconds / 60:.3g} minutes"
 
 
 def _with(done: Outcome, step: Outcome, inside: Mapping[str, Any]) -> Outcome:

@@ -277,7 +277,7 @@ def test_a_job_that_is_out_of_time_when_another_worker_takes_it_still_knows_what
         bench.work()
     begun = doing(bench)
     message = bench.store.stranded(everything=True).envelopes[0]
-    long = timedelta(hours=1)
+    long = timedelta(minutes=2)
     bench.store.update(run.id, lambda run, now: run.with_job(replace(run.jobs[0], worked=long)))
     perform(message, bench.station)
 
@@ -335,3 +335,34 @@ def test_the_time_of_an_action_is_that_of_all_its_steps_and_the_job_goes_on_wher
     assert begun == ["inner", "tidy"]
     assert bench.executor.commands[0].timeout <= 120
     assert conclusions(bench, run) == {"1": "timed_out", "3": "success"}
+    assert outcomes(bench, run)["1"].reason == "the step was stopped after 2 minutes"
+
+
+def test_no_step_of_an_action_is_begun_when_the_time_of_the_action_is_up(bench: Bench) -> None:
+    action(bench, composite("run: inner", "run: tidy, if: always()"))
+    run = bench.a_run(job("uses: ./act, timeout-minutes: 0.001"))
+
+    def inner(command: Command) -> Exit:
+        assert not threading.Event().wait(command.timeout)
+        return Exit(143, "timeout")
+
+    begun = doing(bench, inner=inner)
+    bench.work()
+
+    assert begun == ["inner"]
+    assert outcomes(bench, run)["1"].reason == "the step was stopped after 0.001 minutes"
+
+
+def test_what_does_not_end_after_a_cancel_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.engine.steps.CANCEL_SECONDS", 60.0)
+    run = bench.a_run(job("run: one", "run: tidy, if: always()"))
+
+    def one(command: Command) -> Exit:
+        cancel(run.id, store=bench.store, dispatcher=bench.bell)
+        assert bench.executor.sandboxes[-1].interrupted.wait(PATIENT)
+        return Exit(130, "cancel")
+
+    doing(bench, one=one, tidy=lambda command: Exit(143, "timeout"))
+    bench.work()
+
+    assert outcomes(bench, run)["2"].reason == "it did not end within 1 minutes after the job was cancelled"
