@@ -149,7 +149,10 @@ def cancel(run: Run) -> Run:
     """
     if run.result is not None:
         return run
-    jobs = tuple(replace(job, cancelled=job.planned or not job.conditional) for job in run.jobs)
+    jobs = tuple(
+        job if isinstance(job.phase, Finished) else replace(job, cancelled=job.planned or not job.conditional)
+        for job in run.jobs
+    )
     return replace(run, cancelled=True, jobs=jobs)
 
 
