@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -119,14 +119,21 @@ class World:
 
     # --- the repository ----------------------------------------------------------------------
 
-    def commit(self, version: str = "1", pause: str = "") -> str:
-        """Commit the workflow; `pause` is run in the middle of the first step."""
+    def commit(
+        self,
+        version: str = "1",
+        pause: str = "",
+        text: str = WORKFLOW,
+        called: Mapping[str, str] | None = None,
+    ) -> str:
+        """Commit the workflow, and those that it calls; `pause` is run in the middle of the first step."""
         new = not self.repository.exists()
         folder = self.repository / ".runner/workflows"
         folder.mkdir(parents=True, exist_ok=True)
         # Only on the host can a step reach a file of ours.
         record = f">> {self.record}" if self.executor == "host" else ""
-        (folder / "ci.yml").write_text(WORKFLOW.format(record=record, token=self.token, pause=pause))
+        for name, said in {"ci.yml": text, **(called or {})}.items():
+            (folder / name).write_text(said.format(record=record, token=self.token, pause=pause))
         (self.repository / "version").write_text(version)
         if new:
             self.git("init", "--quiet", "--initial-branch=main")
@@ -283,13 +290,14 @@ class World:
         """Everything the engine promises of a run that ended, from what its steps saw and the rows say."""
         assert run.result is Result.SUCCESS, run
         assert run.route.commit == commit
-        keys = {job.id: job.key for job in run.jobs}
+        keys = {job.id: "-".join([job.key, *map(str, job.leg.matrix.values())]) for job in run.jobs}
         with self.services.database.reading() as connection:
             rows = connection.execute(
                 select(checkpoints).where(checkpoints.c.job.in_(keys)).order_by(checkpoints.c.sequence)
             ).all()
         kept = {(keys[row.job], row.key): row.attempt for row in rows}
-        assert len(rows) == len(kept) == 3, "one checkpoint for each step"
+        steps = sum(len(job.steps) for job in run.jobs)
+        assert len(rows) == len(kept) == steps, "one checkpoint for each step"
         for key in keys.values():
             fences = [row.attempt for row in rows if keys[row.job] == key]
             assert fences == sorted(fences), "fences only rise"
