@@ -143,8 +143,23 @@ class Pipes:
             elif self._first is not None:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._first, signal.SIGKILL)
-            else:
-                self._process.kill()
+            elif self._process.poll() is None:
+                self._kill_newborn()
+
+    def _kill_newborn(self) -> None:
+        """Kill what may be in the middle of making a namespace.
+
+        The namespace's first process waits for the one that made it, and would do so for ever; it dies with
+        it only later. Until it goes its own way it is in the same group.
+        """
+        pid = self._process.pid
+        os.kill(pid, signal.SIGSTOP)
+        with suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in map(int, children):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
 
     def close(self) -> None:
         self.kill()

@@ -211,3 +211,17 @@ def test_a_machine_without_bubblewrap_is_told_what_to_install(monkeypatch: pytes
     monkeypatch.setenv("PATH", "/nowhere")
 
     assert Bubblewrap().check() == "there is no bwrap on this machine: install bubblewrap"
+
+
+def test_a_sandbox_that_is_closed_while_it_is_made_leaves_nothing(folder: Path) -> None:
+    sandboxes = Bubblewrap()
+    for number in range(100):
+        workspace, temp = folder / f"workspace-{number}", folder / f"temp-{number}"
+        workspace.mkdir()
+        temp.mkdir(mode=0o700)
+        sandbox = sandboxes.open(workspace, temp, f"newborn-{number}", None)
+        # Each of them at another moment of its birth.
+        threading.Event().wait(number * 0.00006)
+        sandbox.close()
+
+    assert survivors(f"{folder}/workspace-") == []
