@@ -28,7 +28,9 @@ def store(database: Database) -> SqlStore:
     return SqlStore(database, LENGTH)
 
 
-def stored(store: SqlStore, jobs: list[tuple[Phase, bool, bool]], problems: tuple[str, ...]) -> Run:
+def stored(
+    store: SqlStore, jobs: list[tuple[Phase, bool, bool]], problems: tuple[str, ...], cancelled: bool
+) -> Run:
     guid = str(uuid4())
     delivery, _ = store.receive(an_event(), guid, guid)
     new = NewRun("ci.yml", "ci", (a_job(id=UNSAVED),), problems)
@@ -41,15 +43,19 @@ def stored(store: SqlStore, jobs: list[tuple[Phase, bool, bool]], problems: tupl
         return a_job(id=id, phase=phase, started=started, caller=caller)
 
     made = tuple(a(*job, first if at == 0 else UNSAVED) for at, job in enumerate(jobs))
-    return store.update(run.id, lambda run, now: replace(run, jobs=made)).after
+    return store.update(run.id, lambda run, now: replace(run, jobs=made, cancelled=cancelled)).after
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(some.lists(JOBS, min_size=1, max_size=5), some.sampled_from([(), ("no jobs",)]))
+@given(some.lists(JOBS, min_size=1, max_size=5), some.sampled_from([(), ("no jobs",)]), some.booleans())
 def test_sql_and_the_model_agree_on_how_a_run_stands(
-    store: SqlStore, database: Database, jobs: list[tuple[Phase, bool, bool]], problems: tuple[str, ...]
+    store: SqlStore,
+    database: Database,
+    jobs: list[tuple[Phase, bool, bool]],
+    problems: tuple[str, ...],
+    cancelled: bool,
 ) -> None:
-    run, views = stored(store, jobs, problems), Views(database)
+    run, views = stored(store, jobs, problems, cancelled), Views(database)
     begun = any(job.started for job in run.jobs)
 
     shown = views.run(run.id)
