@@ -268,7 +268,7 @@ class World:
         with self.services.database.reading() as connection:
             found = connection.execute(select(jobs.c.id, jobs.c.attempt, jobs.c.steps)).all()
         for job in found:
-            for attempt, (step, _) in product(range(1, job.attempt + 1), job.steps):
+            for attempt, (step, *_) in product(range(1, job.attempt + 1), job.steps):
                 yield from self.services.logs.read(job.id, attempt, step, 0, 65536).decode().splitlines()
 
     def rows(self, run: Run) -> list[Any]:

@@ -54,10 +54,11 @@ def test_a_step_cannot_read_what_only_root_may(folder: Path) -> None:
 def test_a_step_sees_no_file_of_this_machine_but_usr(job: Job, folder: Path) -> None:
     job.sh("mkdir 'of the job'")
 
-    assert job.sh(f"ls -d / /root /home /var /work {folder} 2>/dev/null")[1] == "/\n"
+    assert job.sh(f"ls -d / /home /var /work {folder} 2>/dev/null")[1] == "/\n"
+    assert job.sh("ls -A /root") == (Exit(0), "")
     assert job.sh("ls /") == (
         Exit(0),
-        "bin\ndev\netc\nlib\nlib64\nproc\nrun\nrunner\nsbin\ntmp\nusr\nworkspace\n",
+        "bin\ndev\netc\nlib\nlib64\nproc\nroot\nrun\nrunner\nsbin\ntmp\nusr\nworkspace\n",
     )
 
 
