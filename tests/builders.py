@@ -69,9 +69,10 @@ def running(
 def a_new_run(
     *keys: str, workflow: str = ".runner/workflows/ci.yml", needs: Mapping[str, tuple[str, ...]] | None = None
 ) -> NewRun:
+    step = StepName("1", "Run true")
     jobs = tuple(
-        Job(UNSAVED, key, key, (needs or {}).get(key, ()), ("linux",), (StepName("1", "Run true"),))
-        for key in keys or ("build",)
+        Job(UNSAVED, key, key, (needs or {}).get(key, ()), ("linux",), (step,), position=at)
+        for at, key in enumerate(keys or ("build",))
     )
     return NewRun(workflow, "ci", jobs)
 

@@ -131,11 +131,15 @@ def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> No
 
 @runs.command("rerun", cls=JsonCommand)
 @click.argument("run", type=int)
+@click.option("--failed", is_flag=True, help="Only the jobs that failed, and those that need them.")
+@click.option("--job", "-j", help="Only this job, and those that need it: its key, path or id.")
 @json_option
-def rerun(run: int, fields: str | None) -> None:
+def rerun(run: int, failed: bool, job: str | None, fields: str | None) -> None:
     """Run every job of RUN again, at the same commit, as a new attempt."""
+    if failed and job is not None:
+        raise click.UsageError("either --failed or --job: all that failed runs again, or the one job")
     with connect() as client:
-        found = client.post(f"/runs/{run}/rerun")
+        found = client.post(f"/runs/{run}/rerun", {"failed": failed, "job": job})
     if fields is not None:
         print_json(found, fields)
     else:

@@ -14,7 +14,7 @@ from runner.engine.definitions import (
     BrokenFolder,
     definitions,
     parsed,
-    unsaved_job,
+    unsaved_jobs,
     workflow_text,
 )
 from runner.engine.dispatch import DISPATCH, dispatched
@@ -210,4 +210,4 @@ def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[New
 
 
 def new_run(workflow: Workflow, title: Title | None = None) -> NewRun:
-    return NewRun(workflow.path, workflow.name, tuple(map(unsaved_job, workflow.jobs)), title=title)
+    return NewRun(workflow.path, workflow.name, unsaved_jobs(workflow), title=title)

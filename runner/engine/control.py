@@ -1,9 +1,14 @@
 """What a person may ask of a run."""
 
+from collections.abc import Callable, Collection
+
 from runner.engine.advance import advance
 from runner.engine.ports import Dispatcher, Store
 from runner.model import lifecycle
 from runner.model.run import Run
+
+Chosen = Callable[[Run], Collection[int] | None]
+"""Picks jobs of a run by id; None is all of them."""
 
 
 def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
@@ -11,6 +16,8 @@ def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
     return advance(run_id, lambda run, now: lifecycle.cancel(run), store=store, dispatcher=dispatcher).after
 
 
-def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
-    """Every job again, as a new attempt of the same run at the same commit."""
-    return advance(run_id, lambda run, now: lifecycle.rerun(run), store=store, dispatcher=dispatcher).after
+def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher, chosen: Chosen = lambda run: None) -> Run:
+    """Every job again, or those that are chosen, as a new attempt of the same run at the same commit."""
+    return advance(
+        run_id, lambda run, now: lifecycle.rerun(run, chosen(run)), store=store, dispatcher=dispatcher
+    ).after

@@ -1,6 +1,7 @@
 """What defines a job: a workflow file at the run's commit, and the workflow that called it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from runner.engine.contexts import Asked
@@ -65,8 +66,13 @@ def definition_of(run: Run, job: Job, workspaces: Workspaces) -> tuple[Workflow,
     return workflow, workflow.job(job.key)
 
 
-def unsaved_job(job: JobDef, prefix: str = "") -> Job:
-    """A job before anything of it is evaluated. Where nothing has to be, it is what runs."""
+def unsaved_jobs(workflow: Workflow, prefix: str = "") -> tuple[Job, ...]:
+    """The jobs of a workflow before anything of them is evaluated; `prefix` stands before their names."""
+    return tuple(replace(_unsaved(job, prefix), position=at) for at, job in enumerate(workflow.jobs))
+
+
+def _unsaved(job: JobDef, prefix: str) -> Job:
+    """Where nothing has to be evaluated, it is what runs."""
     body = job.body
     names = [job.name] if job.name is not None else []
     said = [*names, *(body.labels if isinstance(body, Steps) else ())]

@@ -11,7 +11,7 @@ from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance
 from runner.engine.contexts import Asked, Contexts, strategy_of
-from runner.engine.definitions import asked_of, definition_of, unsaved_job, workflow_at
+from runner.engine.definitions import asked_of, definition_of, unsaved_jobs, workflow_at
 from runner.engine.station import Station
 from runner.errors import (
     BrokenDefinition,
@@ -138,7 +138,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
         return _returned(run, job, called.on.call, asked, seen)
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
-    children = [unsaved_job(one, f"{job.name} / ") for one in called.jobs]
+    children = unsaved_jobs(called, f"{job.name} / ")
     return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs))
 
 

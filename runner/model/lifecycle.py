@@ -4,7 +4,7 @@ Each transition takes a value and the time and gives the next value; the store a
 run's lock, and may apply it again after a conflict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,7 +122,11 @@ def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any]) 
     caller = run.job(job_id)
     if not isinstance(caller.phase, Ready) or run.called_by(job_id):
         return run
-    called = (replace(job, id=UNSAVED, caller=job_id, phase=Waiting()) for job in jobs)
+    after = 1 + max(job.position for job in run.jobs)
+    called = (
+        replace(job, id=UNSAVED, caller=job_id, phase=Waiting(), position=after + job.position)
+        for job in jobs
+    )
     run = run.with_job(replace(caller, phase=Waiting(), inputs=inputs))
     return replace(run, jobs=(*run.jobs, *called))
 
@@ -156,14 +160,64 @@ def cancel(run: Run) -> Run:
     return replace(run, cancelled=True, jobs=jobs)
 
 
-def rerun(run: Run) -> Run:
-    """All jobs again, as a new attempt at the same commit; the former attempt's jobs stay as they are."""
+def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
+    """Jobs again, as a new attempt at the same commit: all, or those chosen by id and what needs them.
+
+    The others are part of the new attempt as they ended. What runs again is a job of its own; the former one
+    stays as it is. Where one job of a called workflow is chosen, the workflow is called again. With a leg run
+    those beside it that failed.
+    """
     if run.problems:
         raise Rejected(f"run {run.id} has an invalid workflow at {run.route.commit[:12]}; push a mended one")
     if run.result is None:
         raise Rejected(f"run {run.id} has not ended; cancel it first, or wait")
-    again = tuple(_afresh(job) for job in run.jobs if job.caller is None and job.leg.index == 0)
-    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=again)
+    own = [job for job in run.jobs if job.caller is None]
+    begun = {job.id for job in own} if chosen is None else {_outermost(run, one).id for one in chosen}
+    # Beside a leg that has failed no other one would run.
+    legs = {job.key for job in own if job.id in begun}
+    begun |= {job.id for job in own if job.key in legs and job.leg.fail_fast and not _succeeded(job)}
+    whole = _whole(own, begun)
+    jobs: list[Job] = []
+    for job in run.jobs:
+        outermost = _outermost(run, job.id)
+        if outermost.key not in whole and outermost.id not in begun:
+            jobs.append(job)
+        elif job is outermost and job.key not in whole:
+            jobs.append(replace(_afresh(job), name=job.name, planned=True, leg=job.leg))
+        elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
+            jobs.append(_afresh(job))
+    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs))
+
+
+def failed_jobs(run: Run) -> frozenset[int]:
+    """What `rerun` is given to do again whatever did not succeed. Raises `Rejected` where all did."""
+    found = frozenset(job.id for job in run.jobs if job.caller is None and not _succeeded(job))
+    if not found and run.result is not None:
+        raise Rejected(f"no job of run {run.id} has failed; rerun all of it, or one job")
+    return found
+
+
+def _succeeded(job: Job) -> bool:
+    return isinstance(job.phase, Finished) and job.phase.conclusion.ok
+
+
+def _outermost(run: Run, job_id: int) -> Job:
+    """The job of the run's own workflow that a job belongs to."""
+    if not run.has(job_id):
+        raise Rejected(f"the newest attempt of run {run.id} has no job {job_id}")
+    job = run.job(job_id)
+    while job.caller is not None:
+        job = run.job(job.caller)
+    return job
+
+
+def _whole(own: Sequence[Job], begun: Collection[int]) -> set[str]:
+    """The keys of the jobs of which no leg stays as it was: all run again, or one that they need does."""
+    changed = {job.key for job in own if job.id in begun}
+    while more := {job.key for job in own if changed & set(job.needs)} - changed:
+        changed |= more
+    kept = {job.key for job in own if job.id not in begun}
+    return {job.key for job in own if job.key not in kept or changed & set(job.needs)}
 
 
 def _afresh(job: Job) -> Job:
@@ -178,6 +232,7 @@ def _afresh(job: Job) -> Job:
         planned=not job.dynamic,
         conditional=job.conditional,
         calls=job.calls,
+        position=job.position,
     )
 
 

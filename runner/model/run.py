@@ -131,6 +131,8 @@ class Job:
     outputs: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
     """Whether it has to end, whatever its `if` says."""
+    position: int = 0
+    """Its place among the run's jobs; all legs of one definition have the same."""
 
     @property
     def group(self) -> Group:
@@ -142,8 +144,9 @@ class Job:
 class Run:
     """One workflow of one commit, started by one delivery.
 
-    `jobs` are those of the newest attempt; a rerun raises `attempt` and leaves earlier jobs as they
-    were. `problems` are why the definition cannot run; such a run has no jobs and has failed.
+    `jobs` are those of the newest attempt; a rerun raises `attempt`, puts new jobs in the place of those that
+    are to run again, and leaves these as they were. `problems` are why the definition cannot run; such a run
+    has no jobs and has failed.
     """
 
     id: int

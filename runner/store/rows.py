@@ -57,6 +57,7 @@ def job_from(row: Row[Any]) -> Job:
         inputs=row.inputs,
         outputs=row.outputs,
         cancelled=row.cancelled,
+        position=row.position,
     )
 
 
@@ -118,11 +119,11 @@ def job_columns(job: Job) -> dict[str, Any]:
     return columns
 
 
-def new_job_columns(job: Job, run: Run, position: int) -> dict[str, Any]:
+def new_job_columns(job: Job, run: Run) -> dict[str, Any]:
     return {
         "run": run.id,
         "run_attempt": run.attempt,
-        "position": position,
+        "position": job.position,
         "key": job.key,
         "needs": list(job.needs),
         "queued_at": None,

@@ -54,14 +54,15 @@ _last_number = select(func.max(runs.c.number)).where(
     runs.c.workflow == bindparam("of_workflow"),
 )
 _change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
+_supersede = update(jobs).where(jobs.c.id == bindparam("job_id")).values(superseded=bindparam("by"))
 _insert_run, _insert_job = insert(runs), insert(jobs)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
 _run_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
 _lock_run = _run_by_id.with_for_update()
 _jobs_of_run = (
     select(jobs)
-    .where(jobs.c.run == bindparam("run_id"), jobs.c.run_attempt == bindparam("run_attempt"))
-    .order_by(jobs.c.position)
+    .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
+    .order_by(jobs.c.position, jobs.c.id)
 )
 _lock_jobs = _jobs_of_run.with_for_update()
 _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
@@ -321,12 +322,11 @@ def _create(
 
 
 def _insert_jobs(connection: Connection, run: Run) -> Run:
-    saved = (_insert(connection, run, job, position) for position, job in enumerate(run.jobs))
-    return replace(run, jobs=tuple(saved))
+    return replace(run, jobs=tuple(_insert(connection, run, job) for job in run.jobs))
 
 
-def _insert(connection: Connection, run: Run, job: Job, position: int) -> Job:
-    made = connection.execute(_insert_job, new_job_columns(job, run, position)).inserted_primary_key
+def _insert(connection: Connection, run: Run, job: Job) -> Job:
+    made = connection.execute(_insert_job, new_job_columns(job, run)).inserted_primary_key
     return replace(job, id=made[0] if made else UNSAVED)
 
 
@@ -341,9 +341,7 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
     row = connection.execute(_lock_run if lock else _run_by_id, {"run_id": run_id}).one_or_none()
     if row is None:
         raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
-    found = connection.execute(
-        _lock_jobs if lock else _jobs_of_run, {"run_id": run_id, "run_attempt": row.attempt}
-    )
+    found = connection.execute(_lock_jobs if lock else _jobs_of_run, {"run_id": run_id})
     return run_from(row, tuple(job_from(job) for job in found))
 
 
@@ -351,16 +349,16 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
     if (after.attempt, after.cancelled) != (before.attempt, before.cancelled):
         changed = update(runs).where(runs.c.id == after.id)
         connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
-    if after.attempt != before.attempt:
-        return _insert_jobs(connection, after)
-    former = {job.id: (position, job) for position, job in enumerate(before.jobs)}
+    former = {job.id: job for job in before.jobs}
     saved = []
-    for position, job in enumerate(after.jobs):
+    for job in after.jobs:
         if job.id == UNSAVED:
-            job = _insert(connection, after, job, position)
-        elif former[job.id] != (position, job):
-            connection.execute(_change_job, {"job_id": job.id, "position": position, **job_columns(job)})
+            job = _insert(connection, after, job)
+        elif former[job.id] != job:
+            connection.execute(_change_job, {"job_id": job.id, **job_columns(job)})
         saved.append(job)
+    if gone := former.keys() - {job.id for job in saved}:
+        connection.execute(_supersede, [{"job_id": one, "by": after.attempt} for one in sorted(gone)])
     return replace(after, jobs=tuple(saved))
 
 

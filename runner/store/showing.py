@@ -72,7 +72,7 @@ def job_views(
             # What calls a workflow has begun when the first of its jobs did.
             for one in _callers(row, known):
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
-    for row in sorted(rows, key=lambda row: [one.position for one in _callers(row, known)][::-1]):
+    for row in sorted(rows, key=lambda row: [(one.position, one.id) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
         yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), offered)
 

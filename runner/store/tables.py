@@ -112,6 +112,8 @@ jobs = Table(
     Column("id", Id, primary_key=True),
     Column("run", Id, ForeignKey("runs.id"), nullable=False),
     Column("run_attempt", Integer, nullable=False),
+    # The attempt of the run in which other jobs took its place; NULL where it is part of the newest.
+    Column("superseded", Integer),
     Column("position", Integer, nullable=False),
     Column("key", String(255), nullable=False),
     Column("name", Text, nullable=False),

@@ -49,6 +49,7 @@ def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
     own = jobs.c.caller.is_(None)
     tolerated = and_(jobs.c.tolerated, jobs.c.result.in_(("failure", "timed_out")))
     conclusion = case((tolerated, literal("success")), else_=jobs.c.result)
+    begun = and_(jobs.c.run_attempt == attempt, jobs.c.started_at.is_not(None))
     asked = and_(runs.c.cancelled, attempt == runs.c.attempt)
     ended = case(
         (and_(asked, _count(and_(own, jobs.c.result == "cancelled")) > 0), "cancelled"),
@@ -59,7 +60,7 @@ def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
         else_="skipped",
     )
     status = case(
-        (and_(_unfinished > 0, _count(jobs.c.started_at.is_not(None)) == 0), "queued"),
+        (and_(_unfinished > 0, _count(begun) == 0), "queued"),
         (_unfinished > 0, "running"),
         else_=ended,
     )
@@ -78,17 +79,23 @@ def _broken() -> ColumnElement[bool]:
 
 
 def _of_jobs(value: Any, attempt: ColumnElement[int]) -> ScalarSelect[Any]:
-    mine = and_(jobs.c.run == runs.c.id, jobs.c.run_attempt == attempt)
+    mine = and_(jobs.c.run == runs.c.id, _part_of(attempt))
     return select(value).where(mine).correlate(runs).scalar_subquery()
 
 
+def _part_of(attempt: ColumnElement[int] | int) -> ColumnElement[bool]:
+    """Whether a job is one of an attempt's, be it that it ran in an earlier one and was left as it ended."""
+    return and_(jobs.c.run_attempt <= attempt, or_(jobs.c.superseded.is_(None), jobs.c.superseded > attempt))
+
+
 def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
+    own = jobs.c.run_attempt == attempt
     unfinished = _of_jobs(_unfinished, attempt)
     last = _of_jobs(func.max(jobs.c.finished_at), attempt)
     return select(
         runs,
         status_of(attempt).label("status"),
-        _of_jobs(func.min(jobs.c.started_at), attempt).label("started_at"),
+        _of_jobs(func.min(case((own, jobs.c.started_at))), attempt).label("started_at"),
         case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
     )
 
@@ -267,8 +274,8 @@ def _limit(wanted: int) -> int:
 def _jobs(
     connection: Connection, run_id: int, run_attempt: int, offered: Collection[frozenset[str]]
 ) -> tuple[JobView, ...]:
-    mine = and_(jobs.c.run == run_id, jobs.c.run_attempt == run_attempt)
-    found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position)).all()
+    mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
+    found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
     counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
     query = select(checkpoints).select_from(checkpoints.join(jobs, counting)).where(mine)
     query = query.order_by(checkpoints.c.job, checkpoints.c.sequence)

@@ -1,13 +1,16 @@
 """/api/v1/runs: what ran, its log, and what a person may do about it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from runner.engine import control
 from runner.errors import NotFound, Rejected
+from runner.model import lifecycle
 from runner.model.run import Run
 from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView
 from runner.web.answers import Conflict
@@ -16,6 +19,15 @@ from runner.web.transcript import pages_of
 
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
 Job = Annotated[str | None, Query(description="A job's key, path or id.")]
+
+
+class Rerun(BaseModel, extra="forbid"):
+    """Which jobs run again; without either, all."""
+
+    failed: bool = False
+    """Those that failed."""
+    job: str | None = None
+    """One job: its key, path or id."""
 
 
 def routes(site: Site) -> APIRouter:
@@ -40,8 +52,14 @@ def routes(site: Site) -> APIRouter:
         return site.views.run(run_id, attempt)
 
     @router.post("/runs/{run_id}/rerun")
-    def rerun(run_id: int) -> RunView:
-        return _controlled(control.rerun, run_id, site)
+    def rerun(run_id: int, wanted: Rerun | None = None) -> RunView:
+        """All jobs again, or some of them with those that need them; the others are kept as they ended."""
+        wanted = wanted or Rerun()
+        if wanted.failed and wanted.job is not None:
+            raise Rejected("either failed or job: all that failed runs again, or the one job")
+        ids = None if wanted.job is None else [one.id for one in _jobs(site.views.run(run_id), wanted.job)]
+        chosen = lifecycle.failed_jobs if wanted.failed else lambda run: ids
+        return _controlled(partial(control.rerun, chosen=chosen), run_id, site)
 
     @router.post("/runs/{run_id}/cancel")
     def cancel(run_id: int) -> RunView:

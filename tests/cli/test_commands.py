@@ -197,6 +197,51 @@ def test_a_cancelled_run_ends_its_watch_with_3_and_can_run_again(machine: Machin
     assert on_machine("runs", "view", run, "-a", "1", "--json", "status").json == {"status": "cancelled"}
 
 
+PARTLY = """
+on: push
+jobs:
+  build:
+    runs-on: linux
+    outputs: {{word: "${{{{ steps.say.outputs.word }}}}"}}
+    steps:
+      - id: say
+        run: echo "word=kept $GITHUB_RUN_ATTEMPT" >> "$GITHUB_OUTPUT"
+  test:
+    needs: build
+    runs-on: linux
+    steps: [{{run: test -e {flag}}}]
+  tell:
+    needs: [build, test]
+    runs-on: linux
+    steps: [{{run: 'echo "${{{{ needs.build.outputs.word }}}}, $GITHUB_RUN_ATTEMPT"'}}]
+"""
+
+
+def test_what_failed_is_run_again_with_what_the_other_jobs_gave(machine: Machine, on_machine: Shell) -> None:
+    flag = machine.folder / "partly"
+    machine.push(PARTLY.format(flag=flag))
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    assert on_machine("runs", "watch", run).status == 1
+    flag.touch()
+
+    assert "attempt 2" in on_machine("runs", "rerun", run, "--failed").out
+    assert on_machine("runs", "watch", run).status == 0
+
+    assert "kept 1, 2" in on_machine("runs", "logs", run, "--job", "tell").out
+    first, second = (
+        {job["key"]: (job["id"], job["status"]) for job in shown["jobs"]}
+        for shown in (on_machine("runs", "view", run, "-a", one, "--json").json for one in ("1", "2"))
+    )
+    assert first["build"] == second["build"]
+    assert [first["test"][1], first["tell"][1]] == ["failure", "skipped"]
+    assert [second["test"][1], second["tell"][1]] == ["success", "success"]
+    refused = on_machine("runs", "rerun", run, "--failed")
+    assert (refused.status, "no job of run" in refused.err) == (1, True)
+    assert on_machine("runs", "rerun", run, "--failed", "--job", "test").status == 2
+    assert "attempt 3" in on_machine("runs", "rerun", run, "--job", "tell").out
+    assert on_machine("runs", "watch", run).status == 0
+
+
 def test_a_trigger_runs_what_a_push_would_have_run(machine: Machine, on_machine: Shell, passed: str) -> None:
     ran = on_machine("trigger", "octo/hello", "--ref", "main", "--commit", passed, "--watch")
 

@@ -4,13 +4,23 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import select, update
 
 from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
-from runner.model.lifecycle import FIRST_DELAY, cancel, claim, conclude, postpone, rerun, start_over
+from runner.model.lifecycle import (
+    FIRST_DELAY,
+    cancel,
+    claim,
+    conclude,
+    failed_jobs,
+    postpone,
+    rerun,
+    start_over,
+)
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
@@ -37,11 +47,13 @@ def a_stored_run(store: SqlStore, *keys: str, guid: str = "d1", **needs: tuple[s
     return run
 
 
-def claimed(store: SqlStore, run: Run, worker: str = "worker-1", length: timedelta = LENGTH) -> Lease:
+def claimed(
+    store: SqlStore, run: Run, worker: str = "worker-1", length: timedelta = LENGTH, place: int = 0
+) -> Lease:
     def change(run: Run, now: datetime) -> Run:
-        return run.with_job(claim(run.jobs[0], worker, now, length))
+        return run.with_job(claim(run.jobs[place], worker, now, length))
 
-    phase = store.update(run.id, change).after.jobs[0].phase
+    phase = store.update(run.id, change).after.jobs[place].phase
     assert isinstance(phase, Running)
     return phase.lease
 
@@ -250,6 +262,29 @@ def test_a_rerun_has_jobs_of_its_own_and_leaves_the_former_ones(store: SqlStore)
     assert again.jobs[0].id != ended.jobs[0].id
     assert store.load(run.id) == again
     assert list(store.recall(ended.jobs[0])) == ["1"]
+
+
+def test_a_rerun_in_part_keeps_the_jobs_that_are_not_run_again(store: SqlStore) -> None:
+    run = a_stored_run(store, "build", "test", "lint")
+    for place, result in enumerate((Result.SUCCESS, Result.FAILURE, Result.SUCCESS)):
+        lease = claimed(store, run, place=place)
+        store.record(lease, a_checkpoint(lease))
+        run = store.update(run.id, partial(ended_with, lease=lease, result=result)).after
+
+    again = store.update(run.id, lambda run, now: rerun(run, failed_jobs(run))).after
+
+    assert store.load(run.id) == again
+    assert [job.key for job in again.jobs] == ["build", "test", "lint"]
+    build, test, lint = again.jobs
+    assert (build, lint) == (run.jobs[0], run.jobs[2])
+    assert test.id not in {job.id for job in run.jobs}
+    assert [list(store.recall(job)) for job in (build, test, lint)] == [["1"], [], ["1"]]
+    done = store.update(run.id, lambda run, now: run.with_job(replace(test, phase=build.phase))).after
+    assert store.update(run.id, lambda run, now: rerun(run, {build.id})).after.jobs[1:] == done.jobs[1:]
+
+
+def ended_with(run: Run, now: datetime, lease: Lease, result: Result) -> Run:
+    return run.with_job(conclude(run.job(lease.job), lease, result, now))
 
 
 @pytest.fixture

@@ -201,6 +201,25 @@ def test_a_rerun_of_any_run_begins_with_what_it_began_with_and_ends_too(data: st
 
 
 @given(st.data())
+def test_a_rerun_in_part_begins_what_was_chosen_keeps_the_rest_and_ends(data: st.DataObject) -> None:
+    world = World(data)
+    world.to_its_end()
+    former = world.run
+    chosen = data.draw(st.sets(st.sampled_from([job.id for job in former.jobs]), min_size=1))
+
+    world.change(lambda run, now: rerun(run, chosen))
+
+    ids = {job.id for job in world.run.jobs}
+    assert not ids & chosen
+    assert all(former.job(one) == world.run.job(one) for one in ids & {job.id for job in former.jobs})
+    assert {job.key for job in world.run.jobs if job.caller is None} == {
+        job.key for job in former.jobs if job.caller is None
+    }
+    assert all(job.caller is None or job.caller in ids for job in world.run.jobs)
+    world.to_its_end()
+
+
+@given(st.data())
 def test_a_run_that_was_cancelled_ends_without_anybody_but_who_works_on_it_or_is_asked(
     data: st.DataObject,
 ) -> None:

@@ -1,11 +1,12 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, rerun, settle
+from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, failed_jobs, rerun, settle
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Post, Result
@@ -285,6 +286,38 @@ def test_former_attempts_stay_as_they_were(store: SqlStore, views: Views) -> Non
         views.run(run.id, attempt=3)
     with pytest.raises(NotFound, match="no run 99"):
         views.run(99)
+
+
+def with_job(job: Job, run: Run, now: datetime) -> Run:
+    return run.with_job(job)
+
+
+def test_what_was_not_run_again_is_part_of_both_attempts(store: SqlStore, views: Views) -> None:
+    run = admitted(store, "1", None, a_new_run("build", "test", "lint"))[0]
+    for place, result in enumerate((Result.SUCCESS, Result.FAILURE, Result.SUCCESS)):
+        lease = take(store, run, place)
+        store.record(lease, a_checkpoint(lease))
+        ended = conclude(store.load(run.id).jobs[place], lease, result, NOON)
+        store.update(run.id, partial(with_job, ended))
+
+    again = store.update(run.id, lambda run, now: decide(rerun(run, failed_jobs(run)), now)).after
+
+    former, newest = views.run(run.id, 1), views.run(run.id)
+    assert [(job.key, job.status, job.id) for job in former.jobs] == [
+        ("build", "success", run.jobs[0].id),
+        ("test", "failure", run.jobs[1].id),
+        ("lint", "success", run.jobs[2].id),
+    ]
+    assert [(job.key, job.status, job.id) for job in newest.jobs] == [
+        ("build", "success", run.jobs[0].id),
+        ("test", "queued", again.jobs[1].id),
+        ("lint", "success", run.jobs[2].id),
+    ]
+    assert [job.steps[0].status for job in newest.jobs] == ["success", "queued", "success"]
+    assert (former.status, newest.status) == ("failure", "queued")
+    assert (former.finished_at is None, newest.started_at) == (False, None)
+    take(store, again, 1)
+    assert views.run(run.id).status == "running"
 
 
 def test_runs_are_filtered_by_everything_they_are_known_by(store: SqlStore, views: Views) -> None:

@@ -255,6 +255,23 @@ def test_a_run_is_cancelled_and_run_again(web: Web) -> None:
     assert web.call("POST", f"{PREFIX}/runs/99/cancel").status_code == 404
 
 
+def test_jobs_of_a_run_are_run_again(web: Web) -> None:
+    run = a_run(web)
+    web.api("POST", f"/runs/{run.id}/cancel")
+    key = web.api("GET", f"/runs/{run.id}")["jobs"][0]["key"]
+
+    def refused(content: object) -> tuple[int, str]:
+        answer = web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json=content)
+        return answer.status_code, answer.json()["message"]
+
+    assert refused({"failed": True, "job": key})[0] == 400
+    assert refused({"job": "nothing"}) == (404, f"run {run.id} has no job 'nothing'; it has {key}")
+    assert refused({"jobs": key})[0] == 400
+    assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"failed": True}).status_code == 200
+    web.api("POST", f"/runs/{run.id}/cancel")
+    assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"job": key}).json()["attempt"] == 3
+
+
 def test_a_control_is_answered_while_the_broker_is_away(web: Web) -> None:
     run = a_run(web)
     web.dispatcher.away = True
