@@ -38,8 +38,16 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
     """Jobs and steps as lines of text."""
     for job in jobs:
         yield marked(job, job["name"])
+        yield from tries_of(job, "  ")
         for step in job["steps"]:
             yield "  " + marked(step, step["name"])
+            yield from tries_of(step, "    ")
+
+
+def tries_of(one: Values, indent: str) -> Iterator[str]:
+    """How a job or a step failed before it was tried again."""
+    for number, attempt in enumerate(one["tries"], start=1):
+        yield indent + marked(attempt, f"try {number}")
 
 
 def in_order(jobs: Iterable[Values]) -> list[Values]:

@@ -5,10 +5,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,13 @@ from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
 from runner.engine.definitions import asked_of, definition_of, secrets_of
-from runner.engine.heart import Hold, Why
+from runner.engine.heart import Hold
+from runner.engine.ledger import Ledger
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.ports import Executor, Logs, Workspace
-from runner.engine.programs import Ended, Program, StepCall, declared
+from runner.engine.programs import Ended, Program, declared
+from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
 from runner.engine.station import Station
 from runner.engine.steps import Released, Stage, minutes
 from runner.errors import (
@@ -37,11 +39,11 @@ from runner.errors import (
 )
 from runner.expr.evaluate import render
 from runner.expr.values import known, to_string
-from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, start_over
+from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, retry, start_over, wait
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Container, JobDef, Steps
+from runner.workflow.document import Container, JobDef, Retry, Steps
 from runner.workflow.trees import settled
 
 JOB = "job-"
@@ -59,10 +61,6 @@ log = logging.getLogger(__name__)
 
 class NotBegun(Unavailable):
     """Something that a job needs before its first step does not answer; none of its steps has begun."""
-
-
-class Diverged(BrokenDefinition):
-    """The program asks for something else than what was recorded under the same key."""
 
 
 def perform(envelope: Envelope, station: Station) -> None:
@@ -124,17 +122,13 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
     with ExitStack() as tidy:
         try:
             with ExitStack() as opened:
-                ended, tolerated = _conversation(run, job, hold, asked, station, opened, tidy)
-            end = partial(
-                conclude,
-                lease=hold.lease,
-                result=ended.result,
-                reason=ended.reason,
-                outputs=ended.outputs,
-                tolerated=tolerated,
-            )
+                ended, terms = _conversation(run, job, hold, asked, station, opened, tidy)
+            end = _end(job, hold, ended, terms)
         except (LeaseLost, DatabaseUnavailable):
             raise
+        except Later as later:
+            log.info("the job waits", extra={"reason": str(later), "seconds": later.delay.total_seconds()})
+            end = partial(wait, lease=hold.lease, delay=later.delay, reason=str(later))
         except (RunnerError, OSError) as error:
             reason = str(error)
             if isinstance(error, NotBegun) or _not_now(error):
@@ -164,6 +158,31 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         )
         if isinstance(made.after.job(job.id).phase, Finished):
             tidy.callback(station.workspaces.forget, f"{JOB}{job.id}")
+
+
+def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., Job]:
+    """What becomes of a job whose program has come to its end."""
+    failed = len(job.tried) + 1
+    # The last word of a cancel is the store's: it ends what waits.
+    if ended.result.failed and hold.cancelled is None and again(terms.retry, failed, ended.exit_code):
+        delay = delay_of(terms.retry, failed, str(job.id)) if terms.retry else timedelta()
+        why = ended.reason or (f"exit code {ended.exit_code}" if ended.exit_code else str(ended.result))
+        most = terms.retry.max_attempts if terms.retry else 0
+        return partial(
+            retry,
+            lease=hold.lease,
+            delay=delay,
+            result=ended.result,
+            reason=f"it failed ({why}); tried {failed} of {most} times",
+        )
+    return partial(
+        conclude,
+        lease=hold.lease,
+        result=ended.result,
+        reason=ended.reason,
+        outputs=ended.outputs,
+        tolerated=terms.tolerant,
+    )
 
 
 def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
@@ -199,25 +218,33 @@ def _conversation(
     station: Station,
     opened: ExitStack,
     tidy: ExitStack,
-) -> tuple[Ended, bool]:
+) -> tuple[Ended, "_Terms"]:
     """Open the job's workspace and sandbox and run its program in them; raises `NotBegun`.
 
-    Gives how it ended, and whether a failure is tolerated.
+    Gives how it ended, and what a failure means.
 
     Closed before the job concludes: `opened`; after it: `tidy`.
     """
     try:
-        program, ledger, tolerant = _begin(run, job, hold, asked, station, opened, tidy)
+        program, ledger, terms = _begin(run, job, hold, asked, station, opened, tidy)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
         raise NotBegun(str(error)) from error
-    return converse(program, ledger), tolerant
+    return converse(program, ledger), terms
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the definition of a job says about its failure."""
+
+    tolerant: bool
+    retry: Retry | None
 
 
 def _begin(
     run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
-) -> tuple[Program, "_Ledger", bool]:
+) -> tuple[Program, Ledger, _Terms]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
     workflow, definition = definition_of(run, job, station.workspaces)
@@ -230,6 +257,7 @@ def _begin(
     secrets = secrets_of(asked_for, job, station)
     workspace, checkpoints = _workspace(run, job, hold.lease, station)
     tidy.callback(workspace.close)
+    _check_losses(job, checkpoints)
     temp = station.temp / f"{job.id}-{job.attempt}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
@@ -250,8 +278,17 @@ def _begin(
             matchers.restore(text)
     log = _StepLog(job, station.logs)
     stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers, checkpoints.keys())
-    ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
-    return declared(workflow, body, stage), ledger, tolerant
+    ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, station)
+    return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
+
+
+def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> None:
+    newest = list(checkpoints.values())[-1] if checkpoints else None
+    if losses(job, newest) < MOST_LOSSES:
+        return
+    step = next((step for step in job.steps if step.key not in checkpoints), None)
+    where = f" at step {step.key} ({step.name})" if step else ""
+    raise Poisoned(f"poisoned: {MOST_LOSSES} workers were lost with it{where}, one after another")
 
 
 def _image(job: Steps, seen: Mapping[str, Any]) -> str:
@@ -262,7 +299,7 @@ def _image(job: Steps, seen: Mapping[str, Any]) -> str:
     return to_string(known(found.get("image")) if isinstance(found, Mapping) else found)
 
 
-def converse(program: Program, ledger: "_Ledger") -> Ended:
+def converse(program: Program, ledger: Ledger) -> Ended:
     """Answer each step the program asks for: from memory, or by doing it once."""
     answer: Outcome | None = None
     with closing(program):
@@ -273,74 +310,6 @@ def converse(program: Program, ledger: "_Ledger") -> Ended:
                 ended: Ended = end.value
                 return ended
             answer = ledger.recall(call) or ledger.perform(call)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ledger:
-    """What a job's steps did, and the only place that adds to it."""
-
-    hold: Hold
-    deadline: float
-    checkpoints: dict[str, Checkpoint]
-    workspace: Workspace
-    station: Station
-
-    def recall(self, call: StepCall) -> Outcome | None:
-        found = self.checkpoints.get(call.key)
-        if found is None:
-            return None
-        if found.fingerprint != call.fingerprint:
-            raise Diverged(
-                f"step {call.key} ({call.name}) asks for {call.fingerprint[:12]}, but attempt "
-                f"{found.attempt} recorded {found.fingerprint[:12]}; rerun the run to start afresh"
-            )
-        return found.outcome
-
-    def perform(self, call: StepCall) -> Outcome:
-        lease, started = self.hold.lease, datetime.now(UTC)
-        with bound_contextvars(step=call.key):
-            outcome = call.perform()
-            snapshot = self._saved(outcome)
-            self.station.logs.flush(lease.job)
-        made = Checkpoint(
-            lease.job,
-            call.key,
-            lease.attempt,
-            call.fingerprint,
-            outcome,
-            started,
-            datetime.now(UTC),
-            snapshot,
-        )
-        self.station.store.record(lease, made)
-        return outcome
-
-    def _saved(self, outcome: Outcome) -> str:
-        """Keep the files, unless no other worker will ever need them: the job comes to its end here."""
-        if outcome.result is Result.SKIPPED or self._ending:
-            return self.workspace.snapshot
-        try:
-            return self.workspace.save(self._go_on)
-        except _Ending:
-            return self.workspace.snapshot
-
-    @property
-    def _ending(self) -> bool:
-        return self.hold.cancelled is not None or time.monotonic() > self.deadline
-
-    def _go_on(self) -> None:
-        """Raises what makes saving the files vain."""
-        match self.hold.why:
-            case Why.RELEASED:
-                raise Released(Why.RELEASED.value)
-            case Why.LOST:
-                raise LeaseLost(Why.LOST.value)
-        if self._ending:
-            raise _Ending("the job comes to its end")
-
-
-class _Ending(RunnerError):
-    """The job will not go on anywhere else."""
 
 
 def _workspace(

@@ -7,7 +7,7 @@ on nothing but its definition and those answers, so a replay asks for the same.
 import hashlib
 import json
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result
-from runner.workflow.document import Container, Run, StepDef, Steps, Uses, Workflow
+from runner.workflow.document import Container, Retry, Run, StepDef, Steps, Uses, Workflow
 from runner.workflow.trees import settled, texts
 
 OUTPUT_LETTERS = 1024 * 1024
@@ -29,22 +29,26 @@ class StepCall:
     """One step as a program asks for it.
 
     `key` is its position, `fingerprint` what it would do: a different request under an old key means
-    that the program diverged from what was recorded.
+    that the program diverged from what was recorded. `on_lost` is what to do where a worker that fell silent
+    may have run it.
     """
 
     key: str
     name: str
     fingerprint: str
     perform: Callable[[], Outcome]
+    retry: Retry | None = None
+    on_lost: str = "retry"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a job ended, and what it hands on."""
+    """How a job ended, and what it hands on. `exit_code` is that of the step for which it failed."""
 
     result: Result
     outputs: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    exit_code: int | None = None
 
 
 Program = Generator[StepCall, Outcome | None, Ended]
@@ -58,6 +62,7 @@ class Past:
     steps: dict[str, Any] = field(default_factory=dict)
     posts: list[tuple[StepDef, Post]] = field(default_factory=list)
     result: Result = Result.SUCCESS
+    exit_code: int | None = None
     over: bool = False
     """Whether the job was cancelled, or is out of time: steps that ask for it still run."""
 
@@ -77,7 +82,7 @@ class Past:
         if outcome.conclusion.ok:
             return
         if self.result is Result.SUCCESS or outcome.conclusion is Result.CANCELLED:
-            self.result = outcome.conclusion
+            self.result, self.exit_code = outcome.conclusion, outcome.exit_code
 
     @property
     def status(self) -> str:
@@ -102,7 +107,11 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
             past.add(step, Outcome(Result.SKIPPED, Result.SKIPPED))
             continue
         level = _level(seen, env, past, (place,))
-        call = _call(step.key, step.title, step, partial(perform_step, step, level, stage))
+        call = replace(
+            _call(step.key, step.title, step, partial(perform_step, step, level, stage)),
+            retry=step.retry,
+            on_lost=step.on_lost or job.on_lost or "retry",
+        )
         past.add(step, _answered((yield call)))
     for step, post in reversed(past.posts):
         key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
@@ -167,7 +176,7 @@ def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Pa
     shown = {name: value for name, value in outputs.items() if not stage.masks.covers(value)}
     for name in outputs.keys() - shown.keys():
         stage.log("0", f"##[warning]the output {name} is not handed on: it may hold a secret\n".encode())
-    return Ended(past.result, shown)
+    return Ended(past.result, shown, exit_code=past.exit_code)
 
 
 def fingerprint(step: StepDef) -> str:

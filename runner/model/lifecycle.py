@@ -20,6 +20,7 @@ from runner.model.run import (
     Ready,
     Run,
     Running,
+    Try,
     Waiting,
     combined,
 )
@@ -51,7 +52,7 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
             pass
         case Running(lease) if lease.until <= at:
             # Its worker was last heard of when it got this lease.
-            job = replace(_worked(job, lease.until - length), tries=0)
+            job = replace(_worked(job, lease.until - length), tries=0, lost=(*job.lost, lease.attempt))
         case _:
             raise NotClaimable(job)
     lease = Lease(job.id, worker, attempt=job.attempt + 1, until=at + length)
@@ -93,6 +94,19 @@ def postpone(job: Job, lease: Lease, at: datetime, reason: str, *, begun: bool =
     waits = f"{reason}; tried {tries} of {TRIES} times, again at {due:%H:%M:%S} UTC"
     started = job.started if begun or job.attempt > tries else None
     return replace(job, tries=tries, started=started, phase=Queued(at, due, waits))
+
+
+def wait(job: Job, lease: Lease, at: datetime, delay: timedelta, reason: str) -> Job:
+    """Hand a job back whose step is to be tried again after a delay, from any worker's hands."""
+    _held(job, lease)
+    due = at + delay if delay else None
+    return replace(_worked(job, at), tries=0, phase=Queued(at, due, reason))
+
+
+def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result, reason: str) -> Job:
+    """Have a job that ended run again from its first step, after a delay."""
+    tried = (*job.tried, Try(lease.attempt, result, reason, at))
+    return replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
 
 
 def _worked(job: Job, until: datetime) -> Job:

@@ -92,6 +92,16 @@ class StepName:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """How a job ended that was then tried again; `attempt` is the one in which it did."""
+
+    attempt: int
+    result: Result
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job of one attempt of a run.
 
@@ -133,6 +143,10 @@ class Job:
     """Whether it has to end, whatever its `if` says."""
     position: int = 0
     """Its place among the run's jobs; all legs of one definition have the same."""
+    lost: tuple[int, ...] = ()
+    """Its attempts whose worker fell silent."""
+    tried: tuple[Try, ...] = ()
+    """How it ended before, each time to be tried again as its `retry` says."""
 
     @property
     def group(self) -> Group:

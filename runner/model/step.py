@@ -89,6 +89,10 @@ class Outcome:
     """What it said about problem matchers: files to add, as JSON."""
 
 
+TRY = "~"
+"""Between a step's key and a number: the key of the checkpoint of a try that was not the last one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A step's outcome as it was recorded, once, under the fence of `attempt`.

@@ -38,6 +38,18 @@ class AnnotationView:
 
 
 @dataclass(frozen=True, slots=True)
+class TryView:
+    """How a step or a job failed before it was tried again, in which of the job's attempts, and when."""
+
+    attempt: int
+    status: str
+    exit_code: int | None
+    reason: str
+    started_at: datetime | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
     """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before.
 
@@ -59,6 +71,8 @@ class StepView:
     attempt: int
     started_at: datetime | None
     finished_at: datetime | None
+    tries: tuple[TryView, ...] = ()
+    """Those before the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,10 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     steps: tuple[StepView, ...]
+    lost: int
+    """How many workers fell silent with it."""
+    tries: tuple[TryView, ...]
+    """Those before the last one, each from the first step on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,20 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from runner.model.run import Finished, Job, Lease, Leg, Phase, Queued, Ready, Run, Running, StepName, Waiting
+from runner.model.run import (
+    Finished,
+    Job,
+    Lease,
+    Leg,
+    Phase,
+    Queued,
+    Ready,
+    Run,
+    Running,
+    StepName,
+    Try,
+    Waiting,
+)
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Annotation, Checkpoint, Exports, Outcome, Post, Result
 from runner.store.database import micros, moment
@@ -58,6 +71,10 @@ def job_from(row: Row[Any]) -> Job:
         outputs=row.outputs,
         cancelled=row.cancelled,
         position=row.position,
+        lost=tuple(row.lost),
+        tried=tuple(
+            Try(attempt, Result(result), reason, moment(at)) for attempt, result, reason, at in row.tried
+        ),
     )
 
 
@@ -103,6 +120,8 @@ def job_columns(job: Job) -> dict[str, Any]:
         "calls": job.calls,
         "inputs": dict(job.inputs),
         "outputs": dict(job.outputs),
+        "lost": list(job.lost),
+        "tried": [[one.attempt, one.result.value, one.reason, micros(one.at)] for one in job.tried],
     }
     match job.phase:
         case Ready(since) | Queued(since, None):

@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from runner.model.step import Result
 from runner.store.database import moment
-from runner.store.read_models import JobView
+from runner.store.read_models import JobView, TryView
 from runner.store.steps import readable, step_views
 
 HEADS = "refs/heads/"
@@ -116,6 +116,11 @@ def _job_view(
         started_at=_when(begun),
         finished_at=_when(row.finished_at),
         steps=tuple(step_views(row, done)),
+        lost=len(row.lost),
+        tries=tuple(
+            TryView(attempt, result, None, reason, None, moment(at))
+            for attempt, result, reason, at in row.tried
+        ),
     )
 
 

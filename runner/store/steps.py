@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from runner.model.step import Result
+from runner.model.step import TRY, Result
 from runner.store.database import moment
-from runner.store.read_models import AnnotationView, StepView
+from runner.store.read_models import AnnotationView, StepView, TryView
 
 POST = ".post"
 """How the key of what an action does at the job's end ends."""
@@ -24,14 +24,15 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
     pending = PENDING.get(job.phase, "queued")
     before = None if job.started_at is None else moment(job.started_at)
     for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
+        tries = tuple(_tries(key, done))
         if key in done:
             shown = _done(number, name, done[key])
             before = shown.finished_at
-            yield shown
+            yield replace(shown, tries=tries)
         elif passed:
             yield _pending(number, key, name, "skipped")
         else:
-            yield _pending(number, key, name, pending, job.attempt, before)
+            yield replace(_pending(number, key, name, pending, job.attempt, before), tries=tries)
             pending = "queued" if pending == "running" else pending
 
 
@@ -57,6 +58,20 @@ def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str
             failed = failed or not Result(done[key].outcome["conclusion"]).ok
         # One without an `if` is passed over once a step before it failed, and nothing is written down.
         yield key, name, at < last or (failed and rest == [False])
+
+
+def _tries(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
+    for name, checkpoint in done.items():
+        if name.startswith(key + TRY):
+            said, began, ended = checkpoint.outcome, checkpoint.started_at, checkpoint.finished_at
+            yield TryView(
+                checkpoint.attempt,
+                said["result"],
+                said["exit_code"],
+                said["reason"],
+                moment(began),
+                moment(ended),
+            )
 
 
 def _pending(

@@ -153,6 +153,9 @@ jobs = Table(
     Column("caller", Id),
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
+    # Attempts whose worker fell silent, and how the job ended each time it was then tried again.
+    Column("lost", JSON, nullable=False, server_default="[]"),
+    Column("tried", JSON, nullable=False, server_default="[]"),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )

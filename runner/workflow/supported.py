@@ -21,8 +21,8 @@ KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
 SHARED_LATER = ("concurrency",)
 """What has to do with other runs."""
-JOB_LATER = ("services", "snapshot", "retry", "on-lost", "cancel-timeout-minutes")
-STEP_LATER = ("retry", "on-lost", "background", "parallel", "wait", "wait-all", "cancel")
+JOB_LATER = ("services", "snapshot", "cancel-timeout-minutes")
+STEP_LATER = ("background", "parallel", "wait", "wait-all", "cancel")
 CONTAINER_LATER = ("credentials", "ports", "volumes", "options")
 BUILT_IN = ("actions/checkout",)
 
@@ -57,9 +57,11 @@ class Support:
             self._keys(value_at(job, "runs-on"), ("group",))
             self._keys(value_at(job, "container"), CONTAINER_LATER)
             self._shell(value_at(job, "defaults", "run", "shell"))
+            self._lost(value_at(job, "on-lost"))
             self._called(value_at(job, "uses"))
             for step in items_of(value_at(job, "steps")):
                 self._keys(step, STEP_LATER)
+                self._lost(value_at(step, "on-lost"))
                 self._shell(value_at(step, "shell"))
                 self._used(value_at(step, "uses"))
         self._shell(value_at(root, "defaults", "run", "shell"))
@@ -77,6 +79,10 @@ class Support:
         for key, _ in entries_of(node):
             if key.text in later:
                 self._later(key, f'"{key.text}"')
+
+    def _lost(self, node: Node | None) -> None:
+        if isinstance(node, Scalar) and node.text == "ask":
+            self._later(node, '"on-lost: ask"', here(("retry", "fail")))
 
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:

@@ -44,6 +44,7 @@ class Bench:
     bell: RecordingDispatcher
     station: Station
     standings: SqlStandings
+    database: Database
 
     def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
         self.workspaces.files[path] = text.encode()
@@ -106,6 +107,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         dispatcher=bell,
         vault=vault,
     )
-    yield Bench(store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database))
+    yield Bench(
+        store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database), database
+    )
     heart.close()
     database.close()

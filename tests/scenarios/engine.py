@@ -95,8 +95,8 @@ class Engine:
         }
 
     def _step(self, job: Job, key: str) -> Values:
-        log = self.services.logs.read(job.id, job.attempt, key, 0, LOG_BYTES)
         found = self.services.store.recall(job).get(key)
+        log = self.services.logs.read(job.id, found.attempt if found else job.attempt, key, 0, LOG_BYTES)
         if found is None:
             return {"result": None, "log": log}
         outcome = found.outcome

@@ -104,7 +104,8 @@ function took(step) {
 
 function why(one) {
   const tolerated = one.conclusion && one.conclusion !== one.status;
-  return visible(one.reason) + (tolerated ? " (continue-on-error)" : "");
+  const tries = one.tries.map((found, at) => " · try " + (at + 1) + ": " + visible(found.reason)).join("");
+  return visible(one.reason) + (tolerated ? " (continue-on-error)" : "") + tries;
 }
 
 const told = new Map();

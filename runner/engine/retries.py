@@ -1,0 +1,53 @@
+"""Whether what failed is tried again, and when."""
+
+import hashlib
+from datetime import timedelta
+
+from runner.errors import RunnerError
+from runner.model.run import Job
+from runner.model.step import Checkpoint
+from runner.workflow.document import Retry
+
+MOST_LOSSES = 3
+"""Workers that may be lost with a job, one after another, at the same step."""
+LONGEST = timedelta(days=365)
+
+
+class Later(RunnerError):
+    """The job goes on after a while, in whoever's hands; its message says why it waits."""
+
+    def __init__(self, reason: str, delay: timedelta) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+class Poisoned(RunnerError):
+    """Whoever works on the job is lost."""
+
+
+def delay_of(retry: Retry, failed: int, salt: str) -> timedelta:
+    """How long to wait after so many failures.
+
+    `salt` tells those apart that fail at the same time: with `jitter` each waits another time between the
+    half and the whole, and the same again where it is asked again.
+    """
+    grown = {"linear": float(failed), "exponential": 2.0 ** min(failed - 1, 64)}.get(retry.backoff, 1.0)
+    seconds = min(retry.delay * grown, LONGEST.total_seconds())
+    if retry.max_delay is not None:
+        seconds = min(seconds, retry.max_delay)
+    if retry.jitter:
+        digest = hashlib.sha256(f"{salt} {failed}".encode()).digest()
+        seconds *= 0.5 + int.from_bytes(digest[:4]) / 2**33
+    return timedelta(seconds=seconds)
+
+
+def again(retry: Retry | None, failed: int, exit_code: int | None) -> bool:
+    """Whether what has failed so often, this time with that exit code, is tried once more."""
+    if retry is None or failed >= retry.max_attempts:
+        return False
+    return not retry.on_exit_codes or exit_code in retry.on_exit_codes
+
+
+def losses(job: Job, newest: Checkpoint | None) -> int:
+    """How many workers were lost with a job since it last got anything done."""
+    return sum(newest is None or attempt >= newest.attempt for attempt in job.lost if attempt > job.base)
