@@ -57,6 +57,7 @@ def job_from(row: Row[Any]) -> Job:
         inputs=row.inputs,
         outputs=row.outputs,
         cancelled=row.cancelled,
+        asked=None if row.asked_at is None else moment(row.asked_at),
     )
 
 
@@ -95,6 +96,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "tolerated": False,
         "planned": job.planned,
         "cancelled": job.cancelled,
+        "asked_at": None if job.asked is None else micros(job.asked),
         "name": job.name,
         "labels": list(job.labels),
         "steps": [list(astuple(step)) for step in job.steps],
@@ -115,6 +117,9 @@ def job_columns(job: Job) -> dict[str, Any]:
         case Finished(result, at, reason, tolerated):
             columns |= {"finished_at": micros(at), "result": result.value, "reason": reason}
             columns["tolerated"] = tolerated
+            return columns
+    if job.asked is not None:
+        columns["ring_at"] = micros(job.asked + FIRST_RING)
     return columns
 
 

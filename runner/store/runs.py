@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound
@@ -68,7 +68,11 @@ _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fen
 _renew = (
     update(jobs)
     .where(_held, jobs.c.phase == "running")
-    .values(lease_until=bindparam("until"), ring_at=bindparam("until"))
+    .values(
+        lease_until=bindparam("until"),
+        # What is asked of it is rung for however well it is held.
+        ring_at=case((jobs.c.asked_at.is_(None), bindparam("until")), else_=jobs.c.ring_at),
+    )
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
@@ -383,6 +387,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.id,
             jobs.c.phase,
             jobs.c.queued_at,
+            jobs.c.asked_at,
             jobs.c.labels,
             jobs.c.lease_until,
             runs.c.id.label("run"),
@@ -395,14 +400,14 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         .with_for_update(skip_locked=True, of=jobs)
     )
     for row in connection.execute(stalled).all():
-        columns = {"ring_at": _next_ring(now, row.queued_at)}
+        columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}
             if everything:
                 columns["lease_until"] = min(row.lease_until, now)
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
         route = Route(row.forge, row.repo, row.commit)
-        rung = plans if row.phase == "ready" else envelopes
+        rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
     return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes))
 

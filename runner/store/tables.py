@@ -144,6 +144,8 @@ jobs = Table(
     Column("planned", Boolean, nullable=False),
     Column("conditional", Boolean, nullable=False),
     Column("cancelled", Boolean, nullable=False),
+    # Since when its `if` is to be evaluated again, as its workflow was cancelled; NULL where it is not.
+    Column("asked_at", BigInteger),
     # One combination of its matrix, with the rest of its strategy.
     Column("leg", JSON, nullable=False),
     # The file of the workflow that it consists of, and the job that called the workflow it belongs to.
