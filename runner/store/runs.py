@@ -26,7 +26,15 @@ from runner.store.rows import (
     outcome_to,
     run_from,
 )
-from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
+from runner.store.tables import (
+    cancels,
+    checkpoints,
+    deliveries,
+    jobs,
+    repositories,
+    runs,
+    was_cancelled,
+)
 
 RAREST_RING = timedelta(minutes=1)
 """How long a message that was lost may keep work waiting."""
@@ -54,9 +62,11 @@ _last_number = select(func.max(runs.c.number)).where(
     runs.c.workflow == bindparam("of_workflow"),
 )
 _change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
-_insert_run, _insert_job = insert(runs), insert(jobs)
+_insert_run, _insert_job, _insert_cancel = insert(runs), insert(jobs), insert(cancels)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
-_run_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
+_run_by_id = select(runs, was_cancelled(runs.c.attempt).label("cancelled")).where(
+    runs.c.id == bindparam("run_id")
+)
 _lock_run = _run_by_id.with_for_update()
 _jobs_of_run = (
     select(jobs)
@@ -301,7 +311,6 @@ def _create(
         "name": new.name,
         "number": (last or 0) + 1,
         "attempt": 1,
-        "cancelled": False,
         "problems": list(new.problems),
         "created_at": micros(now),
     }
@@ -352,10 +361,11 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
 
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
-    if (after.attempt, after.cancelled) != (before.attempt, before.cancelled):
-        changed = update(runs).where(runs.c.id == after.id)
-        connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
-    if after.attempt != before.attempt:
+    again = after.attempt != before.attempt
+    if after.cancelled and (again or not before.cancelled):
+        connection.execute(_insert_cancel, {"run": after.id, "attempt": after.attempt})
+    if again:
+        connection.execute(update(runs).where(runs.c.id == after.id).values(attempt=after.attempt))
         return _insert_jobs(connection, after)
     former = {job.id: (position, job) for position, job in enumerate(before.jobs)}
     saved = []

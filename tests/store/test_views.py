@@ -276,13 +276,15 @@ def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore,
 
 
 def test_former_attempts_stay_as_they_were(store: SqlStore, views: Views) -> None:
-    run = admitted(store, "1")[0]
+    run = admitted(store, "1", None, a_new_run("a", "b"))[0]
+    end(store, run, Result.FAILURE)
     store.update(run.id, lambda run, now: decide(cancel(run, now), now))
     store.update(run.id, lambda run, now: decide(rerun(run), now))
 
     assert (views.run(run.id).status, views.run(run.id).attempt) == ("queued", 2)
     former = views.run(run.id, attempt=1)
     assert (former.status, former.attempt, former.attempts) == ("cancelled", 1, 2)
+    assert (former.cancelled, views.run(run.id).cancelled) == (True, False)
     with pytest.raises(NotFound, match="no attempt 3; it has 2"):
         views.run(run.id, attempt=3)
     with pytest.raises(NotFound, match="no run 99"):
