@@ -110,10 +110,10 @@ class FakeWorkspace:
         check()
         return self.snapshot
 
-    def paths(self) -> list[str]:
+    def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, spend: Callable[[int, int], None]) -> bytes:
         return sha256((self.path / path).read_bytes()).digest()
 
     def read(self, path: str, limit: int) -> bytes:
