@@ -42,6 +42,7 @@ class FakeSandbox:
     workspace: str = "/workspace"
     path: str = "/usr/bin:/bin"
     home: str = "/home"
+    prints: Callable[[Command], bytes] = lambda command: b""
     interrupted: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
@@ -58,7 +59,9 @@ class FakeSandbox:
             return Exit(137, "stop")
         if self.interrupted.is_set() and command.cancellable:
             return Exit(130, "cancel")
-        return self.act(command)
+        ended = self.act(command)
+        log(self.prints(command))
+        return ended
 
     def interrupt(self) -> None:
         self.interrupted.set()
@@ -76,6 +79,7 @@ class FakeExecutor(Executor):
     """Answers each command by `act`, and keeps every command, script and sandbox it was asked for."""
 
     act: Act = lambda command: Exit(0)
+    prints: Callable[[Command], bytes] = lambda command: b""
     scripts: list[str] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     sandboxes: list[FakeSandbox] = field(default_factory=list)
@@ -87,7 +91,7 @@ class FakeExecutor(Executor):
                 self.scripts.append(script.read_text())
             return self.act(command)
 
-        self.sandboxes.append(FakeSandbox(temp, act))
+        self.sandboxes.append(FakeSandbox(temp, act, prints=self.prints))
         return self.sandboxes[-1]
 
     def check(self) -> str | None:
@@ -106,10 +110,10 @@ class FakeWorkspace:
         check()
         return self.snapshot
 
-    def paths(self) -> list[str]:
+    def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, spend: Callable[[int, int], None]) -> bytes:
         return sha256((self.path / path).read_bytes()).digest()
 
     def read(self, path: str, limit: int) -> bytes:

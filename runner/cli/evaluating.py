@@ -13,7 +13,7 @@ import click
 from runner.cli.batches import Question, answer_all
 from runner.errors import Rejected
 from runner.expr.evaluate import Functions, evaluate, holds, render
-from runner.expr.hashing import hash_files
+from runner.expr.hashing import Spend, hash_files
 from runner.expr.status import status_functions
 from runner.expr.syntax import parse
 from runner.expr.template import parse_template
@@ -98,17 +98,19 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def paths(self) -> Iterator[str]:
-        return self._below("", (os.path.realpath(self._root),))
+    def paths(self, spend: Spend) -> Iterator[str]:
+        return self._below("", (os.path.realpath(self._root),), spend)
 
-    def _below(self, folder: str, trail: tuple[str, ...]) -> Iterator[str]:
+    def _below(self, folder: str, trail: tuple[str, ...], spend: Spend) -> Iterator[str]:
         for entry in sorted(os.scandir(self._root / folder), key=lambda one: one.name):
+            spend(1, 0)
             path = f"{folder}{entry.name}"
             if entry.is_file():
                 yield path
             elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in trail:
-                yield from self._below(f"{path}/", (*trail, real))
+                yield from self._below(f"{path}/", (*trail, real), spend)
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, spend: Spend) -> bytes:
+        spend(0, (self._root / path).stat().st_size)
         with (self._root / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()

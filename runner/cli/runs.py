@@ -150,11 +150,12 @@ def rerun(run: int, failed: bool, job: str | None, fields: str | None) -> None:
 
 @runs.command("cancel", cls=JsonCommand)
 @click.argument("run", type=int)
+@click.option("--force", is_flag=True, help="At once, and whatever an `if` says, always() too.")
 @json_option
-def cancel(run: int, fields: str | None) -> None:
-    """End RUN and everything it started."""
+def cancel(run: int, force: bool, fields: str | None) -> None:
+    """End RUN. Jobs and steps whose `if` is met all the same, as with always(), go on."""
     with connect() as client:
-        found = client.post(f"/runs/{run}/cancel")
+        found = client.post(f"/runs/{run}/{'force-cancel' if force else 'cancel'}")
     if fields is not None:
         print_json(found, fields)
     elif found["status"] in ("queued", "running"):

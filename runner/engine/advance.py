@@ -5,7 +5,7 @@ from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.model.lifecycle import decide
-from runner.model.run import Envelope, Job, Queued, Ready, Run
+from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 
 
 def advance(
@@ -27,14 +27,22 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
 
     `before` is None for a run that has just been created.
     """
-    former = {job.id: job.phase for job in before.jobs} if before else {}
+    former = {job.id: job for job in before.jobs} if before else {}
     for job in run.jobs:
+        was = former.get(job.id)
+        # Until it has answered, nothing else is done about a job that is asked.
+        known = was if was is not None and (was.asked is None or job.asked is not None) else None
         match job.phase:
+            case Finished():
+                continue
+            case _ if job.asked is not None:
+                if known is None or known.asked != job.asked:
+                    dispatcher.plan(envelope(run, job))
             # What was planned into a call of a workflow is ready anew.
-            case Ready() if former.get(job.id) != job.phase:
+            case Ready() if known is None or known.phase != job.phase:
                 dispatcher.plan(envelope(run, job))
             # For one that is due later the clock rings.
-            case Queued(due=None) if not isinstance(former.get(job.id), Queued):
+            case Queued(due=None) if known is None or not isinstance(known.phase, Queued):
                 dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)

@@ -12,8 +12,16 @@ Chosen = Callable[[Run], Collection[int] | None]
 
 
 def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
-    """End a run: what waits ends now, what runs is stopped within a heartbeat. Twice is fine."""
-    return advance(run_id, lambda run, now: lifecycle.cancel(run), store=store, dispatcher=dispatcher).after
+    """End a run: what waits ends now, what runs is stopped within a heartbeat. Twice is fine.
+
+    Jobs that have an `if` go on where it is met all the same, as with `always()`.
+    """
+    return advance(run_id, lifecycle.cancel, store=store, dispatcher=dispatcher).after
+
+
+def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
+    """End a run now, whatever an `if` says; the steps that run are killed within a heartbeat."""
+    return advance(run_id, lifecycle.end, store=store, dispatcher=dispatcher).after
 
 
 def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher, chosen: Chosen = lambda run: None) -> Run:

@@ -7,48 +7,95 @@ of GitHub's runner (actions/runner, src/Sdk/DTLogging/Logging/ValueEncoders.cs) 
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 HIDDEN = b"***"
 SHORTEST_PART = 6
 """Letters: a part of a secret that is shorter would hide too much that is none."""
+MOST_VALUES = 10_000
+"""Of those that the steps of a job ask to hide."""
+LONGEST_VALUE = 64 * 1024
+"""Letters."""
+MOST_LETTERS = 1024 * 1024
+"""All values together: they are part of what a step leaves behind."""
+WITHHELD = (
+    f"what the job prints is withheld from here on: it has more to hide than the {MOST_VALUES} values "
+    f"of up to {LONGEST_VALUE} letters, {MOST_LETTERS} together, that a job can hide"
+)
+HEAD = 4
+"""Bytes by which a form is looked up."""
+FEW_FORMS = 200
+"""So many are each looked for by itself faster than all are looked up at each byte."""
+MOST_TRIES = 8
 
 
 class Masks:
-    """The secrets of a job as far as they are known; more come while it runs."""
+    """The secrets of a job as far as they are known; more come while it runs.
+
+    Hiding takes time linear in the text, however many they are.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: set[bytes] = set()
+        self._longest = 0
+        self._by_head: dict[int, dict[bytes, list[bytes]]] = {}
+        """All forms in order, by how many bytes of them are looked up, and by these."""
+        self._letters = 0
+        self.withheld = False
+        """Whether there was a value that could not be learned: nothing is shown any more."""
         self.added: list[str] = []
         """What came later, in its order."""
         for secret in secrets:
             self._learn(secret)
 
     def __bool__(self) -> bool:
-        return bool(self._forms)
+        return bool(self._forms) or self.withheld
 
     def add(self, secret: str) -> None:
-        """Hide a value from now on, the whole of it and each of its lines; blank ones are no secrets."""
-        self.added.append(secret)
-        self._learn(secret)
+        """Hide a value from now on, the whole of it and each of its lines; blank ones are no secrets.
+
+        One that is too much has all that follows withheld. It is kept as well, so that whoever adds the same
+        values again comes to the same.
+        """
+        if self.withheld:
+            return
+        self.added.append(secret[: LONGEST_VALUE + 1])
+        self._letters += len(secret)
+        if len(secret) > LONGEST_VALUE or len(self.added) > MOST_VALUES or self._letters > MOST_LETTERS:
+            self.withheld = True
+        else:
+            self._learn(secret)
 
     def covers(self, text: str) -> bool:
         """Whether a secret is in it."""
         return self.hide_text(text) != text
 
     def hide_text(self, text: str) -> str:
+        if self.withheld and text:
+            return WITHHELD
         return self.hide(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
 
     def _learn(self, secret: str) -> None:
         for part in {secret, *re.split(r"[\r\n]+", secret)}:
             if part.strip():
-                self._forms.update(form.encode(errors="surrogateescape") for form in _forms(part) if form)
+                for form in _forms(part):
+                    self._look_for(form.encode(errors="surrogateescape"))
+
+    def _look_for(self, form: bytes) -> None:
+        if form and form not in self._forms:
+            self._forms.add(form)
+            self._longest = max(self._longest, len(form))
+            head = form[:HEAD]
+            insort(self._by_head.setdefault(len(head), {}).setdefault(head, []), form)
 
     def hide(self, text: bytes) -> bytes:
-        """`text` with asterisks for each stretch that secrets cover."""
-        found = sorted(span for form in self._forms for span in _places(form, text))
+        """`text` with asterisks for each stretch that secrets cover; nothing where all is withheld."""
+        if self.withheld:
+            return b""
+        found = sorted(self._covered(text))
         if not found:
             return text
         shown, at = bytearray(), 0
@@ -61,12 +108,53 @@ class Masks:
             at, covered = covered[1], (start, end)
         return bytes(shown + text[at:])
 
+    def _covered(self, text: bytes) -> Iterator[tuple[int, int]]:
+        if len(self._forms) <= FEW_FORMS:
+            for form in self._forms:
+                yield from _places(form, text)
+            return
+        for size, heads in self._by_head.items():
+            for at in [at for at in range(len(text) - size + 1) if text[at : at + size] in heads]:
+                length = _longest_of(heads[text[at : at + size]], text[at : at + self._longest])
+                if length:
+                    yield at, at + length
 
-def _places(form: bytes, text: bytes) -> Iterable[tuple[int, int]]:
+
+def _places(form: bytes, text: bytes) -> Iterator[tuple[int, int]]:
     at = text.find(form)
     while at >= 0:
         yield at, at + len(form)
         at = text.find(form, at + 1)
+
+
+def _longest_of(forms: list[bytes], text: bytes) -> int:
+    """How much of a text's beginning the longest form covers that it begins with; `forms` are in order.
+
+    Where forms are beginnings of each other so often that it takes too many tries, what they have in common
+    with the text counts as covered.
+    """
+    for _ in range(MOST_TRIES):
+        place = bisect_right(forms, text)
+        if not place:
+            return 0
+        # No form stands between it and the text: where it is no beginning of that, a shorter one may be.
+        nearest = forms[place - 1]
+        if text.startswith(nearest):
+            return len(nearest)
+        text = text[: _in_common(text, nearest)]
+    return len(text)
+
+
+def _in_common(one: bytes, other: bytes) -> int:
+    """How many bytes they begin with alike."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[:middle] == other[:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _forms(secret: str) -> Iterable[str]:

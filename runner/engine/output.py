@@ -7,19 +7,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from runner.engine.masks import Masks
+from runner.engine.commands import FILE_BYTES
+from runner.engine.masks import LONGEST_VALUE, WITHHELD, Masks
 from runner.engine.matchers import Matchers
+from runner.engine.outcomes import MOST_ANNOTATIONS, TooMuch
 from runner.errors import BrokenDefinition
 from runner.model.step import Annotation
 
 LONGEST_LINE = 64 * 1024
 """Bytes after which a line is shown though it has not ended; a secret across such a border is not seen."""
 
-MOST_ANNOTATIONS = 10
-"""Of each level that are kept of one step, as GitHub does; all are in the log."""
-
-MOST_MASKS = 500
-LONGEST_MASK = 64 * 1024
 MOST_LETTERS = 4096
 """Of an annotation's message, title and file."""
 
@@ -115,9 +112,11 @@ class StepOutput:
         self._debug = debug
         self._unsafe = unsafe
         self._rest = b""
+        self._withheld = False
         self._echo = debug
         self._resume: str | None = None
         self._replaced: set[str] = set()
+        self._said: dict[str, int] = {}
         self.outputs: dict[str, str] = {}
         self.state: dict[str, str] = {}
         self.env: dict[str, str] = {}
@@ -142,22 +141,35 @@ class StepOutput:
         self._matchers.pause()
 
     def _take(self, lines: bytes) -> None:
+        if self._masks.withheld:
+            self._withhold()
+            return
         if b"::" not in lines and b"##[" not in lines and not self._matchers:
             self._show(self._masks.hide(lines))
             return
         shown, said = bytearray(), bytearray()
         for line in lines.splitlines(keepends=True):
-            if b"add-mask" in line and len(self._masks.added) < MOST_MASKS:
+            if b"add-mask" in line:
                 # What was said before is hidden as it was then; each line by itself would take too long.
                 shown += self._masks.hide(bytes(said))
                 said.clear()
             heard = self._heard(line) if b"::" in line or b"##[" in line else None
+            if self._masks.withheld:
+                self._show(bytes(shown))
+                self._withhold()
+                return
             if heard is None and self._matchers:
                 self._matched(line)
             said += line if heard is None else heard
         shown += self._masks.hide(bytes(said))
         if shown:
             self._show(bytes(shown))
+
+    def _withhold(self) -> None:
+        """Show nothing of what comes now, as nobody knows what of it was to be hidden; say so once."""
+        if not self._withheld:
+            self._withheld = True
+            self._show(f"##[error]{WITHHELD}\n".encode())
 
     def _heard(self, line: bytes) -> bytes | None:
         """Obey a line if it is a command; what is to be shown instead of it, None where it is none."""
@@ -171,6 +183,9 @@ class StepOutput:
         command = parse_command(text)
         if command is None:
             return None
+        if command.name == "add-mask" and len(line) > LONGEST_LINE:
+            # The value may be longer than the line, which was taken though it had not ended.
+            command = replace(command, data="x" * (LONGEST_VALUE + 1))
         said = self._obey(command)
         if said is None:
             return line if self._echo else b""
@@ -244,11 +259,9 @@ class StepOutput:
             return self._annotate(
                 "warning", "Can't add secret mask for empty string in ##[add-mask] command.", {}
             )
-        if len(self._masks.added) >= MOST_MASKS or len(secret) > LONGEST_MASK:
-            what = f"a job can hide {MOST_MASKS} values of {LONGEST_MASK} letters, and no more"
-            # A secret that is shown for it would be worse.
-            return self._fail(what)
         self._masks.add(secret)
+        if self._masks.withheld:
+            self.failure = self.failure or WITHHELD
         return "::add-mask::***"
 
     def _switch_echo(self, word: str) -> str | None:
@@ -267,6 +280,8 @@ class StepOutput:
         name = command.properties.get("name")
         if not name:
             return self._fail(f"::{command.name}:: needs a name, as in ::{command.name} name=NAME::VALUE")
+        if problem := self._too_much(command):
+            return problem
         kept[name] = command.data
         if command.name in self._replaced:
             return None
@@ -277,12 +292,22 @@ class StepOutput:
             {},
         )
 
+    def _too_much(self, command: WorkflowCommand) -> str | None:
+        """Why no more is taken of what such commands hand on; None where it is."""
+        said = len(command.data) + len(command.properties.get("name", ""))
+        self._said[command.name] = self._said.get(command.name, 0) + said
+        if self._said[command.name] <= FILE_BYTES:
+            return None
+        return self._fail(str(TooMuch(f"what ::{command.name}:: gives", self._said[command.name])))
+
     def _change_environment(self, command: WorkflowCommand) -> str | None:
         if not self._unsafe:
             return self._fail(
                 f"The `{command.name}` command is disabled; write to ${UNSAFE[command.name]} instead, or set "
                 f"{ALLOWED_UNSAFE} to true where all that is printed can be trusted"
             )
+        if problem := self._too_much(command):
+            return problem
         if command.name == "add-path":
             self.path.append(command.data)
         elif name := command.properties.get("name"):

@@ -1,5 +1,5 @@
 """Evaluate the definition of a job whose turn has come: is it skipped, in which legs does it run, what does
-it call, and how did that end."""
+it call, and how did that end. And of one that was cancelled, whether its `if` has it go on."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ from runner.expr.template import Template
 from runner.expr.values import ExpressionError, Value, fold, known, to_string
 from runner.model import lifecycle
 from runner.model.run import Envelope, Job, Leg, Ready, Run, StepName, combined
+from runner.model.source import Repository
 from runner.model.step import Result
 from runner.workflow.document import Call, JobDef, Reusable, StepDef, Steps, Strategy
 from runner.workflow.matrix import Combination, combinations
@@ -39,6 +40,8 @@ MOST_JOBS = 1000
 LONGEST_NAME = 255
 PATIENCE = timedelta(minutes=5)
 """How long a repository may not answer before the job fails for it."""
+OF_A_LEG = ("strategy", "matrix")
+"""The contexts that no job has before it is planned."""
 
 Next = Callable[[Run, datetime], Run]
 
@@ -57,10 +60,10 @@ def plan(envelope: Envelope, station: Station) -> None:
     if not run.has(envelope.job):
         return
     job = run.job(envelope.job)
-    if not isinstance(job.phase, Ready):
+    if job.asked is None and not isinstance(job.phase, Ready):
         return
     try:
-        change = _next(run, job, station)
+        change = _next(run, job, station) if job.asked is None else _answered(run, job, station)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
@@ -73,7 +76,7 @@ def plan(envelope: Envelope, station: Station) -> None:
         change = _failure(job, f"internal error: {type(error).__name__}: {error}")
     with bound_contextvars(job=job.id):
         after = _carried_out(run, job, change, station)
-    if after.has(job.id) and _is_cancelled(after, job) != _is_cancelled(run, job):
+    if after.has(job.id) and after.winds_down(job) != run.winds_down(job):
         plan(envelope, station)
 
 
@@ -95,35 +98,49 @@ def _unless_changed(seen: Run, job: Job, change: Next) -> Next:
     """What was evaluated counts where the job is still there, and was not cancelled meanwhile."""
 
     def guarded(run: Run, now: datetime) -> Run:
-        if not run.has(job.id) or _is_cancelled(run, job) != _is_cancelled(seen, job):
+        if not run.has(job.id) or run.winds_down(job) != seen.winds_down(job):
             return run
         return change(run, now)
 
     return guarded
 
 
-def _is_cancelled(run: Run, job: Job) -> bool:
-    """Whether `cancelled()` holds for a job before it begins."""
-    return run.cancelled or (job.caller is not None and run.job(job.caller).cancelled)
-
-
 def _failure(job: Job, reason: str) -> Next:
-    return lambda run, now: lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+    """What cannot be evaluated fails. Where that was whether a cancelled job goes on, it does not."""
+    if job.asked is None:
+        return lambda run, now: lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+    log.warning("a cancelled job cannot be asked whether it goes on", extra={"error": reason})
+    return lambda run, now: lifecycle.answer(run, job.id, goes_on=False)
 
 
 def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
     def change(run: Run, now: datetime) -> Run:
-        phase = run.job(job.id).phase if run.has(job.id) else None
-        if not isinstance(phase, Ready) or now - phase.since < PATIENCE:
+        if not run.has(job.id):
             return run
-        return lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+        mine = run.job(job.id)
+        since = mine.phase.since if isinstance(mine.phase, Ready) else None
+        since = mine.asked or since
+        if since is None or now - since < PATIENCE:
+            return run
+        return _failure(mine, reason)(run, now)
 
     advance(run.id, change, store=station.store, dispatcher=station.dispatcher)
 
 
+def _answered(run: Run, job: Job, station: Station) -> Next:
+    """Whether a job goes on although its workflow was cancelled: its `if`, evaluated again."""
+    station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
+    _, definition = definition_of(run, job, station.workspaces)
+    goes_on = _is_met(asked_of(run, station), job, definition)
+    return lambda run, now: lifecycle.answer(run, job.id, goes_on)
+
+
+def _repository(run: Run, station: Station) -> Repository:
+    return station.repositories.get(run.route.forge, run.route.repo)
+
+
 def _next(run: Run, job: Job, station: Station) -> Next:
-    repository = station.repositories.get(run.route.forge, run.route.repo)
-    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
     asked = asked_of(run, station)
     _, definition = definition_of(run, job, station.workspaces)
     seen = asked.of_job(job)
@@ -139,19 +156,16 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
     children = unsaved_jobs(called, f"{job.name} / ")
-    return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs))
+    return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs, now))
 
 
 def _legs(
     asked: Asked, job: Job, definition: JobDef, seen: Contexts, wanted: Mapping[str, Collection[str]]
 ) -> Next:
     run = asked.run
-    seen = {name: value for name, value in seen.items() if name not in ("strategy", "matrix")}
-    if definition.condition is not None:
-        # An `if` sees all jobs before it, the rest only those that the job itself needs.
-        before = {**seen, "needs": asked.needs(job, run.ancestors(job))}
-        if not holds(definition.condition, before, _status(run, job)):
-            return _skipped(job, "its condition is not met")
+    if not _is_met(asked, job, definition):
+        return _skipped(job, "its condition is not met")
+    seen = {name: value for name, value in seen.items() if name not in OF_A_LEG}
     strategy = definition.strategy or Strategy()
     found = [one for one in combinations(settled(strategy.matrix, seen)) if _is_wanted(one, wanted)]
     if not found:
@@ -168,6 +182,16 @@ def _legs(
         for index, combination in enumerate(found)
     ]
     return _bounded(job, legs, lambda run, now: lifecycle.plan(run, job.id, legs))
+
+
+def _is_met(asked: Asked, job: Job, definition: JobDef) -> bool:
+    """Whether the `if` of a job holds now."""
+    if definition.condition is None:
+        return True
+    seen = {name: value for name, value in asked.of_job(job).items() if name not in OF_A_LEG}
+    # An `if` sees all jobs before it, the rest of a definition only those that the job itself needs.
+    seen["needs"] = asked.needs(job, asked.run.ancestors(job))
+    return holds(definition.condition, seen, _status(asked.run, job))
 
 
 def _bounded(job: Job, more: Sequence[Job], change: Next) -> Next:
@@ -268,7 +292,7 @@ def _status(run: Run, job: Job) -> Functions:
     def results(names: tuple[object, ...]) -> list[Result | None]:
         return [before.get(fold(to_string(known(name)))) for name in names] if names else [*before.values()]
 
-    cancelled = _is_cancelled(run, job)
+    cancelled = run.winds_down(job)
     return {
         "success": lambda *names: not cancelled and all(one is Result.SUCCESS for one in results(names)),
         "failure": lambda *names: any(one is not None and one.failed for one in results(names)),

@@ -29,10 +29,14 @@ class Workspace(Protocol):
         `check` is called now and then: by raising it ends the saving, and nothing is kept.
         """
 
-    def paths(self) -> Iterable[str]:
-        """Every file in it, also those behind links to its own folders, by relative path and in order."""
+    def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
+        """Every file in it, also those behind links to its own folders, by relative path and in order.
 
-    def digest(self, path: str) -> bytes:
+        `spend` is called before each piece of work, with how many files and folders are looked at and how
+        many bytes are read: by raising it ends this.
+        """
+
+    def digest(self, path: str, spend: Callable[[int, int], None]) -> bytes:
         """The SHA-256 of one of its files."""
 
     def read(self, path: str, limit: int) -> bytes:

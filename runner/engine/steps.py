@@ -14,6 +14,7 @@ from runner.engine.contexts import Scene, contexts, environment, layered, plain
 from runner.engine.heart import CANCEL_SECONDS, Hold, Why
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
+from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.ports import Command, Exit, Workspace
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
@@ -284,8 +285,8 @@ class _Act:
         if ended.stopped == "stop":
             return self._stopped(ended)
         try:
-            return self._ended(ended, output, files.read(), limit)
-        except BadCommandFile as error:
+            return within_limits(self._ended(ended, output, files.read(), limit))
+        except (BadCommandFile, TooMuch) as error:
             # What it said otherwise stands, and what it left to be done too.
             said = self._ended(ended, output, Written({}, Exports(), ""), limit)
             return self._failed(said, error)
@@ -426,11 +427,13 @@ class _Act:
                     "outcome": plain(outcome.result),
                     "conclusion": plain(outcome.conclusion),
                 }
-            done = _with(done, outcome, inside)
+            done, problem = with_step(done, outcome, inside)
+            if problem is not None:
+                done = self._failed(done, problem)
         known_now = {**seen, "env": {**self._env, **done.exports.env}}
         wanted = {name: value for name, value in found.action.outputs.items() if value is not None}
         try:
-            return replace(done, outputs=texts(wanted, known_now, self._now))
+            return within_limits(replace(done, outputs=texts(wanted, known_now, self._now)))
         except BrokenDefinition as error:
             return self._failed(done, error)
 
@@ -481,23 +484,6 @@ def _too_long(seconds: float) -> str:
     if seconds == float("inf"):
         return f"it did not end within {CANCEL_SECONDS / 60:.3g} minutes after the job was cancelled"
     return f"the step was stopped after {seconds / 60:.3g} minutes"
-
-
-def _with(done: Outcome, step: Outcome, inside: Mapping[str, Any]) -> Outcome:
-    """What a composite action has done so far, with one step more."""
-    failed = not step.conclusion.ok
-    result = step.conclusion if failed and done.result is Result.SUCCESS else done.result
-    return replace(
-        done,
-        result=result,
-        conclusion=result,
-        exit_code=step.exit_code if failed else done.exit_code,
-        exports=done.exports.then(step.exports),
-        summary=done.summary + step.summary,
-        reason=done.reason or (step.reason if failed else ""),
-        annotations=done.annotations + step.annotations,
-        posts=done.posts + tuple(replace(one, steps={**inside, **one.steps}) for one in step.posts),
-    )
 
 
 def minutes(value: Number, seen: Mapping[str, Any]) -> float:

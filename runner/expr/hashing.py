@@ -2,7 +2,8 @@
 
 import hashlib
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -10,37 +11,76 @@ from typing import Protocol
 from runner.expr.values import ExpressionError
 
 MAX_PATTERN = 1_000
+MOST_ENTRIES = 1_000_000
+"""Files and folders that are looked at; folders that link to each other make many of few."""
+MOST_BYTES = 16 * 1024**3
+MOST_SECONDS = 120.0
+"""As on GitHub."""
+Spend = Callable[[int, int], None]
+"""Takes how many files and folders are looked at next, and how many bytes are read."""
+
+
+class HashingTooMuch(ExpressionError):
+    """`hashFiles` would have to look at more than it may."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(
+            f"hashFiles ended at its limit of {limit}; what is behind a link to a folder counts each way "
+            "that leads there",
+            0,
+        )
 
 
 class Files(Protocol):
-    """A workspace as `hashFiles` sees it, with paths relative to its root."""
+    """A workspace as `hashFiles` sees it, with paths relative to its root.
 
-    def paths(self) -> Iterable[str]:
+    `spend` is called before each piece of work, and raises where it is too much.
+    """
+
+    def paths(self, spend: Spend) -> Iterable[str]:
         """Every file, also those behind links to folders, each folder in the order of its names."""
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, spend: Spend) -> bytes:
         """The SHA-256 of a file's content."""
 
 
-def hash_files(files: Files, patterns: Sequence[str]) -> str:
+class _Budget:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until = clock() + MOST_SECONDS
+        self._entries = self._bytes = 0
+
+    def spend(self, entries: int, read: int) -> None:
+        self._entries += entries
+        self._bytes += read
+        if self._entries > MOST_ENTRIES:
+            raise HashingTooMuch(f"{MOST_ENTRIES} files and folders")
+        if self._bytes > MOST_BYTES:
+            raise HashingTooMuch(f"{MOST_BYTES} bytes")
+        if self._clock() > self._until:
+            raise HashingTooMuch(f"{MOST_SECONDS:g} seconds")
+
+
+def hash_files(files: Files, patterns: Sequence[str], clock: Callable[[], float] = time.monotonic) -> str:
     """SHA-256 over the digests of all files that the patterns take in; empty where there are none.
 
-    A pattern that names a folder means all that is in it; one with `!` takes out again.
+    A pattern that names a folder means all that is in it; one with `!` takes out again. Raises
+    `HashingTooMuch`.
     """
     if patterns and patterns[0].lower() == "--follow-symbolic-links":
         patterns = patterns[1:]
     wanted = [read_pattern(line) for text in patterns for line in text.splitlines() if is_pattern(line)]
     if not any(not pattern.negative for pattern in wanted):
         return ""
-    whole, found = hashlib.sha256(), False
-    for path in files.paths():
+    whole, found, budget = hashlib.sha256(), False, _Budget(clock)
+    for path in files.paths(budget.spend):
         parts = path.split("/")
         taken = False
         for pattern in wanted:
             if pattern.takes(parts):
                 taken = not pattern.negative
         if taken:
-            whole.update(files.digest(path))
+            whole.update(files.digest(path, budget.spend))
             found = True
     return whole.hexdigest() if found else ""
 

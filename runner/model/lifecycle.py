@@ -38,7 +38,8 @@ class NotClaimable(Rejected):
     """The job is finished, waiting, or another worker's."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(f"job {job.key} cannot be claimed: it is {type(job.phase).__name__.lower()}")
+        stands = type(job.phase).__name__.lower() if job.asked is None else "asked whether it goes on"
+        super().__init__(f"job {job.key} cannot be claimed: it is {stands}")
 
 
 def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
@@ -48,6 +49,8 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
     writes after this is refused.
     """
     match job.phase:
+        case _ if job.asked is not None:
+            raise NotClaimable(job)
         case Queued(_, due) if due is None or due <= at:
             pass
         case Running(lease) if lease.until <= at:
@@ -131,16 +134,18 @@ def plan(run: Run, job_id: int, legs: Sequence[Job]) -> Run:
     return replace(run, jobs=(*run.jobs[:place], first, *others, *run.jobs[place + 1 :]))
 
 
-def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any]) -> Run:
+def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any], at: datetime) -> Run:
     """Let a job consist of the jobs of another workflow, which was given `inputs`."""
     caller = run.job(job_id)
     if not isinstance(caller.phase, Ready) or run.called_by(job_id):
         return run
     after = 1 + max(job.position for job in run.jobs)
-    called = (
+    called = tuple(
         replace(job, id=UNSAVED, caller=job_id, phase=Waiting(), position=after + job.position)
         for job in jobs
     )
+    if run.winds_down(caller):
+        called = tuple(_wound_down(job, at) for job in called)
     run = run.with_job(replace(caller, phase=Waiting(), inputs=inputs))
     return replace(run, jobs=(*run.jobs, *called))
 
@@ -160,17 +165,42 @@ def settle(
     return run.with_job(replace(job, phase=Finished(result, at, reason), outputs=outputs or {}))
 
 
-def cancel(run: Run) -> Run:
+def cancel(run: Run, at: datetime) -> Run:
     """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
 
-    A job with an `if` that was not evaluated yet is left to it: it may ask for `always()`.
+    Jobs with an `if` are left to it, also those that it has begun: it may say `always()`. Twice is once.
     """
+    if run.result is not None or run.cancelled:
+        return run
+    return replace(run, cancelled=True, jobs=tuple(_wound_down(job, at) for job in run.jobs))
+
+
+def _wound_down(job: Job, at: datetime) -> Job:
+    """A job whose workflow is cancelled. Without an `if` it ends, as none means `success()`.
+
+    One that has an `if` is asked again where that was evaluated before; else it will be, in its turn.
+    """
+    if isinstance(job.phase, Finished) or job.cancelled:
+        return job
+    if not job.conditional:
+        return replace(job, cancelled=True)
+    return replace(job, asked=at) if job.planned else job
+
+
+def answer(run: Run, job_id: int, goes_on: bool) -> Run:
+    """What the `if` of a job said that was asked again."""
+    job = run.job(job_id)
+    if job.asked is None:
+        return run
+    return run.with_job(replace(job, asked=None, cancelled=job.cancelled or not goes_on))
+
+
+def end(run: Run, at: datetime) -> Run:
+    """End a run by force: all of it, at once, and no `if` is asked. Who works on it has lost his lease."""
+    over = Finished(Result.CANCELLED, at, "it was cancelled by force")
     if run.result is not None:
         return run
-    jobs = tuple(
-        job if isinstance(job.phase, Finished) else replace(job, cancelled=job.planned or not job.conditional)
-        for job in run.jobs
-    )
+    jobs = tuple(job if isinstance(job.phase, Finished) else replace(job, phase=over) for job in run.jobs)
     return replace(run, cancelled=True, jobs=jobs)
 
 
@@ -278,12 +308,15 @@ class _Groups:
         self._failed: dict[Group, str] = {}
         self._busy = {group: sum(map(self._begun, legs)) for group, legs in self._legs.items()}
         self._unwanted = self._failed_fast()
+        self._beneath = self._called_by(self._unwanted)
 
     def moved(self, job: Job, now: datetime) -> Job:
         if isinstance(job.phase, Finished):
-            return job
+            return job if job.asked is None else replace(job, asked=None)
         if job.id in self._unwanted:
-            job = replace(job, cancelled=True)
+            job = replace(job, cancelled=True, asked=None)
+        elif job.id in self._beneath:
+            job = _wound_down(job, now)
         return replace(job, phase=self._next(job, now))
 
     def _begun(self, job: Job) -> bool:
@@ -294,27 +327,27 @@ class _Groups:
                 return not isinstance(phase, Finished)
 
     def _failed_fast(self) -> set[int]:
-        """The legs beside one that has failed, with all that they called.
-
-        As in `cancel`, an `if` that was not evaluated yet is left to it, and what it then begins goes on.
-        """
+        """The legs beside one that has failed; GitHub asks none of them for its `if`."""
         failed = {
             leg.group
             for legs in self._legs.values()
             for leg in legs
             if leg.leg.fail_fast and isinstance(leg.phase, Finished) and leg.phase.conclusion.failed
         }
-        ahead = [
-            leg
+        return {
+            leg.id
             for group in failed
             for leg in self._legs[group]
             if not leg.cancelled and not isinstance(leg.phase, Finished)
-        ]
-        found = set()
+        }
+
+    def _called_by(self, callers: set[int]) -> set[int]:
+        """All jobs of the workflows that some jobs called, and of those that these called."""
+        ahead, found = list(callers), set[int]()
         while ahead:
-            job = ahead.pop()
-            found.add(job.id)
-            ahead += [one for one in self._called.get(job.id, ()) if one.planned or not one.conditional]
+            called = [one.id for one in self._called.get(ahead.pop(), ())]
+            found.update(called)
+            ahead += called
         return found
 
     def _next(self, job: Job, now: datetime) -> Phase:
@@ -323,6 +356,8 @@ class _Groups:
             case Waiting() if called:
                 over = all(isinstance(one.phase, Finished) for one in called)
                 return Ready(now) if over else job.phase
+            case phase if job.asked is not None:
+                return phase
             case Waiting() | Queued() if job.cancelled:
                 return Finished(Result.CANCELLED, now, "it was cancelled before it began")
             case Ready() if job.cancelled and not called:

@@ -140,7 +140,9 @@ class Job:
     """What a called workflow was given."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     cancelled: bool = False
-    """Whether it has to end, whatever its `if` says."""
+    """Whether it has to end."""
+    asked: datetime | None = None
+    """Since when its `if` is to be evaluated again, as its workflow was cancelled; until then it goes on."""
     position: int = 0
     """Its place among the run's jobs; all legs of one definition have the same."""
     lost: tuple[int, ...] = ()
@@ -197,6 +199,16 @@ class Run:
     def called_by(self, job_id: int) -> tuple[Job, ...]:
         """The jobs of the workflow that a job called."""
         return tuple(job for job in self.jobs if job.caller == job_id)
+
+    def winds_down(self, job: Job) -> bool:
+        """Whether the workflow that a job belongs to was cancelled, by somebody or with what called it."""
+        caller = job.caller
+        while not self.cancelled and caller is not None:
+            above = self.job(caller)
+            if above.cancelled:
+                return True
+            caller = above.caller
+        return self.cancelled
 
     def ancestors(self, job: Job) -> dict[str, Result | None]:
         """Every job that one needs, directly or not, and how it ended."""

@@ -75,6 +75,7 @@ def job_from(row: Row[Any]) -> Job:
         tried=tuple(
             Try(attempt, Result(result), reason, moment(at)) for attempt, result, reason, at in row.tried
         ),
+        asked=None if row.asked_at is None else moment(row.asked_at),
     )
 
 
@@ -113,6 +114,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "tolerated": False,
         "planned": job.planned,
         "cancelled": job.cancelled,
+        "asked_at": None if job.asked is None else micros(job.asked),
         "name": job.name,
         "labels": list(job.labels),
         "steps": [list(astuple(step)) for step in job.steps],
@@ -135,6 +137,9 @@ def job_columns(job: Job) -> dict[str, Any]:
         case Finished(result, at, reason, tolerated):
             columns |= {"finished_at": micros(at), "result": result.value, "reason": reason}
             columns["tolerated"] = tolerated
+            return columns
+    if job.asked is not None:
+        columns["ring_at"] = micros(job.asked + FIRST_RING)
     return columns
 
 

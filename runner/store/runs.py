@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound
@@ -26,7 +26,15 @@ from runner.store.rows import (
     outcome_to,
     run_from,
 )
-from runner.store.tables import checkpoints, deliveries, jobs, repositories, runs
+from runner.store.tables import (
+    cancels,
+    checkpoints,
+    deliveries,
+    jobs,
+    repositories,
+    runs,
+    was_cancelled,
+)
 
 RAREST_RING = timedelta(minutes=1)
 """How long a message that was lost may keep work waiting."""
@@ -55,9 +63,11 @@ _last_number = select(func.max(runs.c.number)).where(
 )
 _change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
 _supersede = update(jobs).where(jobs.c.id == bindparam("job_id")).values(superseded=bindparam("by"))
-_insert_run, _insert_job = insert(runs), insert(jobs)
+_insert_run, _insert_job, _insert_cancel = insert(runs), insert(jobs), insert(cancels)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
-_run_by_id = select(runs).where(runs.c.id == bindparam("run_id"))
+_run_by_id = select(runs, was_cancelled(runs.c.attempt).label("cancelled")).where(
+    runs.c.id == bindparam("run_id")
+)
 _lock_run = _run_by_id.with_for_update()
 _jobs_of_run = (
     select(jobs)
@@ -69,7 +79,11 @@ _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fen
 _renew = (
     update(jobs)
     .where(_held, jobs.c.phase == "running")
-    .values(lease_until=bindparam("until"), ring_at=bindparam("until"))
+    .values(
+        lease_until=bindparam("until"),
+        # What is asked of it is rung for however well it is held.
+        ring_at=case((jobs.c.asked_at.is_(None), bindparam("until")), else_=jobs.c.ring_at),
+    )
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
@@ -298,7 +312,6 @@ def _create(
         "name": new.name,
         "number": (last or 0) + 1,
         "attempt": 1,
-        "cancelled": False,
         "problems": list(new.problems),
         "created_at": micros(now),
     }
@@ -346,9 +359,11 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
 
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
-    if (after.attempt, after.cancelled) != (before.attempt, before.cancelled):
-        changed = update(runs).where(runs.c.id == after.id)
-        connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
+    again = after.attempt != before.attempt
+    if after.cancelled and (again or not before.cancelled):
+        connection.execute(_insert_cancel, {"run": after.id, "attempt": after.attempt})
+    if again:
+        connection.execute(update(runs).where(runs.c.id == after.id).values(attempt=after.attempt))
     former = {job.id: job for job in before.jobs}
     saved = []
     for job in after.jobs:
@@ -381,6 +396,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.id,
             jobs.c.phase,
             jobs.c.queued_at,
+            jobs.c.asked_at,
             jobs.c.labels,
             jobs.c.lease_until,
             runs.c.id.label("run"),
@@ -393,14 +409,14 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         .with_for_update(skip_locked=True, of=jobs)
     )
     for row in connection.execute(stalled).all():
-        columns = {"ring_at": _next_ring(now, row.queued_at)}
+        columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}
             if everything:
                 columns["lease_until"] = min(row.lease_until, now)
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
         route = Route(row.forge, row.repo, row.commit)
-        rung = plans if row.phase == "ready" else envelopes
+        rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
     return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes))
 

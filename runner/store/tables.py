@@ -5,6 +5,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    exists,
     false,
 )
 
@@ -98,12 +100,19 @@ runs = Table(
     Column("title", Text, nullable=False, server_default=""),
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("cancelled", Boolean, nullable=False),
     Column("problems", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
     Index("runs_of_repository", "forge", "repo", "id"),
+)
+
+# The attempts of runs that somebody wanted to end.
+cancels = Table(
+    "cancels",
+    metadata,
+    Column("run", Id, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
 )
 
 jobs = Table(
@@ -146,6 +155,8 @@ jobs = Table(
     Column("planned", Boolean, nullable=False),
     Column("conditional", Boolean, nullable=False),
     Column("cancelled", Boolean, nullable=False),
+    # Since when its `if` is to be evaluated again, as its workflow was cancelled; NULL where it is not.
+    Column("asked_at", BigInteger),
     # One combination of its matrix, with the rest of its strategy.
     Column("leg", JSON, nullable=False),
     # The file of the workflow that it consists of, and the job that called the workflow it belongs to.
@@ -224,3 +235,8 @@ schedules = Table(
     UniqueConstraint("forge", "repo", "workflow", "cron", "timezone"),
     Index("schedules_due", "due_at"),
 )
+
+
+def was_cancelled(attempt: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether somebody wanted that attempt of the run of the enclosing query to end."""
+    return exists().where(cancels.c.run == runs.c.id, cancels.c.attempt == attempt).correlate(runs)

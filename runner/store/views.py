@@ -35,7 +35,7 @@ from runner.store.read_models import (
     RunView,
 )
 from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
-from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, workers
+from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, was_cancelled, workers
 
 MOST_ROWS = 1000
 
@@ -50,9 +50,8 @@ def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
     tolerated = and_(jobs.c.tolerated, jobs.c.result.in_(("failure", "timed_out")))
     conclusion = case((tolerated, literal("success")), else_=jobs.c.result)
     begun = and_(jobs.c.run_attempt == attempt, jobs.c.started_at.is_not(None))
-    asked = and_(runs.c.cancelled, attempt == runs.c.attempt)
     ended = case(
-        (and_(asked, _count(and_(own, jobs.c.result == "cancelled")) > 0), "cancelled"),
+        (and_(was_cancelled(attempt), _count(and_(own, jobs.c.result == "cancelled")) > 0), "cancelled"),
         *[
             (_count(and_(own, conclusion == worst)) > 0, worst)
             for worst in ("failure", "timed_out", "cancelled", "success")
@@ -94,6 +93,7 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
     last = _of_jobs(func.max(jobs.c.finished_at), attempt)
     return select(
         runs,
+        was_cancelled(attempt).label("cancelled"),
         status_of(attempt).label("status"),
         _of_jobs(func.min(case((own, jobs.c.started_at))), attempt).label("started_at"),
         case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
@@ -131,7 +131,7 @@ class Views:
                 raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
             shown = attempt or row.attempt
             found = _jobs(connection, run_id, shown, self._offered(connection))
-        fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and shown == row.attempt}
+        fields = run_fields(row) | {"attempt": shown}
         return RunView(**fields, attempts=row.attempt, problems=tuple(row.problems), jobs=found)
 
     def badge(

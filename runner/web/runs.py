@@ -63,7 +63,13 @@ def routes(site: Site) -> APIRouter:
 
     @router.post("/runs/{run_id}/cancel")
     def cancel(run_id: int) -> RunView:
+        """End a run in order. A job whose `if` is met all the same, as with `always()`, goes on."""
         return _controlled(control.cancel, run_id, site)
+
+    @router.post("/runs/{run_id}/force-cancel")
+    def force_cancel(run_id: int) -> RunView:
+        """End a run now, whatever an `if` says."""
+        return _controlled(control.force_cancel, run_id, site)
 
     @router.get("/runs/{run_id}/annotations")
     def show_annotations(

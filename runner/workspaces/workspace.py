@@ -24,8 +24,10 @@ from runner.workspaces.scanning import (
     settled_status,
 )
 from runner.workspaces.snapshots import last_number, manifest_of
+from runner.workspaces.trees import FOLDER_DEPTH
 
 _UNLIKE_ANY = "unlike any"
+PIECE_BYTES = 1024 * 1024
 
 
 class GitWorkspace:
@@ -78,11 +80,24 @@ class GitWorkspace:
     def snapshot(self) -> str:
         return self._snapshot
 
-    def paths(self) -> Iterator[str]:
-        return self._below("", (self.path.resolve(),))
+    def paths(self, spend: Callable[[int, int], None]) -> Iterator[str]:
+        return self._below("", (self.path.resolve(),), spend)
 
-    def _below(self, folder: str, trail: tuple[Path, ...]) -> Iterator[str]:
-        for entry in sorted(os.scandir(self.path / folder), key=lambda one: one.name):
+    def _below(
+        self, folder: str, trail: tuple[Path, ...], spend: Callable[[int, int], None]
+    ) -> Iterator[str]:
+        if len(trail) > FOLDER_DEPTH:
+            raise BrokenDefinition(
+                f"folders link to each other more than {FOLDER_DEPTH} deep: {folder[:100]}..."
+            )
+        try:
+            entries = sorted(os.scandir(self.path / folder), key=lambda one: one.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BrokenDefinition(f"{folder[:100]} cannot be looked into: {error.strerror}") from error
+        for entry in entries:
+            spend(1, 0)
             path = f"{folder}{entry.name}"
             real = Path(os.path.realpath(entry.path))
             if not real.is_relative_to(trail[0]):
@@ -90,11 +105,15 @@ class GitWorkspace:
             if entry.is_file():
                 yield path
             elif entry.is_dir() and real not in trail:
-                yield from self._below(f"{path}/", (*trail, real))
+                yield from self._below(f"{path}/", (*trail, real), spend)
 
-    def digest(self, path: str) -> bytes:
-        with self._opened(path) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+    def digest(self, path: str, spend: Callable[[int, int], None]) -> bytes:
+        whole = hashlib.sha256()
+        with self._opened(path) as descriptor:
+            while piece := os.read(descriptor, PIECE_BYTES):
+                spend(0, len(piece))
+                whole.update(piece)
+        return whole.digest()
 
     def read(self, path: str, limit: int) -> bytes:
         with self._opened(path) as descriptor:

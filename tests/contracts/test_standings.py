@@ -227,7 +227,7 @@ def test_the_end_of_a_run_and_its_event_are_one(bench: Bench) -> None:
     (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(a_new_run(),)))
 
     def end(run: Run, now: datetime) -> Run:
-        return decide(cancel(run), now)
+        return decide(cancel(run, now), now)
 
     def dies(run: Run, now: datetime) -> Run:
         end(run, now)

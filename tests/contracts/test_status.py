@@ -64,3 +64,8 @@ def test_sql_and_the_model_agree_on_how_a_run_stands(
     assert shown.finished == (run.result is not None) == (shown.finished_at is not None)
     assert [one.status for one in views.runs(RunFilter(status=shown.status, limit=1))] == [shown.status]
     assert views.runs(RunFilter(status=shown.status, limit=1))[0].id == run.id
+    again = replace(run, attempt=2, cancelled=not cancelled, jobs=(a_job(id=UNSAVED),))
+    store.update(run.id, lambda run, now: again)
+    former = views.run(run.id, attempt=1)
+    assert (former.status, former.cancelled) == (shown.status, cancelled), "attempts stay as they are"
+    assert views.run(run.id).cancelled is not cancelled

@@ -13,6 +13,7 @@ from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.lifecycle import (
     FIRST_DELAY,
+    answer,
     cancel,
     claim,
     conclude,
@@ -238,7 +239,7 @@ def test_a_renewal_extends_what_is_held_and_names_what_is_lost_or_cancelled(stor
     store.update(
         lost.id, lambda run, now: run.with_job(conclude(run.jobs[0], leases[1], Result.SUCCESS, now))
     )
-    store.update(unwanted.id, lambda run, now: cancel(run))
+    store.update(unwanted.id, cancel)
 
     renewal = store.renew(leases)
 
@@ -285,6 +286,31 @@ def test_a_rerun_in_part_keeps_the_jobs_that_are_not_run_again(store: SqlStore) 
 
 def ended_with(run: Run, now: datetime, lease: Lease, result: Result) -> Run:
     return run.with_job(conclude(run.job(lease.job), lease, result, now))
+
+
+def test_a_job_that_is_asked_whether_it_goes_on_is_rung_for_until_it_has_answered(
+    store: SqlStore, impatient: None
+) -> None:
+    delivery, _ = store.receive(an_event(), "guid", "digest")
+    new = a_new_run()
+    new = replace(new, jobs=(replace(new.jobs[0], conditional=True),))
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
+    lease = claimed(store, run)
+    store.update(run.id, cancel)
+    store.renew([lease])
+    asked = store.load(run.id).jobs[0]
+    assert asked.asked is not None
+
+    first = store.stranded()
+    store.renew([lease])
+    again = store.stranded(everything=True)
+
+    assert [one.job for one in first.plans] == [one.job for one in again.plans] == [asked.id]
+    assert first.envelopes == again.envelopes == ()
+    answered = store.update(run.id, lambda run, now: answer(run, asked.id, True)).after
+    assert store.load(run.id) == answered
+    assert answered.jobs[0].asked is None
+    assert [one.job for one in store.stranded().envelopes] == [asked.id]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What every implementation of `Workspaces` and `Workspace` promises the engine."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,42 @@ def test_an_unchanged_workspace_keeps_its_snapshots_name(workspaces: Workspaces,
     names += [opened.save(), opened.save()]
 
     assert names[0] == names[1] != names[2] == names[3]
+
+
+def test_folders_that_link_to_each_other_are_looked_at_no_longer_than_is_allowed(
+    workspaces: Workspaces, origin: Origin
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    opened = workspaces.open(route, "17", 1, None)
+    for folder in range(12):
+        (opened.path / f"f{folder}").mkdir()
+        for other in range(12):
+            (opened.path / f"f{folder}" / f"to{other}").symlink_to(f"../f{other}")
+    looked = 0
+
+    def spend(entries: int, read: int) -> None:
+        nonlocal looked
+        looked += entries
+        if looked > 1000:
+            raise TimeoutError("enough")
+
+    with pytest.raises(TimeoutError):
+        list(opened.paths(spend))
+    assert looked == 1001
+
+
+def test_a_file_is_hashed_piece_by_piece(workspaces: Workspaces, origin: Origin) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    opened = workspaces.open(route, "17", 1, None)
+    (opened.path / "large").write_bytes(b"x" * 3_000_000)
+    read: list[int] = []
+
+    found = opened.digest("large", lambda entries, bytes: read.append(bytes))
+
+    assert found == sha256(b"x" * 3_000_000).digest()
+    assert (sum(read), len(read) > 1) == (3_000_000, True)
 
 
 def test_a_forgotten_jobs_snapshots_are_gone(workspaces: Workspaces, origin: Origin) -> None:

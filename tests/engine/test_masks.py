@@ -1,4 +1,5 @@
 import json
+import time
 from base64 import b64encode
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engine.masks import Masks
+from runner.engine.masks import FEW_FORMS, Masks
 
 SECRET = 'p@ss "word" <1> & it\'s'
 
@@ -65,3 +66,36 @@ def test_no_secret_is_left_and_nothing_else_is_lost(secrets: list[str], text: st
     at = 0
     for piece in pieces:
         at = said.index(piece, at) + len(piece)
+
+
+PARTS = st.text("ab\r\n", min_size=1, max_size=12)
+
+
+@given(st.lists(PARTS, max_size=30), st.text("ab\r\n", max_size=200))
+def test_many_are_hidden_as_few_are(secrets: list[str], text: str) -> None:
+    many = Masks([*secrets, *(f"{n}{n}{n}{n}" for n in range(FEW_FORMS))])
+    said = text.encode()
+
+    shown = many.hide(said)
+
+    assert shown == Masks(secrets).hide(said)
+    for secret in secrets:
+        assert not secret.strip() or secret.encode() not in shown
+
+
+def test_values_that_begin_alike_take_no_longer_than_others() -> None:
+    masks = Masks()
+    for length in range(1, 1400):
+        masks.add("a" * length + "A")
+    begun = time.process_time()
+
+    shown = masks.hide(b"x" + b"a" * 65536)
+
+    assert shown.startswith(b"x***")
+    assert time.process_time() - begun < 20
+
+
+def test_what_a_value_has_in_common_with_a_longer_one_stays() -> None:
+    masks = Masks(f"value-{n}-{n}" for n in range(FEW_FORMS))
+
+    assert masks.hide(b"value-1 value-1-1 value-1-12") == b"value-1 *** ***2"

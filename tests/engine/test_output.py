@@ -1,8 +1,11 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engine.masks import Masks
+from runner.engine.commands import FILE_BYTES
+from runner.engine.masks import MOST_VALUES, WITHHELD, Masks
 from runner.engine.matchers import Matchers
 from runner.engine.output import LONGEST_LINE, StepOutput, parse_command
 from runner.model.step import Annotation
@@ -17,9 +20,10 @@ FILES = {
 }
 
 
-def heard(*chunks: str, **given: bool) -> tuple[StepOutput, str]:
+def heard(*chunks: str, masks: Masks | None = None, **given: bool) -> tuple[StepOutput, str]:
     shown: list[bytes] = []
-    output = StepOutput(shown.append, Masks(["s3cr3t"]), Matchers(), FILES.__getitem__, **given)
+    masks = masks or Masks(["s3cr3t"])
+    output = StepOutput(shown.append, masks, Matchers(), FILES.__getitem__, **given)
     for chunk in chunks:
         output(chunk.encode())
     output.end()
@@ -179,14 +183,63 @@ def test_how_it_comes_in_pieces_makes_no_difference(text: str, size: int) -> Non
     assert pieces.annotations == whole.annotations
 
 
-def test_so_many_masks_that_hiding_them_takes_forever_fail_the_step() -> None:
+@pytest.mark.parametrize("command", ["set-output name=x", "save-state name=x", "set-env name=x", "add-path"])
+def test_what_commands_hand_on_is_as_much_as_a_file_may(command: str) -> None:
+    said = f"::{command}::{'x' * 60_000}\n"
+
+    within, beyond = heard(said * 17, unsafe=True)[0], heard(said * 18, unsafe=True)[0]
+
+    assert within.failure == ""
+    assert f"::{command.split()[0]}:: gives: " in beyond.failure
+    assert f"more than the limit of {FILE_BYTES}" in beyond.failure
+    assert len(beyond.path) < 18
+
+
+def test_thousands_of_masks_are_all_hidden_and_soon() -> None:
     shown = bytearray()
     output = StepOutput(shown.extend, Masks(), Matchers(), unread)
+    begun = time.process_time()
 
-    output(b"".join(b"::add-mask::secret-%d-%d\n" % (n, n) for n in range(3000)))
+    for n in range(MOST_VALUES):
+        output(b"::add-mask::secret-%d-%d\nnow secret-%d-%d is said\n" % (n, n, n, n))
+    output(b"".join(b"<secret-%d-%d>\n" % (n, n) for n in range(MOST_VALUES)))
     output.end()
 
-    assert output.failure == "a job can hide 500 values of 65536 letters, and no more"
+    assert output.failure == ""
+    assert bytes(shown) == b"::add-mask::***\nnow *** is said\n" * MOST_VALUES + b"<***>\n" * MOST_VALUES
+    assert time.process_time() - begun < 30
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "".join(f"::add-mask::secret-{n}-{n}\n" for n in range(MOST_VALUES))
+        + "::add-mask::one-more\none-more\n",
+        "::add-mask::" + "one-more" * 10_000 + "\none-more\n",
+        "::add-mask::" + "%0A" * 30_000 + "one-more\none-more\n",
+        "".join(f"::add-mask::{n}{'x' * 60_000}\n" for n in range(18)) + "::add-mask::one-more\none-more\n",
+    ],
+    ids=["too many", "too long", "longer than a line", "too long together"],
+)
+@pytest.mark.parametrize("size", [1000, 10_000_000])
+def test_what_is_more_than_can_be_hidden_fails_the_step_and_is_not_shown(said: str, size: int) -> None:
+    masks = Masks(["s3cr3t"])
+    said = f"before s3cr3t\n{said}::warning::one-more\n::set-output name=x::one-more\n"
+
+    output, shown = heard(*(said[at : at + size] for at in range(0, len(said), size)), masks=masks)
+    later, shown_later = heard("one-more\n", "one-more\n", masks=masks)
+
+    assert (output.failure, later.failure) == (WITHHELD, "")
+    assert shown.startswith("before ***\n")
+    assert shown.endswith(f"##[error]{WITHHELD}\n")
+    assert "one-more" not in shown
+    assert shown_later == f"##[error]{WITHHELD}\n"
+    assert (output.annotations, output.outputs) == ([], {})
+    assert (masks.hide_text("one-more"), masks.covers("x"), masks.covers("")) == (WITHHELD, True, False)
+    again = Masks()
+    for value in masks.added:
+        again.add(value)
+    assert again.withheld
 
 
 def unread(path: str) -> bytes:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from runner.engine.control import cancel, rerun
+from runner.engine.control import cancel, force_cancel, rerun
 from runner.engine.perform import perform
 from runner.engine.plan import PATIENCE, plan
 from runner.engine.ports import Command, Exit
@@ -571,13 +571,15 @@ def test_a_cancel_before_anything_runs_ends_all_but_what_asks_for_it(bench: Benc
     assert bench.executor.scripts == ["after cancelled"]
 
 
-def test_a_second_cancel_ends_what_went_on_after_the_first(bench: Bench) -> None:
+def test_a_second_cancel_changes_nothing_and_one_by_force_ends_it_all(bench: Bench) -> None:
     run = bench.a_run(ALWAYS)
     cancel(run.id, store=bench.store, dispatcher=bench.bell)
     while bench.bell.plans:
         plan(bench.bell.plans.pop(), bench.station)
+    after = bench.store.load(run.id)
 
-    cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    assert cancel(run.id, store=bench.store, dispatcher=bench.bell) == after
+    force_cancel(run.id, store=bench.store, dispatcher=bench.bell)
     bench.work()
 
     assert set(results(bench.store.load(run.id)).values()) == {"cancelled"}

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.engine.commands import FILE_BYTES
 from runner.engine.control import cancel
+from runner.engine.outcomes import within_limits
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable
@@ -303,6 +305,67 @@ def test_a_step_that_differs_from_what_was_recorded_stops_the_job_and_its_posts(
 
 
 # --- time ---------------------------------------------------------------------------------------
+
+
+MUCH = "x" * (FILE_BYTES // 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "what"),
+    [
+        ("GITHUB_ENV", "the step's variables for later steps"),
+        ("GITHUB_PATH", "the step's folders for PATH"),
+        ("GITHUB_STEP_SUMMARY", "the step's summary"),
+        ("GITHUB_OUTPUT", "the step's outputs"),
+    ],
+)
+def test_the_steps_of_an_action_hand_on_no_more_together_than_one_step_may(
+    bench: Bench, variable: str, what: str
+) -> None:
+    rest = "outputs: {all: {value: '${{ toJSON(steps) }}'}}\n"
+    action(bench, composite(*(f"run: {word}, id: {word}" for word in ("one", "two", "three")), rest=rest))
+    run = bench.a_run(job("uses: ./act", "run: last, if: always()"))
+
+    def said(command: Command) -> None:
+        name = told(command)
+        write(command, variable, f"{'' if variable in LINES else f'{name}='}{name}{MUCH}\n")
+
+    begun = doing(bench, one=said, two=said, three=said)
+    bench.work()
+
+    did = outcomes(bench, run)["1"]
+    assert (did.result, did.reason.partition(": ")[0]) == (Result.FAILURE, what)
+    assert f"more than the limit of {FILE_BYTES}" in did.reason
+    within_limits(did)
+    assert begun == (
+        ["one", "two", "three", "last"] if variable == "GITHUB_OUTPUT" else ["one", "two", "last"]
+    )
+
+
+LINES = ("GITHUB_PATH", "GITHUB_STEP_SUMMARY")
+
+
+def test_an_action_has_as_many_annotations_as_one_step_and_what_it_left_to_be_done_stays(
+    bench: Bench,
+) -> None:
+    action(bench, NODE, "node")
+    node = composite("run: x").replace("shell: bash, run: x", "uses: ./node")
+    before = "".join(f"    - {{shell: bash, run: {word}}}\n" for word in ("loud", "loud", "much"))
+    action(bench, node.replace("    - {", f"{before}    - {{", 1))
+    run = bench.a_run(job("uses: ./act"))
+
+    said = b"".join(b"::error::%d\n" % n for n in range(8))
+    bench.executor.prints = lambda command: said if told(command) == "loud" else b""
+    doing(
+        bench,
+        much=lambda command: write(command, "GITHUB_ENV", f"A={MUCH}"),
+        main_js=lambda command: write(command, "GITHUB_ENV", f"B={MUCH}"),
+    )
+    bench.work()
+
+    found = outcomes(bench, run)
+    assert [one.message for one in found["1"].annotations] == [*"01234567", "0", "1"]
+    assert (found["1"].result, found["1.4.post"].result) == (Result.FAILURE, Result.SUCCESS)
 
 
 def test_in_an_action_too_a_step_that_asks_for_it_runs_when_the_job_is_out_of_time(bench: Bench) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from hashlib import sha256
+from itertools import count
 
 import pytest
 
-from runner.expr.hashing import hash_files
+from runner.expr.hashing import MOST_BYTES, MOST_ENTRIES, MOST_SECONDS, HashingTooMuch, Spend, hash_files
 from runner.expr.values import ExpressionError
 
 
@@ -15,10 +16,13 @@ class Named:
     def __init__(self, *paths: str) -> None:
         self._paths = paths
 
-    def paths(self) -> Iterable[str]:
-        return self._paths
+    def paths(self, spend: Spend) -> Iterable[str]:
+        for path in self._paths:
+            spend(1, 0)
+            yield path
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, spend: Spend) -> bytes:
+        spend(0, len(path))
         return sha256(path.encode()).digest()
 
 
@@ -60,3 +64,31 @@ def test_nothing_outside_of_the_workspace_is_hashed(pattern: str) -> None:
 
 def test_a_pattern_of_many_wildcards_is_answered_at_once() -> None:
     assert hash_files(Named("a" * 200), ["*a" * 100 + "b"]) == ""
+
+
+class Endless(Named):
+    """Folders that link to each other: their paths have no end."""
+
+    def __init__(self, entries: int = 0, read: int = 0) -> None:
+        super().__init__("a")
+        self._spent = entries, read
+
+    def paths(self, spend: Spend) -> Iterable[str]:
+        while True:
+            spend(*self._spent)
+            yield "a"
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        (Endless(entries=1000), f"{MOST_ENTRIES} files and folders"),
+        (Endless(read=MOST_BYTES // 10), f"{MOST_BYTES} bytes"),
+        (Endless(), "120 seconds"),
+    ],
+)
+def test_hashing_ends_at_its_limit_and_names_it(files: Endless, limit: str) -> None:
+    seconds = (tick * MOST_SECONDS / 2000 for tick in count())
+
+    with pytest.raises(HashingTooMuch, match=f"its limit of {limit};"):
+        hash_files(files, ["**"], lambda: next(seconds))

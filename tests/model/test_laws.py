@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from runner.model.lifecycle import (
     UNSAVED,
+    answer,
     call,
     cancel,
     claim,
     conclude,
     decide,
+    end,
     plan,
     postpone,
     release,
@@ -80,6 +82,7 @@ class World:
                 assert self.run.job(job.id) == job, "what has finished stays as it is"
         if self.run.result is not None:
             assert all(isinstance(job.phase, Finished) for job in self.run.jobs), "an end leaves none behind"
+            assert all(job.asked is None for job in self.run.jobs), "and nothing to be asked"
         for job in self.run.jobs:
             self._check_job(job)
 
@@ -93,6 +96,11 @@ class World:
                 assert all(result is Result.SUCCESS for result in results), "nor after a failure"
         if isinstance(job.phase, Queued):
             assert (job.planned, job.cancelled, job.calls) == (True, False, None)
+        if job.asked is not None:
+            assert (job.planned, job.conditional, job.cancelled) == (True, True, False)
+            assert self.run.winds_down(job), "nobody is asked before there is a cancel"
+        elif self.run.cancelled and not isinstance(job.phase, Finished):
+            assert job.conditional or job.cancelled, "a job without an if does not outlive a cancel"
         most = job.leg.max_parallel
         legs = self.run.legs(job.group)
         begun = [leg for leg in legs if isinstance(leg.phase, Ready | Queued | Running)]
@@ -103,12 +111,21 @@ class World:
         """All that can happen to the run as it is, but for a cancel."""
         for job in self.run.jobs:
             match job.phase:
+                case Running() if job.asked is not None:
+                    yield lambda job=job: self._answer(job)  # type: ignore[misc]
+                    yield lambda job=job: self._end(job)  # type: ignore[misc]
+                case _ if job.asked is not None:
+                    yield lambda job=job: self._answer(job)  # type: ignore[misc]
                 case Ready():
                     yield lambda job=job: self._evaluate(job)  # type: ignore[misc]
                 case Queued():
                     yield lambda job=job: self._claim(job)  # type: ignore[misc]
                 case Running():
                     yield lambda job=job: self._end(job)  # type: ignore[misc]
+
+    def _answer(self, job: Job) -> None:
+        goes_on = self._draw(st.booleans())
+        self.change(lambda run, now: answer(run, job.id, goes_on))
 
     def _evaluate(self, job: Job) -> None:
         called = self.run.called_by(job.id)
@@ -126,7 +143,7 @@ class World:
             self.change(lambda run, now: plan(run, job.id, legs))
         elif self._depth(job) < DEEPEST:
             children = self._draw(definitions())
-            self.change(lambda run, now: call(run, job.id, children, {}))
+            self.change(lambda run, now: call(run, job.id, children, {}, now))
         else:
             self.change(lambda run, now: settle(run, job.id, Result.FAILURE, now))
 
@@ -148,9 +165,8 @@ class World:
                 self.change(lambda run, now: run.with_job(postpone(run.job(job.id), lease, now, "why")))
             case "lost" if job.attempt < 4:
                 self.now = max(self.now, lease.until)
-                self.change(
-                    lambda run, now: run if job.cancelled else run.with_job(claim(job, "v", now, LENGTH))
-                )
+                held = job.cancelled or job.asked is not None
+                self.change(lambda run, now: run if held else run.with_job(claim(job, "v", now, LENGTH)))
             case _:
                 ends = [Result.SUCCESS, Result.SUCCESS, Result.FAILURE]
                 result = Result.CANCELLED if job.cancelled else self._draw(st.sampled_from(ends))
@@ -164,7 +180,7 @@ class World:
     def maybe_cancel(self) -> None:
         if self.cancels < 2 and self._draw(st.integers(0, 9)) == 0:
             self.cancels += 1
-            self.change(lambda run, now: cancel(run))
+            self.change(cancel)
 
     def to_its_end(self) -> None:
         while self.run.result is None:
@@ -184,7 +200,7 @@ def test_every_run_comes_to_its_end_once_whatever_happens_to_it(data: st.DataObj
 
     ended = world.run
     assert list(world.moves()) == []
-    world.change(lambda run, now: cancel(run))
+    world.change(cancel)
     assert world.run == ended
 
 
@@ -230,9 +246,28 @@ def test_a_run_that_was_cancelled_ends_without_anybody_but_who_works_on_it_or_is
         moves = list(world.moves())
         moves[data.draw(st.integers(0, len(moves) - 1))]()
 
-    world.change(lambda run, now: cancel(run))
+    world.change(cancel)
 
     for job in world.run.jobs:
         begun = isinstance(job.phase, Running | Finished) or world.run.called_by(job.id)
         assert job.conditional or begun, job
     world.to_its_end()
+
+
+@given(st.data())
+def test_a_run_that_is_ended_by_force_has_ended_at_once(data: st.DataObject) -> None:
+    world = World(data)
+    for _ in range(data.draw(st.integers(0, 12))):
+        world.maybe_cancel()
+        if world.run.result is not None:
+            return
+        moves = list(world.moves())
+        moves[data.draw(st.integers(0, len(moves) - 1))]()
+    before = world.run
+
+    world.change(end)
+
+    assert list(world.moves()) == []
+    stopped = [job.id for job in before.jobs if not isinstance(job.phase, Finished)]
+    results = {job.id: job.phase.result for job in world.run.jobs if isinstance(job.phase, Finished)}
+    assert before.result is not None or {results[id] for id in stopped} == {Result.CANCELLED}

@@ -7,10 +7,22 @@ from typing import Any
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import UNSAVED, call, cancel, decide, plan, rerun, settle
+from runner.model.lifecycle import (
+    UNSAVED,
+    NotClaimable,
+    answer,
+    call,
+    cancel,
+    claim,
+    decide,
+    end,
+    plan,
+    rerun,
+    settle,
+)
 from runner.model.run import Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result
-from tests.builders import NOON, a_job, a_run, running
+from tests.builders import LENGTH, NOON, a_job, a_run, running
 
 LATER = NOON + timedelta(minutes=1)
 
@@ -136,7 +148,7 @@ def test_after_a_cancel_only_an_if_that_was_not_evaluated_yet_can_still_start_a_
         a_job("queued", id=4),
     )
 
-    cancelled = decide(cancel(run), NOON)
+    cancelled = decide(cancel(run, NOON), NOON)
     assert [job.cancelled for job in cancelled.jobs] == [True, False, True, True]
     assert phases(cancelled) == [Running, Waiting, Finished, Finished]
 
@@ -180,7 +192,7 @@ def test_cancelling_a_run_reaches_what_it_called() -> None:
         dynamic("y", 3, "x", caller=1),
     )
 
-    cancelled = decide(cancel(run), LATER)
+    cancelled = decide(cancel(run, LATER), LATER)
 
     assert phases(cancelled) == [Ready, Finished, Finished]
 
@@ -197,13 +209,21 @@ def test_legs_that_were_cancelled_for_one_that_failed_leave_the_failure_what_cou
 
 def test_legs_that_call_a_workflow_count_as_running_until_it_has_ended() -> None:
     legs = [a_leg(index, Waiting(), max_parallel=1, calls="called.yml") for index in range(2)]
-    first = call(decide(a_run(*legs), NOON), 10, [a_job("x")], {})
+    first = call(decide(a_run(*legs), NOON), 10, [a_job("x")], {}, NOON)
     assert phases(decide(first, NOON)) == [Waiting, Waiting, Queued]
 
     inner = a_run(*first.jobs[:2], a_job("x", id=3, phase=done(), caller=10))
     over = settle(decide(inner, LATER), 10, Result.SUCCESS, LATER)
 
     assert phases(decide(over, LATER)) == [Finished, Ready, Finished]
+
+
+def test_a_leg_that_fails_cancels_the_others_though_they_have_an_if() -> None:
+    legs = [a_leg(0, done(Result.FAILURE), conditional=True), a_leg(1, running(), conditional=True)]
+
+    stopped = decide(a_run(*legs), NOON).jobs[1]
+
+    assert (stopped.cancelled, stopped.asked) == (True, None)
 
 
 def test_a_leg_that_fails_cancels_what_the_others_called_but_for_what_is_left_to_its_if() -> None:
@@ -230,14 +250,56 @@ def test_what_an_always_job_calls_or_a_called_workflow_begins_after_a_cancel_goe
         a_job("call", id=1, phase=Waiting(), calls="called.yml"),
         dynamic("y", 2, caller=1, conditional=True),
     )
-    cancelled = decide(cancel(called), NOON)
+    cancelled = decide(cancel(called, NOON), NOON)
 
     planned = decide(plan(cancelled, 2, [a_job("y")]), NOON)
 
     assert planned.job(2).phase == Queued(NOON)
-    assert decide(cancel(planned), LATER).job(2).phase == Finished(
-        Result.CANCELLED, LATER, "it was cancelled before it began"
+    assert decide(cancel(planned, LATER), LATER) == planned
+    assert decide(end(planned, LATER), LATER).job(2).phase == Finished(
+        Result.CANCELLED, LATER, "it was cancelled by force"
     )
+
+
+def test_a_cancel_leaves_to_their_if_the_jobs_that_it_has_begun() -> None:
+    run = a_run(
+        a_job("runs", id=1, phase=running(until=LATER + LENGTH), conditional=True),
+        a_job("queued", id=2, conditional=True),
+        a_leg(0, Waiting(), conditional=True, max_parallel=0),
+    )
+
+    cancelled = decide(cancel(run, NOON), NOON)
+
+    assert [(job.asked, job.cancelled) for job in cancelled.jobs] == [(NOON, False)] * 3
+    assert phases(cancelled) == [Running, Queued, Waiting]
+    with pytest.raises(NotClaimable, match="asked whether it goes on"):
+        claim(cancelled.job(2), "w", LATER, LENGTH)
+    stopped = decide(answer(answer(cancelled, 1, False), 2, False), LATER)
+    assert [(job.asked, job.cancelled) for job in stopped.jobs] == [(None, True), (None, True), (NOON, False)]
+    assert phases(stopped) == [Running, Finished, Waiting]
+    outliving = decide(answer(answer(cancelled, 1, True), 2, True), LATER)
+    assert outliving.jobs[:2] == run.jobs[:2]
+    assert answer(outliving, 1, False) == outliving
+
+
+def test_what_is_called_in_a_cancelled_run_begins_where_it_has_an_if_and_else_ends() -> None:
+    always = a_job("call", id=1, phase=Ready(NOON), conditional=True, calls="called.yml")
+    run = a_run(always, a_job("slow", id=2, phase=running()), cancelled=True)
+
+    called = decide(call(run, 1, [a_job("x"), dynamic("y", 0, conditional=True)], {}, NOON), NOON)
+
+    assert [type(job.phase) for job in called.called_by(1)] == [Finished, Ready]
+
+
+def test_cancelled_means_cancelled_however_deep_something_was_called() -> None:
+    run = a_run(
+        a_leg(0, Waiting(), calls="called.yml", cancelled=True),
+        a_job("deep", id=2, phase=Waiting(), calls="deeper.yml", caller=10),
+        a_job("deepest", id=3, caller=2),
+        a_job("beside", id=4),
+    )
+
+    assert [run.winds_down(job) for job in run.jobs] == [False, True, True, False]
 
 
 def test_a_rerun_plans_every_dynamic_job_anew() -> None:

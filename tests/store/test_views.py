@@ -88,7 +88,7 @@ def test_a_run_that_was_cancelled_counts_as_such_though_a_job_of_it_had_failed(
 ) -> None:
     run = admitted(store, "1", None, a_new_run("a", "b"))[0]
     end(store, run, Result.FAILURE)
-    store.update(run.id, lambda run, now: decide(cancel(run), now))
+    store.update(run.id, lambda run, now: decide(cancel(run, now), now))
 
     assert store.load(run.id).result is Result.CANCELLED
     assert views.run(run.id).status == "cancelled"
@@ -113,7 +113,9 @@ def test_a_job_of_a_called_workflow_counts_through_the_job_that_called_it(
     caller = Job(UNSAVED, "call", "call", (), (), (), calls="called.yml")
     run = admitted(store, "1", None, NewRun("ci.yml", "ci", (caller,)))[0]
     inner = Job(UNSAVED, "x", "x", (), ("linux",), ())
-    run = store.update(run.id, lambda run, now: decide(call(run, run.jobs[0].id, [inner], {}), now)).after
+    run = store.update(
+        run.id, lambda run, now: decide(call(run, run.jobs[0].id, [inner], {}, now), now)
+    ).after
     end(store, run, Result.SKIPPED, at=1)
     store.update(run.id, lambda run, now: settle(run, run.jobs[0].id, Result.SUCCESS, now))
 
@@ -275,13 +277,15 @@ def test_a_called_workflow_is_shown_below_the_job_that_calls_it(store: SqlStore,
 
 
 def test_former_attempts_stay_as_they_were(store: SqlStore, views: Views) -> None:
-    run = admitted(store, "1")[0]
-    store.update(run.id, lambda run, now: decide(cancel(run), now))
+    run = admitted(store, "1", None, a_new_run("a", "b"))[0]
+    end(store, run, Result.FAILURE)
+    store.update(run.id, lambda run, now: decide(cancel(run, now), now))
     store.update(run.id, lambda run, now: decide(rerun(run), now))
 
     assert (views.run(run.id).status, views.run(run.id).attempt) == ("queued", 2)
     former = views.run(run.id, attempt=1)
     assert (former.status, former.attempt, former.attempts) == ("cancelled", 1, 2)
+    assert (former.cancelled, views.run(run.id).cancelled) == (True, False)
     with pytest.raises(NotFound, match="no attempt 3; it has 2"):
         views.run(run.id, attempt=3)
     with pytest.raises(NotFound, match="no run 99"):

@@ -272,6 +272,15 @@ def test_jobs_of_a_run_are_run_again(web: Web) -> None:
     assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"job": key}).json()["attempt"] == 3
 
 
+def test_a_run_is_cancelled_by_force(web: Web) -> None:
+    run = a_run(web)
+
+    ended = web.api("POST", f"/runs/{run.id}/force-cancel")
+
+    assert (ended["status"], ended["jobs"][0]["reason"]) == ("cancelled", "it was cancelled by force")
+    assert web.call("POST", f"{PREFIX}/runs/99/force-cancel").status_code == 404
+
+
 def test_a_control_is_answered_while_the_broker_is_away(web: Web) -> None:
     run = a_run(web)
     web.dispatcher.away = True
