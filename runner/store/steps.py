@@ -14,6 +14,8 @@ from runner.store.read_models import AnnotationView, StepView, TryView
 POST = ".post"
 """How the key of what an action does at the job's end ends."""
 PENDING = {"running": "running", "finished": "skipped"}
+LATER = {"running": "queued", "cancelled": "skipped"}
+"""How the steps after one that stands so do."""
 
 
 def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView]:
@@ -21,7 +23,7 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
 
     Steps run one after another, so the first that is not over is the one that runs now.
     """
-    pending = PENDING.get(job.phase, "queued")
+    pending = _pending_in(job)
     before = None if job.started_at is None else moment(job.started_at)
     for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
         tries = tuple(_tries(key, done))
@@ -32,8 +34,16 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
         elif passed:
             yield _pending(number, key, name, "skipped")
         else:
-            yield replace(_pending(number, key, name, pending, job.attempt, before), tries=tries)
-            pending = "queued" if pending == "running" else pending
+            yield replace(_pending(number, key, name, pending, job, before), tries=tries)
+            pending = LATER.get(pending, pending)
+
+
+def _pending_in(job: Row[Any]) -> str:
+    """How the first step stands that nothing is written down of."""
+    if job.result == "cancelled" and job.reason and job.attempt:
+        # It was not its worker that ended the job: nobody wrote down how far that step came.
+        return "cancelled"
+    return PENDING.get(job.phase, "queued")
 
 
 def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[tuple[str, str, bool]]:
@@ -75,16 +85,22 @@ def _tries(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
 
 
 def _pending(
-    number: int, key: str, name: str, status: str, attempt: int = 0, begun: datetime | None = None
+    number: int,
+    key: str,
+    name: str,
+    status: str,
+    job: Row[Any] | None = None,
+    begun: datetime | None = None,
 ) -> StepView:
     shown = StepView(number, key, name, status, None, None, "", "", (), 0, None, None)
-    match status:
-        case "running":
-            return replace(shown, attempt=attempt, started_at=begun)
-        case "skipped":
-            return replace(shown, conclusion=status)
-        case _:
-            return shown
+    if status == "skipped":
+        return replace(shown, conclusion=status)
+    if job is None or status == "queued":
+        return shown
+    shown = replace(shown, attempt=job.attempt, started_at=begun)
+    if status == "running":
+        return shown
+    return replace(shown, conclusion=status, reason=job.reason, finished_at=moment(job.finished_at))
 
 
 def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:

@@ -3,9 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import LEASE, World, a_world
+from tests.crash.world import LEASE, PATIENCE, World, a_world
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.servers import Redis, postgres_database, redis_server
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What waits for several processes one after the other has several times their patience."""
+    item.add_marker(pytest.mark.timeout(3 * PATIENCE))
 
 
 @pytest.fixture

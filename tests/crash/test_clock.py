@@ -66,9 +66,12 @@ def test_a_job_whose_worker_and_then_the_clock_were_killed_goes_on_where_it_was(
     distributed: World, point: str
 ) -> None:
     commit = distributed.commit()
+    # A message may be lost on any way: without a clock, nobody would ring again.
+    clock = distributed.start("clock")
     worker = distributed.start("worker", "store.record:1:after")
     delivery = distributed.deliver(commit)
     distributed.killed(worker)
+    clock.kill()
 
     goes_on_after(distributed, point, delivery, commit)
 

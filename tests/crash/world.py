@@ -33,7 +33,8 @@ from tests.builders import an_event
 from tests.executors.jobs import a_token, living
 
 T = TypeVar("T")
-PATIENCE = 60.0
+PATIENCE = 150.0
+"""A process of ours takes a second to start, and on loaded cores half a minute."""
 LEASE = 2.0
 
 HANGS = "test $RUNNER_ATTEMPT != 1 || sleep 1000"

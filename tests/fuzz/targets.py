@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from runner.engine.commands import BadCommandFile, parse_lines, parse_pairs
+from runner.engine.definitions import unsaved_job
 from runner.engine.masks import Masks
-from runner.engine.matchers import Matchers
+from runner.engine.matchers import BadMatcher, Matchers
 from runner.engine.output import StepOutput
 from runner.expr.evaluate import Functions, evaluate, holds, render
 from runner.expr.template import parse_condition, parse_template
@@ -22,6 +23,7 @@ from runner.workflow.place import Source
 from runner.workflow.plan import planned, stages
 from runner.workflow.surroundings import ALWAYS
 from tests.fuzz import words
+from tests.fuzz.planning import PATH, World, reasons
 
 LONGEST = 1.0
 """Seconds of the processor that one input may take."""
@@ -167,6 +169,45 @@ def read_as_spoken(data: bytes) -> None:
         raise Broken("what is no command was not shown as it was")
 
 
+def read_as_matcher(data: bytes) -> None:
+    """A problem matcher's file and, after a line of dashes, what a tool prints."""
+    file, _, said = data.partition(b"\n---\n")
+    matchers = Matchers()
+    try:
+        matchers.add(file)
+    except BadMatcher as error:
+        if len(str(error)) > LONGEST_MESSAGE:
+            raise Broken("the error repeats what was written") from error
+        return
+    for line in said.decode(errors="surrogateescape").splitlines():
+        found = matchers.match(line)
+        if found is not None and (found.level not in ("error", "warning", "notice") or not found.message):
+            raise Broken(f"{found} says nothing")
+    again = Matchers()
+    for change in matchers.added:
+        again.restore(change)
+    if bool(again) != bool(matchers):
+        raise Broken("what was restored is something else")
+
+
+def read_as_plan(data: bytes) -> None:
+    """A definition's matrices, conditions, names, labels, calls and outputs, as the engine evaluates them."""
+    try:
+        workflow = supported.load(PATH, data, alone=True)
+    except InvalidWorkflow:
+        return
+    world = World(data, workflow, tuple(unsaved_job(job) for job in workflow.jobs))
+    longest = world.to_its_end(cancelled_after=len(data) % 20)
+    if longest > LONGEST:
+        raise TooSlow(f"planning took {longest:.2f} s")
+    for reason in reasons(world.run):
+        if reason.startswith("internal error") or "cannot be stored" in reason:
+            raise Broken(reason)
+    for job in world.run.jobs:
+        if "\0" in job.name or not all(job.labels):
+            raise Broken(f"{job.name!r} {job.labels} cannot be shown")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A reader; `share` is which part of all inputs it is given."""
@@ -188,12 +229,14 @@ class Target:
 
 
 TARGETS = {
-    "yaml": Target(read_as_yaml, words.WORKFLOW, words.WORKFLOWS, 0.2),
+    "yaml": Target(read_as_yaml, words.WORKFLOW, words.WORKFLOWS, 0.15),
     "workflow": Target(read_as_workflow, words.WORKFLOW, words.WORKFLOWS, 0.1),
     "action": Target(read_as_action, words.WORKFLOW, words.ACTIONS, 0.05),
-    "expression": Target(read_as_expression, words.EXPRESSION, words.EXPRESSIONS, 0.35),
-    "env-file": Target(read_as_env_file, words.ENV_FILE, words.ENV_FILES, 0.2),
+    "expression": Target(read_as_expression, words.EXPRESSION, words.EXPRESSIONS, 0.3),
+    "env-file": Target(read_as_env_file, words.ENV_FILE, words.ENV_FILES, 0.15),
     "spoken": Target(read_as_spoken, words.SPOKEN, words.LINES, 0.1),
+    "matcher": Target(read_as_matcher, words.MATCHER, words.MATCHERS, 0.1),
+    "plan": Target(read_as_plan, words.PLAN, words.PLANS, 0.05),
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.engine.commands import FILE_BYTES
+from runner.engine.steps import MATCHER_BYTES
 from runner.expr.syntax import MAX_LENGTH
 from runner.workflow.load import MAX_BYTES
 from tests.fuzz.targets import LONGEST, TARGETS, Target, TooSlow, spelled
@@ -24,6 +25,8 @@ LIMITS = {
     "expression": MAX_LENGTH,
     "env-file": FILE_BYTES,
     "spoken": FILE_BYTES,
+    "matcher": MATCHER_BYTES,
+    "plan": MAX_BYTES,
 }
 
 

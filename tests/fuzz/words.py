@@ -251,3 +251,187 @@ EXPRESSIONS = (
 )
 ENV_FILES = (b"A=1\nB<<EOF\nx\ny\nEOF\n", b"\xef\xbb\xbfPATH=a=b\r\nC<<=\n=\n")
 LINES = (b"::error file=a%2Cb,line=1::x%0Ay\n", b"  ::add-mask::a\nsaid ##[set-output name=x;]y%5D\n")
+
+MATCHER = (
+    *(
+        '{"problemMatcher": [',
+        '{"owner": "a", ',
+        '"severity": "warning", ',
+        '"pattern": [',
+        '{"regexp": "',
+        '", ',
+    ),
+    *(
+        '"message": 1',
+        '"file": 2',
+        '"line": 1',
+        '"column": 3',
+        '"loop": true',
+        '"code": 1',
+        '"fromPath": 1',
+        "}",
+    ),
+    *(
+        "]",
+        "}]}",
+        ", ",
+        "^",
+        "$",
+        "(",
+        ")",
+        "(?:",
+        "(?=",
+        "(?P<a>",
+        "(?R)",
+        "(?i)",
+        "|",
+        ".*",
+        ".+",
+        "a",
+        "[^:]",
+    ),
+    *(
+        "{2}",
+        "{1,9}",
+        "{e<=2}",
+        "\\\\d",
+        "\\\\1",
+        "\\\\p{L}",
+        "\\\\X",
+        "*+",
+        "??",
+        "\n---\n",
+        "\n",
+        ":",
+        "3",
+        "-1",
+    ),
+    *("null", "true", "1e9", "é", "\u2028", "\x1b[31m", "\0", "a.c:3: error: x\n"),
+)
+MATCHERS = (
+    b"""{"problemMatcher": [{"owner": "gcc", "severity": "error", "pattern": [{
+"regexp": "^(.*):(\\\\d+):\\\\s+(warning|error):\\\\s+(.*)$",
+"file": 1, "line": 2, "severity": 3, "message": 4}]}]}
+---
+a.c:3: error: x
+fine
+""",
+    b"""{"problemMatcher": [{"owner": "two", "pattern": [{"regexp": "^([^\\\\s].*)$", "file": 1}, {
+ "regexp": "^\\\\s+(\\\\d+):(\\\\d+)\\\\s+(.*)$", "line": 1, "column": 2, "message": 3, "loop": true}]}]}
+---
+a.js
+  1:2 Bad
+  3:4 Odd
+
+last
+""",
+)
+
+PLAN = (
+    *(
+        "on: push\n",
+        "on: [push, workflow_call]\n",
+        "jobs:\n",
+        "  a:\n",
+        "  b:\n",
+        "    needs: a\n",
+        "    needs: [a, b]\n",
+    ),
+    *(
+        "    runs-on: x\n",
+        "    runs-on: ",
+        "    steps: [run: x]\n",
+        "    name: ",
+        "    if: ",
+        "    outputs: {o: '",
+    ),
+    *(
+        "    strategy:\n",
+        "      matrix: ",
+        "      fail-fast: ",
+        "      max-parallel: ",
+        "    uses: ./.github/workflows/b.yml\n",
+    ),
+    *(
+        "    with: {i: ",
+        "\n",
+        "'}\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "x: ",
+        "include: ",
+        "exclude: ",
+        "[1, 2]",
+        "{x: [1, 2]}",
+    ),
+    *(
+        "${{ ",
+        " }}",
+        "matrix.x",
+        "matrix",
+        "needs.a.result",
+        "needs.a.outputs.o",
+        "needs.*.result",
+        "inputs.i",
+    ),
+    *(
+        "fromJSON('[1,{\"x\":null}]')",
+        'fromJSON(\'{"x":[1,"a"]}\')',
+        "toJSON(needs)",
+        "always()",
+        "cancelled()",
+    ),
+    *(
+        "failure('a')",
+        "success()",
+        "!",
+        "&&",
+        "||",
+        "==",
+        "github.event",
+        "strategy.job-index",
+        "vars.A",
+        "'",
+        '"',
+    ),
+    *("true", "false", "0", "-1", "1e99", "NaN", "null", "'\\0'", "é", "format('{0}', ", ")", "(", "join("),
+)
+PLANS = (
+    b"""on: [push, workflow_call]
+jobs:
+  a:
+    runs-on: x
+    outputs: {o: '["p", "q"]', m: "${{ toJSON(matrix) }}"}
+    strategy: {matrix: {x: [1, 2], include: [{x: 1, y: 2}]}, max-parallel: 1}
+    steps: [run: x]
+  b:
+    needs: a
+    if: always() && needs.a.result != ''
+    name: b of ${{ matrix.x }}
+    runs-on: ["${{ matrix.x }}"]
+    strategy:
+      matrix: {x: "${{ fromJSON(needs.a.outputs.o || '[1]') }}"}
+      fail-fast: "${{ needs.a.result == 'x' }}"
+    steps: [run: x]
+""",
+    b"""on:
+  push:
+  workflow_call:
+    inputs: {i: {type: number, default: 3}}
+    outputs: {o: {value: "${{ jobs.c.outputs.o }}"}}
+jobs:
+  c:
+    if: inputs.i != 2
+    runs-on: x
+    outputs: {o: "${{ inputs.i }}"}
+    steps: [run: x]
+  d:
+    needs: c
+    if: "!cancelled() || success('c')"
+    uses: ./.github/workflows/b.yml
+    with: {i: "${{ fromJSON('2') }}"}
+""",
+)

@@ -7,6 +7,7 @@ import pytest
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
 from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, failed_jobs, rerun, settle
+from runner.model.lifecycle import end as end_by_force
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Post, Result
@@ -176,6 +177,31 @@ def test_a_step_that_no_failure_reaches_is_skipped_at_once(store: SqlStore, view
     assert shown() == [failed, skipped, ("running", None), skipped]
     store.record(lease, a_checkpoint(lease, "3"))
     assert shown() == [failed, skipped, ("success", "success"), skipped]
+
+
+def test_the_step_that_ran_when_its_job_was_ended_by_force_was_cancelled_and_keeps_its_log(
+    store: SqlStore, views: Views
+) -> None:
+    steps = tuple(StepName(str(number), f"step {number}", number == 3) for number in range(1, 5))
+    run = admitted(
+        store, "1", None, NewRun("ci.yml", "ci", (a_job(id=UNSAVED, steps=steps, phase=Waiting()),))
+    )[0]
+    lease = take(store, run)
+    store.record(lease, a_checkpoint(lease, "1"))
+    store.update(run.id, end_by_force)
+
+    shown = views.run(run.id).jobs[0]
+
+    assert [(step.status, step.conclusion, step.attempt) for step in shown.steps] == [
+        ("success", "success", 1),
+        ("cancelled", "cancelled", 1),
+        ("skipped", "skipped", 0),
+        ("skipped", "skipped", 0),
+    ]
+    assert (shown.steps[1].reason, shown.steps[1].finished_at) == (
+        "it was cancelled by force",
+        shown.finished_at,
+    )
 
 
 def test_what_actions_do_at_the_end_follows_the_declared_steps(store: SqlStore, views: Views) -> None:
