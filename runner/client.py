@@ -54,8 +54,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # A proxy for the way out cannot reach a server on this machine.
-        local = urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
-        self._http = httpx2.Client(timeout=30, trust_env=not local)
+        self._http = httpx2.Client(timeout=30, trust_env=not self._local)
 
     def __enter__(self) -> "Client":
         return self
@@ -73,6 +72,15 @@ class Client:
             self._settings.url.rstrip("/") or published_address(self._settings.home) or self._settings.address
         )
 
+    @property
+    def exposed(self) -> bool:
+        """Whether those on the way to the server can read what is sent there."""
+        return urlsplit(self.url).scheme == "http" and not self._local
+
+    @property
+    def _local(self) -> bool:
+        return urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+
     def get(self, path: str, **query: object) -> Any:
         return self._asked("GET", path, query).json()
 
@@ -85,6 +93,9 @@ class Client:
     def post(self, path: str, content: Mapping[str, object] | None = None) -> Values:
         answer: Values = self._asked("POST", path, {}, json={} if content is None else dict(content)).json()
         return answer
+
+    def put(self, path: str, content: Mapping[str, object]) -> None:
+        self._asked("PUT", path, {}, json=dict(content))
 
     def delete(self, path: str) -> None:
         self._asked("DELETE", path, {})

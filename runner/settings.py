@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """What clone URLs may use, as GIT_ALLOW_PROTOCOL takes it; `file` only for trusted administrators."""
     git_networks: str = ""
     """Networks that clone URLs may lead to besides public addresses, separated by commas."""
+    secret_key_file: Path | None = None
+    """Where the key of the secrets is, the same on every machine; in the home where it is not said."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
 
@@ -62,6 +64,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("secret_key_file", mode="before")
+    @classmethod
+    def _a_file(cls, file: object) -> object:
+        return Path(str(file)).expanduser().absolute() if file else None
 
     @field_validator("git_networks")
     @classmethod
@@ -109,6 +116,10 @@ class Settings(BaseSettings):
     @property
     def token_file(self) -> Path:
         return self.home / "admin-token"
+
+    @property
+    def key_file(self) -> Path:
+        return self.secret_key_file or self.home / "secret-key"
 
     @property
     def docker_url(self) -> str:

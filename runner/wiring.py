@@ -21,9 +21,18 @@ from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.model.source import shown_url
 from runner.settings import Settings
-from runner.store import Database, SqlLogs, SqlRepositories, SqlStandings, SqlStore, SqlWorkers
+from runner.store import (
+    Database,
+    SqlLogs,
+    SqlRepositories,
+    SqlSecrets,
+    SqlStandings,
+    SqlStore,
+    SqlVariables,
+    SqlWorkers,
+)
 from runner.store.views import Views
-from runner.vault import MemoryVault
+from runner.vault import KeyFile, SealedVault
 from runner.workspaces import GitWorkspaces
 
 
@@ -38,6 +47,9 @@ class Services:
     views: Views
     workers: SqlWorkers
     standings: SqlStandings
+    secrets: SqlSecrets
+    variables: SqlVariables
+    vault: SealedVault
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
@@ -64,6 +76,8 @@ def services(settings: Settings) -> Services:
             (home / private).mkdir(mode=0o700, exist_ok=True)
     with _setting("database", shown_url(settings.database)):
         database = Database(settings.database_url)
+    secrets, variables = SqlSecrets(database), SqlVariables(database)
+    key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     return Services(
         settings=settings,
         database=database,
@@ -72,6 +86,9 @@ def services(settings: Settings) -> Services:
         views=Views(database),
         workers=SqlWorkers(database),
         standings=SqlStandings(database),
+        secrets=secrets,
+        variables=variables,
+        vault=SealedVault(secrets, variables, key),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(
             settings.broker, [name for name, forge in FORGES.items() if forge.reports]
@@ -133,7 +150,7 @@ def station(services: Services, worker: str) -> Station:
         logs=services.logs,
         heart=Heart(services.store, settings.lease_length),
         dispatcher=services.dispatcher,
-        vault=MemoryVault(),
+        vault=services.vault,
     )
 
 

@@ -66,6 +66,7 @@ def examine(services: wiring.Services) -> list[Finding]:
         _finding("address", lambda: _address(services.settings)),
         _finding("git", _git),
         _finding("database", lambda: _database(services)),
+        _finding("secrets", lambda: _secrets(services), needed=False),
         _finding("broker", lambda: _broker(services)),
         *[_executor(services, name, chosen) for name in services.executors],
     ]
@@ -113,6 +114,12 @@ def _database(services: wiring.Services) -> str:
     if services.settings.embedded:
         return f"{kind}, tables are made when `runner serve` starts"
     raise Unavailable(f"{kind} answers, but its tables are not this version's; run `runner migrate`")
+
+
+def _secrets(services: wiring.Services) -> str:
+    if not services.database.current():
+        return "looked at once the tables are this version's"
+    return services.vault.check()
 
 
 def _broker(services: wiring.Services) -> str:

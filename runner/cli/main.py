@@ -28,6 +28,8 @@ COMMANDS = {
     "repo": "runner.cli.repo:repo",
     "trigger": "runner.cli.trigger:trigger",
     "runs": "runner.cli.runs:runs",
+    "secret": "runner.cli.secret:secret",
+    "variable": "runner.cli.variable:variable",
     "deliveries": "runner.cli.deliveries:deliveries",
 }
 PROCESSES = ("serve", "worker", "clock")
@@ -49,6 +51,8 @@ SUMMARIES: Mapping[str, str] = {
     "repo": "Register repositories, and print their hooks.",
     "trigger": "Start what a push to the repository NAME would start, or one workflow of it with inputs.",
     "runs": "List, show, watch, rerun and cancel runs.",
+    "secret": "Set, list and remove the secrets of a repository's workflows.",
+    "variable": "Set, show, list and remove the variables of a repository's workflows.",
     "deliveries": "Show what forges sent and what became of it.",
 }
 

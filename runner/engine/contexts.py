@@ -122,7 +122,8 @@ class Scene:
     job: Job
     sandbox: Sandbox
     worker: str
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    # What a traceback shows of a scene must not show them.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that are there before those of the definition."""
 

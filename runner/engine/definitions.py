@@ -100,7 +100,9 @@ def asked_of(run: Run, station: Station) -> Asked:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     workflow = workflow_at(run.workflow, run.route, station.workspaces)
     event, inputs = told(workflow, station.store.event(run.delivery))
-    return Asked(run, event, station.server, inputs, station.vault.variables(repository))
+    # As on GitHub, a fork is told of variables no more than of secrets.
+    variables = station.vault.variables(repository) if event.trusted else {}
+    return Asked(run, event, station.server, inputs, variables)
 
 
 def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:

@@ -108,7 +108,8 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]
+    # What a traceback shows of a command must not show the secrets in it.
+    env: Mapping[str, str] = field(repr=False)
     cwd: str
     timeout: float
     cancellable: bool = True
@@ -298,7 +299,10 @@ class Repositories(Protocol):
 
 
 class Vault(Protocol):
-    """What workflows are given that no file of theirs says. Secrets leave it for processes only."""
+    """What workflows are given that no file of theirs says. Secrets leave it for processes only.
+
+    Each time it is asked it gives what there is now. Errors: `Unavailable` where secrets cannot be opened.
+    """
 
     def secrets(self, repository: Repository) -> Mapping[str, str]: ...
 

@@ -91,9 +91,10 @@ class Level:
     was begun although the job is cancelled.
     """
 
-    seen: Mapping[str, Any]
-    env: Mapping[str, str]
-    exports: Exports
+    # What a traceback shows of a level must not show the secrets in it.
+    seen: Mapping[str, Any] = field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
+    exports: Exports = field(repr=False)
     status: str
     path: tuple[int, ...]
     outlives: bool = False

@@ -30,7 +30,7 @@ class Titles:
         if name is None:
             return None
         event, inputs = told(workflow, event)
-        variables = self.variables(repository)
+        variables = self.variables(repository) if event.trusted else {}
 
         def title(run: Run) -> str:
             asked = Asked(run, event, self.server, inputs, variables)

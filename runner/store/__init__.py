@@ -10,7 +10,17 @@ from runner.store.database import Database
 from runner.store.logs import SqlLogs
 from runner.store.repositories import SqlRepositories
 from runner.store.runs import SqlStore
+from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.standings import SqlStandings
 from runner.store.workers import SqlWorkers
 
-__all__ = ["Database", "SqlLogs", "SqlRepositories", "SqlStandings", "SqlStore", "SqlWorkers"]
+__all__ = [
+    "Database",
+    "SqlLogs",
+    "SqlRepositories",
+    "SqlSecrets",
+    "SqlStandings",
+    "SqlStore",
+    "SqlVariables",
+    "SqlWorkers",
+]

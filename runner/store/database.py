@@ -48,6 +48,8 @@ class Database:
         self._write = threading.Lock()
         # A transaction always ends before its connection goes back: there is nothing to reset.
         options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20, "pool_reset_on_return": None}
+        # What is stored may be secret, and errors go into logs.
+        options["hide_parameters"] = True
         if self.lite:
             _make_private(url)
             options["connect_args"] = {"timeout": patience, "check_same_thread": False}

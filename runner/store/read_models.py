@@ -19,6 +19,25 @@ UNFINISHED = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
+class SecretView:
+    """A secret of a repository. Its value is never shown."""
+
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VariableView:
+    """A variable of a repository."""
+
+    name: str
+    value: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AnnotationView:
     """What a step said about a place in the repository's files, or about itself."""
 

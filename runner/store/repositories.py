@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 from runner.errors import NotFound, Rejected
 from runner.model.source import Repository
 from runner.store.database import Database, micros
+from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.tables import repositories
 
@@ -67,10 +68,14 @@ class SqlRepositories:
             ]
 
     def remove(self, repository: Repository) -> None:
-        """Forget the registration and its schedules; its runs and logs stay readable."""
+        """Forget the registration, its schedules, secrets and variables; its runs and logs stay readable."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:
+            # Locked, so that nobody gives it a secret meanwhile.
+            query = select(repositories.c.id).where(mine).with_for_update()
+            for registered in connection.execute(query).scalars().all():
+                forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
             connection.execute(delete(repositories).where(mine))
 

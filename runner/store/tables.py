@@ -236,6 +236,28 @@ schedules = Table(
     Index("schedules_due", "due_at"),
 )
 
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("repository", Id, ForeignKey("repositories.id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    # Which key it is sealed with; all of them are with the same.
+    Column("key", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+variables = Table(
+    "variables",
+    metadata,
+    Column("repository", Id, ForeignKey("repositories.id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
 
 def was_cancelled(attempt: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether somebody wanted that attempt of the run of the enclosing query to end."""

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runner.errors import RunnerError
-from runner.web import deliveries, dispatches, repositories, runs
+from runner.web import deliveries, dispatches, repositories, runs, secrets
 from runner.web.answers import failure, refusal
 from runner.web.site import Site
 
@@ -33,7 +33,7 @@ def create_api(site: Site) -> FastAPI:
         root_path_in_servers=False,
         servers=[{"url": PREFIX}],
     )
-    for subject in (dispatches, repositories, runs, deliveries):
+    for subject in (dispatches, secrets, repositories, runs, deliveries):
         api.include_router(subject.routes(site))
     api.add_exception_handler(RunnerError, _refused)
     api.add_exception_handler(RequestValidationError, _misshapen)

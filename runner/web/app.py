@@ -5,12 +5,13 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.convertors import IntegerConvertor, register_url_convertor
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.errors import Rejected, RunnerError
 from runner.forges import FORGES
@@ -52,6 +53,9 @@ def create_app(services: Services) -> "App":
         repositories=services.repositories,
         views=services.views,
         standings=services.standings,
+        secrets=services.secrets,
+        variables=services.variables,
+        vault=services.vault,
         logs=services.logs,
         forges=FORGES,
         executors=tuple(services.executors),
@@ -121,19 +125,27 @@ class App:
 
 
 class Guarded:
-    """Lets only the admin through to `app`, before anything else is read of a request."""
+    """Lets only the admin through to `app`, before anything else is read of a request.
+
+    What it answers is for whoever asked: nobody in between keeps it.
+    """
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def unkept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["cache-control"] = "no-store"
+            await send(message)
+
         try:
             self._guard.check(scope["method"], Request(scope).headers)
         except RunnerError as error:
-            await refusal(error)(scope, receive, send)
+            await refusal(error)(scope, receive, unkept)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, unkept)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

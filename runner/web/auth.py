@@ -6,17 +6,16 @@ remembers nothing; a new admin token ends every session.
 
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from runner.errors import Rejected, Unauthorized
+from runner.private import create
 from runner.settings import Settings
 from runner.web.answers import Forbidden
 
@@ -30,25 +29,11 @@ def admin_token(settings: Settings) -> str:
         return settings.token
     path = settings.token_file
     if not path.exists():
-        _create(path, f"rnr_{secrets.token_urlsafe(32)}")
+        create(path, f"rnr_{secrets.token_urlsafe(32)}\n")
     token = path.read_text().strip()
     if len(token) < 16:
         raise Rejected(f"{path} holds no token; remove the file, the next start writes a new one")
     return token
-
-
-def _create(path: Path, token: str) -> None:
-    """Write a file that only we may read, whole or not at all, once however many processes start."""
-    draft = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    opened = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(opened, "w") as file:
-            file.write(token + "\n")
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
 
 
 class Guard:

@@ -7,6 +7,8 @@ from runner.errors import Rejected
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9._-]*"
 REPOSITORY = re.compile(rf"(?!.*\.\.){_SEGMENT}(?:/{_SEGMENT})*")
 """Names that can be registered; whatever else a payload names is unknown."""
+_TAKEN = re.compile(r"/actions/(secrets|variables|workflows)(/|$)")
+"""What follows a repository's name in the API's addresses."""
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 
@@ -16,6 +18,8 @@ def checked_name(name: str) -> str:
             f"{name[:100]!a} cannot name a repository; use letters, digits, dots, dashes, underscores and "
             "slashes, such as octo/hello"
         )
+    if _TAKEN.search(name):
+        raise Rejected(f"{name[:100]!a} cannot name a repository: what it ends with has a meaning in the API")
     return name
 
 

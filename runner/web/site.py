@@ -8,8 +8,9 @@ from runner.engine.ports import Dispatcher, Forge
 from runner.logs import LogReader
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
+from runner.store import Database, SqlRepositories, SqlSecrets, SqlStandings, SqlStore, SqlVariables
 from runner.store.views import Views
+from runner.vault import SealedVault
 from runner.web.auth import Guard
 
 
@@ -27,6 +28,9 @@ class Site:
     repositories: SqlRepositories
     views: Views
     standings: SqlStandings
+    secrets: SqlSecrets
+    variables: SqlVariables
+    vault: SealedVault
     logs: LogReader
     forges: Mapping[str, Forge]
     executors: tuple[str, ...]

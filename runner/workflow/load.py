@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from runner.workflow.action_language import ACTION, USED
@@ -12,6 +12,7 @@ from runner.workflow.calls import Find, Neighbours, check_neighbours
 from runner.workflow.compose import Node, compose
 from runner.workflow.conform import conform
 from runner.workflow.document import ActionDef, InvalidWorkflow, Problem, Workflow
+from runner.workflow.injections import check_injections
 from runner.workflow.language import WORKFLOW
 from runner.workflow.reading import MAX_PROBLEMS, Enough, Reader, items_of, value_at
 from runner.workflow.rules import check_rules, check_step_ids
@@ -66,15 +67,18 @@ def check_workflow(reader: Reader, root: Node, find: Find | None) -> None:
     check_rules(reader, root)
     if find is None:
         check_names(reader, Surroundings(root).at)
+        check_injections(reader, root)
         return
     neighbours = Neighbours(find, cache(read_workflow), cache(read_action))
     check_neighbours(reader, root, neighbours)
     check_names(reader, Surroundings(root, neighbours.outputs).at)
+    check_injections(reader, root)
 
 
 def check_action(reader: Reader, root: Node) -> None:
     check_step_ids(reader, items_of(value_at(root, "runs", "steps")))
     check_names(reader, action_contexts(root))
+    check_injections(reader, root)
 
 
 def empty(path: str, language: Fields) -> Problem:
@@ -109,10 +113,16 @@ def decode(path: str, text: bytes, problems: list[Problem]) -> str | None:
 def in_order(problems: list[Problem]) -> tuple[Problem, ...]:
     """The problems by place, each once: a value that has an alias is read more than once."""
     ordered = sorted(set(problems))
-    if len(ordered) <= MAX_PROBLEMS:
-        return tuple(ordered)
-    rest = ordered[MAX_PROBLEMS]
-    return (*ordered[:MAX_PROBLEMS], Problem(rest.path, rest.line, rest.col, "and more problems like these"))
+    # However many warnings there are, they hide no error and are none.
+    errors = _most([problem for problem in ordered if not problem.warning])
+    return tuple(sorted([*errors, *_most([problem for problem in ordered if problem.warning])]))
+
+
+def _most(problems: list[Problem]) -> list[Problem]:
+    if len(problems) <= MAX_PROBLEMS:
+        return problems
+    more = replace(problems[MAX_PROBLEMS], message="and more problems like these")
+    return [*problems[:MAX_PROBLEMS], more]
 
 
 def load(path: str, text: bytes) -> Workflow:

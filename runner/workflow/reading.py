@@ -85,9 +85,11 @@ class Reader:
         what = cut(key) if " " in key else f'"{cut(key)}"'
         self.problem(node.pos, f"{what} is {described(node)}, but must be {wanted}")
 
-    def inside(self, node: Scalar, offset: int, message: str, warning: bool = False) -> None:
+    def inside(
+        self, node: Scalar, offset: int, message: str, warning: bool = False, rule: str = "expression"
+    ) -> None:
         """A problem at one character of a value."""
-        self.problem(self._source.locate(node, offset), message, "expression", warning)
+        self.problem(self._source.locate(node, offset), message, rule, warning)
 
     def template(self, node: Scalar) -> Template | None:
         """The text with its expressions; None, and a problem the first time, where it is none."""

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Machine:
 
     folder: Path
     server: "subprocess.Popen[str] | None" = None
+    also: dict[str, str] = field(default_factory=dict)
+    """Variables that are set there besides."""
 
     @property
     def home(self) -> Path:
@@ -63,13 +65,14 @@ class Machine:
             "RUNNER_GIT_PROTOCOLS": "file",
             "RUNNER_EXECUTOR": "host",
             "RUNNER_CONCURRENCY": "2",
+            **self.also,
         }
 
-    def start(self, *options: str) -> str:
-        """Start the server; gives the line that says where it listens."""
+    def start(self, *options: str, before: tuple[str, ...] = ()) -> str:
+        """Start the server; gives the line that says where it listens. `before` precedes `serve`."""
         with (self.folder / "server.log").open("a") as log:
             self.server = subprocess.Popen(
-                [*RUNNER, "serve", "--port", "0", *options],
+                [*RUNNER, *before, "serve", "--port", "0", *options],
                 env=self.env,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -100,9 +103,11 @@ class Machine:
             finally:
                 process.kill()
 
-    def run(self, *args: str) -> Ran:
-        """One command as a process of its own."""
-        done = subprocess.run([*RUNNER, *args], env=self.env, capture_output=True, text=True, check=False)
+    def run(self, *args: str, said: str = "") -> Ran:
+        """One command as a process of its own, `said` on its standard input."""
+        done = subprocess.run(
+            [*RUNNER, *args], env=self.env, input=said, capture_output=True, text=True, check=False
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     # --- git -------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
     python -m tests.crash.victim ROLE [POINT] [--thrice] [--stop]
 
 ROLE is `embedded` (worker and clock in one), `worker`, `clock` or `serve`, which is `runner serve` itself on
-a port of its choice. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
+a port of its choice, `keep`, which keeps a secret and ends, or `rotate`, which seals all with another key and
+ends. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
 `store.record:2:before`, or `store.update:N:within`, in its transaction. With --stop it does not die there
 but falls asleep by SIGSTOP. With --thrice every message is sent three times. Containers have no network.
 Prints `ready`, then works until SIGTERM.
@@ -24,6 +25,7 @@ from runner import wiring
 from runner.cli.serving import serve
 from runner.executors import executor
 from runner.settings import Settings
+from runner.vault import KeyFile, SealedVault
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 
@@ -118,11 +120,26 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
     )
 
 
+def seal(role: str, point: str) -> None:
+    real = services(Settings.from_env())
+    secrets: Any = Mortal(real.secrets, "secrets", point)
+    key: Any = Mortal(KeyFile(real.settings.key_file, ours=True), "key", point)
+    vault = SealedVault(secrets, real.variables, key)
+    if role == "keep":
+        vault.keep_secret(real.repositories.get("git", "octo/hello"), "TOKEN", "of the victim")
+    else:
+        vault.rotate()
+    real.close()
+
+
 def main(role: str, *rest: str) -> None:
     points = [word for word in rest if not word.startswith("--")]
     point, thrice = points[0] if points else "", "--thrice" in rest
     if "--stop" in rest:
         Mortal.fate = signal.SIGSTOP
+    if role in ("keep", "rotate"):
+        seal(role, point)
+        return
     if role == "serve":
         wiring.services = lambda settings: mortal(services(settings), point, thrice)
         serve(["--port", "0"], obj=0)

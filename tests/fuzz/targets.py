@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from runner.engine.commands import BadCommandFile, parse_lines, parse_pairs
-from runner.engine.definitions import unsaved_job
+from runner.engine.definitions import unsaved_jobs
 from runner.engine.masks import Masks
 from runner.engine.matchers import BadMatcher, Matchers
 from runner.engine.output import StepOutput
@@ -196,7 +196,7 @@ def read_as_plan(data: bytes) -> None:
         workflow = supported.load(PATH, data, alone=True)
     except InvalidWorkflow:
         return
-    world = World(data, workflow, tuple(unsaved_job(job) for job in workflow.jobs))
+    world = World(data, workflow, unsaved_jobs(workflow))
     longest = world.to_its_end(cancelled_after=len(data) % 20)
     if longest > LONGEST:
         raise TooSlow(f"planning took {longest:.2f} s")

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,7 +13,6 @@ from runner.engine.receive import receive
 from runner.model.run import Finished, Job, Run
 from runner.model.source import Delivery, Repository
 from runner.settings import Settings
-from runner.vault import MemoryVault
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 from tests.builders import an_event
@@ -23,7 +22,7 @@ PATIENCE = 60.0
 FILES = ".runner/workflows"
 LOG_BYTES = 256 * 1024 * 1024
 SECRETS = {"TOKEN": "tok3n-of-the-vault", "KEY": "first line of it\nsecond line of it"}
-VARIABLES = {"REGION": "north"}
+VARIABLES = {"REGION": "north", "LABEL": "ubuntu-latest", "LIST": '["a", "b"]'}
 Values = Mapping[str, Any]
 
 
@@ -43,6 +42,11 @@ class Engine:
         """What the server does with a push; gives the delivery as soon as it is judged."""
         store = self.services.store
         self.services.repositories.add(repository, "secret")
+        registered = self.services.repositories.get(repository.forge, repository.name)
+        for name, value in SECRETS.items():
+            self.services.vault.keep_secret(registered, name, value)
+        for name, value in VARIABLES.items():
+            self.services.vault.keep_variable(registered, name, value)
         event = an_event(
             repo=repository.name, ref=ref, commit=commit, before=before, actor="ada", payload={"ref": ref}
         )
@@ -174,7 +178,7 @@ def an_engine() -> Iterator[Engine]:
     )
     made = services(settings)
     made.database.migrate()
-    place = replace(station(made, "worker-of-scenarios"), vault=MemoryVault(SECRETS, VARIABLES))
+    place = station(made, "worker-of-scenarios")
     worker = Worker(made, place, settings.label_set, settings.concurrency)
     clock = Clock(made)
     worker.start()

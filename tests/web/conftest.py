@@ -24,8 +24,9 @@ from runner.logs import FileLogs
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
+from runner.store import Database, SqlRepositories, SqlSecrets, SqlStandings, SqlStore, SqlVariables
 from runner.store.views import Views
+from runner.vault import KeyFile, SealedVault
 from runner.web.app import App
 from runner.web.auth import Guard, admin_token
 from runner.web.bell import Bell
@@ -133,6 +134,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
         database.migrate()
         dispatcher, logs = RecordingDispatcher(), FileLogs(tmp_path / "logs")
         bell, token = Bell(dispatcher), admin_token(settings)
+        secrets, variables = SqlSecrets(database), SqlVariables(database)
         workspaces = GitWorkspaces(tmp_path, settings.git_protocols, lookup=lookup)
         site = Site(
             settings=settings,
@@ -141,6 +143,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
             repositories=SqlRepositories(database),
             views=Views(database),
             standings=SqlStandings(database),
+            secrets=secrets,
+            variables=variables,
+            vault=SealedVault(secrets, variables, KeyFile(settings.key_file, ours=True)),
             logs=logs,
             forges=FORGES,
             executors=("host", "sandbox", "docker"),

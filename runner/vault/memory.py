@@ -1,4 +1,4 @@
-"""Secrets and variables, where they are kept: here, in memory, and nowhere else."""
+"""Secrets and variables that are kept in memory, and nowhere else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
