@@ -299,6 +299,7 @@ def _create(
         "attempt": 1,
         "cancelled": False,
         "problems": list(new.problems),
+        "pins": dict(new.pins),
         "created_at": micros(now),
     }
     made = connection.execute(_insert_run, row).inserted_primary_key
@@ -313,6 +314,7 @@ def _create(
         created_at=now,
         jobs=new.jobs,
         problems=new.problems,
+        pins=new.pins,
     )
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
@@ -348,9 +350,9 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
 
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
-    if (after.attempt, after.cancelled) != (before.attempt, before.cancelled):
-        changed = update(runs).where(runs.c.id == after.id)
-        connection.execute(changed.values(attempt=after.attempt, cancelled=after.cancelled))
+    columns = {"attempt": after.attempt, "cancelled": after.cancelled, "pins": dict(after.pins)}
+    if columns != {"attempt": before.attempt, "cancelled": before.cancelled, "pins": dict(before.pins)}:
+        connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     if after.attempt != before.attempt:
         return _insert_jobs(connection, after)
     former = {job.id: (position, job) for position, job in enumerate(before.jobs)}
