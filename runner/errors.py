@@ -18,6 +18,14 @@ class NotFound(Rejected):
     """What the request names is not here."""
 
 
+class RefNotFound(NotFound):
+    """A repository has no such branch or tag; `others` says which it has, as the end of a sentence."""
+
+    def __init__(self, message: str, others: str) -> None:
+        super().__init__(f"{message}{others}")
+        self.others = others
+
+
 class Unauthorized(Rejected):
     """The sender has not shown who they are; says the same for every cause."""
 

@@ -33,6 +33,7 @@ from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.ports import Dispatcher, Executor, Vault
 from runner.engine.receive import receive
+from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.engine.titles import Titles
@@ -76,6 +77,8 @@ class Terms:
     protocols: str = "https:ssh:file"
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     server: str = "https://github.com"
+    actions: str = "https://github.com"
+    """What other repositories are cloned from below."""
     env: Mapping[str, str] = field(default_factory=dict)
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
 
@@ -241,6 +244,8 @@ class Local:
             store=self.store,
             repositories=self._repositories,
             workspaces=self._workspaces,
+            # Whoever waits for it at a terminal would rather know at once.
+            sources=Sources(terms.actions, self._repositories, self._workspaces, patient=False),
             executors={name: cache(partial(_executor, name, terms)) for name in EXECUTORS},
             executor=terms.executor,
             logs=self.logs,
@@ -264,8 +269,7 @@ class Local:
         admit(
             delivery.id,
             store=self.store,
-            repositories=self._repositories,
-            workspaces=self._workspaces,
+            sources=self._station.sources,
             standings=SqlStandings(self._database),
             dispatcher=self._bell,
             titles=Titles(self._station.server, self._station.vault.variables),

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runner.errors import Rejected
 
+DEFAULT_ACTIONS_URL = "https://github.com"
 DEFAULT_LABELS = ("self-hosted", "linux", "x64", "ubuntu-latest")
 
 
@@ -42,6 +43,8 @@ class Settings(BaseSettings):
     """Networks that clone URLs may lead to besides public addresses, separated by commas."""
     secret_key_file: Path | None = None
     """Where the key of the secrets is, the same on every machine; in the home where it is not said."""
+    actions_url: str = DEFAULT_ACTIONS_URL
+    """Where repositories that are used, but not registered, are cloned from: `owner/name` comes after it."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
 
@@ -75,6 +78,13 @@ class Settings(BaseSettings):
     def _readable(cls, networks: str) -> str:
         _networks(networks)
         return networks
+
+    @field_validator("actions_url")
+    @classmethod
+    def _somewhere(cls, url: str) -> str:
+        if not url.strip("/ "):
+            raise ValueError(f"give the address of a forge, such as {DEFAULT_ACTIONS_URL}")
+        return url.rstrip("/")
 
     @classmethod
     def from_env(cls, **given: object) -> Self:

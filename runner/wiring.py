@@ -13,6 +13,7 @@ from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Executor
+from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
 from runner.executors import EXECUTORS, executor
@@ -69,6 +70,8 @@ def services(settings: Settings) -> Services:
         queues_for(settings.label_set)
     with _setting("broker", shown_url(settings.broker)):
         checked_broker(settings.broker)
+    with _setting("actions_url", shown_url(settings.actions_url)):
+        checked_base(settings.actions_url)
     # Sandboxes run as another user, who must be able to pass through, though not to look around.
     with making(home):
         home.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -145,6 +148,7 @@ def station(services: Services, worker: str) -> Station:
         store=services.store,
         repositories=services.repositories,
         workspaces=services.workspaces,
+        sources=Sources(settings.actions_url, services.repositories, services.workspaces),
         executors=services.executors,
         executor=settings.executor,
         logs=services.logs,

@@ -193,8 +193,7 @@ def _register(app: Celery, services: Services, station: Station) -> None:
             admit(
                 delivery_id,
                 store=services.store,
-                repositories=services.repositories,
-                workspaces=services.workspaces,
+                sources=station.sources,
                 standings=services.standings,
                 dispatcher=services.dispatcher,
                 titles=Titles(station.server, station.vault.variables),

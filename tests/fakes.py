@@ -1,14 +1,15 @@
 """Ports that remember or do what a test says, for what cannot be brought about with the real ones."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from runner.engine.ports import Command, Dispatcher, Executor, Exit, Logs
-from runner.errors import NotFound, SnapshotGone
+from runner.engine.sources import OPEN
+from runner.errors import NotFound, RefNotFound, Rejected, SnapshotGone, Unavailable
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository, Route
 
@@ -128,28 +129,51 @@ class FakeWorkspace:
 
 @dataclass
 class FakeWorkspaces:
-    """Commits as mappings of path to bytes. `gone`: no snapshot can be found any more."""
+    """Commits as mappings of path to bytes. `gone`: no snapshot can be found any more.
+
+    `others` are the files of other repositories by name and commit, `versions` the commits of their refs, by
+    `owner/name@ref`. A repository without a version does not answer.
+    """
 
     files: dict[str, bytes]
     folder: Path
     gone: bool = False
     said: str = "a change\n"
     fetched: list[Route] = field(default_factory=list)
+    others: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    resolved: list[str] = field(default_factory=list)
+    placed: list[tuple[Route, tuple[str, ...]]] = field(default_factory=list)
 
-    def resolve(self, repo: Repository, ref: str) -> str:
-        return "1" * 40
+    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
+        if not tag_first:
+            return "1" * 40
+        name = f"{repo.name}@{ref}"
+        self.resolved.append(name)
+        if not any(known.startswith(f"{repo.name}@") for known in self.versions):
+            raise Unavailable(f"{repo.name} at {repo.url} does not answer")
+        if name not in self.versions:
+            raise RefNotFound(f"{repo.name} has no ref {ref!a}", "")
+        return self.versions[name]
 
     def default_branch(self, repo: Repository) -> str | None:
         return "main"
 
     def fetch(self, repo: Repository, route: Route, keep: str) -> None:
         self.fetched.append(route)
+        if repo.forge == OPEN and (route.repo, route.commit) not in self.others:
+            raise Rejected(f"{repo.name} has no commit {route.commit}")
 
     def release(self, route: Route, keep: str) -> None:
         """Nothing is kept."""
 
-    def read(self, route: Route, folder: str) -> dict[str, bytes]:
-        return {path: text for path, text in self.files.items() if path.rpartition("/")[0] == folder}
+    def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> dict[str, bytes]:
+        files, folder = self.others.get((route.repo, route.commit), self.files), folder.strip("/")
+        return {
+            path: text
+            for path, text in files.items()
+            if path.rpartition("/")[0] == folder and (names is None or path.rpartition("/")[2] in names)
+        }
 
     def message(self, route: Route) -> str:
         return self.said
@@ -167,6 +191,9 @@ class FakeWorkspaces:
         if snapshot is not None and self.gone:
             raise SnapshotGone("no snapshot on this machine")
         return FakeWorkspace(self.folder)
+
+    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
+        self.placed.append((route, tuple(path)))
 
     def forget(self, name: str) -> None:
         """Nothing was kept."""

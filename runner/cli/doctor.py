@@ -14,7 +14,9 @@ from runner import wiring
 from runner.cli.common import JsonCommand, json_option, print_json
 from runner.cli.listening import listening
 from runner.cli.terminal import coloured
+from runner.engine.sources import OPEN
 from runner.errors import RunnerError, Unavailable
+from runner.model.source import Repository
 from runner.settings import Settings
 
 NETWORKS = {
@@ -65,6 +67,7 @@ def examine(services: wiring.Services) -> list[Finding]:
         _finding("home", lambda: _home(services.settings)),
         _finding("address", lambda: _address(services.settings)),
         _finding("git", _git),
+        _finding("actions", lambda: _actions(services), needed=False),
         _finding("database", lambda: _database(services)),
         _finding("secrets", lambda: _secrets(services), needed=False),
         _finding("broker", lambda: _broker(services)),
@@ -105,6 +108,12 @@ def _git() -> str:
         wanted = ".".join(map(str, NEWEST_FEATURE))
         raise Unavailable(f"git {version} is too old; {wanted} or newer is needed")
     return f"git {version}"
+
+
+def _actions(services: wiring.Services) -> str:
+    url = services.settings.actions_url
+    services.workspaces.check(Repository(OPEN, "RUNNER_ACTIONS_URL", f"{url}/owner/name"))
+    return f"owner/name is cloned from {url}/owner/name (RUNNER_ACTIONS_URL)"
 
 
 def _database(services: wiring.Services) -> str:

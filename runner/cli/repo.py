@@ -24,6 +24,7 @@ def repo() -> None:
 @click.option("--secret", help="What signs its webhooks; made up if not given.")
 @click.option("--executor", help="host, sandbox or docker; the server's default if not given.")
 @click.option("--image", help="The image of its jobs on docker that name none.")
+@click.option("--shared", is_flag=True, help="Let workflows of all other repositories here use what it has.")
 @json_option
 def add(
     name: str,
@@ -32,10 +33,11 @@ def add(
     secret: str | None,
     executor: str | None,
     image: str | None,
+    shared: bool,
     fields: str | None,
 ) -> None:
     """Register a repository under NAME, such as octo/hello."""
-    given = {"secret": secret, "executor": executor, "image": image}
+    given = {"secret": secret, "executor": executor, "image": image, "shared": shared or None}
     wanted = {"name": name, "url": url, "forge": forge} | {k: v for k, v in given.items() if v is not None}
     with connect() as client:
         made = client.post("/repos", wanted)
@@ -60,9 +62,18 @@ def list_repositories(fields: str | None) -> None:
     if fields is not None:
         print_json(found, fields)
         return
-    rows = [(one["name"], one["forge"], one["url"], one["default_branch"] or "") for one in found]
+    rows = [
+        (
+            one["name"],
+            one["forge"],
+            one["url"],
+            one["default_branch"] or "",
+            "shared" if one["shared"] else "",
+        )
+        for one in found
+    ]
     if rows:
-        print_table(rows, ("name", "forge", "url", "branch"))
+        print_table(rows, ("name", "forge", "url", "branch", "use"))
     else:
         click.echo("no repositories; `runner repo add NAME --url URL` registers one", err=True)
 

@@ -30,6 +30,7 @@ from runner.cli.interrupts import Interrupts, interrupts
 from runner.cli.lines import EXITS, Show, Values, a_show
 from runner.cli.terminal import coloured, took
 from runner.engine.admit import Selection
+from runner.engine.sources import checked_base
 from runner.executors import EXECUTORS
 from runner.local import FORGE, Local, Terms, throwaway_home, usable_executor
 from runner.model.run import Finished, combined
@@ -45,7 +46,10 @@ NOTHING = 1
 LOOK_SECONDS = 0.1
 LAST_LINES = 200
 PASSABLE = 0o022
-SETTINGS = ("executor", "job_network", "docker", "git_protocols", "git_networks", "concurrency")
+SETTINGS = (
+    *("executor", "job_network", "docker", "git_protocols", "git_networks", "concurrency"),
+    "actions_url",
+)
 SHOWN = 5
 LOCALLY = {"ACT": "true"}
 """As the older tool for local runs has it: workflows ask `env.ACT` for what only a server can do."""
@@ -138,6 +142,7 @@ def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
             "protocols": f"{settings.git_protocols}:file",
             "networks": settings.git_network_list,
             "threads": settings.concurrency,
+            "actions": checked_base(settings.actions_url),
         }
         if environment.has_settings("executor"):
             chosen = chosen or settings.executor

@@ -209,6 +209,7 @@ def _print_run(run: Values, job: str | None) -> None:
             ("attempt", f"{run['attempt']} of {run['attempts']}"),
             ("created", run["created_at"]),
             ("took", took(run["started_at"], run["finished_at"])),
+            *(("uses", f"{one_line(name)} at {commit}") for name, commit in run["pins"].items()),
         ]
     )
     for problem in run["problems"]:

@@ -1,17 +1,19 @@
-"""What a step `uses`: an action of the repository's own, or one that is built in."""
+"""What a step `uses`: an action of the workspace or of another repository, or one that is built in."""
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from runner.engine.ports import Workspace
+from runner.engine.ports import Workspace, Workspaces
 from runner.errors import BrokenDefinition, NotFound
 from runner.expr.values import to_string
+from runner.model.source import Route
 from runner.workflow.document import ActionDef
 from runner.workflow.load import MAX_BYTES, load_action
-from runner.workflow.references import Image, Local, parse_action
+from runner.workflow.references import BadReference, Image, Local, Remote, parse_action
 from runner.workflow.trees import settled
 
 FILES = ("action.yml", "action.yaml")
@@ -23,27 +25,67 @@ _NOT_IN_VARIABLES = re.compile(r"\s")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An action, and the folder that it is in, relative to the workspace."""
+    """An action, the folder that it is in, as steps see it, and where it is from where that is elsewhere."""
 
     folder: str
     action: ActionDef
+    origin: Remote | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What says which action its steps belong to."""
+        repository, ref = (self.origin.repository, self.origin.ref) if self.origin else ("", "")
+        return {
+            "GITHUB_ACTION_PATH": self.folder,
+            "GITHUB_ACTION_REPOSITORY": repository,
+            "GITHUB_ACTION_REF": ref,
+        }
 
 
-def find_action(uses: str, workspace: Workspace) -> Found:
-    """The action that a step names, as the workspace has it now. Raises `BrokenDefinition`."""
-    reference = parse_action(uses)
-    if isinstance(reference, Image):
-        raise BrokenDefinition(f"{uses}: actions in images are not supported yet")
-    if not isinstance(reference, Local):
-        raise BrokenDefinition(f"{uses}: actions of other repositories are not supported yet")
-    folder = "" if reference.path in ("", ".") else f"{reference.path}/"
+def used(uses: str, home: Remote | None, own: Route) -> Local | Remote | Image:
+    """What a step means that stands in a file of `home`; None is the run's own repository, at `own`.
+
+    Raises `BrokenDefinition`.
+    """
+    try:
+        reference = parse_action(uses)
+    except BadReference as error:
+        raise BrokenDefinition(f"{uses}: {error}") from None
+    match reference:
+        case Local(path, fixed=True):
+            path = "" if path == "." else path
+            return Remote(home.repository, path, home.ref) if home else Remote(own.repo, path, own.commit)
+        case other:
+            return other
+
+
+def find_action(path: str, workspace: Workspace, root: str) -> Found:
+    """The action in a folder of the workspace, as it is now, which steps see at `root`.
+
+    Raises `BrokenDefinition`.
+    """
+    folder = _prefix(path)
     for name in FILES:
         try:
             text = workspace.read(folder + name, MAX_BYTES)
         except NotFound:
             continue
-        return Found(folder.rstrip("/"), _parsed(folder + name, text))
-    raise BrokenDefinition(f"{uses}: the workspace has no {folder}{FILES[0]} and no {folder}{FILES[1]}")
+        return Found(posixpath.join(root, folder.rstrip("/")), _parsed(folder + name, text))
+    raise BrokenDefinition(f"./{path}: the workspace has no {folder}{FILES[0]} and no {folder}{FILES[1]}")
+
+
+def action_at(path: str, route: Route, workspaces: Workspaces) -> ActionDef | None:
+    """The action in a folder of a commit; None where there is none. Raises `BrokenDefinition`."""
+    folder = _prefix(path)
+    files = workspaces.read(route, folder, FILES)
+    for name in FILES:
+        if folder + name in files:
+            return _parsed(folder + name, files[folder + name])
+    return None
+
+
+def _prefix(path: str) -> str:
+    return "" if path in ("", ".") else f"{path}/"
 
 
 _parsed = lru_cache(maxsize=256)(load_action)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 
 from runner.engine.advance import ring
 from runner.engine.changes import changed
@@ -18,10 +19,10 @@ from runner.engine.definitions import (
     workflow_text,
 )
 from runner.engine.dispatch import DISPATCH, dispatched
+from runner.engine.pins import first_pins
 from runner.engine.ports import (
     Dispatcher,
     NewRun,
-    Repositories,
     Store,
     Verdict,
     Workspaces,
@@ -29,6 +30,7 @@ from runner.engine.ports import (
 from runner.engine.pulls import PULL, TARGET, held_back, merge_of, target_of
 from runner.engine.receive import receive
 from runner.engine.refs import MERGED
+from runner.engine.sources import Sources
 from runner.engine.standings import SYNC, Standings, keep_up
 from runner.engine.subject import HEAD, concerned, named, skipped, waits
 from runner.engine.titles import Title, Titles
@@ -58,8 +60,7 @@ def admit(
     delivery_id: str,
     *,
     store: Store,
-    repositories: Repositories,
-    workspaces: Workspaces,
+    sources: Sources,
     standings: Standings,
     dispatcher: Dispatcher,
     titles: Titles,
@@ -79,7 +80,7 @@ def admit(
             guid = f"{TARGET} {delivery_id}"
             digest = hashlib.sha256(guid.encode()).hexdigest()
             receive(target_of(delivery.event), guid, digest, store=store, dispatcher=dispatcher)
-        verdict = _judge(delivery, repositories, workspaces, standings, titles, selection)
+        verdict = _judge(delivery, sources, standings, titles, selection)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
@@ -100,18 +101,17 @@ def admit(
 
 def _judge(
     delivery: Delivery,
-    repositories: Repositories,
-    workspaces: Workspaces,
+    sources: Sources,
     standings: Standings,
     titles: Titles,
     selection: Selection | None,
 ) -> Verdict:
     event = delivery.event
-    repository = repositories.get(event.forge, event.repo)
-    event = named(event, repository, workspaces)
+    repository = sources.repositories.get(event.forge, event.repo)
+    event = named(event, repository, sources.workspaces)
     if event.kind == SYNC and event.ref == HEAD:
         return Verdict("ignored", f"{repository.name} has no default branch yet; nothing was pushed to it")
-    verdict = _judge_event(delivery, event, repository, workspaces, standings, titles, selection)
+    verdict = _judge_event(delivery, event, repository, sources, standings, titles, selection)
     return replace(verdict, ref=event.ref)
 
 
@@ -119,14 +119,14 @@ def _judge_event(
     delivery: Delivery,
     event: Event,
     repository: Repository,
-    workspaces: Workspaces,
+    sources: Sources,
     standings: Standings,
     titles: Titles,
     selection: Selection | None,
 ) -> Verdict:
     # A payload that names a commit is not asked for its ref again, yet steps and pages are told of it.
     checked_ref(event.ref)
-    keep = delivery.id
+    keep, workspaces = delivery.id, sources.workspaces
     if event.commit is None and event.kind in MERGED:
         commit = merge_of(event, keep, repository, workspaces)
     else:
@@ -147,8 +147,10 @@ def _judge_event(
 
     if event.kind == DISPATCH:
         chosen = dispatched(event, files, alone=selection is not None)
-        new = new_run(chosen, titles.of(chosen, event, repository))
-        return Verdict("admitted", route=route, runs=_with_jobs([new], selection))
+        runs = [
+            new_run(chosen, titles.of(chosen, event, repository), first_pins(chosen, sources, route, keep))
+        ]
+        return Verdict("admitted", route=route, runs=_with_jobs(runs, selection))
 
     @cache
     def paths() -> Sequence[str] | None:
@@ -166,7 +168,8 @@ def _judge_event(
             continue
         reason = refusal(workflow, event, paths)
         if reason is None:
-            runs.append(new_run(workflow, titles.of(workflow, event, repository)))
+            pins = first_pins(workflow, sources, route, keep)
+            runs.append(new_run(workflow, titles.of(workflow, event, repository), pins))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:
@@ -209,5 +212,7 @@ def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[New
     return tuple(kept)
 
 
-def new_run(workflow: Workflow, title: Title | None = None) -> NewRun:
-    return NewRun(workflow.path, workflow.name, unsaved_jobs(workflow), title=title)
+def new_run(
+    workflow: Workflow, title: Title | None = None, pins: Mapping[str, str] = MappingProxyType({})
+) -> NewRun:
+    return NewRun(workflow.path, workflow.name, unsaved_jobs(workflow), pins=pins, title=title)

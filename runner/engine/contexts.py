@@ -12,6 +12,7 @@ from runner.expr.values import to_string
 from runner.model.run import Job, Run, in_order_of_end
 from runner.model.source import Event
 from runner.model.step import Result
+from runner.workflow.references import remote_call
 
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM", "i686": "X86"}
 INHERITED = (
@@ -74,6 +75,8 @@ class Asked:
         )
         return {
             "action": "",
+            "action_ref": "",
+            "action_repository": "",
             "actor": event.actor,
             "api_url": f"{self.server}/api/v1",
             "base_ref": base,
@@ -81,6 +84,9 @@ class Asked:
             "event_name": event.kind,
             "head_ref": head,
             "job": job.key if job else "",
+            "job_workflow_sha": self.definition(job)["workflow_sha"]
+            if job and job.caller is not None
+            else "",
             "ref": event.ref,
             "ref_name": short_ref(event.ref),
             "ref_type": ref_type,
@@ -95,6 +101,25 @@ class Asked:
             "workflow": run.name,
             "workflow_ref": f"{run.route.repo}/{run.workflow}@{event.ref}",
             "workflow_sha": run.route.commit,
+        }
+
+    def definition(self, job: Job) -> dict[str, str]:
+        """What the `job` context says about the file that a job is in.
+
+        https://docs.github.com/actions/reference/contexts-reference#job-context
+        """
+        route, called = self.run.route, None if job.caller is None else self.run.job(job.caller).calls
+        if called is None or (wanted := remote_call(called)) is None:
+            path = called or self.run.workflow
+            repository, ref, commit = route.repo, self.event.ref, route.commit
+        else:
+            path, repository, ref = wanted.path, wanted.repository, wanted.ref
+            commit = self.run.pins.get(wanted.version, "")
+        return {
+            "workflow_file_path": path,
+            "workflow_ref": f"{repository}/{path}@{ref}",
+            "workflow_repository": repository,
+            "workflow_sha": commit,
         }
 
     def needs(self, job: Job, keys: Iterable[str] | None = None) -> Contexts:
@@ -140,7 +165,11 @@ def contexts(scene: Scene) -> Contexts:
         "token": scene.secrets.get("GITHUB_TOKEN", ""),
         "workspace": scene.sandbox.workspace,
     }
-    return known | {"runner": runner(scene), "secrets": dict(scene.secrets)}
+    return known | {
+        "job": scene.asked.definition(scene.job),
+        "runner": runner(scene),
+        "secrets": dict(scene.secrets),
+    }
 
 
 def runner(scene: Scene) -> Contexts:

@@ -14,7 +14,8 @@ from runner.expr.values import fold
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Run, StepName
 from runner.model.source import Route
-from runner.workflow.document import JobDef, Reusable, Steps, Workflow
+from runner.workflow.document import InvalidWorkflow, JobDef, Reusable, Steps, Workflow
+from runner.workflow.references import Remote, called_from, remote_call
 from runner.workflow.supported import load
 from runner.workflow.trees import texts
 
@@ -59,19 +60,53 @@ def workflow_text(path: str, route: Route, workspaces: Workspaces) -> bytes:
 parsed = lru_cache(maxsize=256)(load)
 
 
-def definition_of(run: Run, job: Job, workspaces: Workspaces) -> tuple[Workflow, JobDef]:
+def definition_of(run: Run, job: Job, station: Station) -> tuple[Workflow, JobDef]:
     """The workflow that a job belongs to, and what it says of the job."""
-    path = run.workflow if job.caller is None else run.job(job.caller).calls
-    workflow = workflow_at(path or "", run.route, workspaces)
+    workflow = workflow_of(run, job, station)
     return workflow, workflow.job(job.key)
 
 
-def unsaved_jobs(workflow: Workflow, prefix: str = "") -> tuple[Job, ...]:
-    """The jobs of a workflow before anything of them is evaluated; `prefix` stands before their names."""
-    return tuple(replace(_unsaved(job, prefix), position=at) for at, job in enumerate(workflow.jobs))
+def workflow_of(run: Run, job: Job, station: Station) -> Workflow:
+    """The workflow that a job belongs to."""
+    if job.caller is None:
+        return workflow_at(run.workflow, run.route, station.workspaces)
+    return called_by(run, run.job(job.caller), station)
 
 
-def _unsaved(job: JobDef, prefix: str) -> Job:
+def called_by(run: Run, caller: Job, station: Station) -> Workflow:
+    """The workflow that a job calls, at the commit that the run is bound to.
+
+    Errors: `NotFound`, `BrokenDefinition`, `Unavailable`.
+    """
+    called = caller.calls or ""
+    wanted = remote_call(called)
+    if wanted is None:
+        return workflow_at(called, run.route, station.workspaces)
+    commit = run.pins.get(wanted.version)
+    if commit is None:
+        raise BrokenDefinition(f"{called}: the run is bound to no commit of it")
+    route = station.sources.fetch(run.route, wanted, commit, run.delivery)
+    try:
+        return workflow_at(wanted.path, route, station.workspaces)
+    except InvalidWorkflow as error:
+        raise BrokenDefinition(f"{wanted.version}: {error}") from None
+
+
+def home_of(run: Run, job: Job) -> Remote | None:
+    """The repository that a job's file belongs to, where that is another one than the run's own."""
+    return None if job.caller is None else remote_call(run.job(job.caller).calls or "")
+
+
+def unsaved_jobs(workflow: Workflow, prefix: str = "", home: Remote | None = None) -> tuple[Job, ...]:
+    """The jobs of a workflow before anything of them is evaluated; `prefix` stands before their names.
+
+    `home`: the repository of its file, where that is another one than the run's own.
+    """
+    made = (_unsaved(job, prefix, home) for job in workflow.jobs)
+    return tuple(replace(job, position=at) for at, job in enumerate(made))
+
+
+def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
     """Where nothing has to be evaluated, it is what runs."""
     body = job.body
     names = [job.name] if job.name is not None else []
@@ -91,7 +126,7 @@ def _unsaved(job: JobDef, prefix: str) -> Job:
         dynamic=dynamic,
         planned=not dynamic,
         conditional=job.condition is not None,
-        calls=body.workflow.removeprefix("./") if isinstance(body, Reusable) else None,
+        calls=called_from(body.workflow, home) if isinstance(body, Reusable) else None,
     )
 
 
@@ -117,7 +152,7 @@ def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
         return station.vault.secrets(repository)
     caller = asked.run.job(job.caller)
     known = secrets_of(asked, caller, station)
-    _, definition = definition_of(asked.run, caller, station.workspaces)
+    _, definition = definition_of(asked.run, caller, station)
     body = definition.body
     if not isinstance(body, Reusable) or caller.calls is None:
         raise BrokenDefinition(f"the job {caller.key} calls nothing")
@@ -126,7 +161,7 @@ def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
         handed = known if body.secrets is None else texts(body.secrets, seen)
     except BrokenDefinition as error:
         raise BrokenDefinition(Masks(known.values()).hide_text(str(error))) from None
-    call = workflow_at(caller.calls, asked.run.route, station.workspaces).on.call
+    call = called_by(asked.run, caller, station).on.call
     for name in [name for name, required in (call.secrets if call else {}).items() if required]:
         if not any(fold(one) == fold(name) and value for one, value in handed.items()):
             raise BrokenDefinition(f"{caller.calls} needs the secret {name}")

@@ -10,8 +10,8 @@ from runner.engine.heart import Hold, Why
 from runner.engine.ports import Workspace
 from runner.engine.programs import StepCall
 from runner.engine.retries import Later, again, delay_of, losses
+from runner.engine.stage import Released
 from runner.engine.station import Station
-from runner.engine.steps import Released
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
 from runner.model.run import Job
 from runner.model.step import TRY, Checkpoint, Outcome, Result

@@ -17,16 +17,18 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.advance import advance
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.definitions import asked_of, definition_of, secrets_of
+from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of
 from runner.engine.heart import Hold
 from runner.engine.ledger import Ledger
+from runner.engine.library import Halted, Library
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.ports import Executor, Logs, Workspace
 from runner.engine.programs import Ended, Program, declared
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
+from runner.engine.stage import Released, Stage
 from runner.engine.station import Station
-from runner.engine.steps import Released, Stage, minutes
+from runner.engine.steps import minutes
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
@@ -131,7 +133,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             end = partial(wait, lease=hold.lease, delay=later.delay, reason=str(later))
         except (RunnerError, OSError) as error:
             reason = str(error)
-            if isinstance(error, NotBegun) or _not_now(error):
+            if isinstance(error, NotBegun | Halted) or _not_now(error):
                 # Where the disk is full, it may be the job's own files that fill it.
                 tidy.close()
                 begun = not isinstance(error, NotBegun)
@@ -188,7 +190,7 @@ def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., J
 def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
     """Whether the job may fail, where it did before it came to its steps."""
     try:
-        _, definition = definition_of(run, job, station.workspaces)
+        _, definition = definition_of(run, job, station)
         return _tolerance(definition, asked_of(run, station).of_job(job))
     except RunnerError:
         return False
@@ -247,7 +249,7 @@ def _begin(
 ) -> tuple[Program, Ledger, _Terms]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
-    workflow, definition = definition_of(run, job, station.workspaces)
+    workflow, definition = definition_of(run, job, station)
     body = definition.body
     if not isinstance(body, Steps):
         raise BrokenDefinition(f"the job {job.key} has no steps")
@@ -255,6 +257,8 @@ def _begin(
     seen = asked_for.of_job(job)
     limit, tolerant = minutes(body.timeout, seen), _tolerance(definition, seen)
     secrets = secrets_of(asked_for, job, station)
+    library = Library(run, home_of(run, job), f"{JOB}{job.id}", station)
+    library.prepare(body.steps, library.home)
     workspace, checkpoints = _workspace(run, job, hold.lease, station)
     tidy.callback(workspace.close)
     _check_losses(job, checkpoints)
@@ -277,7 +281,11 @@ def _begin(
         for text in done.outcome.matchers:
             matchers.restore(text)
     log = _StepLog(job, station.logs)
-    stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers, checkpoints.keys())
+    library.place(sandbox, partial(log, "0"))
+    pres = library.pres(body.steps)
+    stage = Stage(
+        scene, files, workspace, library, hold, log, deadline, masks, matchers, checkpoints.keys(), pres
+    )
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
 

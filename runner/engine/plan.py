@@ -11,7 +11,8 @@ from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance
 from runner.engine.contexts import Asked, Contexts, strategy_of
-from runner.engine.definitions import asked_of, definition_of, unsaved_jobs, workflow_at
+from runner.engine.definitions import asked_of, called_by, definition_of, unsaved_jobs
+from runner.engine.pins import walked
 from runner.engine.station import Station
 from runner.errors import (
     BrokenDefinition,
@@ -30,6 +31,7 @@ from runner.model.source import Repository
 from runner.model.step import Result
 from runner.workflow.document import Call, JobDef, Reusable, StepDef, Steps, Strategy
 from runner.workflow.matrix import Combination, combinations
+from runner.workflow.references import remote_call
 from runner.workflow.trees import settled
 from runner.workflow.words import cut
 
@@ -130,7 +132,7 @@ def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
 def _answered(run: Run, job: Job, station: Station) -> Next:
     """Whether a job goes on although its workflow was cancelled: its `if`, evaluated again."""
     station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
-    _, definition = definition_of(run, job, station.workspaces)
+    _, definition = definition_of(run, job, station)
     goes_on = _is_met(asked_of(run, station), job, definition)
     return lambda run, now: lifecycle.answer(run, job.id, goes_on)
 
@@ -142,20 +144,26 @@ def _repository(run: Run, station: Station) -> Repository:
 def _next(run: Run, job: Job, station: Station) -> Next:
     station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
     asked = asked_of(run, station)
-    _, definition = definition_of(run, job, station.workspaces)
+    _, definition = definition_of(run, job, station)
     seen = asked.of_job(job)
     if not job.planned:
         return _legs(asked, job, definition, seen, station.matrix)
     if not isinstance(definition.body, Reusable) or job.calls is None:
         raise BrokenDefinition(f"the job {job.key} has nothing to plan")
-    called = workflow_at(job.calls, run.route, station.workspaces)
+    wanted = remote_call(job.calls)
+    if wanted is not None and wanted.version not in run.pins:
+        run, _ = walked(
+            run, station.sources, lambda walk: walk.route(wanted), station.store, station.dispatcher
+        )
+        asked = replace(asked, run=run)
+    called = called_by(run, job, station)
     if called.on.call is None:
         raise BrokenDefinition(f'{job.calls} cannot be called: its "on" has no workflow_call')
     if run.called_by(job.id):
         return _returned(run, job, called.on.call, asked, seen)
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
-    children = unsaved_jobs(called, f"{job.name} / ")
+    children = unsaved_jobs(called, f"{job.name} / ", wanted)
     return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs, now))
 
 

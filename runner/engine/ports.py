@@ -56,8 +56,11 @@ class Workspaces(Protocol):
     commit or ref, or what was asked for is no ref name.
     """
 
-    def resolve(self, repo: Repository, ref: str) -> str:
-        """The full commit id that `ref` names in the repository right now."""
+    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
+        """The full commit id that `ref` names in the repository right now.
+
+        Of a branch and a tag of one name it is the branch, unless it is `tag_first`. Raises `RefNotFound`.
+        """
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
@@ -68,9 +71,10 @@ class Workspaces(Protocol):
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
 
-    def read(self, route: Route, folder: str) -> Mapping[str, bytes]:
+    def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing.
 
+        `names`: only those that are called so.
         A file over the limit of `WORKFLOW_BYTES` or one that is a symlink raises `BrokenDefinition`.
         """
 
@@ -90,6 +94,12 @@ class Workspaces(Protocol):
         """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
 
         Raises `SnapshotGone` where the snapshot is not on this machine.
+        """
+
+    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
+        """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
+
+        Steps may write below `root`: no link is followed that is there, and what is in the way is removed.
         """
 
     def forget(self, name: str) -> None:
@@ -192,6 +202,7 @@ class NewRun:
     name: str
     jobs: tuple[Job, ...] = ()
     problems: tuple[str, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
     title: Callable[[Run], str] | None = None
 
 

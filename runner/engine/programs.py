@@ -12,7 +12,9 @@ from functools import partial
 from typing import Any
 
 from runner.engine.contexts import plain
-from runner.engine.steps import Level, Stage, perform_post, perform_step, post_title
+from runner.engine.library import Pre
+from runner.engine.stage import Level, Stage
+from runner.engine.steps import perform_post, perform_pre, perform_step
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
@@ -60,7 +62,9 @@ class Past:
 
     exports: Exports = field(default_factory=Exports)
     steps: dict[str, Any] = field(default_factory=dict)
-    posts: list[tuple[StepDef, Post]] = field(default_factory=list)
+    posts: dict[tuple[int, ...], tuple[StepDef, Post]] = field(default_factory=dict)
+    """What actions left to be done at the end, in the order in which each of them began."""
+    states: dict[tuple[int, ...], Mapping[str, str]] = field(default_factory=dict)
     result: Result = Result.SUCCESS
     exit_code: int | None = None
     over: bool = False
@@ -69,13 +73,22 @@ class Past:
     def add(self, step: StepDef, outcome: Outcome) -> None:
         self.end(outcome)
         self.exports = self.exports.then(outcome.exports)
-        self.posts += [(step, post) for post in outcome.posts]
+        self.posts |= {post.path: (step, post) for post in outcome.posts}
         if step.id is not None:
             self.steps[step.id] = {
                 "outputs": dict(outcome.outputs),
                 "outcome": plain(outcome.result),
                 "conclusion": plain(outcome.conclusion),
             }
+
+    def begin(self, step: StepDef, pre: Pre, outcome: Outcome) -> None:
+        """What an action did before the first step: it sees later what it wrote down for itself."""
+        self.end(outcome)
+        self.exports = self.exports.then(outcome.exports)
+        for post in outcome.posts:
+            self.states[pre.path] = post.state
+            if pre.posts:
+                self.posts[pre.path] = (step, post)
 
     def end(self, outcome: Outcome) -> None:
         """What went wrong first is how the job ends, but for a cancel."""
@@ -100,24 +113,33 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
     except BrokenDefinition as error:
         reason = f"the job's environment cannot be evaluated: {error}"
         return Ended(Result.FAILURE, reason=stage.masks.hide_text(reason))
+    for pre in stage.pres:
+        step, key = job.steps[pre.path[0]], pre.key
+        _look_up(stage, past, key)
+        if past.over:
+            # Nothing has begun that would have to be tidied up.
+            break
+        level = _level(stage, env, past, pre.path)
+        call = _call(key, f"Pre {step.title}", step, partial(perform_pre, step, pre, level, stage))
+        past.begin(step, pre, _answered((yield call)))
     for place, step in enumerate(job.steps):
         _look_up(stage, past, step.key)
         if step.condition is None and past.result is not Result.SUCCESS:
             # Nobody has to be asked, and nothing be written down.
             past.add(step, Outcome(Result.SKIPPED, Result.SKIPPED))
             continue
-        level = _level(seen, env, past, (place,))
+        level = replace(_level(stage, env, past, (place,)), states=past.states)
         call = replace(
             _call(step.key, step.title, step, partial(perform_step, step, level, stage)),
             retry=step.retry,
             on_lost=step.on_lost or job.on_lost or "retry",
         )
         past.add(step, _answered((yield call)))
-    for step, post in reversed(past.posts):
-        key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
+    for step, post in reversed(past.posts.values()):
+        key = post.key
         _look_up(stage, past, key)
-        level = _level(seen, env, past, post.path)
-        call = _call(key, post_title(step), step, partial(perform_post, step, post, level, stage))
+        level = _level(stage, env, past, post.path)
+        call = _call(key, f"Post {step.title}", step, partial(perform_post, step, post, level, stage))
         past.end(_answered((yield call)))
     return _ended(job, seen, env, past, stage)
 
@@ -125,7 +147,7 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
 def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:
     """The variables of the workflow, of the container and of the job, each over those before."""
     env = {**stage.scene.env, **texts(workflow.env, stage.seen)}
-    seen = {**stage.seen, "job": {"status": "success"}}
+    seen = {**stage.seen, "job": {**stage.seen["job"], "status": "success"}}
     if isinstance(job.container, Container):
         env |= texts(job.container.env, {**seen, "env": env})
     elif job.container is not None:
@@ -145,9 +167,10 @@ def _look_up(stage: Stage, past: Past, key: str | None = None) -> None:
         past.result, past.over = stage.over, True
 
 
-def _level(seen: Mapping[str, Any], env: Mapping[str, str], past: Past, path: tuple[int, ...]) -> Level:
-    known = {**seen, "steps": past.steps}
-    return Level(known, env, past.exports, past.status, path, past.status == "cancelled")
+def _level(stage: Stage, env: Mapping[str, str], past: Past, path: tuple[int, ...]) -> Level:
+    known = {**stage.seen, "steps": past.steps}
+    outlives = past.status == "cancelled"
+    return Level(known, env, past.exports, past.status, path, outlives, home=stage.library.home)
 
 
 def _call(key: str, name: str, step: StepDef, perform: Callable[[], Outcome]) -> StepCall:
@@ -163,7 +186,7 @@ def _answered(outcome: Outcome | None) -> Outcome:
 def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Past, stage: Stage) -> Ended:
     _look_up(stage, past)
     known = {**seen, "steps": past.steps, "env": {**env, **past.exports.env}}
-    known["job"] = {"status": past.status}
+    known["job"] = {**seen["job"], "status": past.status}
     try:
         outputs = texts(job.outputs, known, status_functions(past.status))
     except BrokenDefinition as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.engine.heart import Heart
 from runner.engine.ports import Dispatcher, Executor, Logs, Repositories, Store, Vault, Workspaces
+from runner.engine.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Station:
     store: Store
     repositories: Repositories
     workspaces: Workspaces
+    sources: Sources
     executors: Mapping[str, Callable[[], Executor]]
     executor: str
     """The executor of repositories that name none."""

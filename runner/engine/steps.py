@@ -1,122 +1,52 @@
 """Doing one step: a script, or an action with the steps in it."""
 
 import posixpath
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
 from runner.engine import actions
-from runner.engine.actions import CHECKOUT, Found, find_action
-from runner.engine.commands import FOLDER, BadCommandFile, CommandFiles, Written, place_file
-from runner.engine.contexts import Scene, contexts, environment, layered, plain
-from runner.engine.heart import CANCEL_SECONDS, Hold, Why
-from runner.engine.masks import Masks
-from runner.engine.matchers import Matchers
+from runner.engine.actions import CHECKOUT, Found
+from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
+from runner.engine.contexts import layered, plain
+from runner.engine.heart import CANCEL_SECONDS, Why
+from runner.engine.library import Pre
 from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
-from runner.engine.ports import Command, Exit, Workspace
+from runner.engine.pins import DEEPEST
+from runner.engine.ports import Command, Exit
+from runner.engine.stage import Level, Released, Stage
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.evaluate import Functions, holds, render
 from runner.expr.hashing import hash_files
 from runner.expr.status import status_functions
+from runner.expr.template import Condition
 from runner.expr.values import known, to_number, to_string
-from runner.model.step import Exports, Outcome, Post, Result
+from runner.model.step import Exports, Outcome, Post, Result, step_key
 from runner.workflow.document import Composite, Number, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
 
-DEEPEST = 10
-"""How deep composite actions may use each other, as on GitHub."""
 MATCHER_BYTES = 256 * 1024
-
-Log = Callable[[str, bytes], None]
-"""Takes a step's key and what it printed."""
-
-
-class Released(LeaseLost):
-    """This worker hands the job back unfinished."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the steps of a job run with: its scene, its files, its log, its hold on the lease, its deadline.
-
-    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`. `recorded` are
-    the keys of the steps that have checkpoints.
-    """
-
-    scene: Scene
-    files: CommandFiles
-    workspace: Workspace
-    hold: Hold
-    log: Log
-    deadline: float
-    masks: Masks = field(default_factory=Masks)
-    matchers: Matchers = field(default_factory=Matchers)
-    recorded: Collection[str] = ()
-
-    @cached_property
-    def seen(self) -> Mapping[str, Any]:
-        """The contexts that do not change while the job runs."""
-        return contexts(self.scene)
-
-    @cached_property
-    def given(self) -> Mapping[str, str]:
-        """The variables that every step of the job is given, whatever the definition says."""
-        return {**environment(self.scene, self.seen), **self.files.variables}
-
-    @property
-    def over(self) -> Result | None:
-        """How the job ends whatever its steps do from now on, and though some of them still run."""
-        if self.hold.cancelled is not None:
-            return Result.CANCELLED
-        return Result.TIMED_OUT if monotonic() > self.deadline else None
-
-    @property
-    def end(self) -> float:
-        """Until when a step may run that begins now: one that runs all the same has some minutes more."""
-        if self.hold.cancelled is not None:
-            return self.hold.cancelled + CANCEL_SECONDS
-        return self.deadline if monotonic() < self.deadline else self.deadline + CANCEL_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Where a step stands: among the steps of its job, or among those of a composite action.
-
-    `seen` are its contexts but for `env` and `job`; `env` is what the definition around it says, `exports`
-    what steps before it added. `status` is how the job stands, `inner` how the action does. `outlives`: it
-    was begun although the job is cancelled.
-    """
-
-    # What a traceback shows of a level must not show the secrets in it.
-    seen: Mapping[str, Any] = field(repr=False)
-    env: Mapping[str, str] = field(repr=False)
-    exports: Exports = field(repr=False)
-    status: str
-    path: tuple[int, ...]
-    outlives: bool = False
-    inner: str | None = None
-    until: float = float("inf")
-    """When the step around it runs out of time."""
-    limit: float = float("inf")
-    """How many seconds that one has in all."""
-    action: Mapping[str, str] = field(default_factory=dict)
-    """Variables that say which action it belongs to."""
 
 
 def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
-    """Do a step of a job, from its `if` on. Errors: `LeaseLost`, `Released`."""
+    """Do a step of a job, from its `if` on. Errors: `LeaseLost`, `Released`, `Halted`."""
     key = str(level.path[0] + 1)
     return _told(stage, _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform)
 
 
+def perform_pre(step: StepDef, pre: Pre, level: Level, stage: Stage) -> Outcome:
+    """Do what an action does before the job's first step. Errors: `LeaseLost`, `Released`, `Halted`."""
+    act = _Act(step, level, stage, lambda chunk: stage.log(pre.key, chunk))
+    return _told(stage, partial(act.perform_pre, pre))
+
+
 def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outcome:
-    """Do what an action left to be done at the end of the job. Errors: `LeaseLost`, `Released`."""
-    key = f"{'.'.join(str(place + 1) for place in post.path)}.post"
-    act = _Act(step, level, stage, lambda chunk: stage.log(key, chunk))
+    """Do what an action left to be done at the end of the job. Errors: as of `perform_step`."""
+    act = _Act(step, level, stage, lambda chunk: stage.log(post.key, chunk))
     return _told(stage, partial(act.perform_post, post))
 
 
@@ -137,10 +67,6 @@ def _told(stage: Stage, perform: Callable[[], Outcome]) -> Outcome:
     )
 
 
-def post_title(step: StepDef) -> str:
-    return f"Post {step.title}"
-
-
 @dataclass(frozen=True)
 class _Act:
     """One step, ready to be done; `say` takes what it prints."""
@@ -156,8 +82,14 @@ class _Act:
                 return Outcome(Result.SKIPPED, Result.SKIPPED)
             outcome = self._act()
         except BrokenDefinition as error:
-            self._complain(str(error))
-            outcome = Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+            outcome = self._broken(error)
+        return self._tolerated(outcome)
+
+    def _broken(self, error: BrokenDefinition) -> Outcome:
+        self._complain(str(error))
+        return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+
+    def _tolerated(self, outcome: Outcome) -> Outcome:
         if outcome.result.failed and monotonic() < self.stage.deadline and self._forgiven():
             return replace(outcome, conclusion=Result.SUCCESS)
         return outcome
@@ -169,7 +101,7 @@ class _Act:
             case Uses(action) if CHECKOUT.fullmatch(action):
                 return self._checkout()
             case Uses(action):
-                return self._action(find_action(action, self.stage.workspace))
+                return self._action(self._find(action))
             case _:
                 raise BrokenDefinition(f"step {self.step.key} is of a kind that does not run yet")
 
@@ -187,8 +119,10 @@ class _Act:
 
     def _seeing(self, env: Mapping[str, str]) -> Mapping[str, Any]:
         github = {**self.level.seen["github"], "action": self.step.id or f"__{self.step.key}"}
-        github["action_path"] = self.level.action.get("GITHUB_ACTION_PATH", "")
-        return {**self.level.seen, "github": github, "job": {"status": self.level.status}, "env": env}
+        for name in ("action_path", "action_repository", "action_ref"):
+            github[name] = self.level.action.get(f"GITHUB_{name.upper()}", "")
+        job = {**self.level.seen["job"], "status": self.level.status}
+        return {**self.level.seen, "github": github, "job": job, "env": env}
 
     def _functions(self, status: str, inner: str | None) -> Functions:
         def hashed(*patterns: object) -> str:
@@ -260,7 +194,7 @@ class _Act:
     ) -> Outcome:
         sandbox, files = self.stage.scene.sandbox, self.stage.files
         past, stage = self.level.exports, self.stage
-        key = ".".join(str(place + 1) for place in self.level.path)
+        key = step_key(self.level.path)
         given = {**stage.given, **self.level.action, "RUNNER_STEP": key, **variables}
         given["GITHUB_ACTION"] = self.step.id or f"__{self.step.key}"
         env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self._env)
@@ -375,11 +309,15 @@ class _Act:
             case Composite(steps):
                 return self._composite(found, steps, inputs)
             case Script() as script:
-                outcome = self._javascript(found, script.main, {**given, **inputs}, {})
+                if script.pre is not None and found.origin is None:
+                    what = '"pre" is only run for actions of other repositories'
+                    self.say(f"##[warning]{found.action.path}: {what}\n".encode())
+                before = self.level.states.get(self.level.path, {})
+                outcome = self._javascript(found, script.main, {**given, **inputs}, before)
                 if script.post is None or outcome.result is Result.SKIPPED:
                     return replace(outcome, posts=())
                 state = outcome.posts[0].state if outcome.posts else {}
-                return replace(outcome, posts=(Post(self.level.path, state),))
+                return replace(outcome, posts=(Post(self.level.path, {**before, **state}),))
             case _:
                 raise BrokenDefinition(f"{found.action.path}: actions in images are not supported yet")
 
@@ -388,21 +326,25 @@ class _Act:
         found: Found,
         file: str,
         inputs: Mapping[str, str],
-        variables: Mapping[str, str],
+        state: Mapping[str, str],
         cancellable: bool = True,
     ) -> Outcome:
-        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
-        variables = {**actions.input_variables(inputs), **variables}
-        return self._run(("node", posixpath.join(place, file)), "", variables, cancellable)
+        variables = actions.input_variables(inputs) | {
+            f"STATE_{name}": value for name, value in state.items()
+        }
+        if found.origin is not None:
+            variables |= {"GITHUB_ACTION_REPOSITORY": found.origin.repository}
+            variables |= {"GITHUB_ACTION_REF": found.origin.ref}
+        return self._run(("node", posixpath.join(found.folder, file)), "", variables, cancellable)
 
     def _composite(self, found: Found, steps: tuple[StepDef, ...], inputs: Mapping[str, str]) -> Outcome:
         if len(self.level.path) >= DEEPEST:
             raise BrokenDefinition(f"{found.action.path}: actions use each other more than {DEEPEST} deep")
-        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
+        self._provide(found, steps)
         outlives = self._outlives_cancel()
         until, limit = min((self.level.until, self.level.limit), (monotonic() + self._limit, self._limit))
         inside: dict[str, Any] = {}
-        seen = {name: value for name, value in self._seen.items() if name not in ("secrets", "env", "job")}
+        seen = {name: value for name, value in self._seen.items() if name not in ("secrets", "env")}
         seen |= {"inputs": inputs, "steps": inside}
         done = Outcome(Result.SUCCESS, Result.SUCCESS, 0)
         for index, step in enumerate(steps):
@@ -419,7 +361,9 @@ class _Act:
                 "cancelled" if cancelled and not outlives else inner,
                 until,
                 limit,
-                {"GITHUB_ACTION_PATH": place},
+                found.variables,
+                found.origin,
+                self.level.states,
             )
             outcome = _Act(step, level, self.stage, self.say).perform()
             if step.id is not None:
@@ -446,38 +390,73 @@ class _Act:
                 act, rest = act._within(rest[0], post), rest[1:]
             return act._last_words(post)
         except BrokenDefinition as error:
-            self._complain(str(error))
-            return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+            return self._broken(error)
+
+    def perform_pre(self, pre: Pre) -> Outcome:
+        """Find the action that has something to do before the job's first step, and do it."""
+        try:
+            act, rest = self, pre.path[1:]
+            while rest:
+                act, rest = act._within(rest[0], Post(pre.path)), rest[1:]
+            outcome = act._first_words()
+        except BrokenDefinition as error:
+            outcome = self._broken(error)
+        return self._tolerated(outcome)
 
     def _within(self, index: int, post: Post) -> "_Act":
         found = self._found()
         if not isinstance(found.action.runs, Composite) or index >= len(found.action.runs.steps):
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
+        self._provide(found, found.action.runs.steps)
         inputs = actions.inputs_of(found.action, self._inputs(), self._seen)
-        place = posixpath.join(self.stage.scene.sandbox.workspace, found.folder)
         seen = {**self.level.seen, "inputs": inputs, "steps": post.steps}
-        level = replace(self.level, seen=seen, env=self._env, action={"GITHUB_ACTION_PATH": place})
+        level = replace(self.level, seen=seen, env=self._env, action=found.variables, home=found.origin)
         return _Act(found.action.runs.steps[index], level, self.stage, self.say)
+
+    def _provide(self, found: Found, steps: tuple[StepDef, ...]) -> None:
+        """Have what an action of the workspace uses of other repositories: nobody could know it before."""
+        if found.origin is None:
+            self.stage.library.extend(steps, None, self.stage.scene.sandbox, self.say)
 
     def _found(self) -> Found:
         body = self.step.body
         if not isinstance(body, Uses):
             raise BrokenDefinition(f"step {self.step.key} uses no action any more")
-        return find_action(body.action, self.stage.workspace)
+        return self._find(body.action)
+
+    def _find(self, uses: str) -> Found:
+        stage = self.stage
+        return stage.library.find(uses, self.level.home, stage.workspace, stage.scene.sandbox)
+
+    def _first_words(self) -> Outcome:
+        found = self._found()
+        script = found.action.runs
+        if not isinstance(script, Script) or script.pre is None:
+            raise BrokenDefinition(f"{found.action.path} has nothing to do before the first step")
+        if not self._asked(script.pre_if):
+            return Outcome(Result.SKIPPED, Result.SKIPPED)
+        given = self._inputs()
+        inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
+        outcome = self._javascript(found, script.pre, inputs, {})
+        state = outcome.posts[0].state if outcome.posts else {}
+        return replace(outcome, posts=(Post(self.level.path, state),))
+
+    def _asked(self, condition: Condition | None) -> bool:
+        """Whether an action has to do what it does around the job's steps: no success() is implied."""
+        if condition is None:
+            return True
+        return holds(replace(condition, asks_status=True), self._seen, self._now)
 
     def _last_words(self, post: Post) -> Outcome:
         found = self._found()
         script = found.action.runs
         if not isinstance(script, Script) or script.post is None:
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
-        # Unlike the `if` of a step it implies no success(): what it does not say is always().
-        condition = replace(script.post_if, asks_status=True) if script.post_if is not None else None
-        if condition is not None and not holds(condition, self._seen, self._now):
+        if not self._asked(script.post_if):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
-        state = {f"STATE_{name}": value for name, value in post.state.items()}
-        outcome = self._javascript(found, script.post, inputs, state, cancellable=False)
+        outcome = self._javascript(found, script.post, inputs, post.state, cancellable=False)
         return replace(outcome, posts=())
 
 

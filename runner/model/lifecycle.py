@@ -280,6 +280,11 @@ def _afresh(job: Job) -> Job:
     )
 
 
+def pin(run: Run, found: Mapping[str, str]) -> Run:
+    """Bind a run to commits of other repositories. What is bound stays so: the first one to say it counts."""
+    return replace(run, pins={**found, **run.pins})
+
+
 def decide(run: Run, now: datetime) -> Run:
     """Which jobs become ready, which are skipped, which end because they were cancelled.
 

@@ -178,6 +178,8 @@ class Run:
     cancelled: bool = False
     title: str = ""
     """What the workflow's `run-name` calls it."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """The commit of every version of another repository that it uses: `owner/name@ref` to its full id."""
 
     def has(self, job_id: int) -> bool:
         return any(job.id == job_id for job in self.jobs)

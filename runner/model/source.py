@@ -98,6 +98,8 @@ class Repository:
     """The image its jobs use on docker where `container:` names none."""
     registration: str = ""
     """Sets it apart from whatever is registered under its name before or after it."""
+    shared: bool = False
+    """Whether workflows of the other repositories here may use its actions and workflows."""
 
 
 def shown_url(url: str) -> str:

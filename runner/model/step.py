@@ -52,6 +52,11 @@ class Annotation:
     end_col: int | None = None
 
 
+def step_key(path: tuple[int, ...]) -> str:
+    """How a step is known by: positions from 1, each but the first inside a composite action."""
+    return ".".join(str(place + 1) for place in path)
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """What an action still has to do when the job ends.
@@ -63,6 +68,10 @@ class Post:
     path: tuple[int, ...]
     state: Mapping[str, str] = field(default_factory=dict)
     steps: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{step_key(self.path)}.post"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,8 @@ class RunView(RunSummary):
 
     attempts: int
     problems: tuple[str, ...]
+    pins: Mapping[str, str]
+    """The commit of every version of another repository that it uses, by `owner/name@ref`."""
     jobs: tuple[JobView, ...]
 
     @property
@@ -212,6 +214,8 @@ class RepositoryView:
     url: str
     executor: str | None
     image: str | None
+    shared: bool
+    """Whether workflows of the other repositories here may use what is in it."""
     default_branch: str | None
     created_at: datetime
 

@@ -1,5 +1,7 @@
 """SqlRepositories: the administrator's list, the only place a clone URL or a webhook secret comes from."""
 
+from typing import Any
+
 from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -24,6 +26,7 @@ class SqlRepositories:
             "secret": secret,
             "executor": repository.executor,
             "image": repository.image,
+            "shared": repository.shared,
         }
 
         def work(connection: Connection) -> None:
@@ -81,7 +84,7 @@ class SqlRepositories:
 
         self._database.writing(work)
 
-    def _row(self, forge: str, name: str) -> Row[tuple[str, ...]]:
+    def _row(self, forge: str, name: str) -> Row[Any]:
         mine = (repositories.c.forge == forge) & (repositories.c.name == name)
         with self._database.reading() as connection:
             row = connection.execute(select(repositories).where(mine)).one_or_none()
@@ -90,7 +93,7 @@ class SqlRepositories:
         return row
 
 
-def _from(row: Row[tuple[str, ...]]) -> Repository:
+def _from(row: Row[Any]) -> Repository:
     # SQLite gives the id of a removed row to the next one.
     registration = f"{row.id}.{row.created_at}"
-    return Repository(row.forge, row.name, row.url, row.executor, row.image, registration)
+    return Repository(row.forge, row.name, row.url, row.executor, row.image, registration, row.shared)

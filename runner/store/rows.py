@@ -43,6 +43,7 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         problems=tuple(row.problems),
         cancelled=row.cancelled,
         title=row.title,
+        pins=row.pins,
     )
 
 

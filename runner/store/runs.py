@@ -313,6 +313,7 @@ def _create(
         "number": (last or 0) + 1,
         "attempt": 1,
         "problems": list(new.problems),
+        "pins": dict(new.pins),
         "created_at": micros(now),
     }
     made = connection.execute(_insert_run, row).inserted_primary_key
@@ -327,6 +328,7 @@ def _create(
         created_at=now,
         jobs=new.jobs,
         problems=new.problems,
+        pins=new.pins,
     )
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
@@ -362,8 +364,9 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
     again = after.attempt != before.attempt
     if after.cancelled and (again or not before.cancelled):
         connection.execute(_insert_cancel, {"run": after.id, "attempt": after.attempt})
-    if again:
-        connection.execute(update(runs).where(runs.c.id == after.id).values(attempt=after.attempt))
+    if again or after.pins != before.pins:
+        columns = {"attempt": after.attempt, "pins": dict(after.pins)}
+        connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     former = {job.id: job for job in before.jobs}
     saved = []
     for job in after.jobs:

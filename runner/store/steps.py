@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from runner.model.step import TRY, Result
+from runner.model.step import TRY, Result, step_key
 from runner.store.database import moment
 from runner.store.read_models import AnnotationView, StepView, TryView
 
+PRE = ".pre"
+"""How the key of what an action does before the job's first step ends."""
 POST = ".post"
 """How the key of what an action does at the job's end ends."""
 PENDING = {"running": "running", "finished": "skipped"}
@@ -19,7 +21,9 @@ LATER = {"running": "queued", "cancelled": "skipped"}
 
 
 def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView]:
-    """The declared steps, and after them what their actions do at the end. `done`: in the order of recording.
+    """The declared steps, and around them what their actions do before and after all of them.
+
+    `done` is in the order of recording.
 
     Steps run one after another, so the first that is not over is the one that runs now.
     """
@@ -51,13 +55,18 @@ def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[tuple[str, str, 
     declared = list(_declared(job, done))
     over = all(passed or key in done for key, _, passed in declared)
     names = {key: name for key, name, _ in declared}
+    pres = [key for key in done if key.endswith(PRE)]
     posts = [key for key in done if key.endswith(POST)]
     if over or job.phase == "finished":
         # They are done in the opposite order of the steps that left them.
         left = [one for key, *_ in declared if key in done for one in done[key].outcome.get("posts", ())]
-        keys = [".".join(str(place + 1) for place in post["path"]) + POST for post in reversed(left)]
+        keys = [step_key(tuple(post["path"])) + POST for post in reversed(left)]
         posts += [key for key in keys if key not in done]
-    return declared + [(key, f"Post {names.get(key.split('.')[0], key)}", False) for key in posts]
+
+    def around(word: str, keys: list[str]) -> list[tuple[str, str, bool]]:
+        return [(key, f"{word} {names.get(key.split('.')[0], key)}", False) for key in keys]
+
+    return around("Pre", pres) + declared + around("Post", posts)
 
 
 def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str, str, bool]]:

@@ -49,6 +49,8 @@ repositories = Table(
     Column("secret", Text, nullable=False),
     Column("executor", String(32)),
     Column("image", Text),
+    # Workflows of other repositories may use what is in it.
+    Column("shared", Boolean, nullable=False, server_default=false()),
     Column("default_branch", Text),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "name"),
@@ -101,6 +103,8 @@ runs = Table(
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("problems", JSON, nullable=False),
+    # Which commit each `owner/name@ref` stands for that it uses; what is there never changes.
+    Column("pins", JSON, nullable=False, server_default="{}"),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),

@@ -132,7 +132,9 @@ class Views:
             shown = attempt or row.attempt
             found = _jobs(connection, run_id, shown, self._offered(connection))
         fields = run_fields(row) | {"attempt": shown}
-        return RunView(**fields, attempts=row.attempt, problems=tuple(row.problems), jobs=found)
+        return RunView(
+            **fields, attempts=row.attempt, problems=tuple(row.problems), pins=row.pins, jobs=found
+        )
 
     def badge(
         self, repo: str, workflow: str | None = None, branch: str | None = None, event: str | None = None
@@ -300,6 +302,7 @@ def _repository(row: Row[Any]) -> RepositoryView:
         shown_url(row.url),
         row.executor,
         row.image,
+        row.shared,
         row.default_branch,
         moment(row.created_at),
     )

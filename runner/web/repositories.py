@@ -23,7 +23,10 @@ SECRET_LETTERS = 200
 
 
 class NewRepository(BaseModel):
-    """A repository to register; its webhook secret is made up where none is given."""
+    """A repository to register; its webhook secret is made up where none is given.
+
+    `shared`: whether workflows of the other repositories here may use its actions and workflows.
+    """
 
     name: str
     url: str
@@ -31,6 +34,7 @@ class NewRepository(BaseModel):
     secret: str | None = Field(default=None, min_length=8, max_length=SECRET_LETTERS)
     executor: str | None = None
     image: str | None = None
+    shared: bool = False
 
 
 class Trigger(BaseModel):
@@ -49,6 +53,7 @@ class Registered:
     url: str
     executor: str | None
     image: str | None
+    shared: bool
     secret: str
     hook: str
     """Where a forge posts its deliveries."""
@@ -107,6 +112,7 @@ def _register(site: Site, new: NewRepository) -> Registered:
         new.url,
         checked_executor(new.executor, site.executors),
         checked_image(new.image),
+        shared=new.shared,
     )
     site.check_address(repository)
     try:
@@ -120,6 +126,7 @@ def _register(site: Site, new: NewRepository) -> Registered:
         shown_url(repository.url),
         repository.executor,
         repository.image,
+        repository.shared,
         secret,
         hook,
     )

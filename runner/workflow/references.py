@@ -8,6 +8,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9._-]+")
 WORKFLOW_FILE = re.compile(r"[^/\\]+\.ya?ml")
 WORKFLOW_FOLDER = re.compile(r"\.github/workflows[^/]*")
 FOLDERS = (".github/workflows", ".runner/workflows")
+SHORT_COMMIT_ID = re.compile(r"[0-9a-f]{7,39}")
 NOT_IN_REFS = frozenset(" ~^:?*[\\")
 
 ACTION_FORMS = "write owner/repository@ref, owner/repository/folder@ref, ./folder or docker://image"
@@ -23,16 +24,33 @@ class BadReference(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A folder or file of this repository at this commit, without `./` in front."""
+    """A folder or file of this repository at this commit, without `./` in front.
+
+    `fixed`: it was written `$/`, which is the repository that the file itself belongs to, at its commit.
+    """
 
     path: str
+    fixed: bool = False
+
+    def __str__(self) -> str:
+        return f"./{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
+    """What another repository has at one of its versions."""
+
     repository: str
     path: str
     ref: str
+
+    @property
+    def version(self) -> str:
+        """What is pinned: the repository as a whole."""
+        return f"{self.repository}@{self.ref}"
+
+    def __str__(self) -> str:
+        return f"{self.repository}/{self.path}@{self.ref}" if self.path else self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ def parse_action(text: str) -> Local | Remote | Image:
         if not text.removeprefix("docker://"):
             raise BadReference("docker:// lacks the name of an image")
         return Image(text.removeprefix("docker://"))
-    found: Local | Remote = Local(local_path(text)) if is_local(text) else parse_remote(text, ACTION_FORMS)
+    found: Local | Remote = a_local(text) if is_local(text) else parse_remote(text, ACTION_FORMS)
     path = found.path
     if (
         not text.startswith("$")
@@ -64,11 +82,32 @@ def parse_call(text: str, home: str = "") -> Local | Remote:
             raise BadReference("a workflow of this repository is taken at the same commit; leave out the @")
         path = local_path(text)
         check_workflow_path(path, (*FOLDERS, home) if home else FOLDERS)
-        return Local(path)
+        return a_local(text)
     found = parse_remote(text, CALL_FORMS)
     check_workflow_path(found.path, FOLDERS)
     check_ref(found.ref)
     return found
+
+
+def called_from(text: str, home: Remote | None) -> str:
+    """How a run names a workflow that a job calls, from a file in `home`; None is the run's own repository.
+
+    That is its path in the run's own repository, or all of its `uses` in another one.
+    """
+    found = parse_call(text, local_path(text).rpartition("/")[0] if is_local(text) else "")
+    if isinstance(found, Local) and home is not None:
+        return str(Remote(home.repository, found.path, home.ref))
+    return found.path if isinstance(found, Local) else str(found)
+
+
+def remote_call(called: str) -> Remote | None:
+    """What `called_from` gave, where it is a workflow of another repository."""
+    # A workflow of the run's own has no @ in its path.
+    return parse_remote(called, CALL_FORMS) if "@" in called else None
+
+
+def a_local(text: str) -> Local:
+    return Local(local_path(text), text.startswith("$/"))
 
 
 def is_local(text: str) -> bool:
@@ -89,7 +128,7 @@ def parse_remote(text: str, forms: str) -> Remote:
         )
     if OWNER.fullmatch(owner) is None:
         raise BadReference(f'"{owner[:40]}" cannot be the owner of a repository; {forms}')
-    if REPOSITORY.fullmatch(repository) is None:
+    if REPOSITORY.fullmatch(repository) is None or repository in (".", ".."):
         raise BadReference(f'"{repository[:40]}" cannot be the name of a repository; {forms}')
     return Remote(f"{owner}/{repository}", path.removesuffix("/"), ref)
 

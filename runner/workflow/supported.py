@@ -12,7 +12,7 @@ from runner.workflow.compose import Node, Scalar
 from runner.workflow.document import Workflow
 from runner.workflow.load import Reading, built, in_order, read_workflow
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
-from runner.workflow.references import BadReference, Image, Remote, parse_action, parse_call
+from runner.workflow.references import BadReference, Image, parse_action
 from runner.workflow.shells import NAMES, ON_WINDOWS
 from runner.workflow.words import here
 
@@ -24,7 +24,6 @@ SHARED_LATER = ("concurrency",)
 JOB_LATER = ("services", "snapshot", "cancel-timeout-minutes")
 STEP_LATER = ("background", "parallel", "wait", "wait-all", "cancel")
 CONTAINER_LATER = ("credentials", "ports", "volumes", "options")
-BUILT_IN = ("actions/checkout",)
 
 
 def load(path: str, text: bytes, alone: bool = True) -> Workflow:
@@ -58,7 +57,6 @@ class Support:
             self._keys(value_at(job, "container"), CONTAINER_LATER)
             self._shell(value_at(job, "defaults", "run", "shell"))
             self._lost(value_at(job, "on-lost"))
-            self._called(value_at(job, "uses"))
             for step in items_of(value_at(job, "steps")):
                 self._keys(step, STEP_LATER)
                 self._lost(value_at(step, "on-lost"))
@@ -88,16 +86,6 @@ class Support:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:
             self._later(node, f'the shell "{node.text}"', here(NAMES))
 
-    def _called(self, node: Node | None) -> None:
-        if not isinstance(node, Scalar) or OPEN in node.text:
-            return
-        try:
-            reference = parse_call(node.text)
-        except BadReference:
-            return
-        if isinstance(reference, Remote):
-            self._later(node, f"{node.text}: a workflow of another repository")
-
     def _used(self, node: Node | None) -> None:
         if not isinstance(node, Scalar) or OPEN in node.text:
             return
@@ -105,8 +93,5 @@ class Support:
             reference = parse_action(node.text)
         except BadReference:
             return
-        match reference:
-            case Image():
-                self._later(node, f"{node.text}: an action in an image")
-            case Remote(repository, path) if path or repository.lower() not in BUILT_IN:
-                self._later(node, f"{node.text}: an action of another repository", here(BUILT_IN))
+        if isinstance(reference, Image):
+            self._later(node, f"{node.text}: an action in an image")

@@ -30,6 +30,7 @@ import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
@@ -38,7 +39,7 @@ from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.checkouts import Checkout, commit
-from runner.workspaces.folders import nodes_of, write_folder
+from runner.workspaces.folders import move_beneath, nodes_of, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.mirrors import Mirror
@@ -117,14 +118,15 @@ class GitWorkspaces:
         """Raises `Rejected` where the repository's URL is none that may be fetched from."""
         self._hosts.check(repo.name, address_of(repo, self._protocols))
 
-    def resolve(self, repo: Repository, ref: str) -> str:
+    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
         """The full commit id that `ref` names in the repository right now.
 
-        `ref` is a full ref, `HEAD`, a branch, else a tag; a full commit id is its own answer.
+        `ref` is a full ref, `HEAD`, a branch, else a tag, or the other way round where it is `tag_first`; a
+        full commit id is its own answer.
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        return self._mirror_of(repo).resolve(self._address(repo), ref)
+        return self._mirror_of(repo).resolve(self._address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
@@ -151,7 +153,7 @@ class GitWorkspaces:
 
     # --- what a commit holds ---------------------------------------------------------------------
 
-    def read(self, route: Route, folder: str) -> Mapping[str, bytes]:
+    def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         folder = folder.strip("/")
         with self._reading(route) as reader:
@@ -159,7 +161,7 @@ class GitWorkspaces:
             entries = [
                 (f"{folder}/{name}" if folder else name, entry)
                 for name, entry in folder_in(reader, tree, folder).items()
-                if not entry.is_folder
+                if not entry.is_folder and (names is None or name in names)
             ]
             return _read_files(reader, entries)
 
@@ -224,6 +226,23 @@ class GitWorkspaces:
                     self._trash.remove(former)
             write_folder(path, nodes, reader, self._owner)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
+
+    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
+        """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
+
+        They are written where no step can be, and moved there.
+        """
+        jobs = self._workspaces / file_name(name)
+        aside = jobs / f".aside-{token_hex(8)}"
+        with self._reading(route) as reader, _disk_errors(root):
+            nodes = nodes_of(reader, read_commit(reader, route.commit))
+            jobs.mkdir(parents=True, exist_ok=True)
+            try:
+                write_folder(aside, nodes, reader, self._owner)
+                move_beneath(aside, root, path)
+            finally:
+                # Not there any more where it was moved.
+                self._trash.remove(aside)
 
     def names(self) -> set[str]:
         """Of which jobs there are folders or snapshots here."""

@@ -1,17 +1,21 @@
 """Making a job's folder out of what git and the snapshots hold."""
 
+import errno
 import os
+import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.errors import BrokenDefinition
 from runner.workspaces.layers import Stored, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, HostileTree, walk
 
 LINK_BYTES = 4095
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,6 +87,50 @@ def write_folder(
         os.chmod(base + path, folder.mode)  # noqa: PTH101
     if owner is not None:
         os.chown(root, *owner)
+
+
+def move_beneath(folder: Path, root: Path, path: Sequence[str]) -> None:
+    """Give a folder the place below `root` that the names of `path` lead to.
+
+    Steps may write below `root`: each name is looked up in the folder that was opened before it, no link
+    is followed, and what is in the way is removed.
+    """
+    *parents, name = path
+    descriptor = os.open(root, _FOLDER)
+    try:
+        for parent in parents:
+            inner = _entered(parent, descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        _clear(name, descriptor)
+        os.rename(folder, name, dst_dir_fd=descriptor)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+        raise BrokenDefinition(f"something in the job keeps changing {'/'.join(path)}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _entered(name: str, above: int) -> int:
+    """The folder of that name, made where there is none."""
+    try:
+        return os.open(name, _FOLDER, dir_fd=above)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        _clear(name, above)
+    os.mkdir(name, 0o755, dir_fd=above)
+    return os.open(name, _FOLDER, dir_fd=above)
+
+
+def _clear(name: str, above: int) -> None:
+    try:
+        os.unlink(name, dir_fd=above)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        shutil.rmtree(name, dir_fd=above)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from runner.errors import Rejected, Unavailable
+from runner.errors import RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
@@ -74,17 +74,18 @@ class Mirror:
 
     # --- what the repository has -----------------------------------------------------------------
 
-    def resolve(self, address: Address, ref: str) -> str:
+    def resolve(self, address: Address, ref: str, tag_first: bool = False) -> str:
         """The commit that `ref` names in the repository right now; a tag object is looked through."""
         names = [ref]
         if ref != "HEAD" and not ref.startswith("refs/"):
-            names = [f"refs/heads/{ref}", f"refs/tags/{ref}"]
+            kinds = ("tags", "heads") if tag_first else ("heads", "tags")
+            names = [f"refs/{kind}/{ref}" for kind in kinds]
         patterns = [pattern for name in names for pattern in (name, name + "^{}")]
         found = self._remote_refs(address, patterns)
         for name in names:
             if commit := found.get(name + "^{}") or found.get(name):
                 return commit
-        raise Rejected(f"{self._name} has no ref {ref!a}{self._suggestions(address, ref)}")
+        raise RefNotFound(f"{self._name} has no ref {ref!a}", self._suggestions(address, ref))
 
     def default_branch(self, address: Address) -> str | None:
         """The branch that HEAD names in the repository right now; None in an empty repository."""

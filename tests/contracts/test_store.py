@@ -18,6 +18,7 @@ from runner.model.lifecycle import (
     claim,
     conclude,
     failed_jobs,
+    pin,
     postpone,
     rerun,
     start_over,
@@ -136,6 +137,42 @@ def test_a_title_is_asked_for_once_the_run_has_its_id_and_number(store: SqlStore
 
     assert [run.title for run in made] == [f"ci {made[0].id}/1 \u2713", ""]
     assert [store.load(run.id) for run in made] == list(made)
+
+
+def test_a_run_keeps_the_commits_that_it_is_bound_to(store: SqlStore) -> None:
+    new = replace(a_new_run(), pins={"o/a@v1": "a" * 40})
+    delivery, _ = store.receive(an_event(), "d1", "d1")
+    (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
+    assert store.load(run.id).pins == run.pins == {"o/a@v1": "a" * 40}
+
+    made = store.update(run.id, lambda run, now: pin(run, {"o/a@v1": "b" * 40, "o/b@v1": "b" * 40}))
+
+    assert store.load(run.id).pins == made.after.pins == {"o/a@v1": "a" * 40, "o/b@v1": "b" * 40}
+
+
+def test_many_that_bind_a_version_at_once_agree_on_the_first(store: SqlStore) -> None:
+    run = a_stored_run(store)
+
+    def bind(number: int) -> str:
+        found = {"o/a@v1": f"{number:040x}"}
+        return store.update(run.id, lambda run, now: pin(run, found)).after.pins["o/a@v1"]
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = set(pool.map(bind, range(8)))
+
+    assert seen == {store.load(run.id).pins["o/a@v1"]}
+
+
+def test_a_repository_is_shared_where_somebody_said_so(database: Database) -> None:
+    repositories = SqlRepositories(database)
+    repositories.add(Repository("git", "octo/shared", "/srv/a.git", shared=True), "secret")
+    repositories.add(Repository("git", "octo/own", "/srv/b.git"), "secret")
+
+    assert [repositories.get("git", name).shared for name in ("octo/shared", "octo/own")] == [True, False]
+    assert {one.name: one.shared for one in Views(database).repositories()} == {
+        "octo/shared": True,
+        "octo/own": False,
+    }
 
 
 def test_what_does_not_exist_is_named(store: SqlStore) -> None:

@@ -46,6 +46,16 @@ def test_a_branch_wins_over_a_tag_of_the_same_name(workspaces: Workspaces, origi
     assert workspaces.resolve(origin.repository, "both") == branch
 
 
+def test_a_tag_wins_over_a_branch_where_that_is_asked_for(workspaces: Workspaces, origin: Origin) -> None:
+    tag = origin.commit({"a": "1"})
+    git(origin.path, "tag", "both")
+    branch = origin.commit({"a": "2"}, branch="both")
+
+    found = [workspaces.resolve(origin.repository, ref, tag_first=True) for ref in ("both", "main", "HEAD")]
+
+    assert found == [tag, branch, branch]
+
+
 def test_a_missing_ref_is_rejected_with_some_that_exist(workspaces: Workspaces, origin: Origin) -> None:
     origin.commit({"a": "1"}, branch="release")
 
@@ -100,6 +110,17 @@ def test_the_files_directly_in_a_folder_are_read(workspaces: Workspaces, origin:
     assert workspaces.read(route, "ci") == {"ci/a.yml": b"a", "ci/b.py": b"b"}
     assert workspaces.read(route, "ci/missing") == {}
     assert workspaces.read(route, "d.yml") == {}
+
+
+def test_of_a_folder_only_what_is_asked_for_is_read(workspaces: Workspaces, origin: Origin) -> None:
+    files = {"action.yml": "a", "big": "b" * (WORKFLOW_BYTES + 1), "in/action.yml": "c", "in/b": "d"}
+    (origin.path / "link").symlink_to("/etc/passwd")
+    route = origin.route(origin.commit(files))
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert workspaces.read(route, "", ("action.yml", "action.yaml")) == {"action.yml": b"a"}
+    assert workspaces.read(route, "in", ("action.yml", "action.yaml")) == {"in/action.yml": b"c"}
+    assert workspaces.read(route, "", ()) == {}
 
 
 def test_a_file_is_read_up_to_the_limit(workspaces: Workspaces, origin: Origin) -> None:
@@ -287,3 +308,68 @@ def test_a_forgotten_jobs_snapshots_are_gone(workspaces: Workspaces, origin: Ori
 
 def test_releasing_what_was_never_kept_is_fine(workspaces: Workspaces, origin: Origin) -> None:
     workspaces.release(origin.route(NOWHERE), "run-1")
+
+
+# --- the files of another repository ----------------------------------------------------------
+
+
+def test_files_are_placed_where_their_names_lead_to(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    (origin.path / "inside").symlink_to("a/b")
+    (origin.path / "outside").symlink_to("/etc")
+    origin.path.joinpath("a").mkdir()
+    origin.path.joinpath("a/b").write_text("b")
+    route = origin.route(origin.commit_all())
+    workspaces.fetch(origin.repository, route, "run-1")
+    root = tmp_path / "temp"
+    root.mkdir()
+
+    workspaces.place(route, "job-1", root, ("actions", "octo", "hello", "v1"))
+
+    assert (root / "actions/octo/hello/v1/inside").read_text() == "b"
+    assert (root / "actions/octo/hello/v1/outside").readlink() == Path("/etc")
+
+
+@pytest.mark.parametrize("where", ["actions", "actions/octo", "actions/octo/v1"])
+@pytest.mark.parametrize("what", ["link", "file", "folder"])
+def test_what_a_step_put_in_the_way_is_not_followed(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path, where: str, what: str
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    root, elsewhere = tmp_path / "temp", tmp_path / "elsewhere"
+    elsewhere.joinpath("octo/v1").mkdir(parents=True)
+    elsewhere.joinpath("kept").write_text("kept")
+    in_the_way = root / where
+    in_the_way.parent.mkdir(parents=True)
+    match what:
+        case "link":
+            in_the_way.symlink_to(elsewhere)
+        case "file":
+            in_the_way.write_text("in the way")
+        case _:
+            in_the_way.mkdir()
+            (in_the_way / "left").symlink_to(elsewhere)
+
+    workspaces.place(route, "job-1", root, ("actions", "octo", "v1"))
+
+    assert (root / "actions/octo/v1/a").read_text() == "1"
+    assert not (root / "actions/octo/v1/left").is_symlink()
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["kept", "octo"]
+    assert list(elsewhere.joinpath("octo/v1").iterdir()) == []
+
+
+def test_nothing_of_what_was_placed_is_left_beside_the_job(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    root = tmp_path / "temp"
+    root.mkdir()
+    workspaces.place(route, "job-1", root, ("one",))
+    workspaces.place(route, "job-1", root, ("one",))
+
+    assert [path.name for path in root.iterdir()] == ["one"]
+    workspaces.forget("job-1")
+    assert list((tmp_path / "home/workspaces").glob("job-1*")) == []

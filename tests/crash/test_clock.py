@@ -5,6 +5,7 @@ from sqlalchemy import update
 
 from runner.engine.admit import admit
 from runner.store.tables import deliveries, jobs
+from runner.wiring import station
 from tests.builders import TITLES
 from tests.crash.world import World
 from tests.servers import Redis
@@ -50,8 +51,7 @@ def test_a_job_that_a_killed_clock_saw_is_performed(distributed: World, redis_of
     admit(
         delivery,
         store=real.store,
-        repositories=real.repositories,
-        workspaces=real.workspaces,
+        sources=station(real, "nobody").sources,
         standings=real.standings,
         dispatcher=real.dispatcher,
         titles=TITLES,

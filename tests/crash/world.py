@@ -105,6 +105,7 @@ class World:
             database=self.database,
             broker=self.broker,
             git_protocols="https:ssh:file",
+            actions_url=str(self.folder / "others"),
             executor=self.executor,
             docker=self.docker,
             labels="linux",
@@ -142,10 +143,25 @@ class World:
         self.git("commit", "--quiet", "--allow-empty", "-m", version)
         return self.git("rev-parse", "HEAD")
 
-    def git(self, *args: str) -> str:
+    def publish(self, name: str, ref: str, action: str) -> str:
+        """Have another repository, with an action in its top folder, and move a tag to it."""
+        origin = Path(self.settings.actions_url) / name
+        if not origin.exists():
+            origin.mkdir(parents=True)
+            self.git("init", "--quiet", at=origin)
+        (origin / "action.yml").write_text(action)
+        self.git("add", "--all", at=origin)
+        self.git("commit", "--quiet", "-m", ref, at=origin)
+        self.git("tag", "--force", ref, at=origin)
+        return self.git("rev-parse", "HEAD", at=origin)
+
+    def git(self, *args: str, at: Path | None = None) -> str:
         identity = ("-c", "user.name=ada", "-c", "user.email=ada@example.com")
         made = subprocess.run(
-            ["git", "-C", str(self.repository), *identity, *args], check=True, capture_output=True, text=True
+            ["git", "-C", str(at or self.repository), *identity, *args],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return made.stdout.strip()
 
@@ -160,6 +176,7 @@ class World:
                 "database",
                 "broker",
                 "git_protocols",
+                "actions_url",
                 "executor",
                 "docker",
                 "labels",

@@ -11,6 +11,7 @@ from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.receive import receive
+from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.engine.titles import Titles
 from runner.model.run import Run
@@ -56,8 +57,7 @@ class Bench:
         admit(
             delivery.id,
             store=self.store,
-            repositories=self.repositories,
-            workspaces=self.workspaces,
+            sources=self.station.sources,
             standings=self.standings,
             dispatcher=self.bell,
             titles=Titles(self.station.server, self.station.vault.variables),
@@ -65,9 +65,9 @@ class Bench:
         )
         return self.store.delivery(delivery.id)
 
-    def a_run(self, text: str = TWO_STEPS) -> Run:
+    def a_run(self, text: str = TWO_STEPS, guid: str = "guid") -> Run:
         self.write(text)
-        return self.store.load(self.admit(self.receive()).runs[0])
+        return self.store.load(self.admit(self.receive(guid=guid)).runs[0])
 
     def work(self) -> None:
         """Carry out every message until none is left."""
@@ -100,6 +100,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         store=store,
         repositories=repositories,
         workspaces=workspaces,
+        sources=Sources("https://github.test", repositories, workspaces),
         executors={"fake": lambda: executor},
         executor="fake",
         logs=logs,

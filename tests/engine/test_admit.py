@@ -244,8 +244,7 @@ def test_a_delivery_that_does_not_exist_is_named(bench: Bench) -> None:
         admit(
             "nowhere",
             store=bench.store,
-            repositories=bench.repositories,
-            workspaces=bench.workspaces,
+            sources=bench.station.sources,
             standings=bench.standings,
             dispatcher=bench.bell,
             titles=TITLES,

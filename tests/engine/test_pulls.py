@@ -9,6 +9,7 @@ import pytest
 
 from runner.engine.admit import admit
 from runner.engine.changes import changed
+from runner.engine.sources import Sources
 from runner.model.source import Delivery, Event, Repository
 from runner.workspaces import GitWorkspaces
 from tests.builders import TITLES, an_event
@@ -77,8 +78,7 @@ class Forge:
         admit(
             delivery.id,
             store=bench.store,
-            repositories=bench.repositories,
-            workspaces=self.workspaces,
+            sources=Sources("https://github.test", bench.repositories, self.workspaces),
             standings=bench.standings,
             dispatcher=bench.bell,
             titles=TITLES,

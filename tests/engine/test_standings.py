@@ -211,8 +211,7 @@ def test_a_branch_that_never_stands_still_is_said_so(bench: Bench, monkeypatch: 
     admit(
         delivery.id,
         store=bench.store,
-        repositories=bench.repositories,
-        workspaces=bench.workspaces,
+        sources=bench.station.sources,
         standings=bench.standings,
         dispatcher=bench.bell,
         titles=TITLES,

@@ -12,6 +12,7 @@ from runner.engine.definitions import asked_of, definition_of
 from runner.engine.heart import Heart
 from runner.engine.plan import plan
 from runner.engine.ports import Change, Repositories, Store
+from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition
 from runner.model.lifecycle import cancel, claim, conclude
@@ -69,6 +70,8 @@ class World:
         run = Run(1, 1, 1, ROUTE, "d", PATH, workflow.name, START, ())
         self.store = OneRun(run, event)
         files = {f"{FOLDER}/{name}.yml": data for name in ("a", "b")}
+        workspaces = FakeWorkspaces(files, Path("/nowhere"))
+        repositories = cast(Repositories, OneRepository())
         self.station = Station(
             worker="worker-1",
             site="here",
@@ -76,8 +79,9 @@ class World:
             temp=Path("/nowhere"),
             lease=LENGTH,
             store=cast(Store, self.store),
-            repositories=cast(Repositories, OneRepository()),
-            workspaces=FakeWorkspaces(files, Path("/nowhere")),
+            repositories=repositories,
+            workspaces=workspaces,
+            sources=Sources("https://github.test", repositories, workspaces),
             executors={},
             executor="none",
             logs=MemoryLogs(),
@@ -113,7 +117,7 @@ class World:
 
     def _end(self, job: Job) -> None:
         """What a worker makes of a job, but for its steps: how it ends, and what it hands on."""
-        _, definition = definition_of(self.run, job, self.station.workspaces)
+        _, definition = definition_of(self.run, job, self.station)
         outputs, result = self._handed_on(job, definition), Result.SUCCESS
         if outputs is None or job.id % 5 == 0:
             outputs, result = {}, Result.FAILURE

@@ -10,9 +10,12 @@ scenario goes through the whole engine. `expected.json` holds:
 * `delivery`: `status` and `reason` of a push that starts nothing;
 * `runs`: every run, by the name of its workflow's file; in it `result`, `problems` and `jobs`: every job,
   by its key, or by its name where it is one of several legs or of a called workflow; in it `result`,
-  `conclusion`, `reason`, `name`, `outputs`, `steps`, by their names, and `posts`, by their keys; in each what
-  matters of `result` (null where it did not run), `conclusion`, `exit_code`, `outputs`, `summary`, `reason`,
-  `annotations`, `log_contains` and `log_lacks` (texts) and `log_bytes`.
+  `conclusion`, `reason`, `name`, `outputs`, `steps`, by their names, `pres` and `posts`, by their keys; in
+  each what matters of `result` (null where it did not run), `conclusion`, `exit_code`, `outputs`, `summary`,
+  `reason`, `annotations`, `log_contains` and `log_lacks` (texts) and `log_bytes`.
+
+`others/OWNER/NAME@REF` are files of another repository, committed in the order of their names, each with a
+tag. No other scenario may bring the same repository.
 
 Every repository has the secrets and variables that `engine.py` names.
 """

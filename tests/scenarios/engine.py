@@ -20,6 +20,7 @@ from tests.workspaces.origin import git
 
 PATIENCE = 60.0
 FILES = ".runner/workflows"
+OTHERS = "others"
 LOG_BYTES = 256 * 1024 * 1024
 SECRETS = {"TOKEN": "tok3n-of-the-vault", "KEY": "first line of it\nsecond line of it"}
 VARIABLES = {"REGION": "north", "LABEL": "ubuntu-latest", "LIST": '["a", "b"]'}
@@ -28,9 +29,16 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Services with a worker and a clock over them; every push is to a repository of its own name."""
+    """Services with a worker and a clock over them; every push is to a repository of its own name.
+
+    Other repositories that workflows use are below `others`.
+    """
 
     services: Services
+
+    @property
+    def others(self) -> Path:
+        return Path(self.services.settings.actions_url)
 
     def push(
         self,
@@ -87,14 +95,16 @@ class Engine:
         assert isinstance(job.phase, Finished)
         steps = {step.name: self._step(job, step.key) for step in job.steps}
         assert len(steps) == len(job.steps), "a scenario's steps have names of their own"
-        posts = [key for key in self.services.store.recall(job) if key.endswith(".post")]
+        keys = list(self.services.store.recall(job))
+        pres, posts = ([key for key in keys if key.endswith(kind)] for kind in (".pre", ".post"))
         return {
             "result": str(job.phase.result),
             "conclusion": str(job.phase.conclusion),
-            "reason": job.phase.reason,
+            "reason": job.phase.reason.replace(str(self.others), OTHERS),
             "name": job.name,
             "outputs": dict(job.outputs),
             "steps": steps,
+            "pres": {key: self._step(job, key) for key in pres},
             "posts": {key: self._step(job, key) for key in posts},
         }
 
@@ -172,6 +182,7 @@ def an_engine() -> Iterator[Engine]:
         database="",
         broker="memory://",
         git_protocols="file",
+        actions_url=str(folder / "others"),
         executor="sandbox",
         labels="self-hosted,linux,x64,ubuntu-latest",
         concurrency=2,
@@ -194,7 +205,7 @@ def an_engine() -> Iterator[Engine]:
 
 def committed(source: Path, origin: Path, change: Mapping[str, str]) -> tuple[str, str | None]:
     """Commit a scenario's files, and `change` on top of them; gives the newest commit and the one before."""
-    shutil.copytree(source, origin, ignore=shutil.ignore_patterns("expected.json"))
+    shutil.copytree(source, origin, ignore=shutil.ignore_patterns("expected.json", OTHERS))
     if (origin / "workflow.yml").exists():
         (origin / FILES).mkdir(parents=True, exist_ok=True)
         (origin / "workflow.yml").rename(origin / FILES / "workflow.yml")
@@ -206,6 +217,26 @@ def committed(source: Path, origin: Path, change: Mapping[str, str]) -> tuple[st
         (origin / path).parent.mkdir(parents=True, exist_ok=True)
         (origin / path).write_text(text)
     return _commit(origin), first
+
+
+def published(source: Path, others: Path) -> None:
+    """Have a scenario's other repositories: each folder `others/OWNER/NAME@REF` is a commit with a tag."""
+    for version in sorted((source / OTHERS).glob("*/*@*")):
+        name, _, ref = version.name.partition("@")
+        publish(version, others / version.parent.name / name, ref)
+
+
+def publish(version: Path, origin: Path, ref: str) -> str:
+    """Make a folder's files the newest commit of a repository, and a tag of it; gives the commit."""
+    if origin.exists() and git(origin, "tag", "--list", ref):
+        return git(origin, "rev-parse", f"refs/tags/{ref}")
+    if not origin.exists():
+        origin.mkdir(parents=True)
+        git(origin, "init", "--quiet", "--initial-branch=main")
+    shutil.copytree(version, origin, dirs_exist_ok=True)
+    commit = _commit(origin)
+    git(origin, "tag", ref)
+    return commit
 
 
 def _commit(origin: Path) -> str:

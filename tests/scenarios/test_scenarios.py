@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runner.model.source import Repository
-from tests.scenarios.engine import Engine, as_expected, committed
+from tests.scenarios.engine import Engine, as_expected, committed, published
 from tests.workspaces.origin import git
 
 HERE = Path(__file__).parent
@@ -29,6 +29,7 @@ def test_scenario(name: str, executor: str, engine: Engine, tmp_path: Path) -> N
     ref = expected.get("ref", "refs/heads/main")
     commit, before = committed(source, tmp_path / "origin", expected.get("change", {}))
     git(tmp_path / "origin", "update-ref", ref, commit)
+    published(source, engine.others)
     repository = Repository("git", f"{executor}/{name}", str(tmp_path / "origin"), executor)
 
     delivery = engine.push(repository, commit, ref, before)

@@ -1,0 +1,1 @@
+exports.say = (name) => `hello ${name}`;

@@ -1,0 +1,1 @@
+console.log(`later for ${process.env.INPUT_NAME}`);
