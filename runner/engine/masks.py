@@ -16,14 +16,14 @@ HIDDEN = b"***"
 SHORTEST_PART = 6
 """Letters: a part of a secret that is shorter would hide too much that is none."""
 MOST_VALUES = 10_000
-"""Of those that the steps of a job ask to hide."""
+"""Of those that the steps of a job ask to hide; of one that has lines each of them counts too."""
 LONGEST_VALUE = 64 * 1024
 """Letters."""
 MOST_LETTERS = 1024 * 1024
 """All values together: they are part of what a step leaves behind."""
 WITHHELD = (
-    f"what the job prints is withheld from here on: it has more to hide than the {MOST_VALUES} values "
-    f"of up to {LONGEST_VALUE} letters, {MOST_LETTERS} together, that a job can hide"
+    f"what the job prints is withheld from here on: it has more to hide than the {MOST_VALUES} values and "
+    f"lines of values, of up to {LONGEST_VALUE} letters and {MOST_LETTERS} together, that a job can hide"
 )
 HEAD = 4
 """Bytes by which a form is looked up."""
@@ -43,7 +43,7 @@ class Masks:
         self._longest = 0
         self._by_head: dict[int, dict[bytes, list[bytes]]] = {}
         """All forms in order, by how many bytes of them are looked up, and by these."""
-        self._letters = 0
+        self._values = self._letters = 0
         self.withheld = False
         """Whether there was a value that could not be learned: nothing is shown any more."""
         self.added: list[str] = []
@@ -64,7 +64,8 @@ class Masks:
             return
         self.added.append(secret[: LONGEST_VALUE + 1])
         self._letters += len(secret)
-        if len(secret) > LONGEST_VALUE or len(self.added) > MOST_VALUES or self._letters > MOST_LETTERS:
+        self._values += len(_parts(secret))
+        if len(secret) > LONGEST_VALUE or self._values > MOST_VALUES or self._letters > MOST_LETTERS:
             self.withheld = True
         else:
             self._learn(secret)
@@ -79,10 +80,9 @@ class Masks:
         return self.hide(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
 
     def _learn(self, secret: str) -> None:
-        for part in {secret, *re.split(r"[\r\n]+", secret)}:
-            if part.strip():
-                for form in _forms(part):
-                    self._look_for(form.encode(errors="surrogateescape"))
+        for part in _parts(secret):
+            for form in _forms(part):
+                self._look_for(form.encode(errors="surrogateescape"))
 
     def _look_for(self, form: bytes) -> None:
         if form and form not in self._forms:
@@ -118,6 +118,10 @@ class Masks:
                 length = _longest_of(heads[text[at : at + size]], text[at : at + self._longest])
                 if length:
                     yield at, at + length
+
+
+def _parts(secret: str) -> set[str]:
+    return {part for part in (secret, *re.split(r"[\r\n]+", secret)) if part.strip()}
 
 
 def _places(form: bytes, text: bytes) -> Iterator[tuple[int, int]]:

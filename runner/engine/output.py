@@ -155,7 +155,8 @@ class StepOutput:
                 said.clear()
             heard = self._heard(line) if b"::" in line or b"##[" in line else None
             if self._masks.withheld:
-                self._show(bytes(shown))
+                if shown:
+                    self._show(bytes(shown))
                 self._withhold()
                 return
             if heard is None and self._matchers:

@@ -215,11 +215,12 @@ def test_thousands_of_masks_are_all_hidden_and_soon() -> None:
     [
         "".join(f"::add-mask::secret-{n}-{n}\n" for n in range(MOST_VALUES))
         + "::add-mask::one-more\none-more\n",
+        "::add-mask::" + "%0A".join(map(str, range(MOST_VALUES))) + "\none-more\n",
         "::add-mask::" + "one-more" * 10_000 + "\none-more\n",
         "::add-mask::" + "%0A" * 30_000 + "one-more\none-more\n",
         "".join(f"::add-mask::{n}{'x' * 60_000}\n" for n in range(18)) + "::add-mask::one-more\none-more\n",
     ],
-    ids=["too many", "too long", "longer than a line", "too long together"],
+    ids=["too many", "too many lines", "too long", "longer than a line", "too long together"],
 )
 @pytest.mark.parametrize("size", [1000, 10_000_000])
 def test_what_is_more_than_can_be_hidden_fails_the_step_and_is_not_shown(said: str, size: int) -> None:
