@@ -94,6 +94,38 @@ def test_a_workflow_that_uses_nothing_of_others_asks_nobody(bench: Bench) -> Non
     assert [route.repo for route in bench.workspaces.fetched] == ["octo/hello"]
 
 
+def test_workflows_that_one_push_starts_ask_for_a_version_once(bench: Bench) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.write(job("uses: o/a@v1"), ".runner/workflows/other.yml")
+    bench.write(job("uses: o/a@v1"))
+
+    runs = bench.admit(bench.receive()).runs
+
+    assert [dict(bench.store.load(run).pins) for run in runs] == [{"o/a@v1": ONE}] * 2
+    assert bench.workspaces.resolved == ["o/a@v1"]
+
+
+def test_what_takes_too_long_to_look_for_is_left_to_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    monkeypatch.setattr("runner.engine.pins.PATIENCE", -1.0)
+
+    run = bench.a_run(job("uses: o/a@v1"))
+    assert run.pins == {}
+    bench.work()
+
+    assert bench.store.load(run.id).pins == {"o/a@v1": ONE}
+
+
+def test_actions_of_the_workspace_that_use_each_other_are_looked_at_once(bench: Bench) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.write(uses("./two", "o/a@v1"), "one/action.yml")
+    bench.write(uses("./one"), "two/action.yml")
+
+    assert bench.a_run(job("uses: ./one")).pins == {"o/a@v1": ONE}
+
+
 def test_a_full_commit_id_is_its_own_answer_in_any_case(bench: Bench) -> None:
     publish(bench, "o/a@x", {"action.yml": PLAIN})
 
