@@ -17,7 +17,7 @@ from runner.model.step import Result
 from runner.workflow.references import Remote
 from tests.builders import a_route, a_run
 from tests.engine.conftest import Bench
-from tests.engine.test_steps import conclusions, doing, job
+from tests.engine.test_steps import conclusions, doing, job, lost
 
 ONE, TWO = "a" * 40, "b" * 40
 PLAIN = "name: p\ndescription: p\nruns: {using: composite, steps: [{shell: bash, run: plain}]}\n"
@@ -370,3 +370,22 @@ def test_what_an_action_does_before_the_first_step_may_depend_on_a_condition(ben
 
     assert begun == []
     assert conclusions(bench, run) == {"1.pre": "skipped", "1": "skipped"}
+
+
+def test_what_actions_left_to_be_done_is_done_by_another_worker_with_the_same_commits(bench: Bench) -> None:
+    publish(bench, "o/n@v1", {"action.yml": AROUND.replace("pre: pre.js, ", "")})
+    in_workspace(bench, "own", uses("o/n@v1"))
+    run = bench.a_run(job("uses: ./own", "uses: o/n@v1", "run: two"))
+
+    begun = doing(bench, two=lost)
+    with pytest.raises(DatabaseUnavailable):
+        bench.work()
+    publish(bench, "o/n@v1", {"action.yml": PLAIN}, TWO)
+    doing_again = doing(bench)
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    assert begun == ["main.js", "main.js", "two"]
+    assert doing_again == ["two", "post.js", "post.js"]
+    assert list(conclusions(bench, run)) == ["1", "2", "3", "2.post", "1.1.post"]
+    assert {route.commit for route, _ in bench.workspaces.placed} == {ONE}
+    assert len(bench.workspaces.placed) == 2
