@@ -31,6 +31,7 @@ from runner.cli.lines import EXITS, Show, Values, a_show
 from runner.cli.terminal import coloured, took
 from runner.engine.admit import Selection
 from runner.engine.sources import checked_base
+from runner.errors import Rejected
 from runner.executors import EXECUTORS
 from runner.local import FORGE, Local, Terms, throwaway_home, usable_executor
 from runner.model.run import Finished, combined
@@ -142,7 +143,7 @@ def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
             "protocols": f"{settings.git_protocols}:file",
             "networks": settings.git_network_list,
             "threads": settings.concurrency,
-            "actions": checked_base(settings.actions_url),
+            "actions": _actions_url(settings.actions_url),
         }
         if environment.has_settings("executor"):
             chosen = chosen or settings.executor
@@ -151,6 +152,13 @@ def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
     name, why = usable_executor()
     note = f"steps run without isolation, as you: the sandbox does not work here: {why}" if why else ""
     return Terms(name, **options), note
+
+
+def _actions_url(url: str) -> str:
+    try:
+        return checked_base(url)
+    except Rejected as error:
+        raise Rejected(f"RUNNER_ACTIONS_URL: {error}") from None
 
 
 # --- what is shown ---------------------------------------------------------------------------------

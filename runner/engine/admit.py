@@ -19,7 +19,7 @@ from runner.engine.definitions import (
     workflow_text,
 )
 from runner.engine.dispatch import DISPATCH, dispatched
-from runner.engine.pins import first_pins
+from runner.engine.pins import FirstWalk
 from runner.engine.ports import (
     Dispatcher,
     NewRun,
@@ -145,11 +145,10 @@ def _judge_event(
     if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
+    walk = FirstWalk(sources, route, keep)
     if event.kind == DISPATCH:
         chosen = dispatched(event, files, alone=selection is not None)
-        runs = [
-            new_run(chosen, titles.of(chosen, event, repository), first_pins(chosen, sources, route, keep))
-        ]
+        runs = [new_run(chosen, titles.of(chosen, event, repository), walk.pinned(chosen))]
         return Verdict("admitted", route=route, runs=_with_jobs(runs, selection))
 
     @cache
@@ -168,8 +167,8 @@ def _judge_event(
             continue
         reason = refusal(workflow, event, paths)
         if reason is None:
-            pins = first_pins(workflow, sources, route, keep)
-            runs.append(new_run(workflow, titles.of(workflow, event, repository), pins))
+            title = titles.of(workflow, event, repository)
+            runs.append(new_run(workflow, title, walk.pinned(workflow)))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:

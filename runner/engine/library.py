@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from runner.engine.actions import CHECKOUT, Found, find_action, used
@@ -12,6 +11,7 @@ from runner.engine.ports import Sandbox, Workspace
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
 from runner.model.run import Run
+from runner.model.source import Route
 from runner.model.step import step_key
 from runner.workflow.document import ActionDef, Composite, Script, StepDef, Uses
 from runner.workflow.references import Image, Local, Remote
@@ -53,6 +53,7 @@ class Library:
         self._run = run
         self._name = name
         self._station = station
+        self._routes: dict[str, Route] = {}
         self._actions: dict[Remote, ActionDef] = {}
         self._placed: set[str] = set()
 
@@ -67,6 +68,7 @@ class Library:
             walk.steps(steps, home)
 
         self._run, found = walked(self._run, station.sources, walk, station.store, station.dispatcher)
+        self._routes |= found.routes
         self._actions |= found.actions
 
     def extend(
@@ -87,14 +89,16 @@ class Library:
     def place(self, sandbox: Sandbox, say: Callable[[bytes], None]) -> None:
         """Put the files of all that is known where the job's steps can see them."""
         for wanted in self._actions:
-            if wanted.version in self._placed:
+            version = wanted.version
+            if version in self._placed:
                 continue
-            commit = self._run.pins[wanted.version]
-            say(f"Download action repository '{wanted.version}' (SHA:{commit})\n".encode())
-            station, run = self._station, self._run
-            route = station.sources.fetch(run.route, wanted, commit, run.delivery)
-            station.workspaces.place(route, self._name, Path(sandbox.host_temp), _folders(wanted))
-            self._placed.add(wanted.version)
+            route = self._routes[version]
+            say(f"Download action repository '{version}' (SHA:{route.commit})\n".encode())
+            try:
+                self._station.workspaces.place(route, self._name, sandbox.host_temp, _folders(wanted))
+            except BrokenDefinition as error:
+                raise BrokenDefinition(f"{version}: {error}") from None
+            self._placed.add(version)
 
     def find(self, uses: str, home: Remote | None, workspace: Workspace, sandbox: Sandbox) -> Found:
         """The action that a step names in a file of `home`. Raises `BrokenDefinition`."""

@@ -27,8 +27,10 @@ DEEPEST = 10
 """How deep actions may use each other, and workflows call each other, as on GitHub."""
 MOST_PINS = 200
 """Of a run."""
+MOST_ACTIONS = 300
+"""Of one job, and of one workflow before it runs."""
 PATIENCE = 60.0
-"""Seconds after which admission asks no more repositories; what is not bound then is when it is used."""
+"""Seconds after which admission looks no further; what is not bound by then is when it is used."""
 
 Trail = tuple[Local | Remote, ...]
 """The actions that a step stands in, from the outermost on."""
@@ -41,7 +43,7 @@ class Walk:
     """Follows what steps and jobs use, from file to file, each at its own commit.
 
     `own` is the run's commit, `keep` what holds the commits of others, `pins` the versions that are bound
-    already. `added` are those that it had to resolve, `actions` what it found.
+    already. `added` are those that it had to resolve; `routes` and `actions` are what it found.
     """
 
     sources: Sources
@@ -49,6 +51,7 @@ class Walk:
     keep: str
     pins: Mapping[str, str]
     added: dict[str, str] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
     actions: dict[Remote, ActionDef] = field(default_factory=dict)
 
     def steps(self, steps: Iterable[StepDef], home: Remote | None, trail: Trail = ()) -> None:
@@ -68,6 +71,13 @@ class Walk:
 
     def route(self, wanted: Remote) -> Route:
         """Where a version is; one that is not bound yet is resolved."""
+        if wanted.version not in self.routes:
+            self.routes[wanted.version] = self._route(wanted)
+        return self.routes[wanted.version]
+
+    def _route(self, wanted: Remote) -> Route:
+        if (wanted.repository, wanted.ref) == (self.own.repo, self.own.commit):
+            return self.own
         commit = self.pins.get(wanted.version) or self.added.get(wanted.version)
         if commit is None:
             if len(self.pins) + len(self.added) >= MOST_PINS:
@@ -92,8 +102,13 @@ class Walk:
         _check(wanted, trail)
         if wanted in self.actions:
             return
+        if len(self.actions) >= MOST_ACTIONS:
+            raise BrokenDefinition(f"{wanted}: {MOST_ACTIONS} actions are used already, the most")
         route = self.route(wanted)
-        found = action_at(wanted.path, route, self.sources.workspaces)
+        try:
+            found = action_at(wanted.path, route, self.sources.workspaces)
+        except BrokenDefinition as error:
+            raise BrokenDefinition(f"{wanted.version}: {error}") from None
         if found is None:
             where = wanted.path or "its top folder"
             raise BrokenDefinition(f"{wanted}: {where} has no action.yml at {route.commit[:12]}")
@@ -107,14 +122,24 @@ class Walk:
 
 
 class FirstWalk(Walk):
-    """What can be bound before there is a run. What cannot is left to the job that uses it."""
+    """What can be bound before there are runs. What cannot is left to the job that uses it.
+
+    It is for all workflows that one delivery starts, and asks for a version once.
+    """
 
     def __init__(self, sources: Sources, own: Route, keep: str) -> None:
         super().__init__(sources, own, keep, {})
         self._until = monotonic() + PATIENCE
+        self._resolutions: dict[str, str] = {}
         self._seen: set[str] = set()
 
-    def workflow(self, workflow: Workflow, home: Remote | None = None, depth: int = 0) -> None:
+    def pinned(self, workflow: Workflow) -> Mapping[str, str]:
+        """The versions that a workflow can be seen to use, bound to what they are now."""
+        self.added, self.routes, self.actions, self._seen = {}, {}, {}, set()
+        self._workflow(workflow, None, 0)
+        return self.added
+
+    def _workflow(self, workflow: Workflow, home: Remote | None, depth: int) -> None:
         for job in workflow.jobs:
             match job.body:
                 case Steps(steps):
@@ -124,18 +149,30 @@ class FirstWalk(Walk):
                         self._call(called_from(uses, home), depth)
 
     def _call(self, called: str, depth: int) -> None:
-        if called in self._seen:
+        if not self._is_new(called):
             return
-        self._seen.add(called)
         wanted = remote_call(called)
         route = self.own if wanted is None else self.route(wanted)
         path = called if wanted is None else wanted.path
-        self.workflow(workflow_at(path, route, self.sources.workspaces), wanted, depth + 1)
+        self._workflow(workflow_at(path, route, self.sources.workspaces), wanted, depth + 1)
+
+    def _is_new(self, file: str) -> bool:
+        """Whether a file is to be looked at that may use more."""
+        if monotonic() > self._until:
+            raise Unavailable("there is no time left to look for it")
+        new = file not in self._seen and len(self._seen) < MOST_ACTIONS
+        self._seen.add(file)
+        return new
+
+    def _action(self, wanted: Remote, trail: Trail) -> None:
+        if self._is_new(str(wanted)):
+            super()._action(wanted, trail)
 
     def _resolved(self, wanted: Remote) -> str:
-        if monotonic() > self._until:
-            raise Unavailable(f"{wanted.version}: there was no time left to ask for it")
-        return super()._resolved(wanted)
+        version = wanted.version
+        if version not in self._resolutions:
+            self._resolutions[version] = super()._resolved(wanted)
+        return self._resolutions[version]
 
     @contextmanager
     def _step(self, uses: str) -> Iterator[str]:
@@ -148,9 +185,8 @@ class FirstWalk(Walk):
 
     def _of_workspace(self, wanted: Local, trail: Trail) -> None:
         _check(wanted, trail)
-        if wanted.path in self._seen:
+        if not self._is_new(str(wanted)):
             return
-        self._seen.add(wanted.path)
         found = action_at(wanted.path, self.own, self.sources.workspaces)
         if found is not None and isinstance(found.runs, Composite):
             self.steps(found.runs.steps, None, (*trail, wanted))
@@ -162,13 +198,6 @@ def _check(wanted: Local | Remote, trail: Trail) -> None:
         raise BrokenDefinition(f"actions use each other in a circle: {circle}")
     if len(trail) >= DEEPEST:
         raise BrokenDefinition(f"{trail[0]}: actions use each other more than {DEEPEST} deep")
-
-
-def first_pins(workflow: Workflow, sources: Sources, own: Route, keep: str) -> Mapping[str, str]:
-    """The versions that a workflow can be seen to use, bound to what they are now."""
-    walk = FirstWalk(sources, own, keep)
-    walk.workflow(workflow)
-    return walk.added
 
 
 def walked(

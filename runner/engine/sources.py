@@ -19,7 +19,7 @@ OPEN = "actions"
 def checked_base(url: str) -> str:
     """An address to clone from below. Raises `Rejected` where it holds a secret."""
     if shown_url(url) != url:
-        raise Rejected("what is cloned from there is open to all; give an address without login and query")
+        raise Rejected("all may see what is cloned from there, so the address holds no login and no query")
     return url
 
 

@@ -63,6 +63,7 @@ class Machine:
             "USER": "octo",
             "RUNNER_HOME": str(self.home),
             "RUNNER_GIT_PROTOCOLS": "file",
+            "RUNNER_ACTIONS_URL": str(self.folder / "others"),
             "RUNNER_EXECUTOR": "host",
             "RUNNER_CONCURRENCY": "2",
             **self.also,

@@ -17,7 +17,7 @@ from runner.model.step import Result
 from runner.workflow.references import Remote
 from tests.builders import a_route, a_run
 from tests.engine.conftest import Bench
-from tests.engine.test_steps import conclusions, doing, job
+from tests.engine.test_steps import conclusions, doing, job, lost
 
 ONE, TWO = "a" * 40, "b" * 40
 PLAIN = "name: p\ndescription: p\nruns: {using: composite, steps: [{shell: bash, run: plain}]}\n"
@@ -92,6 +92,38 @@ def test_a_workflow_that_uses_nothing_of_others_asks_nobody(bench: Bench) -> Non
 
     assert (run.pins, bench.workspaces.resolved) == ({}, [])
     assert [route.repo for route in bench.workspaces.fetched] == ["octo/hello"]
+
+
+def test_workflows_that_one_push_starts_ask_for_a_version_once(bench: Bench) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.write(job("uses: o/a@v1"), ".runner/workflows/other.yml")
+    bench.write(job("uses: o/a@v1"))
+
+    runs = bench.admit(bench.receive()).runs
+
+    assert [dict(bench.store.load(run).pins) for run in runs] == [{"o/a@v1": ONE}] * 2
+    assert bench.workspaces.resolved == ["o/a@v1"]
+
+
+def test_what_takes_too_long_to_look_for_is_left_to_the_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    monkeypatch.setattr("runner.engine.pins.PATIENCE", -1.0)
+
+    run = bench.a_run(job("uses: o/a@v1"))
+    assert run.pins == {}
+    bench.work()
+
+    assert bench.store.load(run.id).pins == {"o/a@v1": ONE}
+
+
+def test_actions_of_the_workspace_that_use_each_other_are_looked_at_once(bench: Bench) -> None:
+    publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.write(uses("./two", "o/a@v1"), "one/action.yml")
+    bench.write(uses("./one"), "two/action.yml")
+
+    assert bench.a_run(job("uses: ./one")).pins == {"o/a@v1": ONE}
 
 
 def test_a_full_commit_id_is_its_own_answer_in_any_case(bench: Bench) -> None:
@@ -338,3 +370,22 @@ def test_what_an_action_does_before_the_first_step_may_depend_on_a_condition(ben
 
     assert begun == []
     assert conclusions(bench, run) == {"1.pre": "skipped", "1": "skipped"}
+
+
+def test_what_actions_left_to_be_done_is_done_by_another_worker_with_the_same_commits(bench: Bench) -> None:
+    publish(bench, "o/n@v1", {"action.yml": AROUND.replace("pre: pre.js, ", "")})
+    in_workspace(bench, "own", uses("o/n@v1"))
+    run = bench.a_run(job("uses: ./own", "uses: o/n@v1", "run: two"))
+
+    begun = doing(bench, two=lost)
+    with pytest.raises(DatabaseUnavailable):
+        bench.work()
+    publish(bench, "o/n@v1", {"action.yml": PLAIN}, TWO)
+    doing_again = doing(bench)
+    perform(bench.store.stranded(everything=True).envelopes[0], bench.station)
+
+    assert begun == ["main.js", "main.js", "two"]
+    assert doing_again == ["two", "post.js", "post.js"]
+    assert list(conclusions(bench, run)) == ["1", "2", "3", "2.post", "1.1.post"]
+    assert {route.commit for route, _ in bench.workspaces.placed} == {ONE}
+    assert len(bench.workspaces.placed) == 2

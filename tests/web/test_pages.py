@@ -5,7 +5,7 @@ from runner.engine.ports import NewRun
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, StepName
 from runner.model.step import Annotation, Outcome, Result
-from tests.builders import a_checkpoint
+from tests.builders import a_checkpoint, a_new_run
 from tests.web.conftest import Web
 from tests.web.test_api import a_run, take
 
@@ -121,6 +121,14 @@ def test_problems_of_a_workflow_are_listed(web: Web, cookie: dict[str, str]) -> 
     page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
 
     assert "ci.yml:1:2: &lt;b&gt;wrong&lt;/b&gt;" in page
+
+
+def test_a_runs_page_says_which_commits_of_others_it_uses(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web, new=NewRun("ci.yml", "ci", a_new_run().jobs, pins={"o/a@<b>v1": "a" * 40}))
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    assert f"o/a@&lt;b&gt;v1 at <code>{'a' * 40}</code>" in page
 
 
 def test_no_page_may_run_what_is_not_ours(web: Web, cookie: dict[str, str]) -> None:
