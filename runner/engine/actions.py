@@ -1,6 +1,7 @@
 """What a step `uses`: an action of the repository's own, or one that is built in."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import Any
 from runner.engine.ports import Workspace
 from runner.errors import BrokenDefinition, NotFound
 from runner.expr.values import to_string
-from runner.workflow.document import ActionDef
+from runner.workflow.document import ActionDef, Composite, Docker, Script
 from runner.workflow.load import MAX_BYTES, load_action
 from runner.workflow.references import Image, Local, parse_action
 from runner.workflow.trees import settled
@@ -29,11 +30,15 @@ class Found:
     action: ActionDef
 
 
+def image_of(uses: str) -> str | None:
+    """The image that a step runs, where it uses no more than one."""
+    reference = parse_action(uses)
+    return reference.name if isinstance(reference, Image) else None
+
+
 def find_action(uses: str, workspace: Workspace) -> Found:
     """The action that a step names, as the workspace has it now. Raises `BrokenDefinition`."""
     reference = parse_action(uses)
-    if isinstance(reference, Image):
-        raise BrokenDefinition(f"{uses}: actions in images are not supported yet")
     if not isinstance(reference, Local):
         raise BrokenDefinition(f"{uses}: actions of other repositories are not supported yet")
     folder = "" if reference.path in ("", ".") else f"{reference.path}/"
@@ -60,12 +65,30 @@ def inputs_of(action: ActionDef, given: Mapping[str, str], seen: Mapping[str, An
 
 def unknown_inputs(action: ActionDef, given: Mapping[str, str]) -> list[str]:
     known = {name.lower() for name in action.inputs}
+    if isinstance(action.runs, Docker):
+        known |= {"args", "entrypoint"}
     return [name for name in given if name.lower() not in known]
 
 
 def input_variables(inputs: Mapping[str, str]) -> dict[str, str]:
     """How a program is given its inputs."""
     return {f"INPUT_{_NOT_IN_VARIABLES.sub('_', name).upper()}": value for name, value in inputs.items()}
+
+
+def words(text: str) -> tuple[str, ...]:
+    """What a container is started with, from one text. Raises `BrokenDefinition`."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise BrokenDefinition(f"args: {text[:60]!r} cannot be read: {error}") from None
+
+
+def post_of(runs: Composite | Script | Docker) -> str | None:
+    """What an action does when its job ends."""
+    match runs:
+        case Script(post=post) | Docker(post_entrypoint=post):
+            return post
+    return None
 
 
 def needs_history(name: str, value: str) -> bool:

@@ -21,27 +21,26 @@ from runner.engine.definitions import asked_of, definition_of, secrets_of
 from runner.engine.heart import Hold, Why
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
-from runner.engine.ports import Executor, Logs, Workspace
+from runner.engine.opening import Opening
+from runner.engine.ports import Logs, Workspace
 from runner.engine.programs import Ended, Program, StepCall, declared
+from runner.engine.stage import Released, Stage
 from runner.engine.station import Station
-from runner.engine.steps import Released, Stage, minutes
+from runner.engine.steps import minutes
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
     LeaseLost,
-    NotFound,
     Rejected,
     RunnerError,
     SnapshotGone,
     Unavailable,
 )
-from runner.expr.evaluate import render
-from runner.expr.values import known, to_string
+from runner.expr.values import to_string
 from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, start_over
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
-from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Container, JobDef, Steps
+from runner.workflow.document import JobDef, Steps
 from runner.workflow.trees import settled
 
 JOB = "job-"
@@ -234,13 +233,7 @@ def _begin(
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
-    executor, image = _executor(repository, _image(body, seen), station)
-    sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
-    opened.enter_context(closing(sandbox))
-    hold.stops(sandbox.stop, sandbox.interrupt)
-    scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(asked_for.event.payload).encode(), 0o644)
-    files = CommandFiles(temp, sandbox.temp)
     deadline = asked + limit * 60 - job.worked.total_seconds()
     masks, matchers = Masks(secrets.values()), Matchers()
     for done in checkpoints.values():
@@ -249,17 +242,16 @@ def _begin(
         for text in done.outcome.matchers:
             matchers.restore(text)
     log = _StepLog(job, station.logs)
-    stage = Stage(scene, files, workspace, hold, log, deadline, masks, matchers, checkpoints.keys())
+    opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
+    place = opening.open(repository, hold, station, partial(log, "0"), opened)
+    sandbox = place.sandbox
+    scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
+    files = CommandFiles(temp, sandbox.temp)
+    stage = Stage(
+        scene, files, workspace, hold, log, deadline, place.beside, masks, matchers, checkpoints.keys()
+    )
     ledger = _Ledger(hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, body, stage), ledger, tolerant
-
-
-def _image(job: Steps, seen: Mapping[str, Any]) -> str:
-    container = job.container
-    if isinstance(container, Container):
-        return render(container.image, seen)
-    found = settled(container, seen)
-    return to_string(known(found.get("image")) if isinstance(found, Mapping) else found)
 
 
 def converse(program: Program, ledger: "_Ledger") -> Ended:
@@ -363,14 +355,6 @@ def _workspace(
             dispatcher=station.dispatcher,
         )
         return station.workspaces.open(run.route, name, job.attempt, None), {}
-
-
-def _executor(repository: Repository, image: str, station: Station) -> tuple[Executor, str | None]:
-    """`container:` names an image, so it means docker; otherwise the repository or the server chooses."""
-    name = "docker" if image else repository.executor or station.executor
-    if name not in station.executors:
-        raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
-    return station.executors[name](), image or repository.image
 
 
 class _StepLog:

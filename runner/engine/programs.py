@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from runner.engine.contexts import plain
-from runner.engine.steps import Level, Stage, perform_post, perform_step, post_title
+from runner.engine.stage import Level, Stage
+from runner.engine.steps import perform_post, perform_step, post_title
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
@@ -116,7 +117,8 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
 def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:
     """The variables of the workflow, of the container and of the job, each over those before."""
     env = {**stage.scene.env, **texts(workflow.env, stage.seen)}
-    seen = {**stage.seen, "job": {"status": "success"}}
+    seen = {**stage.seen, "job": {**stage.containers, "status": "success"}}
+    env |= stage.scene.container_env
     if isinstance(job.container, Container):
         env |= texts(job.container.env, {**seen, "env": env})
     elif job.container is not None:
@@ -154,7 +156,7 @@ def _answered(outcome: Outcome | None) -> Outcome:
 def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Past, stage: Stage) -> Ended:
     _look_up(stage, past)
     known = {**seen, "steps": past.steps, "env": {**env, **past.exports.env}}
-    known["job"] = {"status": past.status}
+    known["job"] = {**stage.containers, "status": past.status}
     try:
         outputs = texts(job.outputs, known, status_functions(past.status))
     except BrokenDefinition as error:

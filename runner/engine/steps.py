@@ -1,28 +1,28 @@
 """Doing one step: a script, or an action with the steps in it."""
 
 import posixpath
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from time import monotonic
 from typing import Any
 
 from runner.engine import actions
 from runner.engine.actions import CHECKOUT, Found, find_action
-from runner.engine.commands import FOLDER, BadCommandFile, CommandFiles, Written, place_file
-from runner.engine.contexts import Scene, contexts, environment, layered, plain
-from runner.engine.heart import CANCEL_SECONDS, Hold, Why
-from runner.engine.masks import Masks
-from runner.engine.matchers import Matchers
+from runner.engine.beside import seen_inside
+from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
+from runner.engine.contexts import layered, plain
+from runner.engine.heart import CANCEL_SECONDS, Why
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
-from runner.engine.ports import Command, Exit, Workspace
+from runner.engine.ports import Boxed, Command, Exit, Recipe
+from runner.engine.stage import Level, Released, Stage
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.evaluate import Functions, holds, render
 from runner.expr.hashing import hash_files
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_number, to_string
 from runner.model.step import Exports, Outcome, Post, Result
-from runner.workflow.document import Composite, Number, Run, Script, StepDef, Uses
+from runner.workflow.document import Composite, Docker, Number, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
 
@@ -30,79 +30,8 @@ DEEPEST = 10
 """How deep composite actions may use each other, as on GitHub."""
 MATCHER_BYTES = 256 * 1024
 
-Log = Callable[[str, bytes], None]
-"""Takes a step's key and what it printed."""
-
-
-class Released(LeaseLost):
-    """This worker hands the job back unfinished."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the steps of a job run with: its scene, its files, its log, its hold on the lease, its deadline.
-
-    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`. `recorded` are
-    the keys of the steps that have checkpoints.
-    """
-
-    scene: Scene
-    files: CommandFiles
-    workspace: Workspace
-    hold: Hold
-    log: Log
-    deadline: float
-    masks: Masks = field(default_factory=Masks)
-    matchers: Matchers = field(default_factory=Matchers)
-    recorded: Collection[str] = ()
-
-    @cached_property
-    def seen(self) -> Mapping[str, Any]:
-        """The contexts that do not change while the job runs."""
-        return contexts(self.scene)
-
-    @cached_property
-    def given(self) -> Mapping[str, str]:
-        """The variables that every step of the job is given, whatever the definition says."""
-        return {**environment(self.scene, self.seen), **self.files.variables}
-
-    @property
-    def over(self) -> Result | None:
-        """How the job ends whatever its steps do from now on, and though some of them still run."""
-        if self.hold.cancelled is not None:
-            return Result.CANCELLED
-        return Result.TIMED_OUT if monotonic() > self.deadline else None
-
-    @property
-    def end(self) -> float:
-        """Until when a step may run that begins now: one that runs all the same has some minutes more."""
-        if self.hold.cancelled is not None:
-            return self.hold.cancelled + CANCEL_SECONDS
-        return self.deadline if monotonic() < self.deadline else self.deadline + CANCEL_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Where a step stands: among the steps of its job, or among those of a composite action.
-
-    `seen` are its contexts but for `env` and `job`; `env` is what the definition around it says, `exports`
-    what steps before it added. `status` is how the job stands, `inner` how the action does. `outlives`: it
-    was begun although the job is cancelled.
-    """
-
-    seen: Mapping[str, Any]
-    env: Mapping[str, str]
-    exports: Exports
-    status: str
-    path: tuple[int, ...]
-    outlives: bool = False
-    inner: str | None = None
-    until: float = float("inf")
-    """When the step around it runs out of time."""
-    limit: float = float("inf")
-    """How many seconds that one has in all."""
-    action: Mapping[str, str] = field(default_factory=dict)
-    """Variables that say which action it belongs to."""
+Begin = Callable[[Mapping[str, str], float, bool, StepOutput], Exit]
+"""Runs a program with an environment, in so many seconds, ended by a cancel or not, with its output."""
 
 
 def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
@@ -166,6 +95,8 @@ class _Act:
                 return self._script(run)
             case Uses(action) if CHECKOUT.fullmatch(action):
                 return self._checkout()
+            case Uses(action) if (image := actions.image_of(action)) is not None:
+                return replace(self._image(Docker(f"docker://{image}"), "", self._inputs(), {}), posts=())
             case Uses(action):
                 return self._action(find_action(action, self.stage.workspace))
             case _:
@@ -186,7 +117,8 @@ class _Act:
     def _seeing(self, env: Mapping[str, str]) -> Mapping[str, Any]:
         github = {**self.level.seen["github"], "action": self.step.id or f"__{self.step.key}"}
         github["action_path"] = self.level.action.get("GITHUB_ACTION_PATH", "")
-        return {**self.level.seen, "github": github, "job": {"status": self.level.status}, "env": env}
+        job = {**self.stage.containers, "status": self.level.status}
+        return {**self.level.seen, "github": github, "job": job, "env": env}
 
     def _functions(self, status: str, inner: str | None) -> Functions:
         def hashed(*patterns: object) -> str:
@@ -256,19 +188,62 @@ class _Act:
         variables: Mapping[str, str],
         cancellable: bool = True,
     ) -> Outcome:
-        sandbox, files = self.stage.scene.sandbox, self.stage.files
-        past, stage = self.level.exports, self.stage
+        sandbox = self.stage.scene.sandbox
+
+        def begin(env: Mapping[str, str], seconds: float, cancellable: bool, output: StepOutput) -> Exit:
+            path = ":".join((*reversed(self.level.exports.path), env["PATH"]))
+            where = posixpath.join(sandbox.workspace, folder)
+            return sandbox.run(Command(argv, {**env, "PATH": path}, where, seconds, cancellable), output)
+
+        return self._watched(begin, {"HOME": sandbox.home, "PATH": sandbox.path}, variables, cancellable)
+
+    def _image(
+        self,
+        docker: Docker,
+        folder: str,
+        inputs: Mapping[str, str],
+        variables: Mapping[str, str],
+        stage: str = "main",
+    ) -> Outcome:
+        """Run a container of an image, or of what is made of the action's folder."""
+        scene, given = self.stage.scene, {name.lower(): value for name, value in inputs.items()}
+        seen = {**self._seen, "inputs": inputs}
+        entrypoint = docker.post_entrypoint if stage == "post" else docker.entrypoint
+        if stage == "main":
+            entrypoint = entrypoint or given.get("entrypoint") or None
+        # As on GitHub, what the action says is not overridden.
+        said = tuple(render(one, seen, self._now) for one in docker.args)
+        args = said or actions.words(given.get("args", ""))
+        named = docker.image.removeprefix("docker://")
+        image = named if named != docker.image else Recipe(self.stage.workspace.path, folder, docker.image)
+
+        def begin(env: Mapping[str, str], seconds: float, cancellable: bool, output: StepOutput) -> Exit:
+            inside = seen_inside(env, scene.sandbox, scene.event_path)
+            boxed = Boxed(image, entrypoint, args, inside, scene.sandbox.owner, seconds, cancellable)
+            return self.stage.beside.dock.run(boxed, output, self._note)
+
+        own = {"HOME": scene.sandbox.home, **texts(docker.env, seen, self._now)}
+        return self._watched(
+            begin, own, {**actions.input_variables(inputs), **variables}, cancellable=stage != "post"
+        )
+
+    def _note(self, what: bytes) -> None:
+        self.say(self.stage.masks.hide(what))
+
+    def _watched(
+        self, begin: Begin, own: Mapping[str, str], variables: Mapping[str, str], cancellable: bool
+    ) -> Outcome:
+        """Begin a program and see to its end. `own` are variables that a definition may set otherwise."""
+        files, stage = self.stage.files, self.stage
         key = ".".join(str(place + 1) for place in self.level.path)
         given = {**stage.given, **self.level.action, "RUNNER_STEP": key, **variables}
         given["GITHUB_ACTION"] = self.step.id or f"__{self.step.key}"
-        env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self._env)
-        env["PATH"] = ":".join((*reversed(past.path), env["PATH"]))
+        env = layered(given, {"CI": "true", **own}, self._env)
         around = self._left()
         left = min(self._limit, around)
         limit = self._limit if self._limit <= around else self.level.limit
         if left <= 0:
             return Outcome(Result.TIMED_OUT, Result.TIMED_OUT, reason=_too_long(limit))
-        where = posixpath.join(sandbox.workspace, folder)
         output = StepOutput(
             self.say,
             stage.masks,
@@ -279,7 +254,7 @@ class _Act:
         )
         files.empty()
         cancellable = cancellable and not self._outlives_cancel()
-        ended = sandbox.run(Command(argv, env, where, left, cancellable), output)
+        ended = begin(env, left, cancellable, output)
         output.end()
         if ended.stopped == "stop":
             return self._stopped(ended)
@@ -372,14 +347,16 @@ class _Act:
         match found.action.runs:
             case Composite(steps):
                 return self._composite(found, steps, inputs)
-            case Script() as script:
-                outcome = self._javascript(found, script.main, {**given, **inputs}, {})
-                if script.post is None or outcome.result is Result.SKIPPED:
-                    return replace(outcome, posts=())
-                state = outcome.posts[0].state if outcome.posts else {}
-                return replace(outcome, posts=(Post(self.level.path, state),))
-            case _:
-                raise BrokenDefinition(f"{found.action.path}: actions in images are not supported yet")
+            case Script(main=main, post=post):
+                outcome = self._javascript(found, main, {**given, **inputs}, {})
+            case Docker(post_entrypoint=post) as docker:
+                if docker.pre_entrypoint is not None:
+                    self.say(b"##[warning]pre-entrypoint: an action of this repository has nothing before\n")
+                outcome = self._image(docker, found.folder, {**given, **inputs}, {})
+        if post is None or outcome.result is Result.SKIPPED:
+            return replace(outcome, posts=())
+        state = outcome.posts[0].state if outcome.posts else {}
+        return replace(outcome, posts=(Post(self.level.path, state),))
 
     def _javascript(
         self,
@@ -463,17 +440,21 @@ class _Act:
 
     def _last_words(self, post: Post) -> Outcome:
         found = self._found()
-        script = found.action.runs
-        if not isinstance(script, Script) or script.post is None:
+        runs = found.action.runs
+        if actions.post_of(runs) is None or isinstance(runs, Composite):
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
         # Unlike the `if` of a step it implies no success(): what it does not say is always().
-        condition = replace(script.post_if, asks_status=True) if script.post_if is not None else None
+        condition = replace(runs.post_if, asks_status=True) if runs.post_if is not None else None
         if condition is not None and not holds(condition, self._seen, self._now):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
         state = {f"STATE_{name}": value for name, value in post.state.items()}
-        outcome = self._javascript(found, script.post, inputs, state, cancellable=False)
+        match runs:
+            case Docker():
+                outcome = self._image(runs, found.folder, inputs, state, stage="post")
+            case Script():
+                outcome = self._javascript(found, runs.post or "", inputs, state, cancellable=False)
         return replace(outcome, posts=())
 
 

@@ -18,7 +18,7 @@ from runner.model.source import Delivery, Event, Repository
 from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
-from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
+from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
 
 TWO_STEPS = """\
 name: ci
@@ -44,6 +44,7 @@ class Bench:
     bell: RecordingDispatcher
     station: Station
     standings: SqlStandings
+    containers: FakeContainers
 
     def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
         self.workspaces.files[path] = text.encode()
@@ -89,6 +90,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         MemoryLogs(),
         RecordingDispatcher(),
     )
+    containers = FakeContainers()
     heart, vault = Heart(store, LENGTH), MemoryVault()
     station = Station(
         worker="worker-1",
@@ -100,12 +102,14 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         repositories=repositories,
         workspaces=workspaces,
         executors={"fake": lambda: executor},
+        containers=lambda: containers,
         executor="fake",
         logs=logs,
         heart=heart,
         dispatcher=bell,
         vault=vault,
     )
-    yield Bench(store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database))
+    standings = SqlStandings(database)
+    yield Bench(store, repositories, workspaces, executor, logs, bell, station, standings, containers)
     heart.close()
     database.close()

@@ -1,5 +1,6 @@
 """The whole engine in this process, and what it made of a push."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from runner.vault import MemoryVault
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 from tests.builders import an_event
+from tests.servers import FOLDER
 from tests.workspaces.origin import git
 
 PATIENCE = 60.0
@@ -92,6 +94,7 @@ class Engine:
             "outputs": dict(job.outputs),
             "steps": steps,
             "posts": {key: self._step(job, key) for key in posts},
+            "log": self.services.logs.read(job.id, job.attempt, "0", 0, LOG_BYTES),
         }
 
     def _step(self, job: Job, key: str) -> Values:
@@ -169,6 +172,7 @@ def an_engine() -> Iterator[Engine]:
         broker="memory://",
         git_protocols="file",
         executor="sandbox",
+        docker=f"unix://{os.environ[FOLDER]}/docker.sock",
         labels="self-hosted,linux,x64,ubuntu-latest",
         concurrency=2,
     )
