@@ -38,7 +38,7 @@ from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.engine.titles import Titles
 from runner.errors import LeaseLost, NotFound, Rejected, Unavailable
-from runner.executors import EXECUTORS, executor
+from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
 from runner.logs import FileLogs
@@ -247,6 +247,7 @@ class Local:
             # Whoever waits for it at a terminal would rather know at once.
             sources=Sources(terms.actions, self._repositories, self._workspaces, patient=False),
             executors={name: cache(partial(_executor, name, terms)) for name in EXECUTORS},
+            containers=cache(partial(containers, **_docker(terms))),
             executor=terms.executor,
             logs=self.logs,
             heart=Heart(self.store, LEASE),
@@ -357,6 +358,10 @@ def usable_executor() -> tuple[str, str]:
 def _executor(name: str, terms: Terms) -> Executor:
     options: dict[str, dict[str, object]] = {
         "sandbox": {"network": terms.network},
-        "docker": {"network": terms.network, **({"url": terms.docker} if terms.docker else {})},
+        "docker": _docker(terms),
     }
     return executor(name)(**options.get(name, {}))
+
+
+def _docker(terms: Terms) -> dict[str, object]:
+    return {"network": terms.network, **({"url": terms.docker} if terms.docker else {})}

@@ -12,11 +12,11 @@ from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
-from runner.engine.ports import Executor
+from runner.engine.ports import Containers, Executor
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
-from runner.executors import EXECUTORS, executor
+from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.forges import FORGES
 from runner.logs import FileLogs
@@ -55,6 +55,7 @@ class Services:
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
     executors: Mapping[str, Callable[[], Executor]]
+    containers: Callable[[], Containers]
 
     def close(self) -> None:
         self.workspaces.close()
@@ -104,6 +105,7 @@ def services(settings: Settings) -> Services:
             networks=settings.git_network_list,
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
+        containers=cache(partial(containers, **_docker(settings))),
     )
 
 
@@ -131,9 +133,13 @@ def _setting(name: str, value: str) -> Iterator[None]:
 def _executor(name: str, settings: Settings) -> Executor:
     options: dict[str, dict[str, object]] = {
         "sandbox": {"network": settings.job_network},
-        "docker": {"url": settings.docker_url, "network": settings.job_network},
+        "docker": _docker(settings),
     }
     return executor(name)(**options.get(name, {}))
+
+
+def _docker(settings: Settings) -> dict[str, object]:
+    return {"url": settings.docker_url, "network": settings.job_network}
 
 
 def station(services: Services, worker: str) -> Station:
@@ -150,6 +156,7 @@ def station(services: Services, worker: str) -> Station:
         workspaces=services.workspaces,
         sources=Sources(settings.actions_url, services.repositories, services.workspaces),
         executors=services.executors,
+        containers=services.containers,
         executor=settings.executor,
         logs=services.logs,
         heart=Heart(services.store, settings.lease_length),

@@ -26,7 +26,8 @@ IMAGE = "runner-test:latest"
 PROGRAMS = (
     "/bin/sh /bin/bash /usr/bin/setsid /usr/bin/env /usr/bin/sleep /usr/bin/cat /usr/bin/head /usr/bin/yes"
     " /usr/bin/nohup /usr/bin/id /usr/bin/touch /usr/bin/mkdir /usr/bin/true /usr/bin/grep /usr/bin/wc"
-    " /usr/bin/ls /usr/bin/rm /usr/bin/mkfifo"
+    " /usr/bin/ls /usr/bin/rm /usr/bin/mkfifo /usr/bin/stat /usr/bin/chown /usr/bin/setpriv /usr/bin/ln"
+    " /usr/bin/redis-server /usr/bin/redis-cli"
 )
 
 
@@ -103,7 +104,7 @@ def _end(folder: Path) -> None:
 
 
 def image(folder: Path, client: APIClient) -> str:
-    """The name of an image made of this machine's shell and core utilities; made once per daemon."""
+    """The name of an image of this machine's shell, core utilities and Redis; made once per daemon."""
     with (folder / "docker.image").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not client.images(IMAGE):

@@ -1,17 +1,18 @@
 """Ports that remember or do what a test says, for what cannot be brought about with the real ones."""
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from runner.engine.ports import Command, Dispatcher, Executor, Exit, Logs
+from runner.engine.ports import Boxed, Command, Dispatcher, Dock, Executor, Exit, Logs, Service, Site
 from runner.engine.sources import OPEN
 from runner.errors import NotFound, RefNotFound, Rejected, SnapshotGone, Unavailable
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository, Route
+from runner.workflow.containers import ContainerSpec
 
 Act = Callable[[Command], Exit]
 
@@ -44,6 +45,8 @@ class FakeSandbox:
     path: str = "/usr/bin:/bin"
     home: str = "/home"
     prints: Callable[[Command], bytes] = lambda command: b""
+    owner: tuple[int, int] | None = None
+    container: str = ""
     interrupted: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
@@ -84,8 +87,11 @@ class FakeExecutor(Executor):
     scripts: list[str] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     sandboxes: list[FakeSandbox] = field(default_factory=list)
+    containers: list[ContainerSpec | None] = field(default_factory=list)
 
-    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> FakeSandbox:
+    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> FakeSandbox:
+        self.containers.append(container)
+
         def act(command: Command) -> Exit:
             self.commands.append(command)
             if (script := Path(command.argv[-1])).is_file():
@@ -100,6 +106,56 @@ class FakeExecutor(Executor):
 
     def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
         """Nothing is left."""
+
+
+@dataclass
+class FakeDock(Dock):
+    """Services that are ready at once, on made-up ports; `act` answers each step in a container."""
+
+    act: Callable[[Boxed], Exit] = lambda step: Exit(0)
+    network: str = "network-of-the-job"
+    services: dict[str, ContainerSpec] = field(default_factory=dict)
+    steps: list[Boxed] = field(default_factory=list)
+    failure: Exception | None = None
+    heard: list[str] = field(default_factory=list)
+    """Which of its methods that end something were called, in their order."""
+
+    def start(
+        self, services: Mapping[str, ContainerSpec], seconds: float, log: Callable[[bytes], None]
+    ) -> dict[str, Service]:
+        self.services |= services
+        if self.failure is not None:
+            raise self.failure
+        return {
+            name: Service(f"id-of-{name}", {str(port.inside): str(port.inside + 1) for port in spec.ports})
+            for name, spec in services.items()
+        }
+
+    def run(self, step: Boxed, log: Callable[[bytes], None], note: Callable[[bytes], None]) -> Exit:
+        self.steps.append(step)
+        return self.act(step)
+
+    def interrupt(self) -> None:
+        self.heard.append("interrupt")
+
+    def stop(self) -> None:
+        self.heard.append("stop")
+
+    def close(self, log: Callable[[bytes], None]) -> None:
+        self.heard.append("close")
+        log(b"what the services said\n")
+
+
+@dataclass
+class FakeContainers:
+    """One dock for every job; `sites` are those it was asked for."""
+
+    held: FakeDock = field(default_factory=FakeDock)
+    sites: list[Site] = field(default_factory=list)
+
+    def dock(self, site: Site) -> FakeDock:
+        self.sites.append(site)
+        return self.held
 
 
 @dataclass

@@ -151,6 +151,8 @@ class Scene:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that are there before those of the definition."""
+    container_env: Mapping[str, str] = field(default_factory=dict)
+    """Those that the options of the job's container give."""
 
     @property
     def event_path(self) -> str:
@@ -172,14 +174,20 @@ def contexts(scene: Scene) -> Contexts:
     }
 
 
-def runner(scene: Scene) -> Contexts:
+def machine(worker: str) -> Contexts:
+    """What of `runner` is known before there is a sandbox."""
     return {
         "arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "debug": "",
         "environment": "self-hosted",
-        "tool_cache": f"{scene.sandbox.temp}/{FOLDER}tools",
-        "name": scene.worker,
+        "name": worker,
         "os": "Linux",
+    }
+
+
+def runner(scene: Scene) -> Contexts:
+    return machine(scene.worker) | {
+        "tool_cache": f"{scene.sandbox.temp}/{FOLDER}tools",
         "temp": scene.sandbox.temp,
         "workspace": scene.sandbox.workspace,
     }

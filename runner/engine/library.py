@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from runner.engine.actions import CHECKOUT, Found, find_action, used
+from runner.engine.actions import CHECKOUT, Found, find_action, post_of, pre_of, used
 from runner.engine.commands import FOLDER
 from runner.engine.pins import Walk, walked
 from runner.engine.ports import Sandbox, Workspace
@@ -13,7 +13,7 @@ from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
 from runner.model.run import Run
 from runner.model.source import Route
 from runner.model.step import step_key
-from runner.workflow.document import ActionDef, Composite, Script, StepDef, Uses
+from runner.workflow.document import ActionDef, Composite, Docker, Script, StepDef, Uses
 from runner.workflow.references import Image, Local, Remote
 
 SHELF = f"{FOLDER}actions"
@@ -103,11 +103,9 @@ class Library:
     def find(self, uses: str, home: Remote | None, workspace: Workspace, sandbox: Sandbox) -> Found:
         """The action that a step names in a file of `home`. Raises `BrokenDefinition`."""
         wanted = used(uses, home, self._run.route)
-        if isinstance(wanted, Image):
-            raise BrokenDefinition(f"{uses}: actions in images are not supported yet")
         if isinstance(wanted, Local):
             return find_action(wanted.path, workspace, sandbox.workspace)
-        if wanted not in self._actions or wanted.version not in self._placed:
+        if isinstance(wanted, Image) or wanted not in self._actions or wanted.version not in self._placed:
             raise BrokenDefinition(f"{uses}: it was not there when the job began")
         folder = "/".join((sandbox.temp, *_folders(wanted), *filter(None, [wanted.path])))
         return Found(folder, self._actions[wanted], wanted)
@@ -128,13 +126,14 @@ class Library:
             if action is None:
                 continue
             wanted, runs = action
-            match runs:
-                case Script(pre=str(), post=post):
-                    yield Pre((*path, index), post is not None)
-                case Composite(inner) if self._has_pre(wanted):
-                    yield from self._pres(inner, wanted, (*path, index))
+            if pre_of(runs) is not None:
+                yield Pre((*path, index), post_of(runs) is not None)
+            elif isinstance(runs, Composite) and self._has_pre(wanted):
+                yield from self._pres(runs.steps, wanted, (*path, index))
 
-    def _action(self, step: StepDef, home: Remote | None) -> tuple[Remote, object] | None:
+    def _action(
+        self, step: StepDef, home: Remote | None
+    ) -> tuple[Remote, Composite | Script | Docker] | None:
         if not isinstance(step.body, Uses) or CHECKOUT.fullmatch(step.body.action):
             return None
         wanted = used(step.body.action, home, self._run.route)
@@ -146,7 +145,7 @@ class Library:
         while ahead:
             one = ahead.pop()
             runs = self._actions[one].runs
-            if isinstance(runs, Script) and runs.pre is not None:
+            if pre_of(runs) is not None:
                 return True
             for step in runs.steps if isinstance(runs, Composite) else ():
                 inner = self._action(step, one)

@@ -23,7 +23,8 @@ from runner.engine.ledger import Ledger
 from runner.engine.library import Halted, Library
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
-from runner.engine.ports import Executor, Logs, Workspace
+from runner.engine.opening import Opening
+from runner.engine.ports import Logs, Workspace
 from runner.engine.programs import Ended, Program, declared
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
 from runner.engine.stage import Released, Stage
@@ -33,19 +34,16 @@ from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
     LeaseLost,
-    NotFound,
     Rejected,
     RunnerError,
     SnapshotGone,
     Unavailable,
 )
-from runner.expr.evaluate import render
-from runner.expr.values import known, to_string
+from runner.expr.values import to_string
 from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, retry, start_over, wait
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
-from runner.model.source import Repository
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Container, JobDef, Retry, Steps
+from runner.workflow.document import JobDef, Retry, Steps
 from runner.workflow.trees import settled
 
 JOB = "job-"
@@ -266,13 +264,7 @@ def _begin(
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
     tidy.callback(shutil.rmtree, temp, ignore_errors=True)
-    executor, image = _executor(repository, _image(body, seen), station)
-    sandbox = executor.open(workspace.path, temp, station.label(job.id, job.attempt), image)
-    opened.enter_context(closing(sandbox))
-    hold.stops(sandbox.stop, sandbox.interrupt)
-    scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(asked_for.event.payload).encode(), 0o644)
-    files = CommandFiles(temp, sandbox.temp)
     deadline = asked + limit * 60 - job.worked.total_seconds()
     masks, matchers = Masks(secrets.values()), Matchers()
     for done in checkpoints.values():
@@ -281,10 +273,24 @@ def _begin(
         for text in done.outcome.matchers:
             matchers.restore(text)
     log = _StepLog(job, station.logs)
+    opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
+    place = opening.open(repository, hold, station, partial(log, "0"), opened)
+    sandbox = place.sandbox
     library.place(sandbox, partial(log, "0"))
-    pres = library.pres(body.steps)
+    scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
     stage = Stage(
-        scene, files, workspace, library, hold, log, deadline, masks, matchers, checkpoints.keys(), pres
+        scene,
+        CommandFiles(temp, sandbox.temp),
+        workspace,
+        library,
+        hold,
+        log,
+        deadline,
+        place.beside,
+        masks,
+        matchers,
+        checkpoints.keys(),
+        library.pres(body.steps),
     )
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
@@ -297,14 +303,6 @@ def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> None:
     step = next((step for step in job.steps if step.key not in checkpoints), None)
     where = f" at step {step.key} ({step.name})" if step else ""
     raise Poisoned(f"poisoned: {MOST_LOSSES} workers were lost with it{where}, one after another")
-
-
-def _image(job: Steps, seen: Mapping[str, Any]) -> str:
-    container = job.container
-    if isinstance(container, Container):
-        return render(container.image, seen)
-    found = settled(container, seen)
-    return to_string(known(found.get("image")) if isinstance(found, Mapping) else found)
 
 
 def converse(program: Program, ledger: Ledger) -> Ended:
@@ -340,14 +338,6 @@ def _workspace(
             dispatcher=station.dispatcher,
         )
         return station.workspaces.open(run.route, name, job.attempt, None), {}
-
-
-def _executor(repository: Repository, image: str, station: Station) -> tuple[Executor, str | None]:
-    """`container:` names an image, so it means docker; otherwise the repository or the server chooses."""
-    name = "docker" if image else repository.executor or station.executor
-    if name not in station.executors:
-        raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
-    return station.executors[name](), image or repository.image
 
 
 class _StepLog:

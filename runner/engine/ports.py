@@ -9,6 +9,7 @@ from typing import Protocol
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
+from runner.workflow.containers import ContainerSpec
 
 # --- git -------------------------------------------------------------------------------------
 
@@ -151,6 +152,10 @@ class Sandbox(Protocol):
     """The PATH that a step begins with."""
     home: str
     """The HOME that a step begins with: an empty folder of the job's own, as the step sees it."""
+    owner: tuple[int, int] | None
+    """The user and group that steps are, seen from outside; None: whoever this process is."""
+    container: str
+    """The id of the container that it is; empty where it is none."""
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
@@ -171,11 +176,11 @@ class Sandbox(Protocol):
 class Executor(Protocol):
     """A way to isolate a job."""
 
-    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> Sandbox:
+    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> Sandbox:
         """A sandbox over `workspace`. `temp` is a fresh folder for the step's own files.
 
         `label` names the job's attempt, unique among all jobs; leftovers under the same label are
-        ended first.
+        ended first. `container` is what the job asks for where it is to be one.
         """
 
     def check(self) -> str | None:
@@ -186,6 +191,103 @@ class Executor(Protocol):
 
         Raises `Unavailable`.
         """
+
+
+# --- containers beside a sandbox -------------------------------------------------------------
+
+BOX_WORKSPACE = "/github/workspace"
+BOX_TEMP = "/github/runner_temp"
+BOX_HOME = "/github/home"
+BOX_EVENT = "/github/workflow/event.json"
+"""Where a step in a container of its own finds what is the job's, as on GitHub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A job as its containers see it: its folders, and for whom an image is kept that it made or was given.
+
+    `event` is the file with the event's payload. `inside`: the job itself is in a container.
+    """
+
+    label: str
+    workspace: Path
+    temp: Path
+    event: Path
+    inside: bool
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An image that is yet to be made, of a Dockerfile and the files of its `folder` below `root`."""
+
+    root: Path
+    folder: str
+    dockerfile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Boxed:
+    """A step in a container of its own. What is None or empty is the image's own.
+
+    `env` comes on top of the image's variables. `owner` is the user and group that it is, as of a
+    `Sandbox`. `timeout` is in seconds, `cancellable` as of a `Command`.
+    """
+
+    image: str | Recipe
+    entrypoint: str | None
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    owner: tuple[int, int] | None
+    timeout: float
+    cancellable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs: its container, and the ports of localhost that lead to its own."""
+
+    id: str
+    ports: Mapping[str, str]
+
+
+class Dock(Protocol):
+    """One job's containers beside its sandbox, on a network of the job's own.
+
+    Errors: `Unavailable` where docker does not answer, `BrokenDefinition` where a container cannot be had.
+    """
+
+    network: str
+
+    def start(
+        self, services: Mapping[str, ContainerSpec], seconds: float, log: Callable[[bytes], None]
+    ) -> Mapping[str, Service]:
+        """Start services, and wait until those that can tell say that they are healthy.
+
+        Returns early where the job is interrupted or stopped meanwhile.
+        """
+
+    def run(self, step: Boxed, log: Callable[[bytes], None], note: Callable[[bytes], None]) -> Exit:
+        """Have the step's image, and run it to the end as `Sandbox.run` does.
+
+        `note` is told how the image came about.
+        """
+
+    def interrupt(self) -> None:
+        """As of a `Sandbox`: for the step that runs. Services go on."""
+
+    def stop(self) -> None:
+        """End everything, from any thread."""
+
+    def close(self, log: Callable[[bytes], None]) -> None:
+        """Show what the services said, and remove all containers and volumes, and the network."""
+
+
+class Containers(Protocol):
+    """Where jobs have containers beside their sandboxes."""
+
+    def dock(self, site: Site) -> Dock:
+        """A dock without services; what earlier attempts of the job left is ended first."""
 
 
 # --- the store -------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, s
     """The variables of the workflow, of the container and of the job, each over those before."""
     env = {**stage.scene.env, **texts(workflow.env, stage.seen)}
     seen = {**stage.seen, "job": {**stage.seen["job"], "status": "success"}}
+    env |= stage.scene.container_env
     if isinstance(job.container, Container):
         env |= texts(job.container.env, {**seen, "env": env})
     elif job.container is not None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from time import monotonic
 from typing import Any
 
+from runner.engine.beside import Beside
 from runner.engine.commands import CommandFiles
 from runner.engine.contexts import Scene, contexts, environment
 from runner.engine.heart import CANCEL_SECONDS, Hold
@@ -29,8 +30,8 @@ class Released(LeaseLost):
 class Stage:
     """What the steps of a job run with: its scene, its files, its log, its hold on the lease, its deadline.
 
-    `deadline` is a reading of `time.monotonic()`: the end of the job's own `timeout-minutes`. `recorded` are
-    the keys of the steps that have checkpoints.
+    `beside` are the containers beside its sandbox. `deadline` is a reading of `time.monotonic()`: the end of
+    the job's own `timeout-minutes`. `recorded` are the keys of the steps that have checkpoints.
     """
 
     scene: Scene
@@ -40,6 +41,7 @@ class Stage:
     hold: Hold
     log: Log
     deadline: float
+    beside: Beside
     masks: Masks = field(default_factory=Masks)
     matchers: Matchers = field(default_factory=Matchers)
     recorded: Collection[str] = ()
@@ -49,7 +51,8 @@ class Stage:
     @cached_property
     def seen(self) -> Mapping[str, Any]:
         """The contexts that do not change while the job runs."""
-        return contexts(self.scene)
+        seen = contexts(self.scene)
+        return seen | {"job": seen["job"] | self.beside.context(self.scene.sandbox)}
 
     @cached_property
     def given(self) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.engine.heart import Heart
-from runner.engine.ports import Dispatcher, Executor, Logs, Repositories, Store, Vault, Workspaces
+from runner.engine.ports import Containers, Dispatcher, Executor, Logs, Repositories, Store, Vault, Workspaces
 from runner.engine.sources import Sources
 
 
@@ -25,6 +25,8 @@ class Station:
     workspaces: Workspaces
     sources: Sources
     executors: Mapping[str, Callable[[], Executor]]
+    containers: Callable[[], Containers]
+    """Asked for where a job needs some beside its sandbox."""
     executor: str
     """The executor of repositories that name none."""
     logs: Logs

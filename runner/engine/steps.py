@@ -8,7 +8,8 @@ from time import monotonic
 from typing import Any
 
 from runner.engine import actions
-from runner.engine.actions import CHECKOUT, Found
+from runner.engine.actions import CHECKOUT, Found, Moment
+from runner.engine.beside import seen_inside
 from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
 from runner.engine.contexts import layered, plain
 from runner.engine.heart import CANCEL_SECONDS, Why
@@ -16,7 +17,7 @@ from runner.engine.library import Pre
 from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.pins import DEEPEST
-from runner.engine.ports import Command, Exit
+from runner.engine.ports import Boxed, Command, Exit
 from runner.engine.stage import Level, Released, Stage
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.evaluate import Functions, holds, render
@@ -25,11 +26,14 @@ from runner.expr.status import status_functions
 from runner.expr.template import Condition
 from runner.expr.values import known, to_number, to_string
 from runner.model.step import Exports, Outcome, Post, Result, step_key
-from runner.workflow.document import Composite, Number, Run, Script, StepDef, Uses
+from runner.workflow.document import Composite, Docker, Number, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
 
 MATCHER_BYTES = 256 * 1024
+
+Begin = Callable[[Mapping[str, str], float, bool, StepOutput], Exit]
+"""Runs a program with an environment, in so many seconds, ended by a cancel or not, with its output."""
 
 
 def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
@@ -100,6 +104,11 @@ class _Act:
                 return self._script(run)
             case Uses(action) if CHECKOUT.fullmatch(action):
                 return self._checkout()
+            case Uses(action) if (image := actions.image_of(action)) is not None:
+                inputs = self._inputs()
+                variables = actions.input_variables(inputs)
+                outcome = self._image(Docker(image), None, "main", inputs, variables)
+                return replace(outcome, posts=())
             case Uses(action):
                 return self._action(self._find(action))
             case _:
@@ -192,19 +201,57 @@ class _Act:
         variables: Mapping[str, str],
         cancellable: bool = True,
     ) -> Outcome:
-        sandbox, files = self.stage.scene.sandbox, self.stage.files
-        past, stage = self.level.exports, self.stage
+        sandbox = self.stage.scene.sandbox
+
+        def begin(env: Mapping[str, str], seconds: float, cancellable: bool, output: StepOutput) -> Exit:
+            path = ":".join((*reversed(self.level.exports.path), env["PATH"]))
+            where = posixpath.join(sandbox.workspace, folder)
+            return sandbox.run(Command(argv, {**env, "PATH": path}, where, seconds, cancellable), output)
+
+        return self._watched(begin, {"HOME": sandbox.home, "PATH": sandbox.path}, variables, cancellable)
+
+    def _image(
+        self,
+        docker: Docker,
+        found: Found | None,
+        moment: Moment,
+        inputs: Mapping[str, str],
+        variables: Mapping[str, str],
+        cancellable: bool = True,
+    ) -> Outcome:
+        """Run a container of an image, or of what is made of the action's folder."""
+        scene, seen = self.stage.scene, {**self._seen, "inputs": inputs}
+        image = actions.image_for(docker, found, self.stage.workspace, scene.sandbox)
+        entrypoint = actions.entrypoint_of(docker, moment, inputs)
+        # As on GitHub, what the action says is not overridden.
+        said = tuple(render(one, seen, self._now) for one in docker.args)
+        args = said or actions.words(actions.given(inputs, "args"))
+
+        def begin(env: Mapping[str, str], seconds: float, cancellable: bool, output: StepOutput) -> Exit:
+            inside = seen_inside(env, scene.sandbox, scene.event_path)
+            boxed = Boxed(image, entrypoint, args, inside, scene.sandbox.owner, seconds, cancellable)
+            return self.stage.beside.dock.run(boxed, output, self._note)
+
+        own = {"HOME": scene.sandbox.home, **texts(docker.env, seen, self._now)}
+        return self._watched(begin, own, variables, cancellable)
+
+    def _note(self, what: bytes) -> None:
+        self.say(self.stage.masks.hide(what))
+
+    def _watched(
+        self, begin: Begin, own: Mapping[str, str], variables: Mapping[str, str], cancellable: bool
+    ) -> Outcome:
+        """Begin a program and see to its end. `own` are variables that a definition may set otherwise."""
+        files, stage = self.stage.files, self.stage
         key = step_key(self.level.path)
         given = {**stage.given, **self.level.action, "RUNNER_STEP": key, **variables}
         given["GITHUB_ACTION"] = self.step.id or f"__{self.step.key}"
-        env = layered(given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self._env)
-        env["PATH"] = ":".join((*reversed(past.path), env["PATH"]))
+        env = layered(given, {"CI": "true", **own}, self._env)
         around = self._left()
         left = min(self._limit, around)
         limit = self._limit if self._limit <= around else self.level.limit
         if left <= 0:
             return Outcome(Result.TIMED_OUT, Result.TIMED_OUT, reason=_too_long(limit))
-        where = posixpath.join(sandbox.workspace, folder)
         output = StepOutput(
             self.say,
             stage.masks,
@@ -215,7 +262,7 @@ class _Act:
         )
         files.empty()
         cancellable = cancellable and not self._outlives_cancel()
-        ended = sandbox.run(Command(argv, env, where, left, cancellable), output)
+        ended = begin(env, left, cancellable, output)
         output.end()
         if ended.stopped == "stop":
             return self._stopped(ended)
@@ -308,34 +355,40 @@ class _Act:
         match found.action.runs:
             case Composite(steps):
                 return self._composite(found, steps, inputs)
-            case Script() as script:
-                if script.pre is not None and found.origin is None:
-                    what = '"pre" is only run for actions of other repositories'
+            case runs:
+                if actions.pre_of(runs) is not None and found.origin is None:
+                    what = "what comes before the first step is only done for actions of other repositories"
                     self.say(f"##[warning]{found.action.path}: {what}\n".encode())
                 before = self.level.states.get(self.level.path, {})
-                outcome = self._javascript(found, script.main, {**given, **inputs}, before)
-                if script.post is None or outcome.result is Result.SKIPPED:
+                outcome = self._program(found, "main", {**given, **inputs}, before)
+                if actions.post_of(runs) is None or outcome.result is Result.SKIPPED:
                     return replace(outcome, posts=())
                 state = outcome.posts[0].state if outcome.posts else {}
                 return replace(outcome, posts=(Post(self.level.path, {**before, **state}),))
-            case _:
-                raise BrokenDefinition(f"{found.action.path}: actions in images are not supported yet")
 
-    def _javascript(
+    def _program(
         self,
         found: Found,
-        file: str,
+        moment: Moment,
         inputs: Mapping[str, str],
         state: Mapping[str, str],
         cancellable: bool = True,
     ) -> Outcome:
+        """Run what an action has to do before the job's first step, in its own, or at the job's end."""
         variables = actions.input_variables(inputs) | {
             f"STATE_{name}": value for name, value in state.items()
         }
         if found.origin is not None:
             variables |= {"GITHUB_ACTION_REPOSITORY": found.origin.repository}
             variables |= {"GITHUB_ACTION_REF": found.origin.ref}
-        return self._run(("node", posixpath.join(found.folder, file)), "", variables, cancellable)
+        match found.action.runs:
+            case Docker() as docker:
+                return self._image(docker, found, moment, inputs, variables, cancellable)
+            case Script(main=main, pre=pre, post=post):
+                file = {"pre": pre, "main": main, "post": post}[moment] or main
+                argv = ("node", posixpath.join(found.folder, file))
+                return self._run(argv, "", variables, cancellable)
+        raise BrokenDefinition(f"{found.action.path} is no program")
 
     def _composite(self, found: Found, steps: tuple[StepDef, ...], inputs: Mapping[str, str]) -> Outcome:
         if len(self.level.path) >= DEEPEST:
@@ -430,14 +483,14 @@ class _Act:
 
     def _first_words(self) -> Outcome:
         found = self._found()
-        script = found.action.runs
-        if not isinstance(script, Script) or script.pre is None:
+        runs = found.action.runs
+        if isinstance(runs, Composite) or actions.pre_of(runs) is None:
             raise BrokenDefinition(f"{found.action.path} has nothing to do before the first step")
-        if not self._asked(script.pre_if):
+        if not self._asked(runs.pre_if):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
-        outcome = self._javascript(found, script.pre, inputs, {})
+        outcome = self._program(found, "pre", inputs, {})
         state = outcome.posts[0].state if outcome.posts else {}
         return replace(outcome, posts=(Post(self.level.path, state),))
 
@@ -449,14 +502,14 @@ class _Act:
 
     def _last_words(self, post: Post) -> Outcome:
         found = self._found()
-        script = found.action.runs
-        if not isinstance(script, Script) or script.post is None:
+        runs = found.action.runs
+        if actions.post_of(runs) is None or isinstance(runs, Composite):
             raise BrokenDefinition(f"{found.action.path} is not the action any more that has run")
-        if not self._asked(script.post_if):
+        if not self._asked(runs.post_if):
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         given = self._inputs()
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
-        outcome = self._javascript(found, script.post, inputs, post.state, cancellable=False)
+        outcome = self._program(found, "post", inputs, post.state, cancellable=False)
         return replace(outcome, posts=())
 
 

@@ -15,6 +15,10 @@ death of a thread. The agent is a shell because one is in every image and starts
 The end of a step is told by the agent and not by the end of its output, which a process in the background
 may hold open for ever.
 
+Services and steps with an image of their own are containers beside a job's sandbox, whatever that is: see
+`docks`. They hold no line to the worker, as they need not have a shell: those of one that was killed are
+removed by the next that takes the job, or by the sweep.
+
 Executors are found by name and imported then: docker's client takes longer to import than all the rest.
 """
 
@@ -22,7 +26,7 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import cast
 
-from runner.engine.ports import Executor
+from runner.engine.ports import Containers, Executor
 from runner.errors import Rejected
 
 EXECUTORS = {
@@ -30,6 +34,8 @@ EXECUTORS = {
     "sandbox": "runner.executors.bubblewrap:Bubblewrap",
     "docker": "runner.executors.docker:Docker",
 }
+
+CONTAINERS = "runner.executors.docks:Docks"
 
 
 class NoSuchExecutor(Rejected):
@@ -44,3 +50,8 @@ def executor(name: str) -> Callable[..., Executor]:
     if name not in EXECUTORS:
         raise NoSuchExecutor(name)
     return cast(Callable[..., Executor], resolve_name(EXECUTORS[name]))
+
+
+def containers(**options: object) -> Containers:
+    """Where jobs have containers beside their sandboxes, of docker, whichever executor they run on."""
+    return cast(Callable[..., Containers], resolve_name(CONTAINERS))(**options)

@@ -50,7 +50,7 @@ class AgentSandbox:
     An error that `log` raises ends the sandbox: the step it comes from can no longer be followed.
     """
 
-    def __init__(self, line: Line, place: Place) -> None:
+    def __init__(self, line: Line, place: Place, container: str = "") -> None:
         """The agent starts while the caller prepares the first step, which waits until it is ready."""
         self.workspace = place.workspace
         self.temp = place.temp
@@ -58,6 +58,7 @@ class AgentSandbox:
         self.path = place.path
         self.home = place.home
         self.owner = place.owner
+        self.container = container
         self._line = line
         self._heard: deque[Answer] = deque()
         self._rest = b""
@@ -275,14 +276,14 @@ class _Ended(Exception):
     """The agent is gone."""
 
 
-def probe(executor: Executor, image: str | None = None) -> str | None:
+def probe(executor: Executor) -> str | None:
     """Why `true` cannot be run by an executor, or None where it can."""
     base = Path(tempfile.mkdtemp(prefix="runner-check-"))
     try:
         base.chmod(0o755)
         (base / "workspace").mkdir()
         (base / "temp").mkdir()
-        sandbox = executor.open(base / "workspace", base / "temp", f"check-{secrets.token_hex(4)}", image)
+        sandbox = executor.open(base / "workspace", base / "temp", f"check-{secrets.token_hex(4)}", None)
         try:
             said: list[bytes] = []
             command = Command(("true",), {"PATH": sandbox.path}, sandbox.workspace, 30)

@@ -1,4 +1,4 @@
-"""A line to an agent that is a container's main process, over the socket docker attaches to it."""
+"""A line to a container's main process, which may be an agent, over the socket docker attaches to it."""
 
 import secrets
 import select
@@ -19,9 +19,12 @@ OUTPUT, ANSWERS = 1, 2
 
 
 class Attached:
-    """Owns `client`, and a container that was created and not started."""
+    """Owns `client`, and a container that was created and not started.
 
-    def __init__(self, client: APIClient, container: str) -> None:
+    What can be read from `wake` ends a `receive` too.
+    """
+
+    def __init__(self, client: APIClient, container: str, wake: int | None = None) -> None:
         self._client = client
         self._container = container
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
@@ -30,6 +33,8 @@ class Attached:
         self._socket.settimeout(None)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
         self._raw = b""
         self._number = self._left = 0
         self._early = b""
@@ -45,7 +50,8 @@ class Attached:
         if early := self._early:
             self._early = b""
             return Heard(output=early)
-        if not self._poll.poll(min(seconds, LONGEST_WAIT) * 1000 + 0.5):
+        ready = self._poll.poll(min(seconds, LONGEST_WAIT) * 1000 + 0.5)
+        if self._socket.fileno() not in [fd for fd, _ in ready]:
             return Heard()
         try:
             data = self._socket.recv(CHUNK)

@@ -17,6 +17,7 @@ from runner.executors.line import Pipes
 from runner.executors.ownership import JOB_UID, owner
 from runner.executors.place import AGENT, Place, agent
 from runner.executors.seccomp import program
+from runner.workflow.containers import ContainerSpec
 
 WORKSPACE = "/workspace"
 TEMP = "/runner"
@@ -67,8 +68,8 @@ class Bubblewrap:
         self._files = [*_system(), "--proc", "/proc", "--dev", "/dev", *own, *_readable(read_only)]
         self._programs = {name: shutil.which(name) for name in ("bwrap", "setpriv")}
 
-    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> AgentSandbox:
-        """`image` is of no use here and ignored."""
+    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> AgentSandbox:
+        """`container` is of no use here and ignored."""
         place = Place(WORKSPACE, TEMP, temp, PATH, self.owner)
         place.prepare()
         if self.owner:

@@ -14,6 +14,7 @@ from runner.executors.agent import AgentSandbox, probe
 from runner.executors.cgroups import Cgroup, Limits
 from runner.executors.line import Pipes
 from runner.executors.place import AGENT, Place, agent
+from runner.workflow.containers import ContainerSpec
 
 SWEEP = Path(__file__).with_name("sweep.sh")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -49,8 +50,8 @@ class Host:
         if os.geteuid() == 0:
             cgroups.sweep()
 
-    def open(self, workspace: Path, temp: Path, label: str, image: str | None) -> AgentSandbox:
-        """`image` is of no use here and ignored."""
+    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> AgentSandbox:
+        """`container` is of no use here and ignored."""
         place = Place(str(workspace), str(temp), temp, self._path, self.owner)
         place.prepare()
         # To enter a cgroup waits for every processor to have been idle once: 20 ms on a quiet machine.

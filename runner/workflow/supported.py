@@ -4,11 +4,19 @@ The only place that knows. Whatever the engine learns is taken out here; when no
 calls `load.load` itself.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from runner.expr.template import OPEN
 from runner.workflow import event_tables
 from runner.workflow.compose import Node, Scalar
+from runner.workflow.containers import (
+    BadContainer,
+    parse_options,
+    parse_ports,
+    parse_volume,
+    reserved_image,
+)
 from runner.workflow.document import Workflow
 from runner.workflow.load import Reading, built, in_order, read_workflow
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
@@ -21,9 +29,8 @@ KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
 SHARED_LATER = ("concurrency",)
 """What has to do with other runs."""
-JOB_LATER = ("services", "snapshot", "cancel-timeout-minutes")
+JOB_LATER = ("snapshot", "cancel-timeout-minutes")
 STEP_LATER = ("background", "parallel", "wait", "wait-all", "cancel")
-CONTAINER_LATER = ("credentials", "ports", "volumes", "options")
 
 
 def load(path: str, text: bytes, alone: bool = True) -> Workflow:
@@ -54,7 +61,9 @@ class Support:
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')
             self._keys(value_at(job, "runs-on"), ("group",))
-            self._keys(value_at(job, "container"), CONTAINER_LATER)
+            self._container(value_at(job, "container"), service=False)
+            for _, service in entries_of(value_at(job, "services")):
+                self._container(service, service=True)
             self._shell(value_at(job, "defaults", "run", "shell"))
             self._lost(value_at(job, "on-lost"))
             for step in items_of(value_at(job, "steps")):
@@ -82,6 +91,28 @@ class Support:
         if isinstance(node, Scalar) and node.text == "ask":
             self._later(node, '"on-lost: ask"', here(("retry", "fail")))
 
+    def _container(self, node: Node | None, service: bool) -> None:
+        """What is written out of a container; what is an expression is looked at when the job begins."""
+        image = node if isinstance(node, Scalar) else value_at(node, "image")
+        self._read(image, lambda text: self._judged(image, reserved_image(text.removeprefix("docker://"))))
+        self._read(value_at(node, "options"), lambda text: parse_options(text, service))
+        for port in items_of(value_at(node, "ports")):
+            self._read(port, parse_ports)
+        for volume in items_of(value_at(node, "volumes")):
+            self._read(volume, parse_volume)
+
+    def _read(self, node: Node | None, read: Callable[[str], object]) -> None:
+        if not isinstance(node, Scalar) or OPEN in node.text:
+            return
+        try:
+            read(node.text.strip())
+        except BadContainer as error:
+            self._judged(node, str(error))
+
+    def _judged(self, node: Node | None, problem: str | None) -> None:
+        if node is not None and problem:
+            self._reader.problem(node.pos, problem, "support")
+
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:
             self._later(node, f'the shell "{node.text}"', here(NAMES))
@@ -94,4 +125,4 @@ class Support:
         except BadReference:
             return
         if isinstance(reference, Image):
-            self._later(node, f"{node.text}: an action in an image")
+            self._judged(node, reserved_image(reference.name))

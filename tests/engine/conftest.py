@@ -19,7 +19,7 @@ from runner.model.source import Delivery, Event, Repository
 from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
-from tests.fakes import FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
+from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
 
 TWO_STEPS = """\
 name: ci
@@ -46,6 +46,7 @@ class Bench:
     station: Station
     standings: SqlStandings
     database: Database
+    containers: FakeContainers
 
     def write(self, text: str, path: str = ".runner/workflows/ci.yml") -> None:
         self.workspaces.files[path] = text.encode()
@@ -90,6 +91,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         MemoryLogs(),
         RecordingDispatcher(),
     )
+    containers = FakeContainers()
     heart, vault = Heart(store, LENGTH), MemoryVault()
     station = Station(
         worker="worker-1",
@@ -102,14 +104,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         workspaces=workspaces,
         sources=Sources("https://github.test", repositories, workspaces),
         executors={"fake": lambda: executor},
+        containers=lambda: containers,
         executor="fake",
         logs=logs,
         heart=heart,
         dispatcher=bell,
         vault=vault,
     )
+    standings = SqlStandings(database)
     yield Bench(
-        store, repositories, workspaces, executor, logs, bell, station, SqlStandings(database), database
+        store, repositories, workspaces, executor, logs, bell, station, standings, database, containers
     )
     heart.close()
     database.close()

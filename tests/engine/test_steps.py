@@ -16,6 +16,7 @@ from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable
 from runner.model.run import Finished, Run
 from runner.model.step import Outcome, Result
+from runner.workflow.containers import ContainerSpec
 from tests.engine.conftest import Bench
 
 PATIENT = 20.0
@@ -174,8 +175,8 @@ def masks(bench: Bench, step: str, secret: str) -> None:
     """Have a step print that something is a secret."""
     inner, open_ = bench.executor.act, bench.executor.open
 
-    def opened(workspace: Path, temp: Path, label: str, image: str | None) -> object:
-        sandbox = open_(workspace, temp, label, image)
+    def opened(workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> object:
+        sandbox = open_(workspace, temp, label, container)
         run = sandbox.run
 
         def printing(command: Command, log: Callable[[bytes], None]) -> Exit:

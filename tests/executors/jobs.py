@@ -20,6 +20,7 @@ from docker import APIClient
 from runner.engine.ports import Command, Executor, Exit
 from runner.executors import executor
 from runner.executors.agent import AgentSandbox
+from runner.workflow.containers import ContainerSpec
 from tests.daemons import dockerd, image
 from tests.servers import FOLDER
 
@@ -32,9 +33,10 @@ import json, sys
 from pathlib import Path
 from runner.engine.ports import Command
 from runner.executors import executor
+from runner.workflow.containers import ContainerSpec
 
 name, options, image, workspace, temp, label, script = json.loads(sys.argv[1])
-sandbox = executor(name)(**options).open(Path(workspace), Path(temp), label, image)
+sandbox = executor(name)(**options).open(Path(workspace), Path(temp), label, image and ContainerSpec(image))
 command = Command(("bash", "-ec", script), {"PATH": sandbox.path}, sandbox.workspace, 60)
 sandbox.run(command, lambda printed: print(printed.decode(), end="", flush=True))
 """
@@ -48,6 +50,11 @@ class Kind:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     image: str | None = None
+    spec: ContainerSpec | None = None
+
+    @property
+    def container(self) -> ContainerSpec | None:
+        return self.spec or (ContainerSpec(self.image) if self.image else None)
 
     def make(self) -> Executor:
         return executor(self.name)(**self.options)
@@ -103,7 +110,7 @@ class Job:
     def open(self, temp: Path) -> AgentSandbox:
         self.workspace.mkdir(exist_ok=True)
         temp.mkdir()
-        opened = self.kind.make().open(self.workspace, temp, self.label, self.kind.image)
+        opened = self.kind.make().open(self.workspace, temp, self.label, self.kind.container)
         assert isinstance(opened, AgentSandbox)
         return opened
 

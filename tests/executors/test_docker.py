@@ -12,7 +12,8 @@ from docker import APIClient
 from runner.engine.ports import Exit
 from runner.errors import Unavailable
 from runner.executors.cgroups import Limits
-from runner.executors.docker import Docker, NoImage, NoSuchImage, UnusableImage
+from runner.executors.daemon import NoSuchImage
+from runner.executors.docker import Docker, NoImage, UnusableImage
 from runner.executors.ownership import JOB_UID
 from runner.wiring import station
 from runner.worker import Worker

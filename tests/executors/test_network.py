@@ -36,7 +36,7 @@ def test_a_container_has_no_network_where_jobs_have_none(docker: Kind, folder: P
     url = docker.options["url"]
     made = services(Settings.from_env(home=folder / "home", job_network=False, docker=url))
     label = f"job-{folder.name}"
-    sandbox = made.executors["docker"]().open(folder / "workspace", folder / "temp", label, docker.image)
+    sandbox = made.executors["docker"]().open(folder / "workspace", folder / "temp", label, docker.container)
     client = APIClient(url, version="auto")
     try:
         (found,) = client.containers(filters={"label": f"runner.job={label}"})

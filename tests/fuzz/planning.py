@@ -22,7 +22,7 @@ from runner.model.step import Result
 from runner.vault import MemoryVault
 from runner.workflow.document import JobDef, Steps, Workflow
 from runner.workflow.trees import texts
-from tests.fakes import FakeWorkspaces, MemoryLogs, RecordingDispatcher
+from tests.fakes import FakeContainers, FakeWorkspaces, MemoryLogs, RecordingDispatcher
 
 FOLDER = ".github/workflows"
 PATH = f"{FOLDER}/a.yml"
@@ -83,6 +83,7 @@ class World:
             workspaces=workspaces,
             sources=Sources("https://github.test", repositories, workspaces),
             executors={},
+            containers=FakeContainers,
             executor="none",
             logs=MemoryLogs(),
             heart=Heart(cast(Store, self.store), LENGTH),

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.executors.jobs import docker_kind
 from tests.scenarios.engine import Engine, an_engine
+
+
+@pytest.fixture(scope="package")
+def docker_image() -> Iterator[str]:
+    """The one image of the daemon that scenarios are given."""
+    with docker_kind() as kind:
+        yield str(kind.image)
 
 
 @pytest.fixture(scope="package")

@@ -1,5 +1,6 @@
 """The whole engine in this process, and what it made of a push."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from runner.settings import Settings
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 from tests.builders import an_event
+from tests.servers import FOLDER
 from tests.workspaces.origin import git
 
 PATIENCE = 60.0
@@ -106,6 +108,7 @@ class Engine:
             "steps": steps,
             "pres": {key: self._step(job, key) for key in pres},
             "posts": {key: self._step(job, key) for key in posts},
+            "log": self.services.logs.read(job.id, job.attempt, "0", 0, LOG_BYTES),
         }
 
     def _step(self, job: Job, key: str) -> Values:
@@ -184,6 +187,7 @@ def an_engine() -> Iterator[Engine]:
         git_protocols="file",
         actions_url=str(folder / "others"),
         executor="sandbox",
+        docker=f"unix://{os.environ[FOLDER]}/docker.sock",
         labels="self-hosted,linux,x64,ubuntu-latest",
         concurrency=2,
     )

@@ -23,14 +23,17 @@ SCENARIOS = {path.parent.name: json.loads(path.read_text()) for path in sorted(H
         for executor in expected.get("executors", ["sandbox"])
     ],
 )
-def test_scenario(name: str, executor: str, engine: Engine, tmp_path: Path) -> None:
+def test_scenario(
+    name: str, executor: str, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     expected: dict[str, Any] = dict(SCENARIOS[name])
+    image = request.getfixturevalue("docker_image") if expected.get("docker") else None
     source = EXAMPLES / expected["example"] if "example" in expected else HERE / name
     ref = expected.get("ref", "refs/heads/main")
     commit, before = committed(source, tmp_path / "origin", expected.get("change", {}))
     git(tmp_path / "origin", "update-ref", ref, commit)
     published(source, engine.others)
-    repository = Repository("git", f"{executor}/{name}", str(tmp_path / "origin"), executor)
+    repository = Repository("git", f"{executor}/{name}", str(tmp_path / "origin"), executor, image)
 
     delivery = engine.push(repository, commit, ref, before)
 

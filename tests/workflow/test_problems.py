@@ -87,8 +87,24 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
         ),
         ("{runs-on: x, steps: [{run: y}], container: -v}", '4:48: "-v" cannot be the name of an image'),
         (
-            "{runs-on: x, steps: [{run: y}], container: {image: a, ports: []}}",
-            '4:59: "ports" is not supported yet',
+            "{runs-on: x, steps: [{run: y}], container: {image: a, ports: [x]}}",
+            '4:67: "x" is no port; write 5432, 5432:5432, 8000-8010 or 53:53/udp',
+        ),
+        (
+            "{runs-on: x, steps: [{run: y}], container: {image: a, options: --user root}}",
+            '4:68: the container of a job cannot have the option "--user"; here you can use --cpu-shares, ',
+        ),
+        (
+            "{runs-on: x, steps: [{run: y}], services: {b: {image: a, options: --privileged}}}",
+            '4:71: a service cannot have the option "--privileged"; here you can use --cpu-shares, --cpus, ',
+        ),
+        (
+            "{runs-on: x, steps: [{run: y}], services: {b: {image: a, volumes: ['/:/b']}}}",
+            '4:72: "/:/b": a folder of the machine cannot be a volume; use a name, as in name:/b, or ',
+        ),
+        (
+            "{runs-on: x, steps: [{run: y}], services: {b: runner.local/private:1}}",
+            '4:51: "runner.local/private:1": images of runner.local/ are made here and cannot be named',
         ),
         ("{runs-on: x, steps: [{run: y}], needs: a}", '4:44: the job "a" cannot need itself'),
         ("{runs-on: x, steps: [{run: y}], needs: [b]}", '4:45: there is no job "b" to need'),
@@ -120,7 +136,7 @@ def test_a_job_that_cannot_run(job: str, problem: str) -> None:
     [
         ("name: x", '6:9: step 1 needs "run"'),
         ("uses: actions/..@v4", '6:15: "actions/..@v4" is no action: ".." cannot be the name of'),
-        ("uses: docker://alpine", "6:15: docker://alpine: an action in an image is not supported yet"),
+        ("uses: docker://runner.local/action:1", '6:15: "runner.local/action:1": images of runner.local/'),
         ("run:", '6:13: "run" is empty, but must be a script'),
         ("run: [x]", '6:14: "run" is a list, but must be a script'),
         ("{run: x, id: 1a}", '6:22: "1a" cannot be a name here; use letters'),

@@ -1,0 +1,147 @@
+"""Opening the place where a job's steps run: the sandbox, and the containers beside it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from runner.engine.beside import Beside
+from runner.engine.commands import FOLDER
+from runner.engine.containers import container_of, services_of
+from runner.engine.contexts import Asked, machine
+from runner.engine.heart import Hold
+from runner.engine.masks import Masks
+from runner.engine.ports import BOX_WORKSPACE, Sandbox, Site
+from runner.engine.station import Station
+from runner.errors import BrokenDefinition, NotFound, Unavailable
+from runner.model.run import Job
+from runner.model.source import Repository
+from runner.workflow.containers import ContainerSpec
+from runner.workflow.document import Steps, Workflow
+from runner.workflow.trees import texts
+
+DOCKER = "docker"
+SERVICE_SECONDS = 1800.0
+"""What the services of a job may take until they are healthy, with the pulling of their images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job's steps run. `env` are the variables that the options of its container give."""
+
+    sandbox: Sandbox
+    beside: Beside
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A job that is about to begin; `deadline` is a reading of `time.monotonic()`."""
+
+    asked: Asked
+    job: Job
+    workflow: Workflow
+    body: Steps
+    secrets: Mapping[str, str]
+    masks: Masks
+    workspace: Path
+    temp: Path
+    deadline: float
+
+    def open(
+        self,
+        repository: Repository,
+        hold: Hold,
+        station: Station,
+        log: Callable[[bytes], None],
+        opened: ExitStack,
+    ) -> Place:
+        """Errors, in which no secret is shown: `Unavailable`, and what else keeps the job from beginning."""
+
+        def say(chunk: bytes) -> None:
+            log(self.masks.hide(chunk))
+
+        try:
+            return self._open(repository, hold, station, say, opened)
+        except (BrokenDefinition, Unavailable) as error:
+            shown = self.masks.hide_text(str(error))
+            if shown == str(error):
+                raise
+            kind = Unavailable if isinstance(error, Unavailable) else BrokenDefinition
+            raise kind(shown) from None
+
+    def _open(
+        self,
+        repository: Repository,
+        hold: Hold,
+        station: Station,
+        say: Callable[[bytes], None],
+        opened: ExitStack,
+    ) -> Place:
+        container = self._secured(container_of(self.body, self._seen(station)))
+        # `container:` names an image, so it means docker; otherwise the repository or the server chooses.
+        name = DOCKER if container else repository.executor or station.executor
+        if name not in station.executors:
+            raise NotFound(f"no executor {name!r}; there are {', '.join(sorted(station.executors))}")
+        if container is None and repository.image:
+            container = ContainerSpec(repository.image)
+        executor, label = station.executors[name](), station.label(self.job.id, self.job.attempt)
+        tenant = f"{repository.forge}\n{repository.name}\n{self.asked.event.trusted}"
+        event = self.temp / f"{FOLDER}event.json"
+        site = Site(label, self.workspace, self.temp, event, name == DOCKER, tenant)
+        beside = Beside(lambda: station.containers().dock(site))
+        opened.callback(self._close, beside, station, say)
+        hold.stops(beside.stop, beside.interrupt)
+        services = self._services(station, say)
+        if services or name == DOCKER:
+            seconds = min(SERVICE_SECONDS, self.deadline - monotonic())
+            network = beside.start(services, seconds, say)
+            container = container.on(network) if container is not None else None
+        sandbox = executor.open(self.workspace, self.temp, label, container)
+        opened.enter_context(closing(sandbox))
+
+        def stop() -> None:
+            sandbox.stop()
+            beside.stop()
+
+        def interrupt() -> None:
+            sandbox.interrupt()
+            beside.interrupt()
+
+        hold.stops(stop, interrupt)
+        return Place(sandbox, beside, container.options.env if container is not None else {})
+
+    def _services(self, station: Station, say: Callable[[bytes], None]) -> Mapping[str, ContainerSpec]:
+        if not self.body.services:
+            return {}
+        found = services_of(self.body, self._seen(station))
+        for name in [name for name, spec in found.items() if spec is None]:
+            say(f"the service {name} is not started: its image is empty\n".encode())
+        return {name: spec for name, spec in found.items() if self._secured(spec) is not None and spec}
+
+    def _secured(self, spec: ContainerSpec | None) -> ContainerSpec | None:
+        """Have its password shown nowhere."""
+        if spec is not None and spec.login is not None:
+            self.masks.add(spec.login.password)
+        return spec
+
+    def _close(self, beside: Beside, station: Station, say: Callable[[bytes], None]) -> None:
+        if beside.used:
+            beside.close(say)
+            station.logs.flush(self.job.id)
+
+    def _seen(self, station: Station) -> Mapping[str, Any]:
+        """What the definitions of containers can see, before there is any place for steps."""
+        seen = self.asked.of_job(self.job)
+        if self.body.container is None and not self.body.services:
+            return seen
+        seen["github"] |= {"workspace": BOX_WORKSPACE, "token": self.secrets.get("GITHUB_TOKEN", "")}
+        seen |= {
+            "secrets": dict(self.secrets),
+            "runner": machine(station.worker),
+            "job": {"status": "success"},
+        }
+        env = {**station.env, **texts(self.workflow.env, seen)}
+        return {**seen, "env": env | texts(self.body.env, {**seen, "env": env})}

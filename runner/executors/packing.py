@@ -1,0 +1,145 @@
+"""The files that an image is made of: those of one folder that steps could write to, and no others."""
+
+import hashlib
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from posixpath import join, normpath
+from tempfile import TemporaryFile
+from typing import IO
+
+from docker.utils.build import PatternMatcher
+
+from runner.errors import BrokenDefinition
+
+MOST_BYTES = 512 << 20
+MOST_ENTRIES = 20_000
+DEEPEST = 100
+IGNORE_BYTES = 256 * 1024
+IGNORED = ".dockerignore"
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class BadRecipe(BrokenDefinition):
+    """No image can be made of a folder: something in it leads out, is too large, or is no file."""
+
+
+@contextmanager
+def packed(root: Path, folder: str, dockerfile: str) -> Iterator[tuple[IO[bytes], str]]:
+    """A folder below `root` as a tar file, and the digest of it. Raises `BadRecipe`.
+
+    The same files give the same bytes: owners and times are left out. No link is followed: what leads
+    out of the folder is refused, and the folder itself may not be reached over one.
+    """
+    inside = normpath(dockerfile)
+    if inside.startswith(("/", "..")):
+        raise BadRecipe(f"the Dockerfile {dockerfile} is not in the action's folder {folder or '.'}")
+    with ExitStack() as opened, TemporaryFile() as target:
+        top = _opened(opened, root, folder)
+        with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            _Packer(tar, folder or ".", inside, _ignored(top, folder)).add(top, "")
+        if not _is_file(top, inside):
+            raise BadRecipe(f"the action's folder {folder or '.'} has no file {inside}")
+        target.seek(0)
+        digest = hashlib.file_digest(target, "sha256").hexdigest()
+        target.seek(0)
+        yield target, digest
+
+
+def _opened(stack: ExitStack, root: Path, folder: str) -> int:
+    found = os.open(root, FOLDER)
+    stack.callback(os.close, found)
+    for name in filter(None, normpath(folder).split("/")) if folder else ():
+        try:
+            if name == "..":
+                raise OSError
+            found = os.open(name, FOLDER, dir_fd=found)
+        except OSError:
+            raise BadRecipe(f"{folder} is no folder that an image can be made of, or a link to one") from None
+        stack.callback(os.close, found)
+    return found
+
+
+def _is_file(top: int, path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path, dir_fd=top, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _ignored(top: int, folder: str) -> PatternMatcher | None:
+    try:
+        with os.fdopen(os.open(IGNORED, FILE, dir_fd=top), "rb") as file:
+            text = file.read(IGNORE_BYTES + 1)
+    except OSError:
+        return None
+    if len(text) > IGNORE_BYTES:
+        raise BadRecipe(f"{join(folder, IGNORED)} is larger than {IGNORE_BYTES} bytes")
+    lines = (line.strip() for line in text.decode(errors="replace").splitlines())
+    return PatternMatcher([line for line in lines if line and not line.startswith("#")])
+
+
+class _Packer:
+    def __init__(self, tar: tarfile.TarFile, folder: str, dockerfile: str, ignored: PatternMatcher | None):
+        self._tar = tar
+        self._folder = folder
+        self._kept = (dockerfile, IGNORED)
+        self._ignored = ignored
+        self._entries = self._bytes = 0
+
+    def add(self, folder: int, path: str) -> None:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+        for name in names:
+            inner = join(path, name)
+            self._entries += 1
+            if self._entries > MOST_ENTRIES:
+                raise BadRecipe(f"{self._folder} has more than {MOST_ENTRIES} files to make an image of")
+            try:
+                self._add_one(folder, name, inner)
+            except FileNotFoundError:
+                # A process that an earlier step left in the background may remove it.
+                continue
+            except OSError as error:
+                raise BadRecipe(f"{join(self._folder, inner)} cannot be read: {error.strerror}") from None
+
+    def _add_one(self, folder: int, name: str, path: str) -> None:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        member = tarfile.TarInfo(path)
+        member.mode = stat.S_IMODE(found.st_mode) & 0o755
+        left_out = self._ignored is not None and path not in self._kept and self._ignored.matches(Path(path))
+        if stat.S_ISDIR(found.st_mode):
+            if not left_out:
+                member.type = tarfile.DIRTYPE
+                self._tar.addfile(member)
+            if path.count("/") >= DEEPEST:
+                raise BadRecipe(f"{self._folder} has folders more than {DEEPEST} deep")
+            inner = os.open(name, FOLDER, dir_fd=folder)
+            try:
+                self.add(inner, path)
+            finally:
+                os.close(inner)
+        elif left_out:
+            return
+        elif stat.S_ISLNK(found.st_mode):
+            member.type, member.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=folder)
+            if normpath(join(path, "..", member.linkname)).startswith(("/", "..")):
+                raise BadRecipe(f"{join(self._folder, path)} is a link that leads out of the action's folder")
+            self._tar.addfile(member)
+        else:
+            self._add_file(folder, name, member)
+
+    def _add_file(self, folder: int, name: str, member: tarfile.TarInfo) -> None:
+        with os.fdopen(os.open(name, FILE, dir_fd=folder), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BadRecipe(f"{join(self._folder, member.name)} is neither a file, a folder nor a link")
+            member.size = found.st_size
+            self._bytes += member.size
+            if self._bytes > MOST_BYTES:
+                raise BadRecipe(f"{self._folder} has more than {MOST_BYTES >> 20} MiB to make an image of")
+            self._tar.addfile(member, file)
