@@ -124,7 +124,7 @@ def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
 def _next(run: Run, job: Job, station: Station) -> Next:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
-    asked = asked_of(run, station)
+    asked = asked_of(run, station, repository)
     _, definition = definition_of(run, job, station.workspaces)
     seen = asked.of_job(job)
     if not job.planned:
