@@ -13,7 +13,7 @@ from runner.errors import BrokenDefinition, NotFound
 from runner.expr.values import fold
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Run, StepName
-from runner.model.source import Route
+from runner.model.source import Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Reusable, Steps, Workflow
 from runner.workflow.references import Remote, called_from, remote_call
 from runner.workflow.supported import load
@@ -130,9 +130,10 @@ def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
     )
 
 
-def asked_of(run: Run, station: Station) -> Asked:
-    """What the expressions of a run can ask about."""
-    repository = station.repositories.get(run.route.forge, run.route.repo)
+def asked_of(run: Run, station: Station, repository: Repository | None = None) -> Asked:
+    """What the expressions of a run can ask about; its `repository` is looked up where nobody has it yet."""
+    if repository is None:
+        repository = station.repositories.get(run.route.forge, run.route.repo)
     workflow = workflow_at(run.workflow, run.route, station.workspaces)
     event, inputs = told(workflow, station.store.event(run.delivery))
     # As on GitHub, a fork is told of variables no more than of secrets.
@@ -140,7 +141,7 @@ def asked_of(run: Run, station: Station) -> Asked:
     return Asked(run, event, station.server, inputs, variables)
 
 
-def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
+def secrets_of(asked: Asked, job: Job, repository: Repository, station: Station) -> Mapping[str, str]:
     """The secrets that a job may see: in a called workflow those that it is handed, for a fork none.
 
     Raises `BrokenDefinition` where one that it needs is not among them.
@@ -148,10 +149,9 @@ def secrets_of(asked: Asked, job: Job, station: Station) -> Mapping[str, str]:
     if not asked.event.trusted:
         return {}
     if job.caller is None:
-        repository = station.repositories.get(asked.run.route.forge, asked.run.route.repo)
         return station.vault.secrets(repository)
     caller = asked.run.job(job.caller)
-    known = secrets_of(asked, caller, station)
+    known = secrets_of(asked, caller, repository, station)
     _, definition = definition_of(asked.run, caller, station)
     body = definition.body
     if not isinstance(body, Reusable) or caller.calls is None:

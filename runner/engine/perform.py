@@ -251,10 +251,10 @@ def _begin(
     body = definition.body
     if not isinstance(body, Steps):
         raise BrokenDefinition(f"the job {job.key} has no steps")
-    asked_for = asked_of(run, station)
+    asked_for = asked_of(run, station, repository)
     seen = asked_for.of_job(job)
     limit, tolerant = minutes(body.timeout, seen), _tolerance(definition, seen)
-    secrets = secrets_of(asked_for, job, station)
+    secrets = secrets_of(asked_for, job, repository, station)
     library = Library(run, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     workspace, checkpoints = _workspace(run, job, hold.lease, station)

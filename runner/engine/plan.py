@@ -131,19 +131,21 @@ def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
 
 def _answered(run: Run, job: Job, station: Station) -> Next:
     """Whether a job goes on although its workflow was cancelled: its `if`, evaluated again."""
-    station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
+    repository = _fetched(run, station)
     _, definition = definition_of(run, job, station)
-    goes_on = _is_met(asked_of(run, station), job, definition)
+    goes_on = _is_met(asked_of(run, station, repository), job, definition)
     return lambda run, now: lifecycle.answer(run, job.id, goes_on)
 
 
-def _repository(run: Run, station: Station) -> Repository:
-    return station.repositories.get(run.route.forge, run.route.repo)
+def _fetched(run: Run, station: Station) -> Repository:
+    """The run's repository, with its commit at hand."""
+    repository = station.repositories.get(run.route.forge, run.route.repo)
+    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    return repository
 
 
 def _next(run: Run, job: Job, station: Station) -> Next:
-    station.workspaces.fetch(_repository(run, station), run.route, keep=run.delivery)
-    asked = asked_of(run, station)
+    asked = asked_of(run, station, _fetched(run, station))
     _, definition = definition_of(run, job, station)
     seen = asked.of_job(job)
     if not job.planned:

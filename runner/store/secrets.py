@@ -7,7 +7,7 @@ to whatever is registered under its name later. Secrets come here sealed, and ar
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, text, update
 
 from runner.errors import NotFound, Rejected
 from runner.model.secret import SECRET, VARIABLE, Kind, Place, Sealed
@@ -21,6 +21,24 @@ SEALING = 727167
 Seal = Callable[[Collection[str]], Sealed]
 """Seals a value; is told which keys there are secrets of."""
 Sealeds = Mapping[Place, Sealed]
+_mine = and_(
+    repositories.c.id == bindparam("id"),
+    repositories.c.created_at == bindparam("at"),
+    repositories.c.forge == bindparam("forge"),
+)
+
+
+def _of(table: Table, *columns: Any) -> Any:
+    """Those of one registration. Made once, for every job asks, and making it takes as long as asking."""
+    joined = table.join(repositories, repositories.c.id == table.c.repository)
+    return select(*columns).select_from(joined).where(_mine).order_by(table.c.name)
+
+
+_SEALED = _of(secrets, secrets.c.name, secrets.c.key, secrets.c.sealed)
+_SHOWN = _of(secrets, secrets.c.name, secrets.c.created_at, secrets.c.updated_at)
+_VALUES = _of(variables, variables.c.name, variables.c.value)
+_VARIABLES = _of(variables, variables)
+_REGISTERED = select(repositories.c.id).where(_mine).with_for_update()
 
 
 class SqlSecrets:
@@ -30,17 +48,16 @@ class SqlSecrets:
         self._database = database
 
     def sealed(self, repository: Repository) -> Mapping[str, Sealed]:
-        query = _of(secrets, repository, secrets.c.name, secrets.c.key, secrets.c.sealed)
         with self._database.reading() as connection:
-            return {row.name: Sealed(row.key, row.sealed) for row in connection.execute(query)}
+            found = connection.execute(_SEALED, _registration(repository))
+            return {row.name: Sealed(row.key, row.sealed) for row in found}
 
     def all(self, repository: Repository) -> list[SecretView]:
         """What people may know of them."""
-        query = _of(secrets, repository, secrets.c.name, secrets.c.created_at, secrets.c.updated_at)
         with self._database.reading() as connection:
             return [
                 SecretView(row.name, moment(row.created_at), moment(row.updated_at))
-                for row in connection.execute(query)
+                for row in connection.execute(_SHOWN, _registration(repository))
             ]
 
     def keys(self) -> Mapping[str, int]:
@@ -106,16 +123,14 @@ class SqlVariables:
         self._database = database
 
     def values(self, repository: Repository) -> Mapping[str, str]:
-        query = _of(variables, repository, variables.c.name, variables.c.value)
         with self._database.reading() as connection:
-            return {row.name: row.value for row in connection.execute(query)}
+            return {row.name: row.value for row in connection.execute(_VALUES, _registration(repository))}
 
     def all(self, repository: Repository) -> list[VariableView]:
-        query = _of(variables, repository, variables)
         with self._database.reading() as connection:
             return [
                 VariableView(row.name, row.value, moment(row.created_at), moment(row.updated_at))
-                for row in connection.execute(query)
+                for row in connection.execute(_VARIABLES, _registration(repository))
             ]
 
     def keep(self, repository: Repository, name: str, value: str) -> bool:
@@ -150,24 +165,14 @@ def forget_given(connection: Connection, registered: int) -> None:
         connection.execute(delete(table).where(table.c.repository == registered))
 
 
-def _of(table: Table, repository: Repository, *columns: Any) -> Any:
-    joined = table.join(repositories, repositories.c.id == table.c.repository)
-    return select(*columns).select_from(joined).where(_registered(repository)).order_by(table.c.name)
-
-
-def _registered(repository: Repository) -> Any:
+def _registration(repository: Repository) -> Mapping[str, int | str]:
     identity, _, at = repository.registration.partition(".")
-    return and_(
-        repositories.c.id == int(identity or 0),
-        repositories.c.created_at == int(at or 0),
-        repositories.c.forge == repository.forge,
-    )
+    return {"id": int(identity or 0), "at": int(at or 0), "forge": repository.forge}
 
 
 def _locked(connection: Connection, repository: Repository) -> int:
     """The id of a registration, which stays until the transaction ends."""
-    query = select(repositories.c.id).where(_registered(repository)).with_for_update()
-    found: int | None = connection.execute(query).scalar_one_or_none()
+    found: int | None = connection.execute(_REGISTERED, _registration(repository)).scalar_one_or_none()
     if found is None:
         raise NotFound(f"no repository {repository.name} any more; `runner repo list` shows those there are")
     return found

@@ -113,12 +113,12 @@ class SealedVault(Vault):
     def check(self) -> str:
         """What there is, and whether it can be opened here; raises `KeyUnfit` where it cannot."""
         counts = self._secrets.keys()
-        keys = self._fitting(counts) if counts else {}
+        keys = self._fitting(counts)
         if self._file.open_to_others():
             raise KeyUnfit(f"{self._file.path} may be read by others; chmod 600 {self._file.path}")
         if not counts:
-            return f"none are kept yet; their key is {self._file.path}, made with the first"
-        return f"{sum(counts.values())} are kept, sealed with the key {next(iter(keys))} in {self._file.path}"
+            return f"none kept yet; their key is that of {self._file.path}"
+        return f"{sum(counts.values())} kept, sealed with the key {next(iter(keys))} in {self._file.path}"
 
     def _tidied(self) -> bool:
         """Leave nothing in the file but the key that is in use, while nobody begins to use another."""

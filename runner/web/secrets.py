@@ -24,7 +24,7 @@ SET: dict[int | str, dict[str, Any]] = {
 
 
 class SecretValue(BaseModel):
-    """The value of a secret: text of at most 48 KiB, without NUL characters."""
+    """The value of a secret, not encrypted: send it over https. Text of at most 48 KiB, without NUL."""
 
     value: SecretStr = Field(json_schema_extra={"writeOnly": True})
 

@@ -241,7 +241,7 @@ def test_the_doctor_says_whether_secrets_can_be_opened(machine: Machine, on_mach
     given(machine)
     key, away = machine.home / "secret-key", machine.home / "away"
     assert said()[0]
-    assert said()[1].startswith("1 are kept, sealed with the key ")
+    assert said()[1].startswith("1 kept, sealed with the key ")
 
     key.rename(away)
     works, why = said()
