@@ -14,7 +14,7 @@ from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
 from runner.engine.contexts import layered, plain
 from runner.engine.heart import CANCEL_SECONDS, Why
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
-from runner.engine.ports import Boxed, Command, Exit, Recipe
+from runner.engine.ports import BOX_WORKSPACE, Boxed, Command, Exit, Recipe
 from runner.engine.stage import Level, Released, Stage
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.evaluate import Functions, holds, render
@@ -313,8 +313,8 @@ class _Act:
 
     def _read(self, path: str) -> bytes:
         """A file that a step names, where it can only be one of the workspace's."""
-        inside = f"{self.stage.scene.sandbox.workspace}/"
-        path = path.removeprefix(inside)
+        for inside in (self.stage.scene.sandbox.workspace, BOX_WORKSPACE):
+            path = path.removeprefix(f"{inside}/")
         if posixpath.isabs(path):
             raise BrokenDefinition("only files of the workspace can be read")
         try:
