@@ -9,6 +9,7 @@ they can be, for nobody else is there to take a job over.
 import fcntl
 import logging
 import os
+import re
 import socket
 import stat
 import tempfile
@@ -54,6 +55,7 @@ from runner.workspaces.checkouts import Checkout
 FORGE = "git"
 HOMES = "runner-run-"
 LOCK = "lock"
+JOB_OF_A_RUN = re.compile(r"run([0-9]+)n([0-9]+)-[0-9]+-[0-9]+")
 LEASE = timedelta(hours=1)
 ROUND_SECONDS = 1.0
 SECONDS_TO_STOP = 5.0
@@ -237,7 +239,7 @@ class Local:
         self._bell = Doorbell(self._plan, self._perform, terms.threads)
         self._station = Station(
             worker=socket.gethostname(),
-            site=f"run{os.getpid()}",
+            site=f"run{os.getpid()}n{_processes()}",
             server=terms.server,
             temp=home / "temp",
             lease=LEASE,
@@ -247,7 +249,7 @@ class Local:
             # Whoever waits for it at a terminal would rather know at once.
             sources=Sources(terms.actions, self._repositories, self._workspaces, patient=False),
             executors={name: cache(partial(_executor, name, terms)) for name in EXECUTORS},
-            containers=cache(partial(containers, **_docker(terms))),
+            containers=cache(partial(containers, dead=_is_dead, **_docker(terms))),
             executor=terms.executor,
             logs=self.logs,
             heart=Heart(self.store, LEASE),
@@ -361,6 +363,17 @@ def _executor(name: str, terms: Terms) -> Executor:
         "docker": _docker(terms),
     }
     return executor(name)(**options.get(name, {}))
+
+
+def _processes() -> int:
+    """What sets the processes that this one can see apart from those of other PID namespaces."""
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+def _is_dead(label: str) -> bool:
+    """Whether a job was one of a process like this one that has been killed since."""
+    found = JOB_OF_A_RUN.fullmatch(label)
+    return found is not None and int(found[2]) == _processes() and not Path(f"/proc/{found[1]}").exists()
 
 
 def _docker(terms: Terms) -> dict[str, object]:

@@ -22,7 +22,7 @@ from runner.settings import Settings
 NETWORKS = {
     "host": "steps share this machine's network, localhost too",
     "sandbox": "steps share this machine's network, localhost too (RUNNER_JOB_NETWORK)",
-    "docker": "steps are on the daemon's bridge network (RUNNER_JOB_NETWORK)",
+    "docker": "steps are on a docker network of their job's own (RUNNER_JOB_NETWORK)",
 }
 OFFLINE = "steps have no network (RUNNER_JOB_NETWORK)"
 NEWEST_FEATURE = (2, 31)

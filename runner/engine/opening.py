@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from runner.engine.contexts import Asked, machine
 from runner.engine.heart import Hold
 from runner.engine.masks import Masks
 from runner.engine.ports import BOX_WORKSPACE, Sandbox, Site
+from runner.engine.stage import Log
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, NotFound, Unavailable
 from runner.model.run import Job
@@ -23,6 +25,8 @@ from runner.workflow.document import Steps, Workflow
 from runner.workflow.trees import texts
 
 DOCKER = "docker"
+FIRST_WORDS, LAST_WORDS = "0", "end"
+"""The keys under which a job itself speaks, before its first step and after its last."""
 SERVICE_SECONDS = 1800.0
 """What the services of a job may take until they are healthy, with the pulling of their images."""
 
@@ -55,13 +59,13 @@ class Opening:
         repository: Repository,
         hold: Hold,
         station: Station,
-        log: Callable[[bytes], None],
+        log: Log,
         opened: ExitStack,
     ) -> Place:
         """Errors, in which no secret is shown: `Unavailable`, and what else keeps the job from beginning."""
 
-        def say(chunk: bytes) -> None:
-            log(self.masks.hide(chunk))
+        def say(key: str, chunk: bytes) -> None:
+            log(key, self.masks.hide(chunk))
 
         try:
             return self._open(repository, hold, station, say, opened)
@@ -77,7 +81,7 @@ class Opening:
         repository: Repository,
         hold: Hold,
         station: Station,
-        say: Callable[[bytes], None],
+        say: Log,
         opened: ExitStack,
     ) -> Place:
         container = self._secured(container_of(self.body, self._seen(station)))
@@ -92,12 +96,13 @@ class Opening:
         event = self.temp / f"{FOLDER}event.json"
         site = Site(label, self.workspace, self.temp, event, name == DOCKER, tenant)
         beside = Beside(lambda: station.containers().dock(site))
-        opened.callback(self._close, beside, station, say)
+        opened.callback(self._close, beside, station, partial(say, LAST_WORDS))
         hold.stops(beside.stop, beside.interrupt)
-        services = self._services(station, say)
+        begin = partial(say, FIRST_WORDS)
+        services = self._services(station, begin)
         if services or name == DOCKER:
             seconds = min(SERVICE_SECONDS, self.deadline - monotonic())
-            network = beside.start(services, seconds, say)
+            network = beside.start(services, seconds, begin)
             container = container.on(network) if container is not None else None
         sandbox = executor.open(self.workspace, self.temp, label, container)
         opened.enter_context(closing(sandbox))

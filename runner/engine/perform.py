@@ -274,7 +274,7 @@ def _begin(
             matchers.restore(text)
     log = _StepLog(job, station.logs)
     opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
-    place = opening.open(repository, hold, station, partial(log, "0"), opened)
+    place = opening.open(repository, hold, station, log, opened)
     sandbox = place.sandbox
     library.place(sandbox, partial(log, "0"))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)

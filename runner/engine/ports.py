@@ -179,8 +179,8 @@ class Executor(Protocol):
     def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> Sandbox:
         """A sandbox over `workspace`. `temp` is a fresh folder for the step's own files.
 
-        `label` names the job's attempt, unique among all jobs; leftovers under the same label are
-        ended first. `container` is what the job asks for where it is to be one.
+        `label` names the job's attempt, unique among all jobs, as SITE-JOB-ATTEMPT; leftovers under the
+        same label are ended first. `container` is what the job asks for where it is to be one.
         """
 
     def check(self) -> str | None:

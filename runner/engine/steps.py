@@ -17,7 +17,7 @@ from runner.engine.library import Pre
 from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.pins import DEEPEST
-from runner.engine.ports import Boxed, Command, Exit
+from runner.engine.ports import BOX_WORKSPACE, Boxed, Command, Exit
 from runner.engine.stage import Level, Released, Stage
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.evaluate import Functions, holds, render
@@ -321,8 +321,8 @@ class _Act:
 
     def _read(self, path: str) -> bytes:
         """A file that a step names, where it can only be one of the workspace's."""
-        inside = f"{self.stage.scene.sandbox.workspace}/"
-        path = path.removeprefix(inside)
+        for inside in (self.stage.scene.sandbox.workspace, BOX_WORKSPACE):
+            path = path.removeprefix(f"{inside}/")
         if posixpath.isabs(path):
             raise BrokenDefinition("only files of the workspace can be read")
         try:

@@ -70,7 +70,6 @@ class Daemon:
         self,
         image: str,
         login: Login | None,
-        tenant: str,
         until: float,
         begin: Callable[[Stream], None] = lambda stream: None,
     ) -> str | None:
@@ -96,7 +95,7 @@ class Daemon:
                 return None
             found = client.inspect_image(image)  # type: ignore[no-untyped-call]
             if login is not None:
-                tag = hashlib.sha256(f"{tenant}\n{login.username}\n{image}".encode()).hexdigest()[:32]
+                tag = hashlib.sha256(f"{login.username}\n{image}".encode()).hexdigest()[:32]
                 client.tag(found["Id"], PRIVATE, tag)
                 with suppress(ImageNotFound):
                     client.remove_image(image, noprune=True)
@@ -176,13 +175,14 @@ def sweep(client: APIClient, site: str, living: Callable[[], Collection[str]]) -
         if dead:
             clear(client, dead.__contains__)
     before = datetime.now(UTC) - IMAGES_LIVE
-    for name in _unused(client, before):
+    for name in unused(client, before):
         # Another worker may have removed it, or a container of it may live.
         with suppress(APIError):
             client.remove_image(name)
 
 
-def _unused(client: APIClient, before: datetime) -> Iterator[str]:
+def unused(client: APIClient, before: datetime) -> Iterator[str]:
+    """The names of images of ours that nobody has used since."""
     for one in client.images(filters={"reference": f"{RESERVED}*"}):
         with suppress(ImageNotFound):
             image = client.inspect_image(one["Id"])  # type: ignore[no-untyped-call]

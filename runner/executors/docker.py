@@ -69,7 +69,7 @@ class Docker:
         client = self._daemon.connect()
         try:
             daemon.clear(client, label.__eq__, SANDBOX)
-            found = self._daemon.fetch(image, container.login, label, monotonic() + SECONDS_TO_PULL)
+            found = self._daemon.fetch(image, container.login, monotonic() + SECONDS_TO_PULL)
             if found is None:
                 raise Unavailable(f"the image {image} was not pulled within {SECONDS_TO_PULL:.0f} seconds")
             place = Place(WORKSPACE, TEMP, temp, _path(client, found), self.owner)

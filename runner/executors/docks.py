@@ -36,7 +36,7 @@ from runner.executors.attached import Attached, remove
 from runner.executors.cgroups import Limits
 from runner.executors.confinement import TO_DROP_ROOT, confined
 from runner.executors.daemon import BUILT, URL, Daemon
-from runner.executors.launch import NOT_FOUND
+from runner.executors.launch import NOT_EXECUTABLE, NOT_FOUND
 from runner.executors.packing import BadRecipe, packed
 from runner.executors.services import Services
 from runner.executors.streams import Stream
@@ -60,16 +60,26 @@ class OutOfReach(BrokenDefinition):
 
 
 class Docks:
-    """Jobs' containers beside their sandboxes. With `network` they reach what the machine reaches."""
+    """Jobs' containers beside their sandboxes. With `network` they reach what the machine reaches.
 
-    def __init__(self, url: str = URL, network: bool = True, limits: Limits | None = None) -> None:
+    `dead` says of a job, by its label, whether it is surely nobody's any more: it is removed too.
+    """
+
+    def __init__(
+        self,
+        url: str = URL,
+        network: bool = True,
+        limits: Limits | None = None,
+        dead: Callable[[str], bool] = lambda label: False,
+    ) -> None:
         self._daemon = Daemon(url)
         self._network = network
         self._limits = limits or Limits()
+        self._dead = dead
 
     def dock(self, site: Site) -> "Dock":
         """Raises `Unavailable`."""
-        return Dock(self._daemon, site, self._network, self._limits)
+        return Dock(self._daemon, site, self._network, self._limits, self._dead)
 
 
 class Dock:
@@ -80,7 +90,9 @@ class Dock:
     calls; `interrupt` and `stop` may come from any other.
     """
 
-    def __init__(self, reached: Daemon, site: Site, network: bool, limits: Limits) -> None:
+    def __init__(
+        self, reached: Daemon, site: Site, network: bool, limits: Limits, dead: Callable[[str], bool]
+    ) -> None:
         self.network = ""
         self._daemon = reached
         self._site = site
@@ -95,9 +107,9 @@ class Dock:
         self._client = reached.connect()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            earlier = site.label.rpartition("-")[0] or site.label
             # A job goes on with services of its own, and at the same ports.
-            daemon.clear(self._client, lambda label: label.startswith(f"{earlier}-") or label == site.label)
+            job = site.label.rpartition("-")[0]
+            daemon.clear(self._client, lambda label: label.startswith(f"{job}-") or dead(label))
         except BaseException as error:
             self._let_go()
             if isinstance(error, (DockerException, OSError)):
@@ -130,6 +142,9 @@ class Dock:
         try:
             if self._over(step):
                 return self._cut_short(step)
+            if problem := _unfit(step):
+                log(f"runner: {problem}\n".encode())
+                return Exit(NOT_EXECUTABLE)
             self._join(False)
             image = self._image(step.image, until, note)
             if image is None or self._over(step):
@@ -211,7 +226,7 @@ class Dock:
         return self._built(wanted, until, note)
 
     def _fetched(self, spec: ContainerSpec, until: float) -> str | None:
-        return self._daemon.fetch(spec.image, spec.login, self._site.tenant, until, self._begin)
+        return self._daemon.fetch(spec.image, spec.login, until, self._begin)
 
     def _begin(self, stream: Stream) -> None:
         with self._state:
@@ -346,3 +361,13 @@ class Dock:
             return KILLED
         except (APIError, OSError):
             return None
+
+
+def _unfit(step: Boxed) -> str | None:
+    """Why no program can be started with what a step is given."""
+    for name, value in step.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            return f"no program can be given the variable {name!r}: it holds a NUL byte, or = in its name"
+    if any("\0" in word for word in step.args):
+        return "an argument holds a NUL byte, which no program can be given"
+    return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
@@ -50,7 +51,7 @@ class Stream:
             response = self._response
         self._said.put(None)
         if response is not None:
-            response.raw.shutdown()
+            _shut(response)
 
     def close(self) -> None:
         """Let go of a stream that has ended, or was cut off."""
@@ -62,7 +63,7 @@ class Stream:
             self._response = response
             late = self.early
         if late:
-            response.raw.shutdown()
+            _shut(response)
 
     def _read(self) -> None:
         try:
@@ -74,3 +75,9 @@ class Stream:
         finally:
             if self._response is not None:
                 self._response.close()
+
+
+def _shut(response: Response) -> None:
+    # It may have ended by itself.
+    with suppress(OSError, ValueError):
+        response.raw.shutdown()

@@ -1,9 +1,10 @@
 """A job's log as one sequence, to be read from any place in it and while it is written.
 
 What steps print is kept by attempt and step. A job's transcript is all of it in the order in which it was
-printed: attempt by attempt, and in each what was said before the first step, then step by step. A reader's
-place is one page and an offset for each job, which is all that a cursor has to carry. Pages are known by
-their numbers, for more come while a job runs: what its actions do at its end.
+printed: attempt by attempt, and in each what was said before the first step, then step by step, and what is
+said when all have ended. A reader's place is one page and an offset for each job, which is all that a cursor
+has to carry. Pages are known by their numbers, for more come while a job runs: what its actions do at its
+end.
 """
 
 import codecs
@@ -15,6 +16,10 @@ from runner.store.read_models import JobView
 
 PROLOGUE = "0"
 """The key under which a job speaks before its first step."""
+EPILOGUE = "end"
+"""That under which it speaks after its last."""
+LAST = 1_000_000
+"""The number of that page: more than a job has steps, as some become known only while it runs."""
 CHUNK = 64 * 1024
 
 
@@ -49,7 +54,8 @@ class Piece:
 
 
 def pages_of(job: JobView) -> list[Page]:
-    steps = [(PROLOGUE, 0, ""), *((step.key, step.number, step.name) for step in job.steps)]
+    steps = [(step.key, step.number, step.name) for step in job.steps]
+    steps = [(PROLOGUE, 0, ""), *steps, (EPILOGUE, LAST, "")]
     return [Page(attempt, *step) for attempt in range(1, job.attempt + 1) for step in steps]
 
 

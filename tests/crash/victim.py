@@ -29,7 +29,7 @@ from runner.vault import KeyFile, SealedVault
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 
-OPENERS = {"executors.open": "sandbox", "workspaces.open": "workspace"}
+OPENERS = {"executors.open": "sandbox", "workspaces.open": "workspace", "containers.dock": "dock"}
 
 
 class Mortal:
@@ -113,6 +113,7 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
     return replace(
         real,
         **ports,
+        containers=lambda: Mortal(real.containers(), "containers", point),
         executors={
             name: (lambda make=make: Mortal(make(), "executors", point))  # type: ignore[misc]
             for name, make in executors.items()

@@ -73,9 +73,9 @@ def test_services_are_what_the_definition_says_evaluated(bench: Bench) -> None:
     }
     assert bench.executor.scripts == ["id-of-db at 5433 on network-of-the-job"]
     assert bench.containers.held.heard == ["close"]
-    said = bench.logs.printed[run.jobs[0].id, 1, "0"]
-    assert b"the service none is not started" in said
-    assert b"what the services said" in said
+    job = run.jobs[0].id
+    assert b"the service none is not started" in bench.logs.printed[job, 1, "0"]
+    assert bench.logs.printed[job, 1, "end"] == b"what the services said\n"
 
 
 def test_a_job_without_containers_asks_for_no_docker(bench: Bench) -> None:

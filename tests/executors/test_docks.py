@@ -1,161 +1,36 @@
-"""What a job's containers beside its sandbox promise, tried on a real daemon."""
+"""What docks do besides the contract."""
 
+import json
 import os
 import secrets
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
-from docker import APIClient
 
-from runner.engine.ports import Boxed, Command, Exit, Recipe, Site
+from runner.engine.ports import Exit
 from runner.errors import BrokenDefinition, Unavailable
 from runner.executors.cgroups import Limits
 from runner.executors.confinement import TO_DROP_ROOT
+from runner.executors.daemon import Daemon, NoSuchImage, unused
 from runner.executors.docker import Docker
-from runner.executors.docks import Dock, Docks, OutOfReach
+from runner.executors.docks import Docks
 from runner.executors.ownership import JOB_UID
-from runner.executors.packing import BadRecipe
-from runner.executors.services import ServiceFailed
-from runner.workflow.containers import ContainerSpec, Health, Options, Port, Volume
-from tests.executors.jobs import PATIENCE, SOON, Kind, a_token, comes_alive, survivors
-
-REDIS = Health("redis-cli ping", interval=10**8, retries=50)
-DROPS_ROOT = (
-    "mkdir -p /data && chown 999:999 /data && cd /data && "
-    "exec setpriv --reuid 999 --regid 999 --clear-groups redis-server --save '' --protected-mode no"
-)
-
-
-@dataclass
-class Yard:
-    """A job's folders, and docks over them; all of them are closed at the end."""
-
-    folder: Path
-    url: str
-    image: str
-    label: str = field(default_factory=lambda: f"{secrets.token_hex(4)}-7-1")
-    said: list[bytes] = field(default_factory=list)
-    docks: list[Dock] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in ("workspace", "temp", "temp/home"):
-            (self.folder / name).mkdir()
-            os.chown(self.folder / name, JOB_UID, JOB_UID)
-        (self.folder / "temp/event.json").write_text('{"ref": "main"}')
-
-    @property
-    def workspace(self) -> Path:
-        return self.folder / "workspace"
-
-    def site(self, label: str, inside: bool) -> Site:
-        temp = self.folder / "temp"
-        return Site(label, self.workspace, temp, temp / "event.json", inside, "octo/hello")
-
-    def dock(self, inside: bool = False, network: bool = True, label: str = "", **options: Any) -> Dock:
-        made = Docks(self.url, network, **options).dock(self.site(label or self.label, inside))
-        self.docks.append(made)
-        return made
-
-    def run(self, dock: Dock, *args: str, **given: Any) -> tuple[Exit, str]:
-        printed: list[bytes] = []
-        log: Callable[[bytes], None] = given.pop("log", printed.append)
-        step: dict[str, Any] = {"image": self.image, "entrypoint": None, "env": {}, "timeout": PATIENCE}
-        step |= {"owner": (JOB_UID, JOB_UID), **given}
-        exit = dock.run(Boxed(args=args, **step), log, self.said.append)
-        return exit, b"".join(printed).decode()
-
-    def client(self) -> APIClient:
-        return APIClient(self.url, version="auto")
-
-    def ours(self, label: str = "") -> list[Mapping[str, Any]]:
-        client = self.client()
-        try:
-            wanted = {"label": f"runner.job={label or self.label}"}
-            return [client.inspect_container(one["Id"]) for one in client.containers(True, filters=wanted)]
-        finally:
-            client.close()
-
-    def left(self) -> list[str]:
-        """The names of everything that is still there of any job of this yard."""
-        client, site = self.client(), self.label.partition("-")[0]
-        try:
-            names = [one["Labels"].get("runner.job", "") for one in client.containers(all=True)]
-            names += [one["Name"] for one in client.networks()]
-            names += [one["Name"] for one in client.volumes()["Volumes"] or ()]
-            return [name for name in names if site in name]
-        finally:
-            client.close()
-
-    def close(self) -> None:
-        for dock in self.docks:
-            dock.close(self.said.append)
-        self.docks.clear()
+from runner.workflow.containers import Login, Options, Volume
+from tests.executors.jobs import PATIENCE, Kind
+from tests.executors.yard import Yard, a_recipe, a_service, a_yard
 
 
 @pytest.fixture
 def yard(docker: Kind, folder: Path) -> Iterator[Yard]:
-    made = Yard(folder, docker.options["url"], str(docker.image))
-    yield made
-    made.close()
-    assert made.left() == []
-
-
-def a_service(yard: Yard, command: str = DROPS_ROOT, **given: Any) -> ContainerSpec:
-    options = given.pop("options", Options(health=REDIS))
-    return ContainerSpec(yard.image, options=options, command=("bash", "-c", command), **given)
-
-
-def says(port: int, text: str = "PING\r\n") -> bytes:
-    with socket.create_connection(("127.0.0.1", port), SOON) as connection:
-        connection.sendall(text.encode())
-        return connection.recv(100)
-
-
-def interrupts_at(dock: Dock, token: str) -> None:
-    assert comes_alive(token)
-    dock.interrupt()
-
-
-# --- steps -----------------------------------------------------------------------------------
-
-
-def test_a_step_ends_with_its_exit_code_and_what_it_printed(yard: Yard) -> None:
-    dock = yard.dock()
-
-    assert yard.run(dock, "bash", "-c", "echo out; exit 7") == (Exit(7), "out\n")
-    assert yard.run(dock, "-c", "echo $0 $1", "a b", "$HOME", entrypoint="/bin/bash") == (
-        Exit(0),
-        "a b $HOME\n",
-    )
-
-
-def test_a_step_finds_the_jobs_folders_where_github_has_them(yard: Yard) -> None:
-    (yard.workspace / "file").write_text("of the workspace\n")
-    script = """
-        pwd; cat file; cat /github/workflow/event.json; echo; echo "$HOME $ONE"
-        touch made /github/home/x; echo 1 > /github/runner_temp/out
-    """
-
-    exit, printed = yard.run(
-        yard.dock(), "bash", "-ec", script, env={"HOME": "/github/home", "ONE": "line\nline"}
-    )
-
-    assert printed.splitlines() == [
-        "/github/workspace",
-        "of the workspace",
-        '{"ref": "main"}',
-        "/github/home line",
-        "line",
-    ]
-    assert exit == Exit(0)
-    assert (yard.workspace / "made").stat().st_uid == JOB_UID
-    assert (yard.folder / "temp/out").read_text() == "1\n"
+    with a_yard(docker, folder) as made:
+        yield made
 
 
 def test_a_steps_container_is_bare_and_gone_when_it_ended(yard: Yard) -> None:
@@ -198,73 +73,14 @@ def test_root_of_the_host_has_its_way_with_files_and_nothing_else(yard: Yard) ->
     assert len(TO_DROP_ROOT) == bin(0xCB).count("1")
 
 
-def test_a_program_that_is_not_there_fails_the_step(yard: Yard) -> None:
-    exit, printed = yard.run(yard.dock(), "x", entrypoint="no-such-program")
+def test_options_cannot_go_beyond_the_jobs_limits(yard: Yard) -> None:
+    dock = yard.dock(limits=Limits(processes=64, memory=64 << 20))
+    service = a_service(yard, options=Options(memory=65 << 20))
 
-    assert exit == Exit(127)
-    assert "no-such-program" in printed
-
-
-def test_a_step_out_of_time_is_ended(yard: Yard) -> None:
-    token = a_token()
-    exit, _ = yard.run(
-        yard.dock(), "bash", "-c", f"trap '' TERM INT; sleep {token}; sleep {token}", timeout=1
-    )
-
-    assert exit == Exit(137, "timeout")
-    assert survivors(token) == []
-
-
-def test_a_cancel_asks_first_and_a_later_step_that_may_be_cancelled_does_not_begin(yard: Yard) -> None:
-    dock = yard.dock()
-    printed: list[bytes] = []
-
-    def log(chunk: bytes) -> None:
-        printed.append(chunk)
-        if b"ready" in chunk:
-            threading.Thread(target=dock.interrupt).start()
-
-    began = monotonic()
-    exit, _ = yard.run(
-        dock, "bash", "-c", "trap 'echo asked; exit 3' INT; echo ready; while :; do sleep 0.1; done", log=log
-    )
-
-    assert (exit, b"".join(printed)) == (Exit(3, "cancel"), b"ready\nasked\n")
-    assert monotonic() - began < 7.5
-    assert yard.run(dock, "true") == (Exit(130, "cancel"), "")
-    assert yard.run(dock, "bash", "-c", "echo on", cancellable=False) == (Exit(0), "on\n")
-
-
-def test_what_resists_a_cancel_is_killed(yard: Yard) -> None:
-    dock, token = yard.dock(), a_token()
-
-    def log(chunk: bytes) -> None:
-        threading.Thread(target=dock.interrupt).start()
-
-    began = monotonic()
-    script = f"trap '' TERM INT; echo ready; sleep {token}; sleep {token}"
-    exit, _ = yard.run(dock, "bash", "-c", script, log=log)
-
-    assert exit == Exit(137, "cancel")
-    assert monotonic() - began >= 10.0
-    assert survivors(token) == []
-
-
-def test_a_stop_ends_the_step_and_every_later_one(yard: Yard) -> None:
-    dock = yard.dock()
-    exit, _ = yard.run(
-        dock,
-        *("bash", "-c", "trap '' TERM INT; echo ready; sleep 1000; sleep 1000"),
-        log=lambda chunk: threading.Thread(target=dock.stop).start(),
-    )
-
-    assert exit == Exit(137, "stop")
-    assert yard.run(dock, "true", cancellable=False) == (Exit(137, "stop"), "")
-
-
-def test_an_image_that_nobody_has_is_named(yard: Yard) -> None:
-    with pytest.raises(Unavailable, match="the image no-such/image:1 is not here and cannot be pulled: "):
-        yard.run(yard.dock(), image="no-such/image:1")
+    with pytest.raises(
+        BrokenDefinition, match="--memory 68157440 is more than a job may have here: 67108864"
+    ):
+        dock.start({"cache": service}, PATIENCE, yard.said.append)
 
 
 def test_an_image_is_not_had_by_the_beginning_of_its_id(yard: Yard) -> None:
@@ -278,181 +94,69 @@ def test_an_image_is_not_had_by_the_beginning_of_its_id(yard: Yard) -> None:
         yard.run(yard.dock(label=f"{yard.label}1"), image="runner.local/action:1")
 
 
-# --- images that are made --------------------------------------------------------------------
+def test_a_private_image_is_asked_for_each_time_and_kept_under_a_name_of_nobodys() -> None:
+    asked: list[tuple[str, str]] = []
+    logins: list[dict[str, str]] = []
+    answer: list[object] = [{"status": "pulled"}]
 
+    class Registry(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({"ApiVersion": "1.41", "Id": "sha256:1", "RepoTags": ["octo/private:1"]})
 
-def a_recipe(yard: Yard, dockerfile: str = "", **files: str) -> Recipe:
-    folder = yard.workspace / "an action"
-    folder.mkdir(exist_ok=True)
-    text = dockerfile or 'FROM {image}\nCOPY entry.sh /entry.sh\nENTRYPOINT ["/entry.sh"]\n'
-    (folder / "Dockerfile").write_text(text.replace("{image}", yard.image))
-    for name, content in {"entry.sh": '#!/bin/bash\necho "made $@"\n', **files}.items():
-        (folder / name).write_text(content)
-        (folder / name).chmod(0o755)
-    return Recipe(yard.workspace, "an action", "Dockerfile")
+        def do_POST(self) -> None:
+            asked.append(("POST", self.path))
+            if "/create" in self.path:
+                logins.append(json.loads(b64decode(self.headers["X-Registry-Auth"], b"-_")))
+                self._answer(answer[0])
+            else:
+                self._answer({}, 201)
 
+        def do_DELETE(self) -> None:
+            asked.append(("DELETE", self.path))
+            self._answer([])
 
-def test_an_image_is_made_of_the_actions_folder_once(yard: Yard) -> None:
-    dock, recipe = yard.dock(network=False), a_recipe(yard, salt=secrets.token_hex(8))
+        def _answer(self, content: object, status: int = 200) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
 
-    first = yard.run(dock, "it", image=recipe)
-    said = b"".join(yard.said)
-    yard.said.clear()
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
 
-    assert first == (Exit(0), "made it\n")
-    assert b"Step 1/3 : FROM" in said
-    assert yard.run(dock, "again", image=recipe) == (Exit(0), "made again\n")
-    assert yard.said == []
-
-
-def test_what_runs_while_an_image_is_made_is_in_the_note_and_fails_it(yard: Yard) -> None:
-    recipe = a_recipe(yard, "FROM {image}\nRUN echo working && exit 3\n", salt=secrets.token_hex(8))
-
-    with pytest.raises(BadRecipe, match=r"an action/Dockerfile makes no image: .*non-zero code: 3"):
-        yard.run(yard.dock(network=False), image=recipe)
-    assert b"working\n" in b"".join(yard.said)
-
-
-def test_the_making_of_an_image_is_within_the_steps_time_and_ends_on_a_cancel(yard: Yard) -> None:
-    token = a_token()
-    recipe = a_recipe(yard, f"FROM {{image}}\nRUN echo begun && sleep {token}\n", salt=secrets.token_hex(8))
-
-    assert yard.run(yard.dock(network=False), image=recipe, timeout=4) == (Exit(137, "timeout"), "")
-    assert survivors(token) == []
-
-    dock = yard.dock(network=False)
-    interrupting = threading.Thread(target=interrupts_at, args=(dock, token))
-    interrupting.start()
-    assert yard.run(dock, image=recipe) == (Exit(130, "cancel"), "")
-    interrupting.join()
-    assert survivors(token) == []
-
-
-@pytest.mark.parametrize(
-    ("target", "problem"),
-    [("/etc/passwd", "out is a link that leads out"), ("../../secret", "out is a link that leads out")],
-)
-def test_a_link_that_leads_out_of_the_actions_folder_is_refused(
-    yard: Yard, target: str, problem: str
-) -> None:
-    recipe = a_recipe(yard)
-    (yard.workspace / "an action" / "out").symlink_to(target)
-
-    with pytest.raises(BadRecipe, match=problem):
-        yard.run(yard.dock(network=False), image=recipe)
-
-
-def test_an_actions_folder_is_not_reached_over_a_link(yard: Yard) -> None:
-    a_recipe(yard)
-    (yard.workspace / "linked").symlink_to("an action")
-
-    with pytest.raises(BadRecipe, match="linked is no folder"):
-        yard.run(yard.dock(network=False), image=Recipe(yard.workspace, "linked", "Dockerfile"))
-    with pytest.raises(BadRecipe, match="is not in the action's folder"):
-        yard.run(yard.dock(network=False), image=Recipe(yard.workspace, "an action", "../linked/Dockerfile"))
-
-
-# --- services --------------------------------------------------------------------------------
-
-
-def test_a_service_that_drops_root_is_reached_from_localhost_when_it_is_healthy(yard: Yard) -> None:
-    dock = yard.dock()
-
-    found = dock.start({"cache": a_service(yard, ports=(Port(6379),))}, PATIENCE, yard.said.append)
-
-    assert says(int(found["cache"].ports["6379"])) == b"+PONG\r\n"
-    (container,) = yard.ours()
-    assert container["Id"] == found["cache"].id
-    assert container["HostConfig"]["PortBindings"] == {"6379/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
-    assert sorted(container["HostConfig"]["CapAdd"]) == list(TO_DROP_ROOT)
-    yard.close()
-    assert b"Log of the service cache" in b"".join(yard.said)
-    assert b"Ready to accept connections" in b"".join(yard.said)
-
-
-@pytest.mark.parametrize("network", [True, False])
-def test_steps_and_the_jobs_own_container_reach_services_by_name(yard: Yard, network: bool) -> None:
-    dock = yard.dock(inside=True, network=network)
-    service = a_service(yard, options=Options(health=REDIS, aliases=("other",)))
-    dock.start({"cache": service}, PATIENCE, yard.said.append)
-    asks = "exec 3<>/dev/tcp/$0/6379; echo PING >&3; read -r said <&3; echo $said"
-
-    assert yard.run(dock, "bash", "-c", asks, "cache") == (Exit(0), "+PONG\r\n")
-    assert yard.run(dock, "bash", "-c", asks, "other") == (Exit(0), "+PONG\r\n")
-
-    temp = yard.folder / "sandbox"
-    temp.mkdir()
-    spec = ContainerSpec(yard.image, network=dock.network)
-    sandbox = Docker(yard.url, network).open(yard.workspace, temp, yard.label, spec)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    reached, login = Daemon(f"tcp://127.0.0.1:{server.server_port}"), Login("me", "hunter2")
     try:
-        printed: list[bytes] = []
-        command = Command(("bash", "-c", asks, "cache"), {"PATH": sandbox.path}, "/workspace", PATIENCE)
-        assert sandbox.run(command, printed.append) == Exit(0)
-        assert b"".join(printed) == b"+PONG\r\n"
+        for _ in range(2):
+            assert reached.fetch("octo/private:1", login, monotonic() + PATIENCE) == "sha256:1"
+        answer[0] = {"error": "unauthorized: authentication required"}
+        with pytest.raises(NoSuchImage, match="no image octo/private:1: unauthorized") as refused:
+            reached.fetch("octo/private:1", login, monotonic() + PATIENCE)
     finally:
-        sandbox.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    assert [(one["username"], one["password"]) for one in logins] == [("me", "hunter2")] * 3
+    assert "hunter2" not in str(refused.value)
+    pull, tag, untag = asked[:3]
+    assert "fromImage=octo%2Fprivate" in pull[1]
+    assert "repo=runner.local%2Fprivate" in tag[1]
+    assert (untag[0], "/images/octo/private:1?" in untag[1]) == ("DELETE", True)
+    assert all("hunter2" not in path for _, path in asked)
 
 
-def test_services_without_a_network_are_out_of_a_steps_reach(yard: Yard) -> None:
-    with pytest.raises(OutOfReach, match="RUNNER_JOB_NETWORK=no"):
-        yard.dock(network=False).start({"cache": a_service(yard)}, PATIENCE, yard.said.append)
-
-
-def test_a_service_that_dies_is_named_with_its_last_lines(yard: Yard) -> None:
-    service = a_service(yard, "echo starting; echo no disk >&2; exit 3")
-
-    with pytest.raises(ServiceFailed, match=r"(?s)service cache ended with exit code 3; .*starting.*no disk"):
-        yard.dock().start({"cache": service}, PATIENCE, yard.said.append)
-
-
-def test_a_service_that_is_never_healthy_is_named_with_what_its_check_said(yard: Yard) -> None:
-    health = Health("echo not yet; exit 1", interval=10**8, retries=1)
-    service = a_service(yard, "echo up; sleep 1000", options=Options(health=health))
-
-    with pytest.raises(ServiceFailed, match=r"(?s)service cache is not healthy: not yet; .*up"):
-        yard.dock().start({"cache": service}, PATIENCE, yard.said.append)
-
-
-def test_the_wait_for_health_has_an_end(yard: Yard) -> None:
-    health = Health("exit 1", interval=3600 * 10**9)
-    service = a_service(yard, "sleep 1000", options=Options(health=health))
-
-    with pytest.raises(ServiceFailed, match="not healthy in time"):
-        yard.dock().start({"cache": service}, 2, yard.said.append)
-
-
-def test_a_cancel_ends_the_wait_for_health(yard: Yard) -> None:
-    health = Health("exit 1", interval=3600 * 10**9)
-    dock, token = yard.dock(), a_token()
-    interrupting = threading.Thread(target=interrupts_at, args=(dock, token))
-    interrupting.start()
-    service = a_service(yard, f"sleep {token}", options=Options(health=health))
-
-    assert dock.start({"cache": service}, PATIENCE * 10, yard.said.append) == {}
-    interrupting.join()
-
-
-def test_a_port_that_is_taken_is_waited_for(yard: Yard) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        taken = listener.getsockname()[1]
-        service = a_service(yard, ports=(Port(6379, taken),))
-
-        with pytest.raises(Unavailable, match="the service cache cannot have a port of this machine"):
-            yard.dock().start({"cache": service}, PATIENCE, yard.said.append)
-
-
-def test_a_job_that_goes_on_elsewhere_has_services_of_its_own_at_the_same_ports(yard: Yard) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    service = a_service(yard, ports=(Port(6379, port),))
-    dead = yard.dock()
-    dead.start({"cache": service}, PATIENCE, yard.said.append)
-    first = says(port, "INCR x\r\n")
-
-    yard.dock(label=yard.label[:-1] + "2").start({"cache": service}, PATIENCE, yard.said.append)
-
-    assert (first, says(port, "INCR x\r\n")) == (b":1\r\n", b":1\r\n")
-    assert yard.ours() == []
+def test_an_image_that_was_made_is_unused_only_after_a_while(yard: Yard) -> None:
+    before, recipe = datetime.now(UTC) - timedelta(minutes=1), a_recipe(yard, salt=secrets.token_hex(8))
+    yard.run(yard.dock(network=False), image=recipe)
+    (name,) = [line.split()[-1] for line in b"".join(yard.said).decode().splitlines() if "tagged" in line]
+    client = yard.client()
+    try:
+        assert name not in list(unused(client, before))
+        assert name in list(unused(client, before + timedelta(minutes=9)))
+    finally:
+        client.close()
 
 
 def test_a_sweep_removes_all_of_the_dead_and_nothing_else(yard: Yard) -> None:
@@ -467,45 +171,11 @@ def test_a_sweep_removes_all_of_the_dead_and_nothing_else(yard: Yard) -> None:
     assert sorted(set(yard.left())) == [*(f"{site}-8-1", f"runner-{site}-8-1", f"runner-{site}-8-1-kept")]
 
 
-# --- volumes ---------------------------------------------------------------------------------
+def test_what_is_left_of_the_surely_dead_is_removed_with_it(yard: Yard) -> None:
+    site = yard.label.partition("-")[0]
+    service = a_service(yard, "sleep 1000", options=Options())
+    yard.dock(label=f"{site}-9-1").start({"one": service}, PATIENCE, yard.said.append)
+    made = Docks(yard.url, dead=f"{site}-9-1".__eq__).dock(yard.site(yard.label, False))
+    yard.docks.append(made)
 
-
-def test_volumes_are_the_jobs_own_and_writable_by_it(yard: Yard) -> None:
-    dock = yard.dock(inside=True, network=False)
-    volumes = (Volume("/fresh/one"), Volume("/shared/two", "named"), Volume("/src", None, read_only=True))
-    service = a_service(yard, "echo from the service > /there/file; sleep 1000", options=Options())
-    writes = ContainerSpec(
-        yard.image, command=service.command, volumes=(Volume("/there", "named"), Volume("/w", None))
-    )
-    dock.start({"writes": writes}, PATIENCE, yard.said.append)
-    temp = yard.folder / "sandbox"
-    temp.mkdir()
-    (yard.workspace / "file").write_text("x")
-    spec = ContainerSpec(yard.image, volumes=volumes, network=dock.network)
-
-    sandbox = Docker(yard.url, False).open(yard.workspace, temp, yard.label, spec)
-    try:
-        script = (
-            "touch /fresh/one/x /shared/two/x && cat /src/file && ! touch /src/x 2>/dev/null && "
-            "until [ -s /shared/two/file ]; do sleep 0.05; done; cat /shared/two/file"
-        )
-        printed: list[bytes] = []
-        command = Command(("bash", "-c", script), {"PATH": sandbox.path}, "/workspace", PATIENCE)
-        assert sandbox.run(command, printed.append) == Exit(0)
-        assert b"".join(printed) == b"xfrom the service\n"
-        mounts = {one["Target"]: one for one in yard.ours()[-1]["HostConfig"]["Mounts"]}
-    finally:
-        sandbox.close()
-    services = [one for one in yard.ours() if one["Config"]["Labels"]["runner.part"] == "service"]
-    mounts = {one["Target"]: one for one in services[0]["HostConfig"]["Mounts"]}
-    assert mounts["/w"]["ReadOnly"] is True
-
-
-def test_options_cannot_go_beyond_the_jobs_limits(yard: Yard) -> None:
-    dock = yard.dock(limits=Limits(processes=64, memory=64 << 20))
-    service = a_service(yard, options=Options(memory=65 << 20))
-
-    with pytest.raises(
-        BrokenDefinition, match="--memory 68157440 is more than a job may have here: 67108864"
-    ):
-        dock.start({"cache": service}, PATIENCE, yard.said.append)
+    assert yard.left() == []

@@ -108,7 +108,9 @@ class Engine:
             "steps": steps,
             "pres": {key: self._step(job, key) for key in pres},
             "posts": {key: self._step(job, key) for key in posts},
-            "log": self.services.logs.read(job.id, job.attempt, "0", 0, LOG_BYTES),
+            "log": b"".join(
+                self.services.logs.read(job.id, job.attempt, key, 0, LOG_BYTES) for key in ("0", "end")
+            ),
         }
 
     def _step(self, job: Job, key: str) -> Values:

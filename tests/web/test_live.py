@@ -117,6 +117,7 @@ def test_a_reader_at_the_end_of_the_steps_is_told_what_actions_do_afterwards(ser
         if event.event == "job" and [step["key"] for step in json.loads(event.data)["steps"]][1:]:
             break
     served.logs.append(lease.job, 1, "1.post", b"afterwards\n")
+    served.logs.append(lease.job, 1, "end", b"at the very end\n")
     served.site.store.record(lease, a_checkpoint(lease, "1.post"))
     served.site.store.stranded(everything=True)
     again = take(served, run)
@@ -125,11 +126,11 @@ def test_a_reader_at_the_end_of_the_steps_is_told_what_actions_do_afterwards(ser
 
     rest = list(stream(served, run.id, after=[one.id for one in seen if one.id][-1]))
 
-    assert text_of(rest) == "afterwards\nanother attempt\n"
+    assert text_of(rest) == "afterwards\nat the very end\nanother attempt\n"
     said = [json.loads(one.data) for one in rest if one.event == "log"]
     assert (said[0]["step"], said[0]["number"], said[0]["name"]) == ("1.post", 2, "Post Run true")
     assert served.call("GET", f"/api/v1/runs/{run.id}/log?step=1.post").text == "afterwards\n"
-    assert text_of(list(stream(served, run.id))) == "step\nafterwards\nanother attempt\n"
+    assert text_of(list(stream(served, run.id))) == "step\nafterwards\nat the very end\nanother attempt\n"
 
 
 def test_a_long_log_is_told_whole_in_many_pieces(served: Web) -> None:

@@ -78,6 +78,8 @@ class Log {
 
 const logs = new Map();
 const early = new Map();
+// Under which a job's own words at its end are told.
+const LAST = 1000000;
 
 function log(said) {
   const id = `log-${said.job}-${said.number}`;
@@ -168,7 +170,7 @@ function section(said) {
   const titles = table.createTHead().insertRow();
   for (const title of ["status", "step", "took", ""]) titles.append(part("th", title));
   table.createTBody();
-  made.append(head, output(said, 0), table);
+  made.append(head, output(said, 0), table, output(said, LAST));
   let before = null;
   for (let path = said.path; path && !before; path = path.slice(0, Math.max(0, path.lastIndexOf("/")))) {
     for (const one of jobs.children) {
@@ -183,7 +185,7 @@ function section(said) {
 function output(said, number) {
   const pre = part("pre", "", "log");
   pre.id = `log-${said.id}-${number}`;
-  pre.hidden = number === 0;
+  pre.hidden = number === 0 || number === LAST;
   return pre;
 }
 

@@ -1,0 +1,2 @@
+#!/bin/bash
+echo "after all: $STATE_seen"

@@ -1,0 +1,2 @@
+#!/bin/bash
+echo "said=$INPUT_WHO $STATE_seen of $GITHUB_ACTION_REPOSITORY $GITHUB_ACTION_REF" >> "$GITHUB_OUTPUT"
