@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from runner.engine.advance import ring
+from runner.engine.advance import listen, ring
 from runner.engine.changes import changed
+from runner.engine.concurrency import turn_of_run
 from runner.engine.definitions import (
     FOLDERS,
     BrokenFolder,
@@ -31,7 +32,7 @@ from runner.engine.receive import receive
 from runner.engine.refs import MERGED
 from runner.engine.standings import SYNC, Standings, keep_up
 from runner.engine.subject import HEAD, concerned, named, skipped, waits
-from runner.engine.titles import Title, Titles
+from runner.engine.titles import Titles
 from runner.errors import DatabaseUnavailable, NotFound, RunnerError, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.run import Run
@@ -95,6 +96,8 @@ def admit(
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)
+        if run.turn is not None:
+            listen(run.id, store=store, dispatcher=dispatcher)
     return runs
 
 
@@ -146,8 +149,8 @@ def _judge_event(
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
     if event.kind == DISPATCH:
-        chosen = dispatched(event, files, alone=selection is not None)
-        new = new_run(chosen, titles.of(chosen, event, repository))
+        chosen = dispatched(event, files)
+        new = new_run(chosen, event, repository, titles)
         return Verdict("admitted", route=route, runs=_with_jobs([new], selection))
 
     @cache
@@ -160,13 +163,13 @@ def _judge_event(
         return Verdict("ignored", f"{event.payload['workflow']} is not there at {commit[:12]}", route)
     for path, text in concerns:
         try:
-            workflow = parsed(path, text, alone=selection is not None)
+            workflow = parsed(path, text)
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue
         reason = refusal(workflow, event, paths)
         if reason is None:
-            runs.append(new_run(workflow, titles.of(workflow, event, repository)))
+            runs.append(new_run(workflow, event, repository, titles))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:
@@ -209,5 +212,11 @@ def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[New
     return tuple(kept)
 
 
-def new_run(workflow: Workflow, title: Title | None = None) -> NewRun:
-    return NewRun(workflow.path, workflow.name, tuple(map(unsaved_job, workflow.jobs)), title=title)
+def new_run(workflow: Workflow, event: Event, repository: Repository, titles: Titles) -> NewRun:
+    return NewRun(
+        workflow.path,
+        workflow.name,
+        tuple(map(unsaved_job, workflow.jobs)),
+        title=titles.of(workflow, event, repository),
+        turn=turn_of_run(workflow, event, repository, titles),
+    )

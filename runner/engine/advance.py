@@ -1,11 +1,16 @@
 """Apply a change to a run, settle what follows from it, and ring for what became ready."""
 
+import logging
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
+from runner.errors import Unavailable
 from runner.model.lifecycle import decide
 from runner.model.run import Envelope, Job, Queued, Ready, Run
+
+log = logging.getLogger(__name__)
 
 
 def advance(
@@ -16,7 +21,34 @@ def advance(
     dispatcher: Dispatcher,
     durable: bool = True,
 ) -> Change:
-    """Change a run and everything that follows, in one transaction; then wake whoever is concerned."""
+    """Change a run and everything that follows, in one transaction; then wake whoever is concerned.
+
+    Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own. Where
+    that fails the clock sees to it.
+    """
+    made = _changed(run_id, change, store, dispatcher, durable)
+    stirred = deque(made.stirred)
+    while stirred:
+        other = stirred.popleft()
+        try:
+            stirred += _changed(other, lambda run, now: run, store, dispatcher, durable=True).stirred
+        except Unavailable as error:
+            log.warning("a run hears later of its turn", extra={"run": other, "error": str(error)})
+    return made
+
+
+def listen(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Change:
+    """Let a run come to its concurrency group, and hear what others did to its turns. Twice is fine."""
+    return advance(run_id, lambda run, now: run, store=store, dispatcher=dispatcher)
+
+
+def _changed(
+    run_id: int,
+    change: Callable[[Run, datetime], Run],
+    store: Store,
+    dispatcher: Dispatcher,
+    durable: bool,
+) -> Change:
     made = store.update(run_id, lambda run, now: decide(change(run, now), now), durable=durable)
     ring(made.after, dispatcher, before=made.before)
     return made

@@ -15,6 +15,7 @@ from runner.model.run import (
     Group,
     Job,
     Lease,
+    Pending,
     Phase,
     Queued,
     Ready,
@@ -24,9 +25,11 @@ from runner.model.run import (
     combined,
 )
 from runner.model.step import Result
+from runner.model.turns import State, Turn
 
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
+CANCELLED = "it was cancelled before it began"
 TRIES = 6
 """How often in a row a job is begun that cannot begin."""
 FIRST_DELAY = timedelta(seconds=5)
@@ -70,6 +73,7 @@ def conclude(
 ) -> Job:
     """End a job under its lease."""
     _held(job, lease)
+    reason = job.ousted or reason if result is Result.CANCELLED else reason
     return replace(job, phase=Finished(result, at, reason, tolerated), outputs=outputs or {})
 
 
@@ -127,6 +131,14 @@ def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any]) 
     return replace(run, jobs=(*run.jobs, *called))
 
 
+def line_up(run: Run, job_id: int, turn: Turn, at: datetime) -> Run:
+    """Let a job wait for the concurrency group of the workflow that it is about to call."""
+    job = run.job(job_id)
+    if not isinstance(job.phase, Ready) or run.called_by(job_id):
+        return run
+    return run.with_job(replace(job, phase=Pending(at), turns=(*job.turns, turn)))
+
+
 def settle(
     run: Run,
     job_id: int,
@@ -145,15 +157,32 @@ def settle(
 def cancel(run: Run) -> Run:
     """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
 
-    A job with an `if` that was not evaluated yet is left to it: it may ask for `always()`.
+    A job with an `if` that was not evaluated yet is left to it: it may ask for `always()`. Not so in a run
+    that waits for its concurrency group: nothing of it may begin.
     """
     if run.result is not None:
         return run
     jobs = tuple(
-        job if isinstance(job.phase, Finished) else replace(job, cancelled=job.planned or not job.conditional)
+        job if isinstance(job.phase, Finished) else replace(job, cancelled=run.held_back or _is_bound(job))
         for job in run.jobs
     )
     return replace(run, cancelled=True, jobs=jobs)
+
+
+def oust(run: Run, job_id: int) -> Run:
+    """Want one job to end, with all that it called."""
+    ahead = [run.job(job_id)]
+    while ahead:
+        job = ahead.pop()
+        if not isinstance(job.phase, Finished):
+            run = run.with_job(replace(job, cancelled=True))
+            ahead += [one for one in run.called_by(job.id) if _is_bound(one)]
+    return run
+
+
+def _is_bound(job: Job) -> bool:
+    """Whether a cancel is for it, and not first for its `if`."""
+    return job.planned or not job.conditional
 
 
 def rerun(run: Run) -> Run:
@@ -163,7 +192,8 @@ def rerun(run: Run) -> Run:
     if run.result is None:
         raise Rejected(f"run {run.id} has not ended; cancel it first, or wait")
     again = tuple(_afresh(job) for job in run.jobs if job.caller is None and job.leg.index == 0)
-    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=again)
+    turn = replace(run.turn, state=State.WANTED, reason="") if run.turn else None
+    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=again, turn=turn)
 
 
 def _afresh(job: Job) -> Job:
@@ -199,6 +229,8 @@ class _Groups:
     """The jobs of a run by what they have to do with each other, for one round of `decide`."""
 
     def __init__(self, run: Run) -> None:
+        self._held_back = run.held_back
+        self._ousted = run.turn.reason if run.turn else ""
         self._legs: dict[Group, list[Job]] = {}
         self._called: dict[int, list[Job]] = {}
         for job in run.jobs:
@@ -245,7 +277,7 @@ class _Groups:
         while ahead:
             job = ahead.pop()
             found.add(job.id)
-            ahead += [one for one in self._called.get(job.id, ()) if one.planned or not one.conditional]
+            ahead += [one for one in self._called.get(job.id, ()) if _is_bound(one)]
         return found
 
     def _next(self, job: Job, now: datetime) -> Phase:
@@ -254,10 +286,12 @@ class _Groups:
             case Waiting() if called:
                 over = all(isinstance(one.phase, Finished) for one in called)
                 return Ready(now) if over else job.phase
-            case Waiting() | Queued() if job.cancelled:
-                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+            case Waiting() | Pending() | Queued() if job.cancelled:
+                return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
             case Ready() if job.cancelled and not called:
-                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+                return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
+            case Pending() if all(turn.state is State.HELD for turn in job.turns):
+                return self._begin(job, now)
             case Running(lease) if job.cancelled and lease.until <= now:
                 return Finished(Result.CANCELLED, now, f"it was cancelled; worker {lease.worker} is lost")
             case Waiting():
@@ -265,7 +299,12 @@ class _Groups:
             case phase:
                 return phase
 
+    def _begin(self, job: Job, now: datetime) -> Phase:
+        return Ready(now) if job.calls else Queued(now)
+
     def _after_needs(self, job: Job, now: datetime) -> Phase:
+        if self._held_back:
+            return job.phase
         if any(self._ended[job.caller, key] is None for key in job.needs):
             # What is skipped anyhow need not wait for the rest.
             failed = None if job.conditional else self._failed_before(job)
@@ -278,7 +317,7 @@ class _Groups:
         if most is not None and self._busy[job.group] >= most:
             return job.phase
         self._busy[job.group] += 1
-        return Ready(now) if job.calls else Queued(now)
+        return Pending(now) if job.turns else self._begin(job, now)
 
     def _failed_before(self, job: Job) -> str:
         """Which job before it did not succeed, among all that it needs, directly or not."""

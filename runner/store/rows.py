@@ -7,9 +7,23 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from runner.model.run import Finished, Job, Lease, Leg, Phase, Queued, Ready, Run, Running, StepName, Waiting
+from runner.model.run import (
+    Finished,
+    Job,
+    Lease,
+    Leg,
+    Pending,
+    Phase,
+    Queued,
+    Ready,
+    Run,
+    Running,
+    StepName,
+    Waiting,
+)
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Annotation, Checkpoint, Exports, Outcome, Post, Result
+from runner.model.turns import Place, State, Turn
 from runner.store.database import micros, moment
 
 FIRST_RING = timedelta(seconds=5)
@@ -30,7 +44,33 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         problems=tuple(row.problems),
         cancelled=row.cancelled,
         title=row.title,
+        turn=turn_from(row.turn),
     )
+
+
+def turn_to(turn: Turn | None) -> dict[str, Any]:
+    return {} if turn is None else asdict(turn) | {"state": turn.state.value}
+
+
+def turn_from(stored: Mapping[str, Any]) -> Turn | None:
+    return Turn(**{**stored, "state": State(stored["state"])}) if stored else None
+
+
+def place_from(row: Row[Any]) -> Place:
+    turn = turn_from(row.turn)
+    assert turn is not None
+    return Place(row.number, row.run, row.job, turn, row.name, tuple(row.within))
+
+
+def place_columns(place: Place) -> dict[str, Any]:
+    return {
+        "number": place.number,
+        "run": place.run,
+        "job": place.job,
+        "name": place.name,
+        "turn": turn_to(place.turn),
+        "within": list(place.within),
+    }
 
 
 def job_from(row: Row[Any]) -> Job:
@@ -57,6 +97,7 @@ def job_from(row: Row[Any]) -> Job:
         inputs=row.inputs,
         outputs=row.outputs,
         cancelled=row.cancelled,
+        turns=tuple(turn for one in row.turns if (turn := turn_from(one))),
     )
 
 
@@ -64,6 +105,8 @@ def phase_from(row: Row[Any]) -> Phase:
     match row.phase:
         case "ready":
             return Ready(moment(row.queued_at))
+        case "pending":
+            return Pending(moment(row.queued_at))
         case "queued":
             due = None if row.due_at is None else moment(row.due_at)
             return Queued(moment(row.queued_at), due, row.reason)
@@ -102,8 +145,11 @@ def job_columns(job: Job) -> dict[str, Any]:
         "calls": job.calls,
         "inputs": dict(job.inputs),
         "outputs": dict(job.outputs),
+        "turns": [turn_to(turn) for turn in job.turns],
     }
     match job.phase:
+        case Pending(since):
+            columns |= {"queued_at": micros(since)}
         case Ready(since) | Queued(since, None):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
         case Queued(since, due, reason) if due is not None:

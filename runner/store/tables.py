@@ -100,6 +100,8 @@ runs = Table(
     Column("attempt", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("problems", JSON, nullable=False),
+    # Its own in a concurrency group; empty where its workflow names none.
+    Column("turn", JSON, nullable=False, server_default="{}"),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
@@ -122,7 +124,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
-    # waiting, queued, running or finished; the columns below belong to the phase.
+    # waiting, ready, pending, queued, running or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),
     Column("queued_at", BigInteger),
     # Before it nobody may claim a queued job; NULL where anybody may at once.
@@ -151,8 +153,30 @@ jobs = Table(
     Column("caller", Id),
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
+    # Its own in concurrency groups, and that of the workflow that it calls.
+    Column("turns", JSON, nullable=False, server_default="[]"),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
+)
+
+# The lines before the concurrency groups of each repository. Runs and jobs keep what they heard of theirs.
+places = Table(
+    "places",
+    metadata,
+    Column("forge", String(32), primary_key=True),
+    Column("repo", String(255), primary_key=True),
+    # Their order; whoever leaves takes its row along.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("run", Id, ForeignKey("runs.id"), nullable=False),
+    # NULL for a run's own.
+    Column("job", Id),
+    Column("name", Text, nullable=False),
+    Column("turn", JSON, nullable=False),
+    Column("within", JSON, nullable=False),
+    # When the clock rings for its run next, which has not heard yet what became of it; NULL once it has.
+    Column("ring_at", BigInteger),
+    Index("places_of_run", "run"),
+    Index("places_due", "ring_at"),
 )
 
 checkpoints = Table(

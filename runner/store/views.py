@@ -1,6 +1,6 @@
 """Typed read models for the API, the pages and the command line."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -21,9 +21,11 @@ from sqlalchemy import (
 
 from runner.errors import NotFound, Rejected
 from runner.model.source import shown_url
+from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import (
     STATUSES,
+    UNFINISHED,
     BadgeState,
     Counts,
     DeliverySummary,
@@ -34,8 +36,9 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
-from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
-from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, workers
+from runner.store.rows import place_from
+from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
+from runner.store.tables import Id, checkpoints, deliveries, jobs, places, repositories, runs, workers
 
 MOST_ROWS = 1000
 
@@ -123,9 +126,15 @@ class Views:
             if attempt is not None and not 1 <= attempt <= row.attempt:
                 raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
             shown = attempt or row.attempt
-            found = _jobs(connection, run_id, shown, self._offered(connection))
-        fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and shown == row.attempt}
-        return RunView(**fields, attempts=row.attempt, problems=tuple(row.problems), jobs=found)
+            newest = shown == row.attempt
+            there = _line(connection, row) if newest and row.status in UNFINISHED else ()
+            turn = row.turn if newest else {}
+            reason = held_up(row.id, None, turn, there) or turn.get("reason", "")
+            found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
+        fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and newest}
+        return RunView(
+            **fields, attempts=row.attempt, reason=reason, problems=tuple(row.problems), jobs=found
+        )
 
     def badge(
         self, repo: str, workflow: str | None = None, branch: str | None = None, event: str | None = None
@@ -265,7 +274,12 @@ def _limit(wanted: int) -> int:
 
 
 def _jobs(
-    connection: Connection, run_id: int, run_attempt: int, offered: Collection[frozenset[str]]
+    connection: Connection,
+    run_id: int,
+    run_attempt: int,
+    offered: Collection[frozenset[str]],
+    there: Sequence[Place],
+    held_back: str,
 ) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, jobs.c.run_attempt == run_attempt)
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position)).all()
@@ -275,7 +289,15 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered))
+    return tuple(job_views(found, done, offered, there, held_back))
+
+
+def _line(connection: Connection, run: Row[Any]) -> list[Place]:
+    """The places of all who are in the lines of the run's repository, where it has one among them."""
+    if connection.execute(select(places.c.run).where(places.c.run == run.id).limit(1)).first() is None:
+        return []
+    mine = and_(places.c.forge == run.forge, places.c.repo == run.repo)
+    return [place_from(row) for row in connection.execute(select(places).where(mine))]
 
 
 def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
