@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from runner.engine.advance import listen, ring
+from runner.engine.advance import ring, tell
 from runner.engine.changes import changed
 from runner.engine.concurrency import turn_of_run
 from runner.engine.definitions import (
@@ -96,8 +96,7 @@ def admit(
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)
-        if run.turn is not None:
-            listen(run.id, store=store, dispatcher=dispatcher)
+    tell([run.id for run in runs if run.turn is not None], store=store, dispatcher=dispatcher)
     return runs
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
@@ -23,23 +23,27 @@ def advance(
 ) -> Change:
     """Change a run and everything that follows, in one transaction; then wake whoever is concerned.
 
-    Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own. Where
-    that fails the clock sees to it.
+    Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own.
     """
     made = _changed(run_id, change, store, dispatcher, durable)
-    stirred = deque(made.stirred)
-    while stirred:
-        other = stirred.popleft()
-        try:
-            stirred += _changed(other, lambda run, now: run, store, dispatcher, durable=True).stirred
-        except Unavailable as error:
-            log.warning("a run hears later of its turn", extra={"run": other, "error": str(error)})
+    tell(made.stirred, store=store, dispatcher=dispatcher)
     return made
 
 
-def listen(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Change:
-    """Let a run come to its concurrency group, and hear what others did to its turns. Twice is fine."""
-    return advance(run_id, lambda run, now: run, store=store, dispatcher=dispatcher)
+def tell(runs: Iterable[int], *, store: Store, dispatcher: Dispatcher) -> None:
+    """Have runs come to their concurrency groups and hear what others did to their turns. Twice is fine.
+
+    Where that fails the clock sees to it: whoever brought it about has done his own part.
+    """
+    stirred = deque(runs)
+    while stirred:
+        run = stirred.popleft()
+        try:
+            stirred += _changed(run, lambda run, now: run, store, dispatcher, durable=True).stirred
+        except Unavailable as error:
+            log.warning("a run hears later of its turn", extra={"run": run, "error": str(error)})
+        except Exception:
+            log.exception("a run did not hear of its turn by a bug", extra={"run": run})
 
 
 def _changed(

@@ -4,7 +4,7 @@ A message may be lost with the broker, a worker with its machine. The rows are s
 the time at which somebody should look again.
 """
 
-from runner.engine.advance import listen
+from runner.engine.advance import tell
 from runner.engine.ports import Dispatcher, Store
 
 
@@ -18,6 +18,5 @@ def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> 
         dispatcher.plan(envelope)
     for envelope in due.envelopes:
         dispatcher.perform(envelope)
-    for run in due.stirred:
-        listen(run, store=store, dispatcher=dispatcher)
+    tell(due.stirred, store=store, dispatcher=dispatcher)
     return len(due.deliveries) + len(due.plans) + len(due.envelopes) + len(due.stirred)

@@ -32,6 +32,8 @@ def take_turns(
 
 def concerned(before: Run, run: Run) -> bool:
     """Whether a run comes to a line by a change, or leaves one."""
+    if run.turn is None and not any(job.turns for job in run.jobs):
+        return False
     if run.turn is not None and run.result is not None and before.result is None:
         return True
     ended = {job.id for job in before.jobs if isinstance(job.phase, Finished)}

@@ -44,22 +44,20 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         problems=tuple(row.problems),
         cancelled=row.cancelled,
         title=row.title,
-        turn=turn_from(row.turn),
+        turn=turn_from(row.turn) if row.turn else None,
     )
 
 
-def turn_to(turn: Turn | None) -> dict[str, Any]:
-    return {} if turn is None else asdict(turn) | {"state": turn.state.value}
+def turn_to(turn: Turn) -> dict[str, Any]:
+    return asdict(turn) | {"state": turn.state.value}
 
 
-def turn_from(stored: Mapping[str, Any]) -> Turn | None:
-    return Turn(**{**stored, "state": State(stored["state"])}) if stored else None
+def turn_from(stored: Mapping[str, Any]) -> Turn:
+    return Turn(**{**stored, "state": State(stored["state"])})
 
 
 def place_from(row: Row[Any]) -> Place:
-    turn = turn_from(row.turn)
-    assert turn is not None
-    return Place(row.number, row.run, row.job, turn, row.name, tuple(row.within))
+    return Place(row.number, row.run, row.job, turn_from(row.turn), row.name, tuple(row.within))
 
 
 def place_columns(place: Place) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def job_from(row: Row[Any]) -> Job:
         inputs=row.inputs,
         outputs=row.outputs,
         cancelled=row.cancelled,
-        turns=tuple(turn for one in row.turns if (turn := turn_from(one))),
+        turns=tuple(map(turn_from, row.turns)) if row.turns else (),
     )
 
 
@@ -145,7 +143,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "calls": job.calls,
         "inputs": dict(job.inputs),
         "outputs": dict(job.outputs),
-        "turns": [turn_to(turn) for turn in job.turns],
+        "turns": [turn_to(turn) for turn in job.turns] or None,
     }
     match job.phase:
         case Pending(since):

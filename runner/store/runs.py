@@ -306,7 +306,7 @@ def _create(
         "attempt": 1,
         "cancelled": False,
         "problems": list(new.problems),
-        "turn": {},
+        "turn": None,
         "created_at": micros(now),
     }
     made = connection.execute(_insert_run, row).inserted_primary_key
@@ -371,7 +371,8 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
     if (after.attempt, after.cancelled, after.turn) != (before.attempt, before.cancelled, before.turn):
-        columns = {"attempt": after.attempt, "cancelled": after.cancelled, "turn": turn_to(after.turn)}
+        turn = turn_to(after.turn) if after.turn else None
+        columns = {"attempt": after.attempt, "cancelled": after.cancelled, "turn": turn}
         connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     if after.attempt != before.attempt:
         return _insert_jobs(connection, after)

@@ -126,7 +126,7 @@ def _job_view(
 def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collection[Place]) -> str:
     """Why a job ended as it did, or why it does not go on."""
     if row.phase == "pending":
-        return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns)), "")
+        return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns or ())), "")
     if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
         return f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
     return str(row.reason)

@@ -100,8 +100,8 @@ runs = Table(
     Column("attempt", Integer, nullable=False),
     Column("cancelled", Boolean, nullable=False),
     Column("problems", JSON, nullable=False),
-    # Its own in a concurrency group; empty where its workflow names none.
-    Column("turn", JSON, nullable=False, server_default="{}"),
+    # Its own in a concurrency group; NULL where its workflow names none.
+    Column("turn", JSON(none_as_null=True)),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
@@ -153,8 +153,8 @@ jobs = Table(
     Column("caller", Id),
     Column("inputs", JSON, nullable=False),
     Column("outputs", JSON, nullable=False),
-    # Its own in concurrency groups, and that of the workflow that it calls.
-    Column("turns", JSON, nullable=False, server_default="[]"),
+    # Its own in a concurrency group and that of the workflow that it calls; NULL where there are none.
+    Column("turns", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )

@@ -128,7 +128,7 @@ class Views:
             shown = attempt or row.attempt
             newest = shown == row.attempt
             there = _line(connection, row) if newest and row.status in UNFINISHED else ()
-            turn = row.turn if newest else {}
+            turn = (row.turn if newest else None) or {}
             reason = held_up(row.id, None, turn, there) or turn.get("reason", "")
             found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
         fields = run_fields(row) | {"attempt": shown, "cancelled": row.cancelled and newest}

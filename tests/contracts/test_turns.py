@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner.engine.advance import advance, listen
+from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition
@@ -61,9 +61,8 @@ def admitted(
         turn=(lambda run: turn) if turn else None,
     )
     (run,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
-    return (
-        listen(run.id, store=store, dispatcher=bell or RecordingDispatcher()).after if bell or turn else run
-    )
+    tell([run.id] if turn else [], store=store, dispatcher=bell or RecordingDispatcher())
+    return store.load(run.id)
 
 
 def performed(store: SqlStore, run: int, job: int, bell: Dispatcher, during: "Alone | None" = None) -> bool:
@@ -307,7 +306,8 @@ def test_groups_of_other_repositories_are_other_groups(store: SqlStore) -> None:
         new = NewRun("ci.yml", "ci", (a_member(),), turn=lambda run: a_turn())
         verdict = Verdict("admitted", route=a_route(repo=repo), runs=(new,))
         (run,) = store.settle(delivery.id, verdict)
-        made.append(listen(run.id, store=store, dispatcher=RecordingDispatcher()).after)
+        tell([run.id], store=store, dispatcher=RecordingDispatcher())
+        made.append(store.load(run.id))
 
     assert [type(run.jobs[0].phase) for run in made] == [Queued, Queued]
 

@@ -10,8 +10,8 @@ Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    op.add_column("runs", sa.Column("turn", sa.JSON(), nullable=False, server_default="{}"))
-    op.add_column("jobs", sa.Column("turns", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("runs", sa.Column("turn", sa.JSON(), nullable=True))
+    op.add_column("jobs", sa.Column("turns", sa.JSON(), nullable=True))
     op.create_table(
         "places",
         sa.Column("forge", sa.String(length=32), nullable=False),
