@@ -156,7 +156,7 @@ class Lines:
             click.echo(f"run {said['id']}  {one_line(about)}")
 
     def job(self, said: Values) -> None:
-        if said["status"] == "queued" and said["reason"] != self._waits.get(said["id"], ""):
+        if said["status"] in ("waiting", "queued") and said["reason"] != self._waits.get(said["id"], ""):
             self._waits[said["id"]] = said["reason"]
             self._print(said["label"], marked(said, said["name"]))
         for step in said["steps"]:

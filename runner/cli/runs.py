@@ -201,6 +201,7 @@ def _print_run(run: Values, job: str | None) -> None:
         [
             ("run", f"{run['id']}  {titled(run)}"),
             ("status", run["status"] + (", being cancelled" if cancelling else "")),
+            *([("reason", run["reason"])] if run["reason"] else []),
             ("repository", run["repo"]),
             ("ref", run["ref"]),
             ("commit", run["commit"]),

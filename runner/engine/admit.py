@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from types import MappingProxyType
 
-from runner.engine.advance import ring
+from runner.engine.advance import ring, tell
 from runner.engine.changes import changed
+from runner.engine.concurrency import turn_of_run
 from runner.engine.definitions import (
     FOLDERS,
     BrokenFolder,
@@ -33,7 +33,7 @@ from runner.engine.refs import MERGED
 from runner.engine.sources import Sources
 from runner.engine.standings import SYNC, Standings, keep_up
 from runner.engine.subject import HEAD, concerned, named, skipped, waits
-from runner.engine.titles import Title, Titles
+from runner.engine.titles import Titles
 from runner.errors import DatabaseUnavailable, NotFound, RunnerError, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.run import Run
@@ -96,6 +96,7 @@ def admit(
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)
+    tell([run.id for run in runs if run.turn is not None], store=store, dispatcher=dispatcher)
     return runs
 
 
@@ -147,9 +148,9 @@ def _judge_event(
 
     walk = FirstWalk(sources, route, keep)
     if event.kind == DISPATCH:
-        chosen = dispatched(event, files, alone=selection is not None)
-        runs = [new_run(chosen, titles.of(chosen, event, repository), walk.pinned(chosen))]
-        return Verdict("admitted", route=route, runs=_with_jobs(runs, selection))
+        chosen = dispatched(event, files)
+        new = new_run(chosen, event, repository, titles, walk.pinned(chosen))
+        return Verdict("admitted", route=route, runs=_with_jobs([new], selection))
 
     @cache
     def paths() -> Sequence[str] | None:
@@ -161,14 +162,13 @@ def _judge_event(
         return Verdict("ignored", f"{event.payload['workflow']} is not there at {commit[:12]}", route)
     for path, text in concerns:
         try:
-            workflow = parsed(path, text, alone=selection is not None)
+            workflow = parsed(path, text)
         except InvalidWorkflow as error:
             runs.append(NewRun(path, path, problems=tuple(str(problem) for problem in error.problems)))
             continue
         reason = refusal(workflow, event, paths)
         if reason is None:
-            title = titles.of(workflow, event, repository)
-            runs.append(new_run(workflow, title, walk.pinned(workflow)))
+            runs.append(new_run(workflow, event, repository, titles, walk.pinned(workflow)))
         else:
             refusals.append(f"{path}: {reason}")
     if not runs:
@@ -212,6 +212,13 @@ def _with_jobs(runs: Sequence[NewRun], selection: Selection | None) -> tuple[New
 
 
 def new_run(
-    workflow: Workflow, title: Title | None = None, pins: Mapping[str, str] = MappingProxyType({})
+    workflow: Workflow, event: Event, repository: Repository, titles: Titles, pins: Mapping[str, str]
 ) -> NewRun:
-    return NewRun(workflow.path, workflow.name, unsaved_jobs(workflow), pins=pins, title=title)
+    return NewRun(
+        workflow.path,
+        workflow.name,
+        unsaved_jobs(workflow),
+        pins=pins,
+        title=titles.of(workflow, event, repository),
+        turn=turn_of_run(workflow, event, repository, titles),
+    )

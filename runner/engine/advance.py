@@ -1,11 +1,16 @@
 """Apply a change to a run, settle what follows from it, and ring for what became ready."""
 
-from collections.abc import Callable
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
+from runner.errors import Unavailable
 from runner.model.lifecycle import decide
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
+
+log = logging.getLogger(__name__)
 
 
 def advance(
@@ -16,7 +21,38 @@ def advance(
     dispatcher: Dispatcher,
     durable: bool = True,
 ) -> Change:
-    """Change a run and everything that follows, in one transaction; then wake whoever is concerned."""
+    """Change a run and everything that follows, in one transaction; then wake whoever is concerned.
+
+    Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own.
+    """
+    made = _changed(run_id, change, store, dispatcher, durable)
+    tell(made.stirred, store=store, dispatcher=dispatcher)
+    return made
+
+
+def tell(runs: Iterable[int], *, store: Store, dispatcher: Dispatcher) -> None:
+    """Have runs come to their concurrency groups and hear what others did to their turns. Twice is fine.
+
+    Where that fails the clock sees to it: whoever brought it about has done his own part.
+    """
+    stirred = deque(runs)
+    while stirred:
+        run = stirred.popleft()
+        try:
+            stirred += _changed(run, lambda run, now: run, store, dispatcher, durable=True).stirred
+        except Unavailable as error:
+            log.warning("a run hears later of its turn", extra={"run": run, "error": str(error)})
+        except Exception:
+            log.exception("a run did not hear of its turn by a bug", extra={"run": run})
+
+
+def _changed(
+    run_id: int,
+    change: Callable[[Run, datetime], Run],
+    store: Store,
+    dispatcher: Dispatcher,
+    durable: bool,
+) -> Change:
     made = store.update(run_id, lambda run, now: decide(change(run, now), now), durable=durable)
     ring(made.after, dispatcher, before=made.before)
     return made

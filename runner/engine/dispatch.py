@@ -18,14 +18,14 @@ from runner.workflow.words import cut, meant
 DISPATCH = "workflow_dispatch"
 
 
-def dispatched(event: Event, files: Mapping[str, bytes], alone: bool = False) -> Workflow:
+def dispatched(event: Event, files: Mapping[str, bytes]) -> Workflow:
     """The workflow among `files` that the event names.
 
     Raises `NotFound`, `BrokenDefinition`, and `Rejected` where it is not started by hand or not with these
     inputs.
     """
     path = _named(str(event.payload.get("workflow") or ""), files)
-    workflow = load(path, files[path], alone=alone)
+    workflow = load(path, files[path])
     if workflow.on.dispatch is None:
         raise Rejected(f'{path} cannot be started by hand; give its "on" a workflow_dispatch')
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance
+from runner.engine.concurrency import turn_of
 from runner.engine.contexts import Asked, Contexts, strategy_of
 from runner.engine.definitions import asked_of, called_by, definition_of, unsaved_jobs
 from runner.engine.pins import walked
@@ -165,6 +166,10 @@ def _next(run: Run, job: Job, station: Station) -> Next:
         return _returned(run, job, called.on.call, asked, seen)
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
+    if called.concurrency is not None and not any(turn.called for turn in job.turns):
+        inside = {"github": seen["github"], "vars": seen["vars"], "inputs": inputs}
+        turn = turn_of(called.concurrency, inside, called=True)
+        return lambda run, now: lifecycle.line_up(run, job.id, turn, now)
     children = unsaved_jobs(called, f"{job.name} / ", wanted)
     return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs, now))
 
@@ -233,6 +238,7 @@ def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts, leg: Leg) -> Jo
         name=_prefix(run, job) + _name(definition, leg.matrix, seen),
         labels=_labels(definition, seen),
         steps=tuple(StepName(step.key, _title(step, seen), step.condition is not None) for step in steps),
+        turns=() if definition.concurrency is None else (turn_of(definition.concurrency, seen),),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
+from runner.model.turns import Turn
 from runner.workflow.containers import ContainerSpec
 
 # --- git -------------------------------------------------------------------------------------
@@ -297,7 +298,8 @@ class Containers(Protocol):
 class NewRun:
     """A run that is about to exist, with jobs that have no ids; `problems` are why it cannot run.
 
-    `title` is asked for the run's title once it has an id and a number.
+    `title` is asked for the run's title once it has an id and a number; `turn` for its turn in a concurrency
+    group, which raises `BrokenDefinition` where the run cannot have one.
     """
 
     workflow: str
@@ -306,6 +308,7 @@ class NewRun:
     problems: tuple[str, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     title: Callable[[Run], str] | None = None
+    turn: Callable[[Run], Turn] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +325,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A run before and after a change."""
+    """A run before and after a change. `stirred` are others that have to hear what it did to their turns."""
 
     before: Run
     after: Run
+    stirred: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +340,8 @@ class Stranded:
     plans: tuple[Envelope, ...] = ()
     """Jobs whose definition is to be evaluated."""
     envelopes: tuple[Envelope, ...] = ()
+    stirred: tuple[int, ...] = ()
+    """Runs that have not heard yet what became of their turns in concurrency groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +388,8 @@ class Store(Protocol):
     def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
         """Apply a pure change under the run's lock, at the database's time; may call it again.
 
+        What others did to the run's turns in concurrency groups is heard first; what the change means for the
+        turns of others is stored with it.
         `durable`: whether a loss of power must not undo it. The death of a process never does.
         """
 

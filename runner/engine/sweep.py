@@ -4,6 +4,7 @@ A message may be lost with the broker, a worker with its machine. The rows are s
 the time at which somebody should look again.
 """
 
+from runner.engine.advance import tell
 from runner.engine.ports import Dispatcher, Store
 
 
@@ -17,4 +18,5 @@ def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> 
         dispatcher.plan(envelope)
     for envelope in due.envelopes:
         dispatcher.perform(envelope)
-    return len(due.deliveries) + len(due.plans) + len(due.envelopes)
+    tell(due.stirred, store=store, dispatcher=dispatcher)
+    return len(due.deliveries) + len(due.plans) + len(due.envelopes) + len(due.stirred)

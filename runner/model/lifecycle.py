@@ -7,6 +7,7 @@ run's lock, and may apply it again after a conflict.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from runner.errors import LeaseLost, Rejected
@@ -15,6 +16,7 @@ from runner.model.run import (
     Group,
     Job,
     Lease,
+    Pending,
     Phase,
     Queued,
     Ready,
@@ -25,9 +27,11 @@ from runner.model.run import (
     combined,
 )
 from runner.model.step import Result
+from runner.model.turns import State, Turn
 
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
+CANCELLED = "it was cancelled before it began"
 TRIES = 6
 """How often in a row a job is begun that cannot begin."""
 FIRST_DELAY = timedelta(seconds=5)
@@ -74,6 +78,7 @@ def conclude(
 ) -> Job:
     """End a job under its lease."""
     _held(job, lease)
+    reason = job.ousted or reason if result is Result.CANCELLED else reason
     return replace(job, phase=Finished(result, at, reason, tolerated), outputs=outputs or {})
 
 
@@ -150,6 +155,14 @@ def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any], 
     return replace(run, jobs=(*run.jobs, *called))
 
 
+def line_up(run: Run, job_id: int, turn: Turn, at: datetime) -> Run:
+    """Let a job wait for the concurrency group of the workflow that it is about to call."""
+    job = run.job(job_id)
+    if not isinstance(job.phase, Ready) or run.called_by(job_id):
+        return run
+    return run.with_job(replace(job, phase=Pending(at), turns=(*job.turns, turn)))
+
+
 def settle(
     run: Run,
     job_id: int,
@@ -168,11 +181,30 @@ def settle(
 def cancel(run: Run, at: datetime) -> Run:
     """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
 
-    Jobs with an `if` are left to it, also those that it has begun: it may say `always()`. Twice is once.
+    Jobs with an `if` are left to it, also those that it has begun: it may say `always()`. Not so in a run
+    that waits for its concurrency group: nothing of it may begin. Twice is once.
     """
     if run.result is not None or run.cancelled:
         return run
-    return replace(run, cancelled=True, jobs=tuple(_wound_down(job, at) for job in run.jobs))
+    wound_down = _bound if run.held_back else partial(_wound_down, at=at)
+    return replace(run, cancelled=True, jobs=tuple(map(wound_down, run.jobs)))
+
+
+def _bound(job: Job) -> Job:
+    return job if isinstance(job.phase, Finished) else replace(job, cancelled=True)
+
+
+def oust(run: Run, job_id: int, at: datetime) -> Run:
+    """Want one job to end, whatever its `if` says; what it called winds down."""
+    if isinstance(run.job(job_id).phase, Finished):
+        return run
+    run = run.with_job(replace(run.job(job_id), cancelled=True, asked=None))
+    ahead = list(run.called_by(job_id))
+    while ahead:
+        job = ahead.pop()
+        run = run.with_job(_wound_down(job, at))
+        ahead += run.called_by(job.id)
+    return run
 
 
 def _wound_down(job: Job, at: datetime) -> Job:
@@ -227,10 +259,12 @@ def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
         if outermost.key not in whole and outermost.id not in begun:
             jobs.append(job)
         elif job is outermost and job.key not in whole:
-            jobs.append(replace(_afresh(job), name=job.name, planned=True, leg=job.leg))
+            turns = tuple(replace(turn, state=State.WANTED, reason="") for turn in job.turns)
+            jobs.append(replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns))
         elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
             jobs.append(_afresh(job))
-    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs))
+    turn = replace(run.turn, state=State.WANTED, reason="") if run.turn else None
+    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs), turn=turn)
 
 
 def failed_jobs(run: Run) -> frozenset[int]:
@@ -303,6 +337,8 @@ class _Groups:
     """The jobs of a run by what they have to do with each other, for one round of `decide`."""
 
     def __init__(self, run: Run) -> None:
+        self._held_back = run.held_back
+        self._ousted = run.turn.reason if run.turn else ""
         self._legs: dict[Group, list[Job]] = {}
         self._called: dict[int, list[Job]] = {}
         for job in run.jobs:
@@ -363,10 +399,12 @@ class _Groups:
                 return Ready(now) if over else job.phase
             case phase if job.asked is not None:
                 return phase
-            case Waiting() | Queued() if job.cancelled:
-                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+            case Waiting() | Pending() | Queued() if job.cancelled:
+                return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
             case Ready() if job.cancelled and not called:
-                return Finished(Result.CANCELLED, now, "it was cancelled before it began")
+                return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
+            case Pending() if all(turn.state is State.HELD for turn in job.turns):
+                return self._begin(job, now)
             case Running(lease) if job.cancelled and lease.until <= now:
                 return Finished(Result.CANCELLED, now, f"it was cancelled; worker {lease.worker} is lost")
             case Waiting():
@@ -374,7 +412,12 @@ class _Groups:
             case phase:
                 return phase
 
+    def _begin(self, job: Job, now: datetime) -> Phase:
+        return Ready(now) if job.calls else Queued(now)
+
     def _after_needs(self, job: Job, now: datetime) -> Phase:
+        if self._held_back:
+            return job.phase
         if any(self._ended[job.caller, key] is None for key in job.needs):
             # What is skipped anyhow need not wait for the rest.
             failed = None if job.conditional else self._failed_before(job)
@@ -387,7 +430,7 @@ class _Groups:
         if most is not None and self._busy[job.group] >= most:
             return job.phase
         self._busy[job.group] += 1
-        return Ready(now) if job.calls else Queued(now)
+        return Pending(now) if job.turns else self._begin(job, now)
 
     def _failed_before(self, job: Job) -> str:
         """Which job before it did not succeed, among all that it needs, directly or not."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.model.source import Route
 from runner.model.step import Result
+from runner.model.turns import State, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,13 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """What it waited for has ended; what its definition says in expressions is to be evaluated."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Its concurrency group is not its own yet; nothing else keeps it from going on."""
 
     since: datetime
 
@@ -63,7 +71,7 @@ class Finished:
         return Result.SUCCESS if self.tolerated and self.result.failed else self.result
 
 
-Phase = Waiting | Ready | Queued | Running | Finished
+Phase = Waiting | Ready | Pending | Queued | Running | Finished
 
 
 Group = tuple[int | None, str]
@@ -149,11 +157,18 @@ class Job:
     """Its attempts whose worker fell silent."""
     tried: tuple[Try, ...] = ()
     """How it ended before, each time to be tried again as its `retry` says."""
+    turns: tuple[Turn, ...] = ()
+    """In concurrency groups: its own and then, where it calls a workflow, that one's."""
 
     @property
     def group(self) -> Group:
         """What the legs of one definition have in common."""
         return self.caller, self.key
+
+    @property
+    def ousted(self) -> str:
+        """Why it has to end, where another run or job brought that about."""
+        return next((turn.reason for turn in self.turns if turn.reason), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +195,13 @@ class Run:
     """What the workflow's `run-name` calls it."""
     pins: Mapping[str, str] = field(default_factory=dict)
     """The commit of every version of another repository that it uses: `owner/name@ref` to its full id."""
+    turn: Turn | None = None
+    """In a concurrency group: without it none of its jobs begins."""
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it waits for its concurrency group."""
+        return self.turn is not None and self.turn.state is not State.HELD
 
     def has(self, job_id: int) -> bool:
         return any(job.id == job_id for job in self.jobs)

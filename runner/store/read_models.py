@@ -11,9 +11,9 @@ from typing import Any
 STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
 """The words for how a run stands.
 
-A job may also be `waiting`: for other jobs, for a place among the legs of its matrix, or for its definition
-to be evaluated once its turn has come. One that calls a workflow is `running` from the first job of that one
-on. A step is `skipped` where its job went on or ended without it.
+A job may also be `waiting`: for other jobs, for a place among the legs of its matrix, for its concurrency
+group, or for its definition to be evaluated once its turn has come. One that calls a workflow is `running`
+from the first job of that one on. A step is `skipped` where its job went on or ended without it.
 """
 UNFINISHED = ("queued", "running")
 
@@ -98,8 +98,8 @@ class StepView:
 class JobView:
     """One job of one attempt of a run. `attempt` counts how often a worker took it.
 
-    `reason` is why it ended as it did or, while it is queued, why no worker will take it. The legs of a
-    matrix have one `key` and `path`, and each its own `matrix`.
+    `reason` is why it ended as it did or, before that, what has its concurrency group or why no worker will
+    take it. The legs of a matrix have one `key` and `path`, and each its own `matrix`.
     """
 
     id: int
@@ -168,10 +168,12 @@ class RunSummary:
 class RunView(RunSummary):
     """A run as one of its attempts left it; `attempts` is how many there are.
 
-    `problems` are why its definition cannot run: such a run has no jobs and has failed.
+    `problems` are why its definition cannot run: such a run has no jobs and has failed. `reason` says what
+    has its concurrency group while it waits for that, and afterwards which other run cancelled it, if any.
     """
 
     attempts: int
+    reason: str
     problems: tuple[str, ...]
     pins: Mapping[str, str]
     """The commit of every version of another repository that it uses, by `owner/name@ref`."""

@@ -12,6 +12,7 @@ from runner.model.run import (
     Job,
     Lease,
     Leg,
+    Pending,
     Phase,
     Queued,
     Ready,
@@ -23,6 +24,7 @@ from runner.model.run import (
 )
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Annotation, Checkpoint, Exports, Outcome, Post, Result
+from runner.model.turns import Place, State, Turn
 from runner.store.database import micros, moment
 
 FIRST_RING = timedelta(seconds=5)
@@ -44,7 +46,31 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         cancelled=row.cancelled,
         title=row.title,
         pins=row.pins,
+        turn=turn_from(row.turn) if row.turn else None,
     )
+
+
+def turn_to(turn: Turn) -> dict[str, Any]:
+    return asdict(turn) | {"state": turn.state.value}
+
+
+def turn_from(stored: Mapping[str, Any]) -> Turn:
+    return Turn(**{**stored, "state": State(stored["state"])})
+
+
+def place_from(row: Row[Any]) -> Place:
+    return Place(row.number, row.run, row.job, turn_from(row.turn), row.name, tuple(row.within))
+
+
+def place_columns(place: Place) -> dict[str, Any]:
+    return {
+        "number": place.number,
+        "run": place.run,
+        "job": place.job,
+        "name": place.name,
+        "turn": turn_to(place.turn),
+        "within": list(place.within),
+    }
 
 
 def job_from(row: Row[Any]) -> Job:
@@ -77,6 +103,7 @@ def job_from(row: Row[Any]) -> Job:
             Try(attempt, Result(result), reason, moment(at)) for attempt, result, reason, at in row.tried
         ),
         asked=None if row.asked_at is None else moment(row.asked_at),
+        turns=tuple(map(turn_from, row.turns)) if row.turns else (),
     )
 
 
@@ -84,6 +111,8 @@ def phase_from(row: Row[Any]) -> Phase:
     match row.phase:
         case "ready":
             return Ready(moment(row.queued_at))
+        case "pending":
+            return Pending(moment(row.queued_at))
         case "queued":
             due = None if row.due_at is None else moment(row.due_at)
             return Queued(moment(row.queued_at), due, row.reason)
@@ -125,8 +154,11 @@ def job_columns(job: Job) -> dict[str, Any]:
         "outputs": dict(job.outputs),
         "lost": list(job.lost),
         "tried": [[one.attempt, one.result.value, one.reason, micros(one.at)] for one in job.tried],
+        "turns": [turn_to(turn) for turn in job.turns] or None,
     }
     match job.phase:
+        case Pending(since):
+            columns |= {"queued_at": micros(since)}
         case Ready(since) | Queued(since, None):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
         case Queued(since, due, reason) if due is not None:

@@ -8,14 +8,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
-from runner.errors import LeaseLost, NotFound
+from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
+from runner.model.turns import Turn
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.database import Database, micros
 from runner.store.followers import announce
+from runner.store.lines import announce_turn, heard, moved
 from runner.store.rows import (
     FIRST_RING,
     checkpoint_from,
@@ -25,12 +27,14 @@ from runner.store.rows import (
     new_job_columns,
     outcome_to,
     run_from,
+    turn_to,
 )
 from runner.store.tables import (
     cancels,
     checkpoints,
     deliveries,
     jobs,
+    places,
     repositories,
     runs,
     was_cancelled,
@@ -211,9 +215,13 @@ class SqlStore:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
             now = self._database.now(connection)
-            after = _save(connection, before, change(before, now))
+            # Saved first, so that a job that comes to a line has an id.
+            changed = _save(connection, before, change(heard(connection, before, now), now))
+            after, stirred = moved(connection, before, changed, now)
+            if after is not changed:
+                after = _save(connection, changed, after)
             announce(connection, before, after, micros(now))
-            return Change(before, after)
+            return Change(before, after, stirred)
 
         return self._database.writing(work, durable)
 
@@ -269,8 +277,8 @@ class SqlStore:
             due = now + (10**15 if everything else 0)
             # The round of an idle server takes no lock.
             idle = not any(
-                connection.execute(select(table.c.id).where(table.c.ring_at <= due).limit(1)).first()
-                for table in (deliveries, jobs)
+                connection.execute(select(table.c.ring_at).where(table.c.ring_at <= due).limit(1)).first()
+                for table in (deliveries, jobs, places)
             )
         if idle:
             return Stranded()
@@ -314,6 +322,7 @@ def _create(
         "attempt": 1,
         "problems": list(new.problems),
         "pins": dict(new.pins),
+        "turn": None,
         "created_at": micros(now),
     }
     made = connection.execute(_insert_run, row).inserted_primary_key
@@ -333,7 +342,21 @@ def _create(
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
         born = replace(born, title=title)
+    if new.turn is not None:
+        born = _with_turn(connection, born, new.turn, now)
     return _insert_jobs(connection, decide(born, now))
+
+
+def _with_turn(connection: Connection, born: Run, turn: Callable[[Run], Turn], now: datetime) -> Run:
+    mine = update(runs).where(runs.c.id == born.id)
+    try:
+        wanted = turn(born)
+    except BrokenDefinition as error:
+        connection.execute(mine.values(problems=[str(error)]))
+        return replace(born, problems=(str(error),), jobs=())
+    connection.execute(mine.values(turn=turn_to(wanted)))
+    announce_turn(connection, born, wanted, now)
+    return replace(born, turn=wanted)
 
 
 def _insert_jobs(connection: Connection, run: Run) -> Run:
@@ -364,8 +387,9 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
     again = after.attempt != before.attempt
     if after.cancelled and (again or not before.cancelled):
         connection.execute(_insert_cancel, {"run": after.id, "attempt": after.attempt})
-    if again or after.pins != before.pins:
-        columns = {"attempt": after.attempt, "pins": dict(after.pins)}
+    if again or after.pins != before.pins or after.turn != before.turn:
+        turn = turn_to(after.turn) if after.turn else None
+        columns = {"attempt": after.attempt, "pins": dict(after.pins), "turn": turn}
         connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     former = {job.id: job for job in before.jobs}
     saved = []
@@ -421,7 +445,25 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         route = Route(row.forge, row.repo, row.commit)
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
-    return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes))
+    stirred = _take_stirred(connection, now, due)
+    return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes), stirred)
+
+
+def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:
+    """The runs whose places others have changed, and who have not heard of it."""
+    waiting = (
+        select(places.c.forge, places.c.repo, places.c.number, places.c.run)
+        .where(places.c.ring_at <= due)
+        .order_by(places.c.ring_at)
+        .limit(ROUND)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(waiting).all()
+    later = {"ring_at": now + micros_of(FIRST_RING)}
+    for row in found:
+        mine = (places.c.forge == row.forge) & (places.c.repo == row.repo) & (places.c.number == row.number)
+        connection.execute(update(places).where(mine).values(later))
+    return tuple(dict.fromkeys(row.run for row in found))
 
 
 def _next_ring(now: int, since: int) -> int:

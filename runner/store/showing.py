@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.model.step import Result
+from runner.model.turns import Place, State, held_by
 from runner.store.database import moment
 from runner.store.read_models import JobView, TryView
 from runner.store.steps import readable, step_views
@@ -59,11 +60,13 @@ def job_views(
     rows: Sequence[Row[Any]],
     done: Mapping[int, Mapping[str, Row[Any]]],
     offered: Collection[frozenset[str]],
+    there: Collection[Place] = (),
+    held_back: str = "",
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
     `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
-    there.
+    there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins.
     """
     known = {row.id: row for row in rows}
     begun: dict[int, int] = {}
@@ -74,7 +77,10 @@ def job_views(
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
     for row in sorted(rows, key=lambda row: [(one.position, one.id) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
-        yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), offered)
+        reason = _reason(row, offered, there) or (
+            held_back if row.phase == "waiting" and not row.needs else ""
+        )
+        yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), reason)
 
 
 def _callers(row: Row[Any], known: Mapping[int, Row[Any]]) -> Iterator[Row[Any]]:
@@ -90,11 +96,9 @@ def _job_view(
     path: str,
     begun: int | None,
     done: Mapping[str, Row[Any]],
-    offered: Collection[frozenset[str]],
+    reason: str,
 ) -> JobView:
-    reason, matrix = row.reason, _written(row.leg.get("matrix", {}))
-    if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
-        reason = f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
+    matrix = _written(row.leg.get("matrix", {}))
     return JobView(
         id=row.id,
         key=row.key,
@@ -124,12 +128,35 @@ def _job_view(
     )
 
 
+def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collection[Place]) -> str:
+    """Why a job ended as it did, or why it does not go on."""
+    if row.phase == "pending":
+        return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns or ())), "")
+    if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
+        return f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
+    return str(row.reason)
+
+
+def held_up(run: int, job: int | None, turn: Mapping[str, Any], there: Collection[Place]) -> str:
+    """What has the concurrency group that a run or a job waits for; empty where it waits for none."""
+    if not turn:
+        return ""
+    line = [one for one in there if one.turn.key == turn["key"]]
+    holder = held_by(turn["key"], line)
+    waiting = [one for one in line if one.turn.state is State.WAITING]
+    mine = [at for at, one in enumerate(waiting) if (one.run, one.job) == (run, job)]
+    if holder is None or not mine:
+        return ""
+    before = f"; {mine[0]} more before it" if mine[0] else ""
+    return f'concurrency group "{turn["group"]}" is held by {holder.who}{before}'
+
+
 def _status(row: Row[Any], begun: int | None) -> str:
     if row.phase == "finished":
         return str(row.result)
     if row.calls is not None:
         return "waiting" if begun is None else "running"
-    return "waiting" if row.phase == "ready" else str(row.phase)
+    return "waiting" if row.phase in ("ready", "pending") else str(row.phase)
 
 
 def _conclusion(row: Row[Any]) -> str | None:

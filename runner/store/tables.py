@@ -105,6 +105,8 @@ runs = Table(
     Column("problems", JSON, nullable=False),
     # Which commit each `owner/name@ref` stands for that it uses; what is there never changes.
     Column("pins", JSON, nullable=False, server_default="{}"),
+    # Its own in a concurrency group; NULL where its workflow names none.
+    Column("turn", JSON(none_as_null=True)),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
@@ -137,7 +139,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
-    # waiting, queued, running or finished; the columns below belong to the phase.
+    # waiting, ready, pending, queued, running or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),
     Column("queued_at", BigInteger),
     # Before it nobody may claim a queued job; NULL where anybody may at once.
@@ -171,8 +173,30 @@ jobs = Table(
     # Attempts whose worker fell silent, and how the job ended each time it was then tried again.
     Column("lost", JSON, nullable=False, server_default="[]"),
     Column("tried", JSON, nullable=False, server_default="[]"),
+    # Its own in a concurrency group and that of the workflow that it calls; NULL where there are none.
+    Column("turns", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
+)
+
+# The lines before the concurrency groups of each repository. Runs and jobs keep what they heard of theirs.
+places = Table(
+    "places",
+    metadata,
+    Column("forge", String(32), primary_key=True),
+    Column("repo", String(255), primary_key=True),
+    # Their order; whoever leaves takes its row along.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("run", Id, ForeignKey("runs.id"), nullable=False),
+    # NULL for a run's own.
+    Column("job", Id),
+    Column("name", Text, nullable=False),
+    Column("turn", JSON, nullable=False),
+    Column("within", JSON, nullable=False),
+    # When the clock rings for its run next, which has not heard yet what became of it; NULL once it has.
+    Column("ring_at", BigInteger),
+    Index("places_of_run", "run"),
+    Index("places_due", "ring_at"),
 )
 
 checkpoints = Table(

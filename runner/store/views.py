@@ -1,6 +1,6 @@
 """Typed read models for the API, the pages and the command line."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -21,9 +21,11 @@ from sqlalchemy import (
 
 from runner.errors import NotFound, Rejected
 from runner.model.source import shown_url
+from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import (
     STATUSES,
+    UNFINISHED,
     BadgeState,
     Counts,
     DeliverySummary,
@@ -34,8 +36,19 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
-from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
-from runner.store.tables import Id, checkpoints, deliveries, jobs, repositories, runs, was_cancelled, workers
+from runner.store.rows import place_from
+from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
+from runner.store.tables import (
+    Id,
+    checkpoints,
+    deliveries,
+    jobs,
+    places,
+    repositories,
+    runs,
+    was_cancelled,
+    workers,
+)
 
 MOST_ROWS = 1000
 
@@ -130,10 +143,19 @@ class Views:
             if attempt is not None and not 1 <= attempt <= row.attempt:
                 raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
             shown = attempt or row.attempt
-            found = _jobs(connection, run_id, shown, self._offered(connection))
+            newest = shown == row.attempt
+            there = _line(connection, row) if newest and row.status in UNFINISHED else ()
+            turn = (row.turn if newest else None) or {}
+            reason = held_up(row.id, None, turn, there) or turn.get("reason", "")
+            found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
         fields = run_fields(row) | {"attempt": shown}
         return RunView(
-            **fields, attempts=row.attempt, problems=tuple(row.problems), pins=row.pins, jobs=found
+            **fields,
+            attempts=row.attempt,
+            reason=reason,
+            problems=tuple(row.problems),
+            pins=row.pins,
+            jobs=found,
         )
 
     def badge(
@@ -274,7 +296,12 @@ def _limit(wanted: int) -> int:
 
 
 def _jobs(
-    connection: Connection, run_id: int, run_attempt: int, offered: Collection[frozenset[str]]
+    connection: Connection,
+    run_id: int,
+    run_attempt: int,
+    offered: Collection[frozenset[str]],
+    there: Sequence[Place],
+    held_back: str,
 ) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
@@ -284,7 +311,15 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered))
+    return tuple(job_views(found, done, offered, there, held_back))
+
+
+def _line(connection: Connection, run: Row[Any]) -> list[Place]:
+    """The places of all who are in the lines of the run's repository, where it has one among them."""
+    if connection.execute(select(places.c.run).where(places.c.run == run.id).limit(1)).first() is None:
+        return []
+    mine = and_(places.c.forge == run.forge, places.c.repo == run.repo)
+    return [place_from(row) for row in connection.execute(select(places).where(mine))]
 
 
 def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:

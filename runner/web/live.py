@@ -114,7 +114,7 @@ class Watcher:
         from_cursor, self._places = _read_cursor(cursor)
         self._attempt = attempt or from_cursor
         self._seen: dict[int, JobView] = {}
-        self._summary = b""
+        self._summary = b"", ""
         self.ended = False
 
     def look(self) -> bytes:
@@ -143,9 +143,11 @@ class Watcher:
 
     def _run_changed(self, run: RunView) -> Iterator[bytes]:
         summary = _RUN.dump_json(_summary_of(run))
-        if summary != self._summary:
-            self._summary = summary
-            rest = json.dumps({"attempts": run.attempts, "problems": list(run.problems)})
+        if (summary, run.reason) != self._summary:
+            self._summary = summary, run.reason
+            rest = json.dumps(
+                {"attempts": run.attempts, "reason": run.reason, "problems": list(run.problems)}
+            )
             yield event("run", summary[:-1] + b"," + rest.encode()[1:])
 
     def _cursor(self) -> str:

@@ -27,36 +27,29 @@ from runner.workflow.words import here
 EVENTS_LATER = ("image_version",)
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
-SHARED_LATER = ("concurrency",)
-"""What has to do with other runs."""
 JOB_LATER = ("snapshot", "cancel-timeout-minutes")
 STEP_LATER = ("background", "parallel", "wait", "wait-all", "cancel")
 
 
-def load(path: str, text: bytes, alone: bool = True) -> Workflow:
-    """Read a workflow that the engine can run; raises `InvalidWorkflow` with every problem in it.
-
-    `alone`: whether no other run can be in its way, or it was admitted already.
-    """
+def load(path: str, text: bytes) -> Workflow:
+    """Read a workflow that the engine can run; raises `InvalidWorkflow` with every problem in it."""
     reading = read_workflow(path, text)
     if reading.reader is None or reading.root is None:
         return built(reading)
     found = list(reading.errors)
-    Support(reading.reader.again(found), alone).check(reading)
+    Support(reading.reader.again(found)).check(reading)
     return built(replace(reading, problems=in_order(found)))
 
 
 class Support:
-    def __init__(self, reader: Reader, alone: bool) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._shared = () if alone else SHARED_LATER
 
     def check(self, reading: Reading) -> None:
         root = reading.root
         self._events(value_at(root, "on"))
-        self._keys(root, self._shared)
         for key, job in entries_of(value_at(root, "jobs")):
-            self._keys(job, JOB_LATER + self._shared)
+            self._keys(job, JOB_LATER)
             words = {word.text for word, _ in entries_of(job)}
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')

@@ -193,7 +193,7 @@ def read_as_matcher(data: bytes) -> None:
 def read_as_plan(data: bytes) -> None:
     """A definition's matrices, conditions, names, labels, calls and outputs, as the engine evaluates them."""
     try:
-        workflow = supported.load(PATH, data, alone=True)
+        workflow = supported.load(PATH, data)
     except InvalidWorkflow:
         return
     world = World(data, workflow, unsaved_jobs(workflow))

@@ -232,7 +232,11 @@ function job(said) {
 
 const jobs = document.getElementById("jobs");
 const source = new EventSource(jobs.dataset.stream);
-source.addEventListener("run", (event) => status(document.getElementById("run-status"), JSON.parse(event.data).status));
+source.addEventListener("run", (event) => {
+  const said = JSON.parse(event.data);
+  status(document.getElementById("run-status"), said.status);
+  document.getElementById("run-reason").textContent = visible(said.reason);
+});
 source.addEventListener("job", (event) => job(JSON.parse(event.data)));
 source.addEventListener("log", (event) => log(JSON.parse(event.data)));
 source.addEventListener("end", () => source.close());

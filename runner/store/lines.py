@@ -1,0 +1,104 @@
+"""The lines before concurrency groups: one lock to a repository, whichever of its groups are concerned.
+
+Whoever changes a run holds that run's lock, then takes this one, and never another run's: what others have
+to hear is a row that says so, and the clock rings for it until they have. So no two transactions can wait
+for each other.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, select, text, update
+
+from runner.model.concurrency import concerned, hear, listens, take_turns
+from runner.model.run import Run
+from runner.model.source import Route
+from runner.model.turns import Place, State, Turn
+from runner.store.database import MICROSECOND, micros
+from runner.store.rows import FIRST_RING, place_columns, place_from
+from runner.store.tables import places
+
+
+def announce_turn(connection: Connection, run: Run, turn: Turn, now: datetime) -> None:
+    """Have a new run come to its group: in this order, whoever lets it in and whenever."""
+    _lock(connection, run.route)
+    number = max(_places(connection, run.route), default=0) + 1
+    _insert(connection, run.route, Place(number, run.id, None, turn), _ring(now))
+
+
+def heard(connection: Connection, run: Run, now: datetime) -> Run:
+    """The run with what others have done to its turns since it was changed last."""
+    if not listens(run):
+        return run
+    news = select(places).where(places.c.run == run.id, places.c.ring_at.is_not(None))
+    if connection.execute(news.limit(1)).first() is None:
+        return run
+    _lock(connection, run.route)
+    # Who has not come to its line yet does so with the change that follows.
+    found = [
+        place
+        for row in connection.execute(news).all()
+        if (place := place_from(row)).turn.state is not State.WANTED
+    ]
+    for place in found:
+        connection.execute(update(places).where(_at(run.route, place)).values(ring_at=None))
+    return hear(run, found, now)
+
+
+def moved(connection: Connection, before: Run, run: Run, now: datetime) -> tuple[Run, tuple[int, ...]]:
+    """Store what a change of a run means for the lines; gives the run as it then is, and who has to hear."""
+    if not concerned(before, run):
+        return run, ()
+    _lock(connection, run.route)
+    known = _places(connection, run.route)
+    run, there = take_turns(before, run, known.values(), now)
+    stirred = dict.fromkeys(
+        place.run for place in there if place.run != run.id and known.get(place.number) != place
+    )
+    _store(connection, run, known, there, _ring(now))
+    return run, tuple(stirred)
+
+
+def _store(
+    connection: Connection, run: Run, known: Mapping[int, Place], there: tuple[Place, ...], ring_at: int
+) -> None:
+    staying = {place.number for place in there}
+    for number, place in known.items():
+        if number not in staying:
+            connection.execute(delete(places).where(_at(run.route, place)))
+    for place in there:
+        # The run itself hears it in this transaction.
+        ring = None if place.run == run.id else ring_at
+        if place.number not in known:
+            _insert(connection, run.route, place, ring)
+        elif known[place.number] != place:
+            changed = place_columns(place) | {"ring_at": ring}
+            connection.execute(update(places).where(_at(run.route, place)).values(changed))
+
+
+def _insert(connection: Connection, route: Route, place: Place, ring_at: int | None) -> None:
+    row = {"forge": route.forge, "repo": route.repo, "ring_at": ring_at}
+    connection.execute(insert(places).values(row | place_columns(place)))
+
+
+def _places(connection: Connection, route: Route) -> dict[int, Place]:
+    mine = (places.c.forge == route.forge) & (places.c.repo == route.repo)
+    return {row.number: place_from(row) for row in connection.execute(select(places).where(mine)).all()}
+
+
+def _at(route: Route, place: Place) -> Any:
+    return and_(places.c.forge == route.forge, places.c.repo == route.repo, places.c.number == place.number)
+
+
+def _ring(now: datetime) -> int:
+    return micros(now) + FIRST_RING // MICROSECOND
+
+
+def _lock(connection: Connection, route: Route) -> None:
+    """One transaction at a time for each repository. SQLite has only one at all."""
+    if connection.dialect.name == "postgresql":
+        name = sha256(f"{route.forge} {route.repo}".encode()).digest()
+        key = int.from_bytes(name[:8], signed=True)
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
