@@ -44,13 +44,15 @@ def _of_file(kind: Kind, file: Path) -> Mapping[str, str]:
 
 
 def _asked(kind: Kind, hidden: bool) -> str:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return _input(kind).rstrip("\r\n")
     said: str = click.prompt(f"Paste your {kind.word}", hide_input=hidden, err=True)
     return said
 
 
 def _input(kind: Kind) -> str:
+    if sys.stdin is None:
+        raise Rejected(f"standard input is closed; write the {kind.word} to it, or give it with --body")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:

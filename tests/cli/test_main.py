@@ -107,7 +107,7 @@ def test_a_wrong_setting_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch)
     ("name", "value", "says"),
     [
         ("DATABASE", "nonsense", "postgresql+psycopg://USER:PASSWORD@HOST/NAME, not 'nonsense'"),
-        ("DATABASE", "mysql://u:secret@h/n", "sqlite:////FOLDER/runner.db"),
+        ("DATABASE", "mysql://u:hunter2@h/n", "sqlite:////FOLDER/runner.db"),
         ("DATABASE", "postgresql+psycopg://h:x/n", "postgresql+psycopg://USER"),
         ("DATABASE", "sqlite://", "sqlite:////FOLDER"),
         ("LABELS", "", "give at least one label, such as self-hosted"),
@@ -116,7 +116,7 @@ def test_a_wrong_setting_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch)
         ("HOME", "/proc/x", "a folder that you may write to, not '/proc/x'"),
         ("HOME", "/dev/null", "not '/dev/null'"),
         ("EXECUTOR", "zz", "there are host, sandbox, docker, not 'zz'"),
-        ("BROKER", "amqp://u:secret@x", "redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"),
+        ("BROKER", "amqp://u:hunter2@x", "redis://HOST:PORT/NUMBER or rediss://HOST:PORT/NUMBER"),
         ("BROKER", "redis://x:y/0", "give memory://, redis://HOST:PORT/NUMBER"),
         ("HOST", "no such host", "give an address of this machine"),
         ("HOST", "a..b", "cannot listen on 'a..b'"),
@@ -135,7 +135,7 @@ def test_a_setting_that_cannot_be_is_named_with_what_would_be_one(
     said = ran.out + ran.err
     assert f"RUNNER_{name}: " in said
     assert says in said
-    assert "secret" not in said
+    assert "hunter2" not in said
 
 
 def test_a_log_line_is_json_with_what_the_caller_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -161,6 +161,17 @@ def test_what_is_wrong_is_said_without_the_value(
     assert not any(form in ran.out + ran.err for form in FORMS)
 
 
+def test_where_nothing_can_be_read_it_is_said(machine: Machine) -> None:
+    command = ["bash", "-c", '"$@" <&-', "bash", *RUNNER, "secret", "set", "a", *REPOSITORY]
+
+    ran = subprocess.run(command, env=machine.env, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "runner: standard input is closed; write the secret to it, or give it with --body\n"
+    )
+
+
 def test_a_file_with_a_wrong_line_or_a_wrong_name_sets_nothing(machine: Machine) -> None:
     for wrong in ("A=1\nno value here canary-of\n", "A=1\nGITHUB_B=canary-of\n", "A=1\nB-C=canary-of\n"):
         ran = machine.run("secret", "set", *REPOSITORY, "-f", "-", said=wrong)
