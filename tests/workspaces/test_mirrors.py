@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Rejected, Unavailable
-from runner.model.source import Repository
+from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
@@ -386,3 +386,33 @@ def test_many_fetches_leave_few_packs_and_every_commit(
     assert [workspaces.read(origin.route(commit), "")["a"] for commit in commits] == [
         str(number).encode() for number in range(27)
     ]
+
+
+def test_what_is_cloned_for_all_is_apart_from_a_tenant_of_the_same_name(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    other = Origin(tmp_path / "other")
+    ours, theirs = origin.commit({"a": "ours"}), other.commit({"a": "theirs"})
+    open_to_all = Repository("actions", NAME, str(other.path), registration="/first")
+    workspaces.fetch(origin.repository, origin.route(ours), "run-1")
+    workspaces.fetch(open_to_all, Route("actions", NAME, theirs), "run-1")
+
+    assert workspaces.read(Route("actions", NAME, theirs), "") == {"a": b"theirs"}
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(Route("actions", NAME, ours), "")
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(origin.route(theirs), "")
+
+
+def test_what_was_cloned_from_another_address_is_not_taken_for_this_ones(
+    workspaces: GitWorkspaces, origin: Origin, tmp_path: Path
+) -> None:
+    other = Origin(tmp_path / "other")
+    former, _ = origin.commit({"a": "former"}), other.commit({"a": "new"})
+    before, now = (
+        Repository("actions", NAME, str(one.path), registration=str(one.path)) for one in (origin, other)
+    )
+    workspaces.fetch(before, Route("actions", NAME, former), "run-1")
+
+    with pytest.raises(Rejected, match=f"has no commit {former}"):
+        workspaces.fetch(now, Route("actions", NAME, former), "run-1")
