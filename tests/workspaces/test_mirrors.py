@@ -416,3 +416,33 @@ def test_what_was_cloned_from_another_address_is_not_taken_for_this_ones(
 
     with pytest.raises(Rejected, match=f"has no commit {former}"):
         workspaces.fetch(now, Route("actions", NAME, former), "run-1")
+
+
+def test_of_what_is_fetched_without_its_history_there_are_the_commits_themselves(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    first, second, third = (origin.commit({"a": text * 1000}) for text in "123")
+    for commit in (second, third):
+        workspaces.fetch(origin.repository, origin.route(commit), commit, history=False)
+        # What one leaves who was killed meanwhile.
+        (mirror_of(home) / "shallow.lock").touch()
+
+    assert [workspaces.read(origin.route(one), "")["a"][:1] for one in (second, third)] == [b"2", b"3"]
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(origin.route(first), "")
+    workspaces.fetch(origin.repository, origin.route(first), "first", history=False)
+    assert workspaces.read(origin.route(first), "")["a"][:1] == b"1"
+
+
+def test_what_is_missing_of_a_commit_without_history_is_fetched_anew(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commit = origin.commit({"a": "1", "b/c": "2"})
+    route = origin.route(commit)
+    workspaces.fetch(origin.repository, route, "run-1", history=False)
+    for pack in (mirror_of(home) / "objects/pack").iterdir():
+        pack.unlink()
+    workspaces.close()
+    workspaces.fetch(origin.repository, route, "run-2", history=False)
+
+    assert workspaces.read(route, "b") == {"b/c": b"2"}
