@@ -215,7 +215,7 @@ class FakeWorkspaces:
     def default_branch(self, repo: Repository) -> str | None:
         return "main"
 
-    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
+    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
         self.fetched.append(route)
         if repo.forge == OPEN and (route.repo, route.commit) not in self.others:
             raise Rejected(f"{repo.name} has no commit {route.commit}")

@@ -84,9 +84,7 @@ class Asked:
             "event_name": event.kind,
             "head_ref": head,
             "job": job.key if job else "",
-            "job_workflow_sha": self.definition(job)["workflow_sha"]
-            if job and job.caller is not None
-            else "",
+            "job_workflow_sha": self._called_sha(job),
             "ref": event.ref,
             "ref_name": short_ref(event.ref),
             "ref_type": ref_type,
@@ -102,6 +100,12 @@ class Asked:
             "workflow_ref": f"{run.route.repo}/{run.workflow}@{event.ref}",
             "workflow_sha": run.route.commit,
         }
+
+    def _called_sha(self, job: Job | None) -> str:
+        """The commit of the workflow that a job is in, where that is another repository's."""
+        called = self.run.job(job.caller).calls if job and job.caller is not None else None
+        wanted = remote_call(called or "")
+        return self.run.pins.get(wanted.version, "") if wanted else ""
 
     def definition(self, job: Job) -> dict[str, str]:
         """What the `job` context says about the file that a job is in.

@@ -62,15 +62,11 @@ parsed = lru_cache(maxsize=256)(load)
 
 def definition_of(run: Run, job: Job, station: Station) -> tuple[Workflow, JobDef]:
     """The workflow that a job belongs to, and what it says of the job."""
-    workflow = workflow_of(run, job, station)
-    return workflow, workflow.job(job.key)
-
-
-def workflow_of(run: Run, job: Job, station: Station) -> Workflow:
-    """The workflow that a job belongs to."""
     if job.caller is None:
-        return workflow_at(run.workflow, run.route, station.workspaces)
-    return called_by(run, run.job(job.caller), station)
+        workflow = workflow_at(run.workflow, run.route, station.workspaces)
+    else:
+        workflow = called_by(run, run.job(job.caller), station)
+    return workflow, workflow.job(job.key)
 
 
 def called_by(run: Run, caller: Job, station: Station) -> Workflow:

@@ -76,8 +76,6 @@ class Walk:
         return self.routes[wanted.version]
 
     def _route(self, wanted: Remote) -> Route:
-        if (wanted.repository, wanted.ref) == (self.own.repo, self.own.commit):
-            return self.own
         commit = self.pins.get(wanted.version) or self.added.get(wanted.version)
         if commit is None:
             if len(self.pins) + len(self.added) >= MOST_PINS:
@@ -104,6 +102,9 @@ class Walk:
             return
         if len(self.actions) >= MOST_ACTIONS:
             raise BrokenDefinition(f"{wanted}: {MOST_ACTIONS} actions are used already, the most")
+        if (wanted.repository, wanted.ref) == (self.own.repo, self.own.commit):
+            # What a file of the run's own repository calls `$/` is no version of another one.
+            self.routes[wanted.version] = self.own
         route = self.route(wanted)
         try:
             found = action_at(wanted.path, route, self.sources.workspaces)

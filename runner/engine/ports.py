@@ -67,8 +67,11 @@ class Workspaces(Protocol):
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
 
-    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
-        """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
+    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
+        """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
+
+        `history`: whether also what came before it. A repository is fetched either always with it or never.
+        """
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""

@@ -79,7 +79,8 @@ class Sources:
         repository = self.repository(own, wanted.repository)
         route = Route(repository.forge, repository.name, commit)
         try:
-            self.workspaces.fetch(repository, route, keep=f"{keep}-{commit}")
+            held, history = f"{keep}-{commit}", repository.forge != OPEN
+            self.workspaces.fetch(repository, route, keep=held, history=history)
         except Rejected as error:
             raise BrokenDefinition(f"{wanted.version}: {error}") from None
         except Unavailable as error:

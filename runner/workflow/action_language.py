@@ -119,5 +119,17 @@ ACTION = Fields(
     needs=("name", "description", "runs"),
 )
 
-USED = replace(ACTION, needs=("runs",))
-"""What an action has to say so that it can be used: only who publishes it must name and describe it."""
+USED = replace(
+    ACTION,
+    needs=("runs",),
+    keys={
+        **ACTION.keys,
+        "inputs": either(Null(), Named(either(Null(), replace(INPUT, loose=True)))),
+        "outputs": either(Null(), Named(either(Null(), replace(OUTPUT, loose=True)))),
+    },
+    loose=True,
+)
+"""What an action has to say so that it can be used: only who publishes it must name and describe it.
+
+Of keys that GitHub does not know it takes no notice but in `runs`; there are many such in what is published.
+"""

@@ -10,6 +10,8 @@ Decisions:
   find the commit before, and there are no shallow borders to get wrong. `before` of a force-push is fetched
   by its id; where the repository has it no longer, every file counts as changed, so that a path filter
   starts the workflow, as GitHub does when it cannot compare.
+* **Of what others have only the commits themselves** (`history=False`): of an action nothing else is ever
+  read, and there are some with a gigabyte of history.
 * **No git process where the commit is here.** Objects come from `git cat-file --batch` processes that stay
   open; keep-refs are files that we write. A mirror is a cache: with no job running it can be deleted.
 * **We write a checkout ourselves**, blob by blob. It is as fast as `git checkout-index` (the file system is
@@ -132,9 +134,12 @@ class GitWorkspaces:
         """The branch that the repository's HEAD names right now; None where it names none."""
         return self._mirror_of(repo).default_branch(self._address(repo))
 
-    def fetch(self, repo: Repository, route: Route, keep: str) -> None:
-        """Have that commit here, and hold it under the keep-ref named `keep` until it is released."""
-        self._mirror_of(repo).fetch(self._address(repo), route.commit, keep)
+    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
+        """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
+
+        `history`: whether also what came before it. A repository is fetched either always with it or never.
+        """
+        self._mirror_of(repo).fetch(self._address(repo), route.commit, keep, history)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""

@@ -95,6 +95,8 @@ def move_beneath(folder: Path, root: Path, path: Sequence[str]) -> None:
     Steps may write below `root`: each name is looked up in the folder that was opened before it, no link
     is followed, and what is in the way is removed.
     """
+    if any(one in ("", ".", "..") or "/" in one for one in path):
+        raise BrokenDefinition(f"{'/'.join(path)!a} is no place for files")
     *parents, name = path
     descriptor = os.open(root, _FOLDER)
     try:

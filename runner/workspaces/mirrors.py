@@ -118,14 +118,14 @@ class Mirror:
 
     # --- what is here ----------------------------------------------------------------------------
 
-    def fetch(self, address: Address, commit: str, keep: str) -> None:
+    def fetch(self, address: Address, commit: str, keep: str, history: bool = True) -> None:
         """Have a commit here and hold it, without a word to the repository where it is here already."""
         ref = _KEEP + file_name(keep)
         usable = not self._incomplete.exists()
         if usable and self._read(self.path / ref) == commit:
             return
         if not (usable and self.has(commit)):
-            self.download(address, commit)
+            self.download(address, commit, history)
             self._point(_LATEST, commit)
         self._point(ref, commit)
 
@@ -150,22 +150,23 @@ class Mirror:
                 raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
             return None
 
-    def download(self, address: Address, commit: str) -> None:
-        """Fetch a commit with its history, unless somebody else just did; hold nothing."""
+    def download(self, address: Address, commit: str, history: bool = True) -> None:
+        """Fetch a commit, unless somebody else just did; hold nothing."""
         with self._alone():
             if self._read(self._owner) != self._registration:
                 raise Unavailable(f"{self._name} was registered anew just now")
             refetch = self._incomplete.exists()
             if not refetch and self.has(commit):
                 return
-            self._fetch_pack(address, commit, refetch)
+            self._fetch_pack(address, commit, refetch, history)
             if not self.has(commit):
                 raise Unavailable(f"{self._name} at {address.url} did not send {commit}")
             self._incomplete.unlink(missing_ok=True)
             self._tidy()
 
-    def _fetch_pack(self, address: Address, commit: str, refetch: bool) -> None:
+    def _fetch_pack(self, address: Address, commit: str, refetch: bool, history: bool) -> None:
         options = ["--quiet", "--no-tags", "--no-write-fetch-head", *(["--refetch"] if refetch else [])]
+        options += [] if history else ["--depth=1"]
         command = ["fetch", *options, "--end-of-options", address.url, commit]
         settings = self._hosts.settings(self._name, address)
         try:
@@ -257,8 +258,9 @@ class Mirror:
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # Whoever packs refs holds our lock, so this is left over from one who was killed.
-            (self.path / "packed-refs.lock").unlink(missing_ok=True)
+            # Whoever packs refs or fetches holds our lock, so these are left over from one who was killed.
+            for lock_of_git in ("packed-refs.lock", "shallow.lock"):
+                (self.path / lock_of_git).unlink(missing_ok=True)
             yield
         finally:
             os.close(lock)

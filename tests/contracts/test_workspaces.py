@@ -373,3 +373,18 @@ def test_nothing_of_what_was_placed_is_left_beside_the_job(
     assert [path.name for path in root.iterdir()] == ["one"]
     workspaces.forget("job-1")
     assert list((tmp_path / "home/workspaces").glob("job-1*")) == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../elsewhere"])
+def test_files_are_placed_nowhere_else(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path, name: str
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    root = tmp_path / "temp"
+    root.mkdir()
+
+    with pytest.raises(BrokenDefinition, match="is no place for files"):
+        workspaces.place(route, "job-1", root, ("one", name, "two"))
+
+    assert list(root.iterdir()) == []

@@ -8,8 +8,9 @@ from runner.engine.control import rerun
 from runner.engine.perform import perform
 from runner.engine.pins import MOST_PINS
 from runner.engine.ports import Command, Exit
-from runner.engine.sources import Sources
+from runner.engine.sources import OPEN, Sources
 from runner.errors import BrokenDefinition, DatabaseUnavailable
+from runner.forges import FORGES
 from runner.model.lifecycle import pin
 from runner.model.run import Finished, Queued, Run
 from runner.model.source import Repository
@@ -124,6 +125,22 @@ def test_actions_of_the_workspace_that_use_each_other_are_looked_at_once(bench: 
     bench.write(uses("./one"), "two/action.yml")
 
     assert bench.a_run(job("uses: ./one")).pins == {"o/a@v1": ONE}
+
+
+def test_what_a_run_has_itself_is_bound_only_where_it_is_called_by_its_name(bench: Bench) -> None:
+    own = a_route().commit
+    bench.write(PLAIN, "act/action.yml")
+    bench.write(flow("$/act").decode(), ".github/workflows/x.yml")
+    text = f"on: push\njobs:\n  a:\n    uses: $/.github/workflows/x.yml\n{other_job('one')}"
+
+    run = bench.a_run(text)
+    assert run.pins == {}
+    bench.work()
+    assert (bench.store.load(run.id).result, bench.executor.scripts) == (Result.SUCCESS, ["one", "plain"])
+
+    run = bench.a_run(text.replace("$/", "octo/hello/").replace("x.yml", f"x.yml@{own}"), "again")
+    bench.work()
+    assert (bench.store.load(run.id).result, run.pins) == (Result.SUCCESS, {f"octo/hello@{own}": own})
 
 
 def test_a_full_commit_id_is_its_own_answer_in_any_case(bench: Bench) -> None:
@@ -296,6 +313,10 @@ def test_a_neighbour_is_used_only_where_it_is_shared(bench: Bench) -> None:
     for name in ("octo/private", "octo/other", "octo/nowhere"):
         found = sources.repository(a_route(), name)
         assert (found.forge, found.url) == ("actions", f"https://github.test/{name}")
+
+
+def test_what_nobody_registered_is_of_no_forge_that_could_be_registered() -> None:
+    assert OPEN not in FORGES
 
 
 def test_one_that_is_not_shared_is_as_one_that_does_not_exist(bench: Bench) -> None:

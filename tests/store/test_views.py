@@ -141,6 +141,23 @@ def test_a_run_is_called_by_its_title_or_else_by_its_workflow(store: SqlStore, v
     assert views.run(runs[0].id).title == "Deploy"
 
 
+def test_what_actions_do_before_the_first_step_is_shown_before_it(store: SqlStore, views: Views) -> None:
+    steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2))
+    run = admitted(store, "1", None, NewRun("ci.yml", "ci", (a_job(id=UNSAVED, steps=steps),)))[0]
+    lease = take(store, run)
+    for key in ("2.pre", "2.1.pre", "1"):
+        store.record(lease, a_checkpoint(lease, key))
+
+    shown = [(step.number, step.key, step.name, step.status) for step in views.run(run.id).jobs[0].steps]
+
+    assert shown == [
+        (1, "2.pre", "Pre step 2", "success"),
+        (2, "2.1.pre", "Pre step 2", "success"),
+        (3, "1", "step 1", "success"),
+        (4, "2", "step 2", "running"),
+    ]
+
+
 def test_steps_show_their_checkpoints_and_where_the_job_is(store: SqlStore, views: Views) -> None:
     steps = tuple(StepName(str(number), f"step {number}") for number in (1, 2, 3))
     new = NewRun("ci.yml", "ci", (Job(UNSAVED, "build", "build", (), ("linux",), steps),))

@@ -360,6 +360,17 @@ def test_an_action_is_composite_a_script_or_an_image() -> None:
     assert image.runs == Docker("Dockerfile", args=(parse_template("x"),))
 
 
+def test_of_keys_that_github_does_not_know_no_notice_is_taken_in_what_is_used() -> None:
+    text = "inputs: {a: {default: b, example: c}}\noutputs: {d: {example: e}}\nmaintainer: f\nruns: "
+
+    used = load_action("action.yml", f"{text}{{using: node20, main: g.js}}".encode())
+
+    assert (list(used.inputs), list(used.outputs)) == (["a"], ["d"])
+    with pytest.raises(InvalidWorkflow, match='unknown key "mian"'):
+        load_action("action.yml", f"{text}{{using: node20, main: g.js, mian: h.js}}".encode())
+    assert len(read_action("action.yml", f"{text}{{using: node20, main: g.js}}".encode()).errors) > 2
+
+
 @pytest.mark.parametrize(
     ("runs", "problem"),
     [

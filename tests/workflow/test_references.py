@@ -2,7 +2,16 @@
 
 import pytest
 
-from runner.workflow.references import BadReference, Image, Local, Remote, parse_action, parse_call
+from runner.workflow.references import (
+    BadReference,
+    Image,
+    Local,
+    Remote,
+    called_from,
+    parse_action,
+    parse_call,
+    remote_call,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,6 +21,7 @@ from runner.workflow.references import BadReference, Image, Local, Remote, parse
         ("o/r/a/b@refs/heads/main", Remote("o/r", "a/b", "refs/heads/main")),
         ("./tools/lint/", Local("tools/lint")),
         ("docker://alpine:3", Image("alpine:3")),
+        ("$/tools/lint", Local("tools/lint", fixed=True)),
     ],
 )
 def test_a_step_uses_an_action(text: str, meant: object) -> None:
@@ -24,6 +34,7 @@ def test_a_step_uses_an_action(text: str, meant: object) -> None:
         ("checkout@v4", "no owner and repository"),
         ("actions/checkout", "no version after @"),
         ("a b/c@v1", "cannot be the owner"),
+        ("o/..@v1", "cannot be the name of a repository"),
         ("docker://", "lacks the name of an image"),
         ("o/r/.github/workflows/x.yml@v1", "a workflow is no step"),
     ],
@@ -51,3 +62,27 @@ def test_a_job_calls_a_workflow() -> None:
 def test_a_job_that_calls_none_says_why(text: str, reason: str) -> None:
     with pytest.raises(BadReference, match=reason):
         parse_call(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "home", "called"),
+    [
+        ("./.github/workflows/x.yml", None, ".github/workflows/x.yml"),
+        ("./elsewhere/x.yml", None, "elsewhere/x.yml"),
+        ("$/.github/workflows/x.yml", None, ".github/workflows/x.yml"),
+        ("o/r/.github/workflows/x.yml@v1", None, "o/r/.github/workflows/x.yml@v1"),
+        ("./.github/workflows/y.yml", "o/r@a/b", "o/r/.github/workflows/y.yml@a/b"),
+        ("$/.github/workflows/y.yml", "o/r@a/b", "o/r/.github/workflows/y.yml@a/b"),
+        ("o/s/.github/workflows/z.yml@v2", "o/r@a/b", "o/s/.github/workflows/z.yml@v2"),
+    ],
+)
+def test_a_called_workflow_is_named_from_wherever_it_is_called(
+    text: str, home: str | None, called: str
+) -> None:
+    reference = parse_action(home) if home else None
+    assert reference is None or isinstance(reference, Remote)
+
+    found = called_from(text, reference)
+
+    assert found == called
+    assert str(remote_call(found)) == (called if "@" in called else "None")

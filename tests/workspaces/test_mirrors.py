@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Rejected, Unavailable
-from runner.model.source import Repository
+from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
@@ -386,3 +386,63 @@ def test_many_fetches_leave_few_packs_and_every_commit(
     assert [workspaces.read(origin.route(commit), "")["a"] for commit in commits] == [
         str(number).encode() for number in range(27)
     ]
+
+
+def test_what_is_cloned_for_all_is_apart_from_a_tenant_of_the_same_name(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    other = Origin(tmp_path / "other")
+    ours, theirs = origin.commit({"a": "ours"}), other.commit({"a": "theirs"})
+    open_to_all = Repository("actions", NAME, str(other.path), registration="/first")
+    workspaces.fetch(origin.repository, origin.route(ours), "run-1")
+    workspaces.fetch(open_to_all, Route("actions", NAME, theirs), "run-1")
+
+    assert workspaces.read(Route("actions", NAME, theirs), "") == {"a": b"theirs"}
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(Route("actions", NAME, ours), "")
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(origin.route(theirs), "")
+
+
+def test_what_was_cloned_from_another_address_is_not_taken_for_this_ones(
+    workspaces: GitWorkspaces, origin: Origin, tmp_path: Path
+) -> None:
+    other = Origin(tmp_path / "other")
+    former, _ = origin.commit({"a": "former"}), other.commit({"a": "new"})
+    before, now = (
+        Repository("actions", NAME, str(one.path), registration=str(one.path)) for one in (origin, other)
+    )
+    workspaces.fetch(before, Route("actions", NAME, former), "run-1")
+
+    with pytest.raises(Rejected, match=f"has no commit {former}"):
+        workspaces.fetch(now, Route("actions", NAME, former), "run-1")
+
+
+def test_of_what_is_fetched_without_its_history_there_are_the_commits_themselves(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    first, second, third = (origin.commit({"a": text * 1000}) for text in "123")
+    for commit in (second, third):
+        workspaces.fetch(origin.repository, origin.route(commit), commit, history=False)
+        # What one leaves who was killed meanwhile.
+        (mirror_of(home) / "shallow.lock").touch()
+
+    assert [workspaces.read(origin.route(one), "")["a"][:1] for one in (second, third)] == [b"2", b"3"]
+    with pytest.raises(Unavailable, match="was not fetched to this machine yet"):
+        workspaces.read(origin.route(first), "")
+    workspaces.fetch(origin.repository, origin.route(first), "first", history=False)
+    assert workspaces.read(origin.route(first), "")["a"][:1] == b"1"
+
+
+def test_what_is_missing_of_a_commit_without_history_is_fetched_anew(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commit = origin.commit({"a": "1", "b/c": "2"})
+    route = origin.route(commit)
+    workspaces.fetch(origin.repository, route, "run-1", history=False)
+    for pack in (mirror_of(home) / "objects/pack").iterdir():
+        pack.unlink()
+    workspaces.close()
+    workspaces.fetch(origin.repository, route, "run-2", history=False)
+
+    assert workspaces.read(route, "b") == {"b/c": b"2"}
