@@ -351,7 +351,7 @@ class _Act:
                 outcome = self._javascript(found, main, {**given, **inputs}, {})
             case Docker(post_entrypoint=post) as docker:
                 if docker.pre_entrypoint is not None:
-                    self.say(b"##[warning]pre-entrypoint: an action of this repository has nothing before\n")
+                    self.say(b"##[warning]pre-entrypoint does not run for an action of this repository\n")
                 outcome = self._image(docker, found.folder, {**given, **inputs}, {})
         if post is None or outcome.result is Result.SKIPPED:
             return replace(outcome, posts=())
