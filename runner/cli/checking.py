@@ -15,6 +15,7 @@ from runner.errors import Rejected
 from runner.workflow.document import Problem, problem_at
 from runner.workflow.load import Reading, read_action, read_workflow
 from runner.workflow.outline import outline
+from runner.workflow.rules import CONFINED
 
 SKIPPED = frozenset({".git", "node_modules", ".venv"})
 FOLDERS = (".runner/workflows", ".github/workflows")
@@ -110,7 +111,8 @@ def _finished(reading: Reading, github: bool) -> Reading:
         problem_at(reading.path, pos, f'"{key}" is not GitHub', "github")
         for pos, key in reading.reader.extensions
     ]
-    return Reading(reading.path, tuple(sorted({*reading.problems, *extra})), reading.root, reading.reader)
+    theirs = [problem for problem in reading.problems if problem.rule != CONFINED]
+    return Reading(reading.path, tuple(sorted({*theirs, *extra})), reading.root, reading.reader)
 
 
 Readings = list[tuple[Source, Reading]]

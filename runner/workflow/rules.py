@@ -3,11 +3,15 @@
 from runner.expr.template import OPEN
 from runner.workflow.checks import schedule_time
 from runner.workflow.compose import Mapping, Node, Scalar, Sequence
+from runner.workflow.container_checks import refused_of_job
 from runner.workflow.cron import LEAST_MINUTES, parse_cron
 from runner.workflow.document import Pos, circle
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
 from runner.workflow.references import BadReference, parse_call
 from runner.workflow.words import cut, here, meant
+
+CONFINED = "confined"
+"""The rule that containers stay within their job, which is ours and not GitHub's."""
 
 
 def check_rules(reader: Reader, root: Node) -> None:
@@ -187,6 +191,8 @@ def check_containers(reader: Reader, job: Node) -> None:
     for key, value in entries_of(job):
         if key.text == "container" and isinstance(value, Scalar) and not value.text:
             reader.problem(value.pos, '"container" is empty, so the job runs in none', warning=True)
+    for node, problem in refused_of_job(job):
+        reader.problem(node.pos, problem, CONFINED, warning=True)
     services = [service for _, service in entries_of(value_at(job, "services"))]
     for container in (value_at(job, "container"), *services):
         password = value_at(container, "credentials", "password")

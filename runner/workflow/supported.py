@@ -4,19 +4,13 @@ The only place that knows. Whatever the engine learns is taken out here; when no
 calls `load.load` itself.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from runner.expr.template import OPEN
 from runner.workflow import event_tables
 from runner.workflow.compose import Node, Scalar
-from runner.workflow.containers import (
-    BadContainer,
-    parse_options,
-    parse_ports,
-    parse_volume,
-    reserved_image,
-)
+from runner.workflow.container_checks import refused_of_job
+from runner.workflow.containers import reserved_image
 from runner.workflow.document import Workflow
 from runner.workflow.load import Reading, built, in_order, read_workflow
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
@@ -54,9 +48,8 @@ class Support:
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')
             self._keys(value_at(job, "runs-on"), ("group",))
-            self._container(value_at(job, "container"), service=False)
-            for _, service in entries_of(value_at(job, "services")):
-                self._container(service, service=True)
+            for node, problem in refused_of_job(job):
+                self._reader.problem(node.pos, problem, "support")
             self._shell(value_at(job, "defaults", "run", "shell"))
             self._lost(value_at(job, "on-lost"))
             for step in items_of(value_at(job, "steps")):
@@ -84,28 +77,6 @@ class Support:
         if isinstance(node, Scalar) and node.text == "ask":
             self._later(node, '"on-lost: ask"', here(("retry", "fail")))
 
-    def _container(self, node: Node | None, service: bool) -> None:
-        """What is written out of a container; what is an expression is looked at when the job begins."""
-        image = node if isinstance(node, Scalar) else value_at(node, "image")
-        self._read(image, lambda text: self._judged(image, reserved_image(text.removeprefix("docker://"))))
-        self._read(value_at(node, "options"), lambda text: parse_options(text, service))
-        for port in items_of(value_at(node, "ports")):
-            self._read(port, parse_ports)
-        for volume in items_of(value_at(node, "volumes")):
-            self._read(volume, parse_volume)
-
-    def _read(self, node: Node | None, read: Callable[[str], object]) -> None:
-        if not isinstance(node, Scalar) or OPEN in node.text:
-            return
-        try:
-            read(node.text.strip())
-        except BadContainer as error:
-            self._judged(node, str(error))
-
-    def _judged(self, node: Node | None, problem: str | None) -> None:
-        if node is not None and problem:
-            self._reader.problem(node.pos, problem, "support")
-
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:
             self._later(node, f'the shell "{node.text}"', here(NAMES))
@@ -117,5 +88,5 @@ class Support:
             reference = parse_action(node.text)
         except BadReference:
             return
-        if isinstance(reference, Image):
-            self._judged(node, reserved_image(reference.name))
+        if isinstance(reference, Image) and (problem := reserved_image(reference.name)):
+            self._reader.problem(node.pos, problem, "support")

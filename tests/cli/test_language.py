@@ -70,6 +70,19 @@ def test_a_warning_stays_one_beside_an_error(tmp_path: Path) -> None:
     ]
 
 
+def test_what_no_container_can_have_here_is_a_warning_but_for_github(tmp_path: Path) -> None:
+    file = tmp_path / "ci.yml"
+    job = "{runs-on: x, container: {image: a, options: --privileged}, steps: [{run: y}]}"
+    file.write_text(f"on: push\njobs:\n  a: {job}\n")
+
+    done = runner("check", "--json", str(file))
+    (found,) = json.loads(done.stdout)[0]["warnings"]
+
+    assert done.returncode == 0
+    assert found["message"].startswith('the container of a job cannot have the option "--privileged"; here')
+    assert json.loads(runner("check", "--json", "--github", str(file)).stdout)[0]["warnings"] == []
+
+
 def test_what_github_does_not_have_is_refused_for_github(checkout: Path) -> None:
     good = str(checkout / ".github/workflows/good.yml")
 
