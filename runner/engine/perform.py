@@ -27,9 +27,8 @@ from runner.engine.opening import Opening
 from runner.engine.ports import Logs, Workspace
 from runner.engine.programs import Ended, Program, declared
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
-from runner.engine.stage import Released, Stage
+from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
-from runner.engine.steps import minutes
 from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,

@@ -1,5 +1,6 @@
 """Where the steps of a job stand: what they all run with, and where each of them is."""
 
+import posixpath
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +14,15 @@ from runner.engine.heart import CANCEL_SECONDS, Hold
 from runner.engine.library import Library, Pre
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
-from runner.engine.ports import Workspace
-from runner.errors import LeaseLost
+from runner.engine.ports import BOX_WORKSPACE, Workspace
+from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.expr.values import to_number, to_string
 from runner.model.step import Exports, Result
+from runner.workflow.document import Number
 from runner.workflow.references import Remote
+from runner.workflow.trees import settled
 
+MATCHER_BYTES = 256 * 1024
 Log = Callable[[str, bytes], None]
 """Takes a step's key and what it printed."""
 
@@ -58,6 +63,20 @@ class Stage:
     def given(self) -> Mapping[str, str]:
         """The variables that every step of the job is given, whatever the definition says."""
         return {**environment(self.scene, self.seen), **self.files.variables}
+
+    def read(self, path: str) -> bytes:
+        """A file that a step names, where it can only be one of the workspace's.
+
+        Raises `BrokenDefinition`.
+        """
+        for inside in (self.scene.sandbox.workspace, BOX_WORKSPACE):
+            path = path.removeprefix(f"{inside}/")
+        if posixpath.isabs(path):
+            raise BrokenDefinition("only files of the workspace can be read")
+        try:
+            return self.workspace.read(posixpath.normpath(path), MATCHER_BYTES)
+        except NotFound as error:
+            raise BrokenDefinition(str(error)) from None
 
     @property
     def over(self) -> Result | None:
@@ -101,3 +120,18 @@ class Level:
     """The repository of the file that it is in, where that is another one than the run's own."""
     states: Mapping[tuple[int, ...], Mapping[str, str]] = field(default_factory=dict)
     """What actions wrote down for themselves before the first step, by the path to their step."""
+
+
+def too_long(seconds: float) -> str:
+    """Why a step was stopped that could take so many seconds."""
+    if seconds == float("inf"):
+        return f"it did not end within {CANCEL_SECONDS / 60:.3g} minutes after the job was cancelled"
+    return f"the step was stopped after {seconds / 60:.3g} minutes"
+
+
+def minutes(value: Number, seen: Mapping[str, Any]) -> float:
+    """What a `timeout-minutes` says. Raises `BrokenDefinition`."""
+    found = to_number(settled(value, seen))
+    if not found > 0:
+        raise BrokenDefinition(f'"timeout-minutes" is a number greater than 0, not {to_string(found)}')
+    return found

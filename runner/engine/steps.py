@@ -12,25 +12,23 @@ from runner.engine.actions import CHECKOUT, Found, Moment
 from runner.engine.beside import seen_inside
 from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
 from runner.engine.contexts import layered, plain
-from runner.engine.heart import CANCEL_SECONDS, Why
+from runner.engine.heart import Why
 from runner.engine.library import Pre
 from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.pins import DEEPEST
-from runner.engine.ports import BOX_WORKSPACE, Boxed, Command, Exit
-from runner.engine.stage import Level, Released, Stage
-from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.engine.ports import Boxed, Command, Exit
+from runner.engine.stage import Level, Released, Stage, minutes, too_long
+from runner.errors import BrokenDefinition, LeaseLost
 from runner.expr.evaluate import Functions, holds, render
 from runner.expr.hashing import hash_files
 from runner.expr.status import status_functions
 from runner.expr.template import Condition
-from runner.expr.values import known, to_number, to_string
+from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result, step_key
-from runner.workflow.document import Composite, Docker, Number, Run, Script, StepDef, Uses
+from runner.workflow.document import Composite, Docker, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
-
-MATCHER_BYTES = 256 * 1024
 
 Begin = Callable[[Mapping[str, str], float, bool, StepOutput], Exit]
 """Runs a program with an environment, in so many seconds, ended by a cancel or not, with its output."""
@@ -251,12 +249,12 @@ class _Act:
         left = min(self._limit, around)
         limit = self._limit if self._limit <= around else self.level.limit
         if left <= 0:
-            return Outcome(Result.TIMED_OUT, Result.TIMED_OUT, reason=_too_long(limit))
+            return Outcome(Result.TIMED_OUT, Result.TIMED_OUT, reason=too_long(limit))
         output = StepOutput(
             self.say,
             stage.masks,
             stage.matchers,
-            self._read,
+            stage.read,
             debug=env.get("ACTIONS_STEP_DEBUG") == "true",
             unsafe=env.get(ALLOWED_UNSAFE) == "true",
         )
@@ -310,7 +308,7 @@ class _Act:
         if ended.stopped == "cancel":
             return Result.CANCELLED, "cancelled"
         if ended.stopped == "timeout":
-            reason = _too_long(seconds)
+            reason = too_long(seconds)
             if monotonic() >= self.stage.deadline:
                 reason = "the job ran longer than its timeout-minutes"
             self._complain(reason)
@@ -318,17 +316,6 @@ class _Act:
         if ended.code != 0:
             return Result.FAILURE, f"exit code {ended.code}"
         return (Result.FAILURE, output.failure) if output.failure else (Result.SUCCESS, "")
-
-    def _read(self, path: str) -> bytes:
-        """A file that a step names, where it can only be one of the workspace's."""
-        for inside in (self.stage.scene.sandbox.workspace, BOX_WORKSPACE):
-            path = path.removeprefix(f"{inside}/")
-        if posixpath.isabs(path):
-            raise BrokenDefinition("only files of the workspace can be read")
-        try:
-            return self.stage.workspace.read(posixpath.normpath(path), MATCHER_BYTES)
-        except NotFound as error:
-            raise BrokenDefinition(str(error)) from None
 
     # --- actions ---------------------------------------------------------------------------------
 
@@ -511,16 +498,3 @@ class _Act:
         inputs = {**given, **actions.inputs_of(found.action, given, self._seen)}
         outcome = self._program(found, "post", inputs, post.state, cancellable=False)
         return replace(outcome, posts=())
-
-
-def _too_long(seconds: float) -> str:
-    if seconds == float("inf"):
-        return f"it did not end within {CANCEL_SECONDS / 60:.3g} minutes after the job was cancelled"
-    return f"the step was stopped after {seconds / 60:.3g} minutes"
-
-
-def minutes(value: Number, seen: Mapping[str, Any]) -> float:
-    found = to_number(settled(value, seen))
-    if not found > 0:
-        raise BrokenDefinition(f'"timeout-minutes" is a number greater than 0, not {to_string(found)}')
-    return found

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.engine.commands import FILE_BYTES
-from runner.engine.steps import MATCHER_BYTES
+from runner.engine.stage import MATCHER_BYTES
 from runner.expr.syntax import MAX_LENGTH
 from runner.workflow.load import MAX_BYTES
 from tests.fuzz.targets import LONGEST, TARGETS, Target, TooSlow, spelled
