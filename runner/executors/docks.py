@@ -176,9 +176,11 @@ class Dock:
 
     def close(self, log: Log) -> None:
         try:
-            if self._services is not None:
-                self._services.tell(log)
-            daemon.clear(self._client, self._site.label.__eq__)
+            try:
+                if self._services is not None:
+                    self._services.tell(log)
+            finally:
+                daemon.clear(self._client, self._site.label.__eq__)
         except (DockerException, OSError) as error:
             raise Unavailable(f"docker cannot remove the job's containers: {error}") from error
         finally:
