@@ -75,35 +75,36 @@ def line(places: Iterable[Place]) -> tuple[Place, ...]:
     return lines.places
 
 
-def held_by(key: str, places: Iterable[Place]) -> Place | None:
-    """Who has the group."""
-    return next((one for one in places if one.turn.key == key and one.turn.state is State.HELD), None)
-
-
 class _Lines:
     def __init__(self, places: Iterable[Place]) -> None:
         self._places = {place.number: place for place in sorted(places, key=lambda place: place.number)}
+        self._groups: dict[str, list[int]] = {}
+        for place in self._places.values():
+            self._groups.setdefault(place.turn.key, []).append(place.number)
 
     @property
     def places(self) -> tuple[Place, ...]:
         return tuple(self._places.values())
 
     def of(self, state: State, key: str | None = None) -> list[Place]:
-        return [one for one in self.places if one.turn.state is state and key in (None, one.turn.key)]
+        numbers = self._places if key is None else self._groups[key]
+        return [self._places[number] for number in numbers if self._places[number].turn.state is state]
 
     def go_on(self, key: str) -> None:
         """Give a group that is free to whoever waits for it first."""
         waiting = self.of(State.WAITING, key)
-        if waiting and held_by(key, self.places) is None:
+        if waiting and not self.of(State.HELD, key):
             self._put(waiting[0].stands(State.HELD))
 
     def enter(self, new: Place) -> None:
         key, name = new.turn.key, new.turn.group
         self.go_on(key)
-        holder, waiting = held_by(key, self.places), self.of(State.WAITING, key)
-        if holder is None:
+        holders, waiting = self.of(State.HELD, key), self.of(State.WAITING, key)
+        if not holders:
             self._put(new.stands(State.HELD))
-        elif self._is_circle(new, [holder, *(waiting if new.turn.queues else ())]):
+            return
+        (holder,) = holders
+        if self._is_circle(new, [holder, *(waiting if new.turn.queues else ())]):
             why = f'deadlock: it would wait for the concurrency group "{name}", which {holder.who} has'
             self._put(new.stands(State.OUT, f"{why} until this has ended"))
         elif new.turn.queues and len(waiting) >= MOST_WAITING:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.model.step import Result
-from runner.model.turns import Place, State, held_by
+from runner.model.turns import Place, State
 from runner.store.database import moment
 from runner.store.read_models import JobView, TryView
 from runner.store.steps import readable, step_views
@@ -138,17 +138,15 @@ def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collectio
 
 
 def held_up(run: int, job: int | None, turn: Mapping[str, Any], there: Collection[Place]) -> str:
-    """What has the concurrency group that a run or a job waits for; empty where it waits for none."""
-    if not turn:
-        return ""
+    """What has the concurrency group that a run or a job waits for; empty where it does not wait."""
     line = [one for one in there if one.turn.key == turn["key"]]
-    holder = held_by(turn["key"], line)
+    holders = [one for one in line if one.turn.state is State.HELD]
     waiting = [one for one in line if one.turn.state is State.WAITING]
     mine = [at for at, one in enumerate(waiting) if (one.run, one.job) == (run, job)]
-    if holder is None or not mine:
+    if not holders or not mine:
         return ""
     before = f"; {mine[0]} more before it" if mine[0] else ""
-    return f'concurrency group "{turn["group"]}" is held by {holder.who}{before}'
+    return f'concurrency group "{turn["group"]}" is held by {holders[0].who}{before}'
 
 
 def _status(row: Row[Any], begun: int | None) -> str:

@@ -145,8 +145,9 @@ class Views:
             shown = attempt or row.attempt
             newest = shown == row.attempt
             there = _line(connection, row) if newest and row.status in UNFINISHED else ()
-            turn = (row.turn if newest else None) or {}
-            reason = held_up(row.id, None, turn, there) or turn.get("reason", "")
+            # A run that was told to end may have succeeded before it heard of it.
+            turn = row.turn if newest and row.status in (*UNFINISHED, "cancelled") else None
+            reason = held_up(row.id, None, turn, there) or turn["reason"] if turn else ""
             found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
         fields = run_fields(row) | {"attempt": shown}
         return RunView(
@@ -319,7 +320,8 @@ def _line(connection: Connection, run: Row[Any]) -> list[Place]:
     if connection.execute(select(places.c.run).where(places.c.run == run.id).limit(1)).first() is None:
         return []
     mine = and_(places.c.forge == run.forge, places.c.repo == run.repo)
-    return [place_from(row) for row in connection.execute(select(places).where(mine))]
+    query = select(places).where(mine).order_by(places.c.number)
+    return [place_from(row) for row in connection.execute(query)]
 
 
 def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:

@@ -41,3 +41,17 @@ def test_lines_say_which_leg_they_are_of(capsys: pytest.CaptureFixture[str]) -> 
         lines.log(said | {"text": f"{number}\n"})
 
     assert capsys.readouterr().out == "[test (1)] 1\n[test (2)] 2\n"
+
+
+def test_a_job_that_waits_for_its_group_says_so_once_and_again_when_it_waits_for_another(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = Lines()
+    held = 'concurrency group "deploy" is held by run'
+    for reason in ("", f"{held} 1", f"{held} 1", f"{held} 2"):
+        lines.job(a_job("build", status="waiting", reason=reason))
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"[build] \u00b7 build  waiting  {held} {run}" for run in (1, 2)
+    ]

@@ -542,3 +542,24 @@ def test_the_outputs_of_legs_are_those_of_the_last_that_says_something() -> None
     legs = [a_job(outputs={"a": "1", "b": "1"}), a_job(outputs={"a": "2", "b": ""}), a_job()]
 
     assert outputs_of(legs) == {"a": "2", "b": "1"}
+
+
+# --- turns ------------------------------------------------------------------------------------------
+
+
+def test_jobs_of_one_group_run_one_after_another(desk: Desk) -> None:
+    job = """\
+  {0}:
+    runs-on: ubuntu-latest
+    concurrency: {{group: "of ${{{{ github.ref_name }}}}", queue: max}}
+    steps: [{{run: echo {0}}}]
+"""
+    text = "on: push\njobs:\n" + "".join(map(job.format, ("a", "b", "c")))
+    desk.commit({f"{PLACE}/ci.yml": text})
+
+    ran = desk.run("ci")
+
+    assert ran.status == 0, ran.out
+    said = [line for line in ran.out.splitlines() if " running" in line or " ✓ " in line]
+    order = [line[1] for line in said]
+    assert order == sorted(order), "one after another"

@@ -6,7 +6,7 @@ from runner.engine.control import cancel, rerun
 from runner.engine.ports import Command, Exit
 from runner.model.run import Finished, Job, Run
 from runner.model.step import Result
-from runner.model.turns import State
+from runner.model.turns import State, Turn
 from tests.builders import an_event
 from tests.engine.conftest import Bench
 
@@ -53,6 +53,20 @@ def test_a_group_may_ask_for_inputs_variables_and_the_runs_own_number(bench: Ben
 
     assert run.turn is not None
     assert (run.turn.group, run.turn.state) == ("--1", State.HELD)
+
+
+def test_the_group_of_a_run_that_is_started_by_hand_may_ask_for_its_inputs(bench: Bench) -> None:
+    bench.write(
+        "on: {workflow_dispatch: {inputs: {where: {type: string}, now: {type: boolean}}}}\n"
+        'concurrency: {group: "of ${{ inputs.where }}", cancel-in-progress: "${{ inputs.now }}"}\n'
+        f"jobs:\n{ONE}\n"
+    )
+    given = {"workflow": "ci.yml", "inputs": {"where": "north", "now": True}}
+    delivery = bench.admit(bench.receive(an_event(kind="workflow_dispatch", payload=given)))
+
+    turn = bench.store.load(delivery.runs[0]).turn
+
+    assert turn == Turn("of north", "OF NORTH", cancels=True, state=State.HELD)
 
 
 def test_a_newer_run_cancels_the_one_in_progress_where_its_expression_says_so(bench: Bench) -> None:

@@ -1,11 +1,14 @@
 import httpx2
 import pytest
+from markupsafe import escape
 
+from runner.engine.advance import tell
 from runner.engine.ports import NewRun
 from runner.model.lifecycle import UNSAVED
-from runner.model.run import Job, StepName
+from runner.model.run import Job, StepName, Waiting
 from runner.model.step import Annotation, Outcome, Result
-from tests.builders import a_checkpoint, a_new_run
+from runner.model.turns import Turn
+from tests.builders import a_checkpoint, a_job, a_new_run
 from tests.web.conftest import Web
 from tests.web.test_api import a_run, take
 
@@ -129,6 +132,19 @@ def test_a_runs_page_says_which_commits_of_others_it_uses(web: Web, cookie: dict
     page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
 
     assert f"o/a@&lt;b&gt;v1 at <code>{'a' * 40}</code>" in page
+
+
+def test_a_run_that_waits_for_its_group_says_what_has_it(web: Web, cookie: dict[str, str]) -> None:
+    named = NewRun("ci.yml", "ci", (a_job(id=UNSAVED, phase=Waiting()),), turn=lambda run: Turn("<b>", "<B>"))
+    first, second = (a_run(web, guid=guid, new=named) for guid in ("first", "second"))
+    tell([first.id, second.id], store=web.site.store, dispatcher=web.dispatcher)
+
+    page = web.call("GET", f"/runs/{second.id}", headers=cookie).text
+
+    said = f'concurrency group "<b>" is held by run {first.id}'
+    shown = web.api("GET", f"/runs/{second.id}")
+    assert (shown["reason"], shown["jobs"][0]["reason"]) == (said, said)
+    assert page.count(str(escape(said))) == 2
 
 
 def test_no_page_may_run_what_is_not_ours(web: Web, cookie: dict[str, str]) -> None:
