@@ -112,8 +112,8 @@ class KeyFile:
         self._put(replace, keys)
         return keys
 
-    def keep_only(self, key: Key) -> None:
-        self._put(replace, (key,))
+    def keep_only(self, keys: Sequence[Key]) -> None:
+        self._put(replace, keys)
 
     def open_to_others(self) -> bool:
         return self.path.exists() and bool(stat.S_IMODE(self.path.stat().st_mode) & 0o077)

@@ -76,7 +76,7 @@ class SealedVault(Vault):
         value = checked_value(SECRET, name, value)
 
         def seal(used: Collection[str]) -> Sealed:
-            # Others were sealed with another key: this one would open nowhere else, or they nowhere any more.
+            # With a second key in use, every machine would lack one of them.
             key = next(iter(self._fitting(used).values())) if used else self._file.made()
             return key.seal(_place(repository, name), value)
 
@@ -129,8 +129,8 @@ class SealedVault(Vault):
             keys = self._file.read()
             left = [key for key in keys if key.id in used] or keys[-1:]
             try:
-                if len(keys) > 1:
-                    self._file.keep_only(left[-1])
+                if len(left) < len(keys):
+                    self._file.keep_only(left)
                 done.append(True)
             except KeyUnfit:
                 # A file that others see to is theirs to tidy; it opens everything as it is.
