@@ -535,7 +535,7 @@ def test_a_step_that_asks_to_run_always_is_not_cancelled_while_it_runs(bench: Be
 
 
 def test_what_goes_on_after_a_cancel_has_only_minutes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("heart", "stage", "steps"):
+    for module in ("heart", "stage"):
         monkeypatch.setattr(f"runner.engine.{module}.CANCEL_SECONDS", 0.5)
     run = bench.a_run(ALWAYS)
 

@@ -418,7 +418,7 @@ def test_no_step_of_an_action_is_begun_when_the_time_of_the_action_is_up(bench: 
 
 
 def test_what_does_not_end_after_a_cancel_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.engine.steps.CANCEL_SECONDS", 60.0)
+    monkeypatch.setattr("runner.engine.stage.CANCEL_SECONDS", 60.0)
     run = bench.a_run(job("run: one", "run: tidy, if: always()"))
 
     def one(command: Command) -> Exit:
