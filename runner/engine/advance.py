@@ -78,7 +78,9 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
             case Ready() if known is None or known.phase != job.phase:
                 dispatcher.plan(envelope(run, job))
             # For one that is due later the clock rings.
-            case Queued(due=None) if known is None or not isinstance(known.phase, Queued):
+            case Queued(due=None) if known is None or not (
+                isinstance(known.phase, Queued) and known.phase.due is None
+            ):
                 dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)

@@ -76,6 +76,9 @@ def perform(envelope: Envelope, station: Station) -> None:
         return
     run, lease = claimed
     with bound_contextvars(attempt=lease.attempt), station.heart.hold(lease, asked) as hold:
+        if run.job(lease.job).cancelled:
+            # What is left to do is what runs after a cancel.
+            hold.cancel()
         try:
             _work(run, run.job(lease.job), hold, asked, station)
         except Released:
@@ -94,7 +97,7 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
         if run.route != envelope.route:
             raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
         # A job of an earlier attempt of the run is nobody's any more.
-        if not run.has(envelope.job) or run.job(envelope.job).cancelled:
+        if not run.has(envelope.job):
             return run
         return run.with_job(claim(run.job(envelope.job), station.worker, now, station.lease))
 

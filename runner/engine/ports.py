@@ -344,7 +344,7 @@ class Stranded:
     """Jobs whose definition is to be evaluated."""
     envelopes: tuple[Envelope, ...] = ()
     stirred: tuple[int, ...] = ()
-    """Runs that have not heard yet what became of their turns in concurrency groups."""
+    """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ UNSAVED = 0
 CANCELLED = "it was cancelled before it began"
 TRIES = 6
 """How often in a row a job is begun that cannot begin."""
+TIDYING = timedelta(minutes=5)
+"""How long a job that had begun waits for a worker once it was cancelled."""
 FIRST_DELAY = timedelta(seconds=5)
 """How long it then waits; each time twice as long as the last, and two and a half minutes in all."""
 
@@ -399,6 +401,8 @@ class _Groups:
                 return Ready(now) if over else job.phase
             case phase if job.asked is not None:
                 return phase
+            case Queued() as queued if job.cancelled and job.started is not None:
+                return _to_be_tidied(queued, now)
             case Waiting() | Pending() | Queued() if job.cancelled:
                 return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
             case Ready() if job.cancelled and not called:
@@ -449,6 +453,15 @@ class _Groups:
                 ahead += further
         self._failed[job.group] = failed
         return failed
+
+
+def _to_be_tidied(queued: Queued, now: datetime) -> Phase:
+    """A job that was cancelled between two attempts: its `always()` steps are still to run, wherever."""
+    if queued.due is not None:
+        return Queued(now)
+    if queued.since + TIDYING <= now:
+        return Finished(Result.CANCELLED, now, "it was cancelled; no worker was there to end it in order")
+    return queued
 
 
 def _held(job: Job, lease: Lease) -> None:

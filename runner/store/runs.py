@@ -426,6 +426,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.asked_at,
             jobs.c.labels,
             jobs.c.lease_until,
+            jobs.c.cancelled,
             runs.c.id.label("run"),
         )
         .add_columns(runs.c.forge, runs.c.repo, runs.c.commit)
@@ -435,7 +436,8 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         .limit(ROUND)
         .with_for_update(skip_locked=True, of=jobs)
     )
-    for row in connection.execute(stalled).all():
+    due_jobs = connection.execute(stalled).all()
+    for row in due_jobs:
         columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}
@@ -445,8 +447,11 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         route = Route(row.forge, row.repo, row.commit)
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
-    stirred = _take_stirred(connection, now, due)
-    return Stranded(tuple(row.id for row in found), tuple(plans), tuple(envelopes), stirred)
+    # Where no worker comes to tidy up after a cancel, time ends the job.
+    stirred = (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
+    return Stranded(
+        tuple(row.id for row in found), tuple(plans), tuple(envelopes), tuple(dict.fromkeys(stirred))
+    )
 
 
 def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:
@@ -463,7 +468,7 @@ def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]
     for row in found:
         mine = (places.c.forge == row.forge) & (places.c.repo == row.repo) & (places.c.number == row.number)
         connection.execute(update(places).where(mine).values(later))
-    return tuple(dict.fromkeys(row.run for row in found))
+    return tuple(row.run for row in found)
 
 
 def _next_ring(now: int, since: int) -> int:

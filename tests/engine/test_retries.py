@@ -14,6 +14,7 @@ from runner.engine.control import cancel
 from runner.engine.perform import perform
 from runner.engine.ports import Change, Command, Exit
 from runner.engine.retries import again, delay_of
+from runner.engine.sweep import sweep
 from runner.errors import DatabaseUnavailable
 from runner.model.run import Finished, Job, Queued, Run, Running
 from runner.model.step import Result
@@ -228,14 +229,33 @@ def test_a_job_that_failed_for_the_last_time_has_failed(bench: Bench) -> None:
     assert ran(bench.executor) == ["one", "two"] * 2
 
 
-def test_a_job_that_waits_to_be_tried_again_is_cancelled_at_once(bench: Bench) -> None:
+def test_a_job_that_waits_to_be_tried_again_is_cancelled_at_once_and_in_order(bench: Bench) -> None:
     bench.executor.act = failing(9)
-    run = bench.a_run(WHOLE.replace("RETRY", "{max-attempts: 2, delay: 1h}"))
+    text = STEPS.replace("RETRY", "{max-attempts: 3, delay: 1h}")
+    run = bench.a_run(text.replace("- run: three", "- {run: tidy, if: always()}"))
     bench.work()
 
     cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
 
     assert bench.store.load(run.id).result is Result.CANCELLED
+    assert ran(bench.executor) == ["one", "two", "tidy"]
+
+
+def test_where_no_worker_comes_time_ends_what_was_cancelled(bench: Bench) -> None:
+    bench.executor.act = failing(9)
+    run = bench.a_run(STEPS.replace("RETRY", "{max-attempts: 3, delay: 1h}"))
+    bench.work()
+    cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    assert bench.store.load(run.id).result is None
+
+    long_ago = update(jobs).values(queued_at=1, ring_at=1)
+    bench.database.writing(lambda connection: connection.execute(long_ago))
+    sweep(store=bench.store, dispatcher=bench.bell)
+
+    ended = bench.store.load(run.id)
+    assert ended.result is Result.CANCELLED
+    assert "no worker was there" in str(ended.jobs[0].phase)
 
 
 def test_a_step_that_may_have_run_is_not_run_again_where_it_says_so(bench: Bench) -> None:
