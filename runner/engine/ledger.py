@@ -9,7 +9,7 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.heart import Hold, Why
 from runner.engine.ports import Workspace
 from runner.engine.programs import StepCall
-from runner.engine.retries import Later, again, delay_of, losses
+from runner.engine.retries import GIVEN_UP, Later, again, delay_of, losses
 from runner.engine.stage import Released
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
@@ -48,9 +48,10 @@ class Ledger:
         started, tries = datetime.now(UTC), self._tries(call)
         self._wait(call, tries)
         with bound_contextvars(step=call.key):
-            outcome = call.perform() if self._may_run(call) else self._given_up(call)
-            failed = len(tries) + 1
-            if outcome.result.failed and not self._ending and again(call.retry, failed, outcome.exit_code):
+            given_up, failed = self._given_up(call), len(tries) + 1
+            outcome = given_up or call.perform()
+            over = self._ending or given_up is not None
+            if outcome.result.failed and not over and again(call.retry, failed, outcome.exit_code):
                 # What a try that failed did to the files is undone.
                 made = self._record(
                     call, f"{call.key}{TRY}{failed}", outcome, started, self.workspace.snapshot
@@ -67,7 +68,7 @@ class Ledger:
 
     def _wait(self, call: StepCall, tries: list[Checkpoint]) -> None:
         """Raises `Later` while the next try is not due."""
-        if not tries or call.retry is None:
+        if not tries or call.retry is None or self._ending:
             return
         left = tries[-1].finished - datetime.now(UTC)
         left += delay_of(call.retry, len(tries), f"{self.job.id} {call.key}")
@@ -77,20 +78,21 @@ class Ledger:
             reason = f"step {call.key} ({call.name}): {why}; tried {len(tries)} of {most} times"
             raise Later(reason, max(left, timedelta()))
 
-    def _may_run(self, call: StepCall) -> bool:
-        """Whether it may run though the worker before may have run it already."""
-        return call.on_lost != "fail" or not self._suspect(call)
+    def _given_up(self, call: StepCall) -> Outcome | None:
+        """How a step ends that must not run twice, where a worker that was lost may have run it.
 
-    def _suspect(self, call: StepCall) -> bool:
-        """Whether a worker that was lost may have run it: it comes first in an attempt after such a loss."""
+        That is the one that comes first in an attempt after such a loss.
+        """
         newest = list(self.checkpoints.values())[-1] if self.checkpoints else None
         begun = newest is not None and newest.attempt == self.hold.lease.attempt
-        return not begun and losses(self.job, newest) > 0
+        if call.give_up is None or begun or not losses(self.job, newest):
+            return None
+        return call.give_up(GIVEN_UP)
 
-    def _given_up(self, call: StepCall) -> Outcome:
-        reason = "its worker was lost while the step may have run, and on-lost is fail"
-        self.station.logs.append(self.job.id, self.job.attempt, call.key, f"##[error]{reason}\n".encode())
-        return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=reason)
+    @property
+    def gave_up(self) -> bool:
+        """Whether a step was not run for fear of running it twice."""
+        return any(done.outcome.reason.startswith(GIVEN_UP) for done in self.checkpoints.values())
 
     def _record(
         self, call: StepCall, key: str, outcome: Outcome, started: datetime, snapshot: str

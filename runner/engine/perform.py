@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.opening import Opening
 from runner.engine.ports import Logs, Workspace
-from runner.engine.programs import Ended, Program, declared
+from runner.engine.programs import Ended, Program, declared, once
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
@@ -80,16 +80,28 @@ def perform(envelope: Envelope, station: Station) -> None:
             # What is left to do is what runs after a cancel.
             hold.cancel()
         try:
-            _work(run, run.job(lease.job), hold, asked, station)
-        except Released:
-            advance(
-                run.id,
-                lambda run, now: run.with_job(release(run.job(lease.job), lease, now)),
-                store=station.store,
-                dispatcher=station.dispatcher,
-            )
+            _work_or_release(run, lease, hold, asked, station)
         except LeaseLost as lost:
             log.warning("lease lost", extra={"error": str(lost)})
+
+
+def _work_or_release(run: Run, lease: Lease, hold: Hold, asked: float, station: Station) -> None:
+    try:
+        _work(run, run.job(lease.job), hold, asked, station)
+    except Released:
+        advance(
+            run.id,
+            lambda run, now: run.with_job(release(_held(run, lease), lease, now)),
+            store=station.store,
+            dispatcher=station.dispatcher,
+        )
+
+
+def _held(run: Run, lease: Lease) -> Job:
+    """The job that a lease is about. Raises `LeaseLost` where another one has taken its place in the run."""
+    if not run.has(lease.job):
+        raise LeaseLost(f"job {lease.job} is of a former attempt of run {run.id}")
+    return run.job(lease.job)
 
 
 def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
@@ -140,7 +152,8 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 what = "the job cannot go on" if begun else "the job cannot begin"
                 log.warning(what, extra={"error": reason})
                 station.logs.append(job.id, job.attempt, "0", f"##[warning]{what}: {reason}\n".encode())
-                end = partial(postpone, lease=hold.lease, reason=reason, begun=begun)
+                tolerated = _is_tolerated(run, job, station)
+                end = partial(postpone, lease=hold.lease, reason=reason, begun=begun, tolerated=tolerated)
             else:
                 log.warning("job failed", extra={"error": reason})
                 tolerated = _is_tolerated(run, job, station)
@@ -154,7 +167,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         # By now every process of the job is gone; only its folders are left to tidy.
         made = advance(
             run.id,
-            lambda run, now: run.with_job(end(run.job(job.id), at=now)),
+            lambda run, now: run.with_job(end(_held(run, hold.lease), at=now)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
@@ -233,7 +246,9 @@ def _conversation(
         raise
     except Unavailable as error:
         raise NotBegun(str(error)) from error
-    return converse(program, ledger), terms
+    ended = converse(program, ledger)
+    # What must not run twice does not do so with the rest of the job either.
+    return ended, replace(terms, retry=None) if ledger.gave_up else terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +274,7 @@ def _begin(
     secrets = secrets_of(asked_for, job, repository, station)
     library = Library(run, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
-    workspace, checkpoints = _workspace(run, job, hold.lease, station)
+    workspace, checkpoints = _workspace(run, job, hold.lease, body, station)
     tidy.callback(workspace.close)
     _check_losses(job, checkpoints)
     temp = station.temp / f"{job.id}-{job.attempt}"
@@ -321,7 +336,7 @@ def converse(program: Program, ledger: Ledger) -> Ended:
 
 
 def _workspace(
-    run: Run, job: Job, lease: Lease, station: Station
+    run: Run, job: Job, lease: Lease, body: Steps, station: Station
 ) -> tuple[Workspace, Mapping[str, Checkpoint]]:
     # A first attempt has nothing to remember.
     checkpoints = station.store.recall(job) if job.attempt > 1 else {}
@@ -331,15 +346,32 @@ def _workspace(
         snapshot = newest.snapshot if newest else None
         return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
     except SnapshotGone as gone:
+        _check_starting_over(job, body, checkpoints, gone)
         note = f"##[warning]the job starts over: {gone}\n"
         station.logs.append(job.id, job.attempt, "0", note.encode())
         advance(
             run.id,
-            lambda run, now: run.with_job(start_over(run.job(job.id), lease)),
+            lambda run, now: run.with_job(start_over(_held(run, lease), lease)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
         return station.workspaces.open(run.route, name, job.attempt, None), {}
+
+
+def _check_starting_over(
+    job: Job, body: Steps, checkpoints: Mapping[str, Checkpoint], gone: SnapshotGone
+) -> None:
+    """Raises `BrokenDefinition` where a step would run twice that must not."""
+    newest = list(checkpoints.values())[-1] if checkpoints else None
+    suspects = 1 if losses(job, newest) else 0
+    for step in body.steps:
+        if step.key not in checkpoints:
+            suspects -= 1
+        if suspects < 0:
+            return
+        if once(step, body):
+            what = f"step {step.key} ({step.title}) may have run, and on-lost is fail"
+            raise BrokenDefinition(f"the job cannot start over: {gone}; {what}")
 
 
 class _StepLog:

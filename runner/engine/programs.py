@@ -14,7 +14,7 @@ from typing import Any
 from runner.engine.contexts import plain
 from runner.engine.library import Pre
 from runner.engine.stage import Level, Stage
-from runner.engine.steps import perform_post, perform_pre, perform_step
+from runner.engine.steps import give_up_step, perform_post, perform_pre, perform_step
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
@@ -31,8 +31,7 @@ class StepCall:
     """One step as a program asks for it.
 
     `key` is its position, `fingerprint` what it would do: a different request under an old key means
-    that the program diverged from what was recorded. `on_lost` is what to do where a worker that fell silent
-    may have run it.
+    that the program diverged from what was recorded.
     """
 
     key: str
@@ -40,7 +39,8 @@ class StepCall:
     fingerprint: str
     perform: Callable[[], Outcome]
     retry: Retry | None = None
-    on_lost: str = "retry"
+    give_up: Callable[[str], Outcome] | None = None
+    """Fails it for a reason, where a worker that fell silent may have done it; None is to do it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         call = replace(
             _call(step.key, step.title, step, partial(perform_step, step, level, stage)),
             retry=step.retry,
-            on_lost=step.on_lost or job.on_lost or "retry",
+            give_up=partial(give_up_step, step, level, stage) if once(step, job) else None,
         )
         past.add(step, _answered((yield call)))
     for step, post in reversed(past.posts.values()):
@@ -142,6 +142,11 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         call = _call(key, f"Post {step.title}", step, partial(perform_post, step, post, level, stage))
         past.end(_answered((yield call)))
     return _ended(job, seen, env, past, stage)
+
+
+def once(step: StepDef, job: Steps) -> bool:
+    """Whether a step is rather failed than run twice."""
+    return (step.on_lost or job.on_lost) == "fail"
 
 
 def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:

@@ -13,6 +13,9 @@ MOST_LOSSES = 3
 LONGEST = timedelta(days=365)
 
 
+GIVEN_UP = "its worker was lost while the step may have run, and on-lost is fail"
+
+
 class Later(RunnerError):
     """The job goes on after a while, in whoever's hands; its message says why it waits."""
 
@@ -50,4 +53,5 @@ def again(retry: Retry | None, failed: int, exit_code: int | None) -> bool:
 
 def losses(job: Job, newest: Checkpoint | None) -> int:
     """How many workers were lost with a job since it last got anything done."""
-    return sum(newest is None or attempt >= newest.attempt for attempt in job.lost if attempt > job.base)
+    since = job.tried[-1].attempt if job.tried else 0
+    return sum(newest is None or attempt >= newest.attempt for attempt in job.lost if attempt > since)

@@ -40,6 +40,13 @@ def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
     return _told(stage, _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform)
 
 
+def give_up_step(step: StepDef, level: Level, stage: Stage, reason: str) -> Outcome:
+    """Fail a step of a job, where its `if` is met, without doing it."""
+    key = str(level.path[0] + 1)
+    act = _Act(step, level, stage, lambda chunk: stage.log(key, chunk))
+    return _told(stage, partial(act.give_up, reason))
+
+
 def perform_pre(step: StepDef, pre: Pre, level: Level, stage: Stage) -> Outcome:
     """Do what an action does before the job's first step. Errors: `LeaseLost`, `Released`, `Halted`."""
     act = _Act(step, level, stage, lambda chunk: stage.log(pre.key, chunk))
@@ -86,6 +93,14 @@ class _Act:
         except BrokenDefinition as error:
             outcome = self._broken(error)
         return self._tolerated(outcome)
+
+    def give_up(self, reason: str) -> Outcome:
+        try:
+            if not self._wanted(self.level.status, self.level.inner):
+                return Outcome(Result.SKIPPED, Result.SKIPPED)
+        except BrokenDefinition as error:
+            return self._tolerated(self._broken(error))
+        return self._tolerated(self._broken(BrokenDefinition(reason)))
 
     def _broken(self, error: BrokenDefinition) -> Outcome:
         self._complain(str(error))

@@ -90,7 +90,9 @@ def release(job: Job, lease: Lease, at: datetime) -> Job:
     return replace(_worked(job, at), tries=0, phase=Queued(at))
 
 
-def postpone(job: Job, lease: Lease, at: datetime, reason: str, *, begun: bool = False) -> Job:
+def postpone(
+    job: Job, lease: Lease, at: datetime, reason: str, *, begun: bool = False, tolerated: bool = False
+) -> Job:
     """Hand a job back that cannot begin now, or not go on, to be tried again later; the last try ends it.
 
     The time until it begins is none of its own: it counts as not started while all its attempts were such.
@@ -99,7 +101,8 @@ def postpone(job: Job, lease: Lease, at: datetime, reason: str, *, begun: bool =
     job = _worked(job, at) if begun else job
     tries = job.tries + 1
     if tries >= TRIES:
-        return replace(job, tries=tries, phase=Finished(Result.FAILURE, at, f"{reason}; tried {tries} times"))
+        over = Finished(Result.FAILURE, at, f"{reason}; tried {tries} times", tolerated)
+        return replace(job, tries=tries, phase=over)
     due = at + FIRST_DELAY * 2 ** (tries - 1)
     waits = f"{reason}; tried {tries} of {TRIES} times, again at {due:%H:%M:%S} UTC"
     started = job.started if begun or job.attempt > tries else None
@@ -177,6 +180,7 @@ def settle(
     job = run.job(job_id)
     if not isinstance(job.phase, Ready):
         return run
+    reason = reason or (job.ousted if result is Result.CANCELLED else "")
     return run.with_job(replace(job, phase=Finished(result, at, reason), outputs=outputs or {}))
 
 
@@ -261,7 +265,10 @@ def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
         if outermost.key not in whole and outermost.id not in begun:
             jobs.append(job)
         elif job is outermost and job.key not in whole:
-            turns = tuple(replace(turn, state=State.WANTED, reason="") for turn in job.turns)
+            # What it calls comes to its own group when it is called.
+            turns = tuple(
+                replace(turn, state=State.WANTED, reason="") for turn in job.turns if not turn.called
+            )
             jobs.append(replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns))
         elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
             jobs.append(_afresh(job))

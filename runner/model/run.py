@@ -153,6 +153,8 @@ class Job:
     """Since when its `if` is to be evaluated again, as its workflow was cancelled; until then it goes on."""
     position: int = 0
     """Its place among the run's jobs; all legs of one definition have the same."""
+    made_in: int = 1
+    """The attempt of the run that it was made for; it may be part of later ones as it ended."""
     lost: tuple[int, ...] = ()
     """Its attempts whose worker fell silent."""
     tried: tuple[Try, ...] = ()

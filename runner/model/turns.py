@@ -126,7 +126,7 @@ class _Lines:
     def _is_circle(self, new: Place, ahead: Iterable[Place]) -> bool:
         """Whether any of those `ahead` ends only after this new one, so that both would wait for ever.
 
-        One that is cancelled for it will wait for nobody any more.
+        That one of them is cancelled for it changes nothing: its `if` may have it go on, and wait.
         """
         if not new.within:
             return False
@@ -135,7 +135,7 @@ class _Lines:
             one = left.pop()
             if one.number in new.within:
                 return True
-            if new.turn.cancels or one.number in seen:
+            if one.number in seen:
                 continue
             seen.add(one.number)
             for inside in self.of(State.WAITING):

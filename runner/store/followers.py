@@ -60,7 +60,8 @@ def stages(before: Run | None, after: Run) -> list[str]:
 
 
 def _begun(run: Run) -> bool:
-    return any(job.started is not None for job in run.jobs)
+    # What ran in an earlier attempt, and was not run again, is no beginning of this one.
+    return any(job.started is not None and job.made_in == run.attempt for job in run.jobs)
 
 
 def _waited_for(connection: Connection, run: Run, reached: list[str]) -> list[str]:

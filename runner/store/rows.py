@@ -98,6 +98,7 @@ def job_from(row: Row[Any]) -> Job:
         outputs=row.outputs,
         cancelled=row.cancelled,
         position=row.position,
+        made_in=row.run_attempt,
         lost=tuple(row.lost),
         tried=tuple(
             Try(attempt, Result(result), reason, moment(at)) for attempt, result, reason, at in row.tried

@@ -72,7 +72,8 @@ _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delive
 _run_by_id = select(runs, was_cancelled(runs.c.attempt).label("cancelled")).where(
     runs.c.id == bindparam("run_id")
 )
-_lock_run = _run_by_id.with_for_update()
+# Read after the lock is there, and not with it: PostgreSQL would show of other tables what was before it.
+_lock_run = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
 _jobs_of_run = (
     select(jobs)
     .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
@@ -365,7 +366,7 @@ def _insert_jobs(connection: Connection, run: Run) -> Run:
 
 def _insert(connection: Connection, run: Run, job: Job) -> Job:
     made = connection.execute(_insert_job, new_job_columns(job, run)).inserted_primary_key
-    return replace(job, id=made[0] if made else UNSAVED)
+    return replace(job, id=made[0] if made else UNSAVED, made_in=run.attempt)
 
 
 def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
@@ -376,11 +377,14 @@ def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
 
 
 def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
-    row = connection.execute(_lock_run if lock else _run_by_id, {"run_id": run_id}).one_or_none()
+    if lock:
+        connection.execute(_lock_run, {"run_id": run_id})
+    row = connection.execute(_run_by_id, {"run_id": run_id}).one_or_none()
     if row is None:
         raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
     found = connection.execute(_lock_jobs if lock else _jobs_of_run, {"run_id": run_id})
-    return run_from(row, tuple(job_from(job) for job in found))
+    known = sorted(map(job_from, found), key=lambda job: (job.position, job.leg.index))
+    return run_from(row, tuple(known))
 
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
@@ -426,6 +430,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.asked_at,
             jobs.c.labels,
             jobs.c.lease_until,
+            jobs.c.due_at,
             jobs.c.cancelled,
             runs.c.id.label("run"),
         )
@@ -438,6 +443,9 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
     )
     due_jobs = connection.execute(stalled).all()
     for row in due_jobs:
+        if row.phase == "queued" and row.due_at is not None and row.due_at > now:
+            # Whoever takes everything takes what is due, and not what waits for its time.
+            continue
         columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}

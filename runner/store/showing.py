@@ -75,12 +75,16 @@ def job_views(
             # What calls a workflow has begun when the first of its jobs did.
             for one in _callers(row, known):
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
-    for row in sorted(rows, key=lambda row: [(one.position, one.id) for one in _callers(row, known)][::-1]):
+    for row in sorted(rows, key=lambda row: [_place(one) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
         reason = _reason(row, offered, there) or (
             held_back if row.phase == "waiting" and not row.needs else ""
         )
         yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), reason)
+
+
+def _place(row: Row[Any]) -> tuple[int, int, int]:
+    return row.position, row.leg.get("index", 0), row.id
 
 
 def _callers(row: Row[Any], known: Mapping[int, Row[Any]]) -> Iterator[Row[Any]]:

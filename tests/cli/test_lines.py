@@ -8,7 +8,7 @@ from runner.cli.lines import Lines, in_order, tree_of
 def a_job(path: str, **given: Any) -> dict[str, Any]:
     fields = {"path": path, "label": path, "name": path, "status": "running", "conclusion": None}
     times = {"started_at": None, "finished_at": None}
-    return {"id": 1, **fields, **times, "reason": "", "steps": [], **given}
+    return {"id": 1, **fields, **times, "reason": "", "steps": [], "tries": [], **given}
 
 
 def test_jobs_that_are_planned_later_stand_where_they_belong() -> None:

@@ -284,6 +284,66 @@ def test_a_step_after_the_one_that_may_have_run_runs(bench: Bench) -> None:
     assert bench.store.load(run.id).result is Result.SUCCESS
 
 
+def test_nor_by_its_retry_or_its_jobs(bench: Bench) -> None:
+    run = bench.a_run(
+        STEPS.replace("retry: RETRY", "on-lost: fail, retry: {max-attempts: 3}").replace(
+            "    runs-on: linux", "    runs-on: linux\n    retry: {max-attempts: 3}"
+        )
+    )
+    lose(bench, "2")
+
+    bench.work()
+
+    assert (ran(bench.executor), bench.store.load(run.id).result) == (["one", "two"], Result.FAILURE)
+
+
+@pytest.mark.parametrize(("key", "scripts"), [("2", ["one", "two"]), ("3", ["one", "two", "three"])])
+def test_nor_where_its_files_are_gone_and_the_job_would_start_over(
+    bench: Bench, key: str, scripts: list[str]
+) -> None:
+    run = bench.a_run(STEPS.replace("retry: RETRY", "on-lost: fail"))
+    lose(bench, key)
+    bench.workspaces.gone = True
+
+    bench.work()
+
+    assert (ran(bench.executor), bench.store.load(run.id).result) == (scripts, Result.FAILURE)
+    assert "step 2 (Run two) may have run, and on-lost is fail" in str(job_of(bench, run).phase)
+
+
+def test_a_job_starts_over_where_what_must_not_run_twice_has_not_begun(bench: Bench) -> None:
+    text = STEPS.replace("retry: RETRY", "id: x").replace("- run: three", "- {run: three, on-lost: fail}")
+    run = bench.a_run(text)
+    lose(bench, "2")
+    bench.workspaces.gone = True
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+    assert ran(bench.executor) == ["one", "two", "one", "two", "three"]
+
+
+def test_it_may_fail_where_the_step_may(bench: Bench) -> None:
+    run = bench.a_run(STEPS.replace("retry: RETRY", "on-lost: fail, continue-on-error: true"))
+    lose(bench, "2")
+
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+    assert ran(bench.executor) == ["one", "two", "three"]
+
+
+def test_workers_are_counted_that_are_lost_where_each_one_starts_the_job_over(bench: Bench) -> None:
+    run = bench.a_run(STEPS.replace("RETRY", "{max-attempts: 9}"))
+    bench.workspaces.gone = True
+    for _ in range(3):
+        lose(bench, "2")
+
+    bench.work()
+
+    assert "poisoned" in str(job_of(bench, run).phase)
+
+
 def test_what_a_job_says_of_lost_workers_holds_for_each_of_its_steps(bench: Bench) -> None:
     run = bench.a_run(WHOLE.replace("retry: RETRY", "on-lost: fail"))
     lose(bench, "1")
