@@ -22,6 +22,7 @@ from runner.model.lifecycle import (
     postpone,
     rerun,
     start_over,
+    wait,
 )
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
@@ -319,6 +320,52 @@ def test_a_rerun_in_part_keeps_the_jobs_that_are_not_run_again(store: SqlStore) 
     assert [list(store.recall(job)) for job in (build, test, lint)] == [["1"], [], ["1"]]
     done = store.update(run.id, lambda run, now: run.with_job(replace(test, phase=build.phase))).after
     assert store.update(run.id, lambda run, now: rerun(run, {build.id})).after.jobs[1:] == done.jobs[1:]
+
+
+def test_who_waits_for_a_run_sees_all_that_the_one_before_did_to_it(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    holding, seen = threading.Event(), list[bool]()
+
+    def cancels(run: Run, now: datetime) -> Run:
+        holding.set()
+        # The other one can only be given time to come and wait.
+        threading.Event().wait(0.3)
+        return cancel(run, now)
+
+    def looks(run: Run, now: datetime) -> Run:
+        seen.append(run.cancelled)
+        return run
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.update, run.id, cancels)
+        assert holding.wait(30)
+        store.update(run.id, looks)
+        first.result()
+
+    assert seen[-1] is True
+
+
+def test_many_cancels_at_once_are_one(store: SqlStore) -> None:
+    run = a_stored_run(store)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: store.update(run.id, cancel), range(16)))
+
+    assert [change.before.cancelled for change in made].count(False) == 1
+    assert store.load(run.id).cancelled
+
+
+def test_what_waits_for_its_time_is_not_rung_for_where_everything_else_is(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease = claimed(store, run)
+    later = partial(waits, lease=lease, delay=timedelta(hours=1))
+    store.update(run.id, later)
+
+    assert store.stranded(everything=True).envelopes == ()
+
+
+def waits(run: Run, now: datetime, lease: Lease, delay: timedelta) -> Run:
+    return run.with_job(wait(run.job(lease.job), lease, now, delay, "it failed"))
 
 
 def ended_with(run: Run, now: datetime, lease: Lease, result: Result) -> Run:

@@ -2,6 +2,7 @@
 
 from runner.engine.control import cancel, rerun
 from runner.engine.ports import Command, Exit
+from runner.model.lifecycle import failed_jobs
 from runner.model.run import Run
 from runner.model.source import Delivery
 from tests.builders import an_event
@@ -81,6 +82,23 @@ def test_a_failed_and_a_cancelled_run_are_followed_too(bench: Bench) -> None:
     (again,) = judged(bench)
     about = again.event.payload["workflow_run"]
     assert (about["conclusion"], about["run_attempt"], again.status) == ("cancelled", 2, "admitted")
+
+
+def test_what_is_kept_of_an_earlier_attempt_is_no_beginning_of_a_rerun(bench: Bench) -> None:
+    more = "  fails: {runs-on: linux, steps: [{run: fails}]}\n"
+    bench.write(TWO_STEPS + more)
+    bench.write(FOLLOWER.replace("TYPES", "in_progress"), ".runner/workflows/after.yml")
+    delivery = bench.admit(bench.receive(an_event(default_branch="main", commit="2" * 40)))
+    run = bench.store.load(delivery.runs[-1])
+    bench.executor.act = lambda command: Exit(int(command.env["GITHUB_JOB"] == "fails"))
+    bench.work()
+    assert len(judged(bench)) == 1
+
+    rerun(run.id, store=bench.store, dispatcher=bench.bell, chosen=failed_jobs)
+
+    assert judged(bench) == []
+    bench.work()
+    assert [one.event.payload["workflow_run"]["run_attempt"] for one in judged(bench)] == [2]
 
 
 def test_other_workflows_and_branches_are_not_followed(bench: Bench) -> None:

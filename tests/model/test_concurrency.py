@@ -20,6 +20,7 @@ from runner.model.lifecycle import (
     conclude,
     decide,
     line_up,
+    plan,
     release,
     rerun,
     settle,
@@ -444,6 +445,26 @@ class Anything(Server):
             else:
                 assert moves, f"nothing can move, and it has not ended: {self.runs}"
                 moves[self._draw(st.integers(0, len(moves) - 1))]()
+
+
+def test_two_runs_that_want_each_others_group_are_not_stuck_though_one_is_cancelled_for_the_other() -> None:
+    server = Server()
+    first, second = (
+        server.admit(a_member(conditional=True, dynamic=True, planned=False), turn=a_turn(group))
+        for group in ("a", "b")
+    )
+    server.all_hear()
+    for id, wanted in ((first, a_turn("b")), (second, a_turn("a", cancels=True))):
+        job = server.runs[id].jobs[0]
+        leg = replace(job, turns=(wanted,))
+        server.change(id, lambda run, now, job=job, leg=leg: plan(run, job.id, [leg]))  # type: ignore[misc]
+        server.all_hear()
+    for id in (first, second):
+        job = server.runs[id].jobs[0]
+        server.change(id, lambda run, now, job=job: answer(run, job.id, goes_on=True))  # type: ignore[misc]
+        server.all_hear()
+
+    assert "Finished" in server.phases(first) + server.phases(second)
 
 
 @given(st.data())

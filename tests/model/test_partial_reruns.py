@@ -8,6 +8,7 @@ from runner.errors import Rejected
 from runner.model.lifecycle import UNSAVED, decide, failed_jobs, rerun
 from runner.model.run import Finished, Job, Leg, Queued, Ready, Run, Waiting
 from runner.model.step import Result
+from runner.model.turns import State, Turn
 from tests.builders import NOON, a_job, a_run
 
 LATER = NOON.replace(hour=13)
@@ -107,6 +108,17 @@ def test_beside_a_leg_that_failed_none_would_run_so_it_runs_again_too() -> None:
 
     assert (kept(again), begun(again)) == ([1], ["test (1)", "test (2)"])
     assert all(isinstance(job.phase, Queued) for job in again.jobs[1:])
+
+
+def test_a_leg_that_runs_again_comes_to_its_own_group_and_what_it_calls_later_to_its_own() -> None:
+    own, called = Turn("a", "A", state=State.HELD), Turn("b", "B", called=True, state=State.HELD)
+    legs = [a_leg(1, 0, Result.SUCCESS, fail_fast=False), a_leg(2, 1, Result.FAILURE, fail_fast=False)]
+    run = a_run(*[replace(leg, turns=(own, called), calls="c.yml") for leg in legs])
+
+    again = rerun(run, failed_jobs(run))
+
+    assert again.jobs[1].turns == (replace(own, state=State.WANTED),)
+    assert again.jobs[0] == run.jobs[0]
 
 
 def test_a_called_workflow_is_called_again_and_what_it_was_before_is_gone() -> None:
