@@ -57,7 +57,6 @@ LINES_HELD_WRONG = {
     "actionlint/projects/paths_config": OWN_SETTINGS,
     "ls-reader/errors-job-runs-on-missing": AT_THE_KEY,
     "ls-reader/errors-on-workflow_call-output": AT_THE_KEY,
-    "ls-reader/job-container-missing-image": AT_THE_KEY,
     "ls-validate/validate.yaml-anchors/006": LIKE_ANCHORS,
     "ls-validate/validate.yaml-anchors/007": LIKE_ANCHORS,
 }
