@@ -38,7 +38,7 @@ from runner.errors import (
     SnapshotGone,
     Unavailable,
 )
-from runner.expr.values import to_string
+from runner.expr.values import shown, to_string
 from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, retry, start_over, wait
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Checkpoint, Outcome, Result
@@ -196,7 +196,7 @@ def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
 def _tolerance(definition: JobDef, seen: Mapping[str, Any]) -> bool:
     value = settled(definition.continue_on_error, seen)
     if not isinstance(value, bool):
-        raise BrokenDefinition(f'"continue-on-error" is true or false, not {to_string(value)[:60]!r}')
+        raise BrokenDefinition(f'"continue-on-error" is true or false, not {shown(to_string(value))}')
     return value
 
 

@@ -164,3 +164,28 @@ def test_what_a_step_is_given_is_not_in_what_is_shown_of_it_nor_in_a_reason(
     assert job.phase.reason == "internal error: RuntimeError: a bug"
     assert len(shown) > 10
     assert [one for one in shown if CANARY in one] == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "uses: actions/checkout@v4, with: {ssh-key: '${{ secrets.TOKEN }}'}",
+        'uses: docker://a, with: {args: "a \'${{ secrets.TOKEN }}"}',
+        "run: go, env: '${{ fromJSON(toJSON(secrets.TOKEN)) }}'",
+        "run: 'go ${{ fromJSON(secrets.TOKEN) }}'",
+        "run: 'go ${{ format(secrets.TOKEN) }}'",
+        "run: \"go ${{ hashFiles(format('/{0}', secrets.TOKEN)) }}\"",
+    ],
+)
+def test_no_part_of_a_secret_is_in_what_is_said_of_a_step_that_cannot_use_it(
+    bench: Bench, vault: Watched, step: str
+) -> None:
+    vault.kept = {"TOKEN": "{" + "".join(f"{number:03}" for number in range(60))}
+    text = f"on: push\njobs:\n  a:\n    runs-on: linux\n    steps: [{{{step}}}]\n"
+
+    run = ran(bench, an_event_of("push", ""), text)
+
+    said = b"".join(bench.logs.printed.values()).decode()
+    assert run.result is Result.FAILURE
+    assert "##[error]" in said
+    assert "000001002" not in said + str(run)
