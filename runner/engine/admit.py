@@ -92,7 +92,7 @@ def admit(
         verdict = Verdict("failed", str(error))
     except Exception as error:
         log.exception("delivery failed by a bug", extra={"delivery": delivery_id})
-        verdict = Verdict("failed", f"internal error: {type(error).__name__}: {error}")
+        verdict = Verdict("failed", f"internal error: {type(error).__name__}")
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)

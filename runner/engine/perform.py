@@ -146,7 +146,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 )
         except Exception as error:
             log.exception("job failed by a bug")
-            reason = f"internal error: {type(error).__name__}: {error}"
+            reason = f"internal error: {type(error).__name__}"
             end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
         # By now every process of the job is gone; only its folders are left to tidy.
         made = advance(
