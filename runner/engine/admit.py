@@ -146,7 +146,7 @@ def _judge_event(
     if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
-    walk = FirstWalk(sources, route, keep)
+    walk = FirstWalk(sources, route, keep, event.trusted)
     if event.kind == DISPATCH:
         chosen = dispatched(event, files)
         new = new_run(chosen, event, repository, titles, walk.pinned(chosen))
