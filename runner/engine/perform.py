@@ -1,6 +1,5 @@
 """Claim a job, converse with its program, checkpoint each step, conclude."""
 
-import errno
 import json
 import logging
 import shutil
@@ -30,6 +29,7 @@ from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of,
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
 from runner.errors import (
+    NOT_NOW,
     BrokenDefinition,
     DatabaseUnavailable,
     LeaseLost,
@@ -50,10 +50,6 @@ JOB = "job-"
 
 LOG_BYTES = 64 * 1024 * 1024
 """What one step may print; the rest is dropped with a line that says so."""
-
-NOT_NOW = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-)
 
 log = logging.getLogger(__name__)
 
