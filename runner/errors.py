@@ -5,6 +5,13 @@
 is raised is our bug and keeps its traceback.
 """
 
+import errno
+
+NOT_NOW = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+)
+"""Of an `OSError` by which this machine is in trouble: its disk is full, or it is out of files."""
+
 
 class RunnerError(Exception):
     """What `runner` says when it is not at fault: what is wrong, where, and what would have worked."""

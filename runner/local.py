@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -219,6 +219,9 @@ class _Only:
         if (forge, name) != (self.repository.forge, self.repository.name):
             raise NotFound(f"there is no repository {name} here, only {self.repository.name}")
         return self.repository
+
+    def alike(self, name: str) -> Sequence[Repository]:
+        return [self.repository] if name.lower() == self.repository.name.lower() else []
 
 
 class Local:

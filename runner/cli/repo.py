@@ -24,7 +24,11 @@ def repo() -> None:
 @click.option("--secret", help="What signs its webhooks; made up if not given.")
 @click.option("--executor", help="host, sandbox or docker; the server's default if not given.")
 @click.option("--image", help="The image of its jobs on docker that name none.")
-@click.option("--shared", is_flag=True, help="Let workflows of all other repositories here use what it has.")
+@click.option(
+    "--shared",
+    is_flag=True,
+    help="Let workflows of all other repositories here use what it has; their forks too where those name it.",
+)
 @json_option
 def add(
     name: str,

@@ -153,7 +153,7 @@ def words(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise BrokenDefinition(f"args: {text[:60]!r} cannot be read: {error}") from None
+        raise BrokenDefinition(f"args: it cannot be read: {error}") from None
 
 
 def pre_of(runs: Composite | Script | Docker) -> str | None:
@@ -199,7 +199,7 @@ def checked_out(inputs: Mapping[str, str], github: Mapping[str, Any]) -> dict[st
         value = wanted.get(name, "")
         if value and value.lower() not in [str(one).lower() for one in values]:
             raise BrokenDefinition(
-                f"actions/checkout: {name}: {value[:60]!r} is not supported yet; a job begins with the "
+                f"actions/checkout: this {name} is not supported yet; a job begins with the "
                 f"files of {github['sha'][:12]} of {github['repository']}"
             )
     return {"ref": str(github["ref"]), "commit": str(github["sha"])}

@@ -92,7 +92,7 @@ def admit(
         verdict = Verdict("failed", str(error))
     except Exception as error:
         log.exception("delivery failed by a bug", extra={"delivery": delivery_id})
-        verdict = Verdict("failed", f"internal error: {type(error).__name__}: {error}")
+        verdict = Verdict("failed", f"internal error: {type(error).__name__}")
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)
@@ -146,7 +146,7 @@ def _judge_event(
     if not files:
         return Verdict("ignored", f"no workflow files in {' or '.join(FOLDERS)} at {commit[:12]}", route)
 
-    walk = FirstWalk(sources, route, keep)
+    walk = FirstWalk(sources, route, keep, event.trusted)
     if event.kind == DISPATCH:
         chosen = dispatched(event, files)
         new = new_run(chosen, event, repository, titles, walk.pinned(chosen))

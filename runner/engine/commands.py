@@ -132,7 +132,7 @@ def _lines(text: str, variable: str) -> list[str]:
     lines = text.replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, 1):
         if "\0" in line:
-            raise BadCommandFile(f"{variable}:{number}: {line[:100]!r} holds a NUL, which no variable can")
+            raise BadCommandFile(f"{variable}:{number}: the line holds a NUL, which no variable can")
     return lines
 
 
@@ -150,17 +150,15 @@ def parse_pairs(text: str, variable: str) -> dict[str, str]:
         if heredoc >= 0 and (equals < 0 or heredoc < equals):
             name, delimiter = line[:heredoc], line[heredoc + 2 :]
             if not name or not delimiter:
-                raise BadCommandFile(f"{variable}:{at}: {line[:100]!r} has no name or no delimiter around <<")
+                raise BadCommandFile(f"{variable}:{at}: the line has no name or no delimiter around <<")
             try:
                 end = lines.index(delimiter, at)
             except ValueError:
-                raise BadCommandFile(
-                    f"{variable}:{at}: the delimiter {delimiter[:100]!r} never comes"
-                ) from None
+                raise BadCommandFile(f"{variable}:{at}: the delimiter after << never comes") from None
             found[name] = "\n".join(lines[at:end])
             at = end + 1
         elif equals > 0:
             found[line[:equals]] = line[equals + 1 :]
         else:
-            raise BadCommandFile(f"{variable}:{at}: {line[:100]!r} is neither NAME=value nor NAME<<DELIMITER")
+            raise BadCommandFile(f"{variable}:{at}: the line is neither NAME=value nor NAME<<DELIMITER")
     return found

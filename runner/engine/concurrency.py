@@ -51,7 +51,7 @@ def turn_of_run(
     if wanted is None:
         return None
     event, inputs = told(workflow, event)
-    variables = titles.variables(repository)
+    variables = titles.variables(repository) if event.trusted else {}
 
     def turn(run: Run) -> Turn:
         asked = Asked(run, event, titles.server, inputs, variables)

@@ -7,7 +7,7 @@ from typing import Any
 from runner.errors import BrokenDefinition
 from runner.expr.evaluate import render
 from runner.expr.template import Template
-from runner.expr.values import known, to_string
+from runner.expr.values import known, shown, to_string
 from runner.workflow.containers import (
     BadContainer,
     ContainerSpec,
@@ -37,7 +37,7 @@ def services_of(job: Steps, seen: Mapping[str, Any]) -> Mapping[str, ContainerSp
     if isinstance(job.services, Template):
         found = settled(job.services, seen)
         if found is not None and not isinstance(found, Mapping):
-            raise BrokenDefinition(f"services: a mapping is needed, not {to_string(found)[:60]!r}")
+            raise BrokenDefinition(f"services: a mapping is needed, not {shown(to_string(found))}")
         services = found or {}
     return {
         name: _spec(f"services.{name}", _said(one, seen, variables=True), service=True)
@@ -98,7 +98,7 @@ def _command(text: str) -> tuple[str, ...] | None:
     try:
         return tuple(shlex.split(text)) or None
     except ValueError as error:
-        raise BadContainer(f"command: {text[:60]!r} cannot be read: {error}") from None
+        raise BadContainer(f"command: {shown(text)} cannot be read: {error}") from None
 
 
 def _texts(said: Any) -> dict[str, str]:

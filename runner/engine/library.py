@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from runner.engine.actions import CHECKOUT, Found, find_action, post_of, pre_of, used
 from runner.engine.commands import FOLDER
-from runner.engine.pins import Walk, walked
+from runner.engine.pins import Trail, Walk, walked
 from runner.engine.ports import Sandbox, Workspace
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
@@ -57,29 +57,30 @@ class Library:
         self._actions: dict[Remote, ActionDef] = {}
         self._placed: set[str] = set()
 
-    def prepare(self, steps: Iterable[StepDef], home: Remote | None) -> None:
+    def prepare(self, steps: Iterable[StepDef], home: Remote | None, trail: Trail = ()) -> None:
         """Know all that these steps use of other repositories, before one of them runs.
 
+        `trail`: the actions that they stand in.
         Errors: `BrokenDefinition` where there is no such thing, `Unavailable` where it cannot be had now.
         """
         station, steps = self._station, tuple(steps)
 
         def walk(walk: Walk) -> None:
-            walk.steps(steps, home)
+            walk.steps(steps, home, trail)
 
         self._run, found = walked(self._run, station.sources, walk, station.store, station.dispatcher)
         self._routes |= found.routes
         self._actions |= found.actions
 
     def extend(
-        self, steps: Iterable[StepDef], home: Remote | None, sandbox: Sandbox, say: Callable[[bytes], None]
+        self, steps: Iterable[StepDef], path: str, sandbox: Sandbox, say: Callable[[bytes], None]
     ) -> None:
-        """Have all that the steps of an action use that only the workspace has.
+        """Have all that the steps of an action use that only the workspace has, in the folder `path`.
 
         Errors: `BrokenDefinition`, `Halted`.
         """
         try:
-            self.prepare(steps, home)
+            self.prepare(steps, None, (Local(path),))
             self.place(sandbox, say)
         except DatabaseUnavailable:
             raise

@@ -1,6 +1,5 @@
 """Claim a job, converse with its program, checkpoint each step, conclude."""
 
-import errno
 import json
 import logging
 import shutil
@@ -30,6 +29,7 @@ from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of,
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
 from runner.errors import (
+    NOT_NOW,
     BrokenDefinition,
     DatabaseUnavailable,
     LeaseLost,
@@ -38,7 +38,7 @@ from runner.errors import (
     SnapshotGone,
     Unavailable,
 )
-from runner.expr.values import to_string
+from runner.expr.values import shown, to_string
 from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, retry, start_over, wait
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Checkpoint, Outcome, Result
@@ -50,10 +50,6 @@ JOB = "job-"
 
 LOG_BYTES = 64 * 1024 * 1024
 """What one step may print; the rest is dropped with a line that says so."""
-
-NOT_NOW = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-)
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +158,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 )
         except Exception as error:
             log.exception("job failed by a bug")
-            reason = f"internal error: {type(error).__name__}: {error}"
+            reason = f"internal error: {type(error).__name__}"
             end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
         # By now every process of the job is gone; only its folders are left to tidy.
         made = advance(
@@ -212,7 +208,7 @@ def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
 def _tolerance(definition: JobDef, seen: Mapping[str, Any]) -> bool:
     value = settled(definition.continue_on_error, seen)
     if not isinstance(value, bool):
-        raise BrokenDefinition(f'"continue-on-error" is true or false, not {to_string(value)[:60]!r}')
+        raise BrokenDefinition(f'"continue-on-error" is true or false, not {shown(to_string(value))}')
     return value
 
 

@@ -43,13 +43,15 @@ class Walk:
     """Follows what steps and jobs use, from file to file, each at its own commit.
 
     `own` is the run's commit, `keep` what holds the commits of others, `pins` the versions that are bound
-    already. `added` are those that it had to resolve; `routes` and `actions` are what it found.
+    already. `trusted`: whether all files of the run's own commit are of those who may push; else only its
+    workflows are. `added` are those that it had to resolve; `routes` and `actions` are what it found.
     """
 
     sources: Sources
     own: Route
     keep: str
     pins: Mapping[str, str]
+    trusted: bool
     added: dict[str, str] = field(default_factory=dict)
     routes: dict[str, Route] = field(default_factory=dict)
     actions: dict[Remote, ActionDef] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class Walk:
         if (wanted.repository, wanted.ref) == (self.own.repo, self.own.commit):
             # What a file of the run's own repository calls `$/` is no version of another one.
             self.routes[wanted.version] = self.own
+        self._check_shared(wanted, trail)
         route = self.route(wanted)
         try:
             found = action_at(wanted.path, route, self.sources.workspaces)
@@ -118,6 +121,19 @@ class Walk:
         # Last: until all below it was seen, it may stand in a circle.
         self.actions[wanted] = found
 
+    def _check_shared(self, wanted: Remote, trail: Trail) -> None:
+        """The code of a fork reads no more of the repositories here than the base's files give it."""
+        if self.trusted or wanted.version in self.pins or not any(self._is_own(one) for one in trail):
+            return
+        if self.sources.is_shared(self.own, wanted.repository):
+            raise BrokenDefinition(
+                f"{wanted.version}: {wanted.repository} is a repository of this server, which an action of a "
+                "fork cannot use; a workflow of the base can"
+            )
+
+    def _is_own(self, one: Local | Remote) -> bool:
+        return isinstance(one, Local) or one.repository.lower() == self.own.repo.lower()
+
     def _of_workspace(self, wanted: Local, trail: Trail) -> None:
         """An action that a step finds in the workspace, which may have another one by then."""
 
@@ -128,8 +144,8 @@ class FirstWalk(Walk):
     It is for all workflows that one delivery starts, and asks for a version once.
     """
 
-    def __init__(self, sources: Sources, own: Route, keep: str) -> None:
-        super().__init__(sources, own, keep, {})
+    def __init__(self, sources: Sources, own: Route, keep: str, trusted: bool) -> None:
+        super().__init__(sources, own, keep, {}, trusted)
         self._until = monotonic() + PATIENCE
         self._resolutions: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -206,7 +222,7 @@ def walked(
 ) -> tuple[Run, Walk]:
     """Have a walk do something, and bind the run to all that it resolved before anybody relies on it."""
     while True:
-        walk = Walk(sources, run.route, run.delivery, run.pins)
+        walk = Walk(sources, run.route, run.delivery, run.pins, store.event(run.delivery).trusted)
         what(walk)
         if not walk.added:
             return run, walk

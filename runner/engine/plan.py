@@ -76,7 +76,7 @@ def plan(envelope: Envelope, station: Station) -> None:
         change = _failure(job, str(error))
     except Exception as error:
         log.exception("planning failed by a bug")
-        change = _failure(job, f"internal error: {type(error).__name__}: {error}")
+        change = _failure(job, f"internal error: {type(error).__name__}")
     with bound_contextvars(job=job.id):
         after = _carried_out(run, job, change, station)
     if after.has(job.id) and after.winds_down(job) != run.winds_down(job):

@@ -421,6 +421,9 @@ class Repositories(Protocol):
     def get(self, forge: str, name: str) -> Repository:
         """Raises `NotFound`."""
 
+    def alike(self, name: str) -> Sequence[Repository]:
+        """All that have the name, on whichever forge and in whichever case."""
+
 
 class Vault(Protocol):
     """What workflows are given that no file of theirs says. Secrets leave it for processes only.

@@ -4,7 +4,6 @@ The code of a fork is its author's, whom nobody here vouches for. So the workflo
 base's, and nothing runs before somebody approves it; the approval is for one commit, as a delivery is.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from runner.engine.definitions import FOLDERS
@@ -12,6 +11,7 @@ from runner.engine.ports import Workspaces
 from runner.engine.refs import MERGED, within
 from runner.errors import Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID, Delivery, Event, Repository, Route
+from runner.workflow.references import WORKFLOW_FOLDER
 
 PULL, TARGET = "pull_request", "pull_request_target"
 KINDS = (*MERGED, TARGET)
@@ -67,7 +67,7 @@ def held_back(delivery: Delivery, event: Event, route: Route, workspaces: Worksp
     if fork is None:
         return None
     base = _base(event, route, workspaces)
-    if base is None or _callable(route, workspaces) != _callable(base, workspaces):
+    if base is None or any(_is_callable(path) for path in workspaces.changed(route, base)):
         branch = within(event.payload, "pull_request", "base", "ref")
         raise Rejected(
             f"the pull request comes from {fork} and changes the workflows of {branch}, which only those may "
@@ -78,14 +78,16 @@ def held_back(delivery: Delivery, event: Event, route: Route, workspaces: Worksp
     return f"its code comes from {fork}: it runs once `runner deliveries approve {delivery.id}` lets it"
 
 
-def _callable(route: Route, workspaces: Workspaces) -> list[Mapping[str, bytes]]:
-    """Every file that is a workflow, or can be called by one."""
-    return [workspaces.read(route, folder) for folder in FOLDERS]
+def _is_callable(path: str) -> bool:
+    """Whether a file can be a workflow, or be called by one."""
+    folder = path.rpartition("/")[0]
+    return folder in FOLDERS or WORKFLOW_FOLDER.fullmatch(folder) is not None
 
 
-def _base(event: Event, route: Route, workspaces: Workspaces) -> Route | None:
-    parents = workspaces.parents(route)
+def _base(event: Event, route: Route, workspaces: Workspaces) -> str | None:
+    # The parents of the pull request's own commit are its author's choice.
+    parents = workspaces.parents(route) if route.commit != head_of(event) else ()
     base: object = parents[0] if len(parents) > 1 else within(event.payload, "pull_request", "base", "sha")
     if not isinstance(base, str) or not FULL_COMMIT_ID.fullmatch(base):
         return None
-    return Route(route.forge, route.repo, base)
+    return base

@@ -1,16 +1,24 @@
 """Which repository `owner/name` is where a workflow uses it, and what it has at a version.
 
 It is the run's own one where it has that name, else one of the same forge that the administrator shares with
-all others. Everything else is cloned from below one address that is open to all: also what is registered
-here and not shared, of which nobody can learn in this way that it is.
+all others. Everything else is cloned from below one address that is open to all.
+
+What is registered here and not shared must not be a stranger's who took its name there. So there it is asked
+for, and refused as what has no such version: of a name that is not there nobody learns that it is one here.
 """
 
+import logging
+import re
 from dataclasses import dataclass
 
 from runner.engine.ports import Repositories, Workspaces
-from runner.errors import BrokenDefinition, NotFound, RefNotFound, Rejected, Unavailable
+from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID, Repository, Route, shown_url
 from runner.workflow.references import SHORT_COMMIT_ID, Remote
+
+log = logging.getLogger(__name__)
+
+_HOST_AND_PATH = re.compile(r"(?:[a-z+]+://)?(?:[^@/]*@)?([^/:]+)(?::\d+(?=/))?[:/]/*(.+)")
 
 OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
@@ -40,13 +48,14 @@ class Sources:
         """What the workflows of the repository at `own` mean by a name."""
         if name.lower() == own.repo.lower():
             return self.repositories.get(own.forge, own.repo)
-        try:
-            found = self.repositories.get(own.forge, name)
-        except NotFound:
-            found = None
-        if found is not None and found.shared:
-            return found
-        return Repository(OPEN, name, f"{self.url}/{name}", registration=self.url)
+        found = [one for one in self.repositories.alike(name) if one.forge == own.forge and one.shared]
+        # Some forges tell names by their case.
+        found.sort(key=lambda one: one.name != name)
+        return found[0] if found else Repository(OPEN, name, f"{self.url}/{name}", registration=self.url)
+
+    def is_shared(self, own: Route, name: str) -> bool:
+        """Whether a name means another repository that is registered here."""
+        return name.lower() != own.repo.lower() and self.repository(own, name).forge != OPEN
 
     def resolve(self, own: Route, wanted: Remote) -> str:
         """The commit that a version is right now; a tag comes before a branch of that name, as on GitHub.
@@ -58,7 +67,10 @@ class Sources:
             return ref
         repository = self.repository(own, wanted.repository)
         try:
-            return self.workspaces.resolve(repository, wanted.ref, tag_first=True)
+            commit = self.workspaces.resolve(repository, wanted.ref, tag_first=True)
+            if self._is_taken(repository):
+                raise RefNotFound(wanted.ref, "")
+            return commit
         except RefNotFound as error:
             others = error.others
             if SHORT_COMMIT_ID.fullmatch(ref):
@@ -79,6 +91,9 @@ class Sources:
         repository = self.repository(own, wanted.repository)
         route = Route(repository.forge, repository.name, commit)
         try:
+            if self._is_taken(repository):
+                self.workspaces.resolve(repository, "HEAD")
+                raise BrokenDefinition(f"{wanted.version}: {repository.url} has no commit {commit}")
             held, history = f"{keep}-{commit}", repository.forge != OPEN
             self.workspaces.fetch(repository, route, keep=held, history=history)
         except Rejected as error:
@@ -87,6 +102,16 @@ class Sources:
             raise self._silent(wanted, repository, error) from error
         return route
 
+    def _is_taken(self, repository: Repository) -> bool:
+        """Whether one that is open to all has the name of one that is registered here, and is another."""
+        if repository.forge != OPEN:
+            return False
+        here = _place(repository.url)
+        taken = any(_place(one.url) != here for one in self.repositories.alike(repository.name))
+        if taken:
+            log.warning("registered here and not shared", extra={"repository": repository.name})
+        return taken
+
     def _silent(
         self, wanted: Remote, repository: Repository, error: Unavailable
     ) -> Unavailable | BrokenDefinition:
@@ -94,3 +119,10 @@ class Sources:
         if repository.forge == OPEN:
             reason += "; there must be such a repository, open to all (RUNNER_ACTIONS_URL)"
         return Unavailable(reason) if self.patient else BrokenDefinition(reason)
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Which repository a clone URL leads to, whichever protocol and login it says."""
+    path = url.rstrip("/").removesuffix(".git")
+    found = _HOST_AND_PATH.fullmatch(path)
+    return (found[1].lower(), found[2]) if found else ("", path)

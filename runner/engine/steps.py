@@ -471,7 +471,7 @@ class _Act:
     def _provide(self, found: Found, steps: tuple[StepDef, ...]) -> None:
         """Have what an action of the workspace uses of other repositories: nobody could know it before."""
         if found.origin is None:
-            self.stage.library.extend(steps, None, self.stage.scene.sandbox, self.say)
+            self.stage.library.extend(steps, found.folder, self.stage.scene.sandbox, self.say)
 
     def _found(self) -> Found:
         body = self.step.body

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from runner.expr.values import Value, equal, fold, format_number, is_primitive, known, to_string
+from runner.expr.values import Value, equal, fold, format_number, is_primitive, known, shown, to_string
 
 MAX_TEXT = 4 * 1024 * 1024
 """The longest text, in characters, that an expression may produce."""
@@ -210,11 +210,6 @@ def check_depth(value: object) -> None:
             elif isinstance(item, list):
                 below.extend(item)
         level = below
-
-
-def shown(text: str) -> str:
-    """A text quoted for a message, cut where it is long."""
-    return f"'{text}'" if len(text) <= 60 else f"'{text[:60]}…'"
 
 
 SIGNATURES: Mapping[str, Signature] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from runner.expr.values import ExpressionError
+from runner.expr.values import ExpressionError, shown
 
 MAX_PATTERN = 1_000
 MOST_ENTRIES = 1_000_000
@@ -133,7 +133,7 @@ def read_pattern(line: str) -> Pattern:
         raise ExpressionError(f"hashFiles takes patterns of up to {MAX_PATTERN} characters", 0)
     path = posixpath.normpath(text)
     if path.startswith(("/", "../")) or path == "..":
-        raise ExpressionError(f"hashFiles looks inside the workspace only, not at {text[:60]}", 0)
+        raise ExpressionError(f"hashFiles looks inside the workspace only, not at {shown(line)}", 0)
     return Pattern(negative, () if path == "." else tuple(path.split("/")))
 
 

@@ -21,6 +21,8 @@ OCTAL = re.compile(r"0o[0-7]{1,20}")
 # .NET's invariant casing leaves these alone; Unicode would make them I and S.
 OWN_UPPERCASE = frozenset("ıſ")
 
+MAX_SHOWN = 60
+
 
 class ExpressionError(BrokenDefinition):
     """An expression cannot be read or evaluated.
@@ -123,6 +125,14 @@ def to_string(value: Value) -> str:
             return value
         case _:
             return kind_of(value)
+
+
+def shown(text: str) -> str:
+    """A text quoted for a message, or its length.
+
+    It may be a secret, and of those no part is known again and hidden: it is there whole or not at all.
+    """
+    return f"'{text}'" if len(text) <= MAX_SHOWN else f"a text of {len(text)} characters"
 
 
 def format_number(number: float) -> str:

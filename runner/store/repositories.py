@@ -1,8 +1,9 @@
 """SqlRepositories: the administrator's list, the only place a clone URL or a webhook secret comes from."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import NotFound, Rejected
@@ -43,6 +44,12 @@ class SqlRepositories:
 
     def get(self, forge: str, name: str) -> Repository:
         return _from(self._row(forge, name))
+
+    def alike(self, name: str) -> Sequence[Repository]:
+        """All that have the name, on whichever forge and in whichever case."""
+        with self._database.reading() as connection:
+            mine = func.lower(repositories.c.name) == name.lower()
+            return [_from(row) for row in connection.execute(select(repositories).where(mine)).all()]
 
     def named(self, name: str) -> Repository:
         """The repository of that name on whichever forge; raises `NotFound`, `Rejected` if several."""

@@ -317,7 +317,8 @@ def is_amount(node: Node, shape: Amount) -> bool:
         number = float(value)
     except OverflowError:
         return False
-    return math.isfinite(number) and (shape.above is None or number > shape.above)
+    above, most = shape.above, shape.most
+    return math.isfinite(number) and (above is None or number > above) and (most is None or number <= most)
 
 
 def wanted_of(shape: Shape) -> str:

@@ -100,4 +100,6 @@ def amount(shape: Amount) -> Schema:
     found: Schema = {"type": "integer" if shape.whole else "number"}
     if shape.above is not None:
         found["exclusiveMinimum"] = shape.above
+    if shape.most is not None:
+        found["maximum"] = shape.most
     return dynamic(found, shape.scope is not None)

@@ -97,7 +97,7 @@ def container(kind: str) -> Either:
 RETRY = Fields(
     "retry",
     {
-        "max-attempts": Amount(above=0, whole=True, means="a whole number above 0"),
+        "max-attempts": Amount(above=0, most=100, whole=True, means="a whole number from 1 to 100"),
         "delay": Text(check=amount_of_time, means="a time such as 30s"),
         "backoff": Text(choices=("constant", "linear", "exponential")),
         "max-delay": Text(check=amount_of_time, means="a time such as 10m"),

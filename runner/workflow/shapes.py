@@ -46,10 +46,11 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A number. `above` is what it must be greater than."""
+    """A number. `above` is what it must be greater than, `most` what it may be."""
 
     scope: Scope | None = None
     above: float | None = None
+    most: float | None = None
     whole: bool = False
     means: str = "a number"
 

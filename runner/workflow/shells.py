@@ -2,7 +2,7 @@
 
 import shlex
 
-from runner.workflow.words import cut
+from runner.expr.values import shown
 
 SCRIPT = "{0}"
 
@@ -46,9 +46,9 @@ def shell_problem(shell: str) -> str | None:
         return None
     if SCRIPT not in shell:
         names = ", ".join((*NAMES, "or a command with {0} for the script"))
-        return f'unknown shell "{cut(shell)}"; here you can use {names}'
+        return f"unknown shell {shown(shell)}; here you can use {names}"
     try:
         words = shlex.split(shell)
     except ValueError as error:
-        return f'the shell "{cut(shell)}" cannot be split into words: {error}'
+        return f"the shell {shown(shell)} cannot be split into words: {error}"
     return "a command must stand before {0}" if words[:1] == [SCRIPT] else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from runner.errors import BrokenDefinition
 from runner.expr.evaluate import HALF, NO_FUNCTIONS, Functions, evaluate, render
 from runner.expr.template import OPEN, Template, parse_template
-from runner.expr.values import Value, known, to_string
+from runner.expr.values import Value, known, shown, to_string
 from runner.workflow.document import Env, Tree
 
 INSERT = re.compile(r"\$\{\{\s*insert\s*\}\}")
@@ -52,5 +52,5 @@ def texts(env: Env, contexts: Mapping[str, object], functions: Functions = NO_FU
     if value is None or value == "":
         return {}
     if not isinstance(value, Mapping):
-        raise BrokenDefinition(f"a mapping of names to values is needed, not {to_string(value)[:60]!r}")
+        raise BrokenDefinition(f"a mapping of names to values is needed, not {shown(to_string(value))}")
     return {name: HALF.sub("\ufffd", to_string(known(item))) for name, item in value.items()}

@@ -1,6 +1,5 @@
 """Making a job's folder out of what git and the snapshots hold."""
 
-import errno
 import os
 import shutil
 import stat
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.errors import BrokenDefinition
+from runner.errors import NOT_NOW, BrokenDefinition
 from runner.workspaces.layers import Stored, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, HostileTree, walk
@@ -107,9 +106,10 @@ def move_beneath(folder: Path, root: Path, path: Sequence[str]) -> None:
         _clear(name, descriptor)
         os.rename(folder, name, dst_dir_fd=descriptor)
     except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+        if error.errno in NOT_NOW:
             raise
-        raise BrokenDefinition(f"something in the job keeps changing {'/'.join(path)}") from error
+        # Whatever else it is, a name or a step made it so.
+        raise BrokenDefinition(f"no files can be put at {'/'.join(path)[:200]}: {error.strerror}") from error
     finally:
         os.close(descriptor)
 

@@ -360,6 +360,16 @@ def test_what_a_step_put_in_the_way_is_not_followed(
     assert list(elsewhere.joinpath("octo/v1").iterdir()) == []
 
 
+def test_a_place_that_cannot_be_is_the_definitions_fault(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    with pytest.raises(BrokenDefinition, match=r"no files can be put at octo/vvv.*: File name too long"):
+        workspaces.place(route, "job-1", tmp_path, ("octo", "v" * 300))
+
+
 def test_nothing_of_what_was_placed_is_left_beside_the_job(
     workspaces: Workspaces, origin: Origin, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.engine.admit import Selection
 from runner.engine.control import rerun
 from runner.engine.perform import perform
 from runner.engine.pins import MOST_PINS
@@ -16,7 +17,7 @@ from runner.model.run import Finished, Queued, Run
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.workflow.references import Remote
-from tests.builders import a_route, a_run
+from tests.builders import a_route, a_run, an_event
 from tests.engine.conftest import Bench
 from tests.engine.test_steps import conclusions, doing, job, lost
 
@@ -317,6 +318,72 @@ def test_a_neighbour_is_used_only_where_it_is_shared(bench: Bench) -> None:
 
 def test_what_nobody_registered_is_of_no_forge_that_could_be_registered() -> None:
     assert OPEN not in FORGES
+
+
+def test_a_neighbour_is_found_in_whichever_case_it_is_named(bench: Bench) -> None:
+    bench.repositories.add(Repository("git", "platform/actions", "/srv/actions.git", shared=True), "secret")
+
+    assert bench.station.sources.repository(a_route(), "Platform/Actions").url == "/srv/actions.git"
+
+
+@pytest.mark.parametrize("ref", ["v1", ONE])
+def test_one_that_is_not_shared_is_not_a_strangers_who_took_its_name(bench: Bench, ref: str) -> None:
+    bench.repositories.add(Repository("git", "octo/private", "/srv/private.git"), "secret")
+    publish(bench, "Octo/Private@v1", {"action.yml": PLAIN})
+
+    run = bench.a_run(job("run: never", f"uses: Octo/Private@{ref}"))
+    bench.work()
+
+    ended = bench.store.load(run.id)
+    assert (ended.result, ended.pins, bench.executor.scripts) == (Result.FAILURE, {}, [])
+    assert "https://github.test/Octo/Private has no " in reason(ended)
+
+
+@pytest.mark.parametrize("url", ["git@github.test:octo/open.git", "https://ada:key@github.test/octo/open"])
+def test_one_that_is_not_shared_and_is_open_to_all_is_used_as_anybody_uses_it(bench: Bench, url: str) -> None:
+    bench.repositories.add(Repository("github", "octo/open", url), "secret")
+    publish(bench, "octo/open@v1", {"action.yml": PLAIN})
+
+    run = bench.a_run(job("uses: octo/open@v1"))
+    bench.work()
+
+    assert bench.store.load(run.id).pins == {"octo/open@v1": ONE}
+
+
+def of_a_fork(bench: Bench, text: str) -> Run:
+    """What an approved pull request ran that a fork made."""
+    bench.repositories.add(Repository("git", "octo/shared", "/srv/shared.git", shared=True), "secret")
+    publish(bench, "octo/shared@v1", {"action.yml": PLAIN})
+    bench.write(text.replace("on: push", "on: pull_request"))
+    pull = {"head": {"repo": {"full_name": "mallory/hello"}}, "base": {"repo": {"full_name": "octo/hello"}}}
+    event = an_event(kind="pull_request", payload={"pull_request": pull})
+    # As if somebody had approved it.
+    (run,) = bench.admit(bench.receive(event), Selection((".runner/workflows/ci.yml",))).runs
+    bench.work()
+    return bench.store.load(run)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_action_of_a_fork_cannot_use_a_neighbour(bench: Bench, known: bool) -> None:
+    if known:
+        bench.write(uses("octo/shared@v1"), "own/action.yml")
+    in_workspace(bench, "own", uses("octo/shared@v1"))
+
+    run = of_a_fork(bench, job("uses: ./own"))
+
+    assert (run.result, run.pins, bench.workspaces.placed) == (Result.FAILURE, {}, [])
+    assert b"octo/shared is a repository of this server, which an action of a fork cannot use" in b"".join(
+        bench.logs.printed.values()
+    )
+
+
+def test_a_workflow_of_the_base_can_in_a_run_of_a_fork_too(bench: Bench) -> None:
+    bench.write(uses("octo/shared@v1"), "own/action.yml")
+    in_workspace(bench, "own", uses("octo/shared@v1"))
+
+    run = of_a_fork(bench, job("uses: ./own", "uses: octo/shared@v1"))
+
+    assert (run.result, run.pins) == (Result.SUCCESS, {"octo/shared@v1": ONE})
 
 
 def test_one_that_is_not_shared_is_as_one_that_does_not_exist(bench: Bench) -> None:

@@ -200,7 +200,7 @@ def test_the_code_of_a_fork_runs_only_once_it_is_approved_and_then_at_that_commi
     assert not approved.event.trusted
 
 
-@pytest.mark.parametrize("path", [CI, ".runner/workflows/new.yml"])
+@pytest.mark.parametrize("path", [CI, ".runner/workflows/new.yml", ".github/workflows-shared/new.yml"])
 def test_a_fork_cannot_change_which_workflows_run_whoever_approves(forge: Forge, path: str) -> None:
     forge.pull(**{"docs/a": "1", path: PULLED.replace("run: one", "run: evil")})
 
@@ -208,6 +208,23 @@ def test_a_fork_cannot_change_which_workflows_run_whoever_approves(forge: Forge,
 
     assert (delivery.status, delivery.runs) == ("failed", ())
     assert "comes from mallory/real and changes the workflows of main" in delivery.reason
+
+
+def test_a_fork_that_is_closed_is_compared_with_the_base_and_not_with_what_it_grew_from(forge: Forge) -> None:
+    evil = PULLED.replace("run: one", "run: evil").replace("{paths: ['docs/**']}", "{types: [closed]}")
+    forge.pull(**{CI: evil})
+    git(forge.origin.path, "update-ref", "-d", "refs/pull/7/merge")
+    git(forge.origin.path, "checkout", "--quiet", "--detach", forge.head)
+    side = forge.origin.commit(forge.files | {CI: evil, "docs/a": "1"})
+    git(forge.origin.path, "checkout", "--quiet", "--detach", forge.head)
+    git(forge.origin.path, "merge", "--quiet", "--no-edit", "--no-ff", side)
+    forge.head = git(forge.origin.path, "rev-parse", "HEAD")
+    git(forge.origin.path, "update-ref", "refs/pull/7/head", forge.head)
+
+    delivery = forge.deliver(forge.event("closed", fork="mallory/real"))
+
+    assert delivery.status == "failed"
+    assert "changes the workflows of main" in delivery.reason
 
 
 def test_a_fork_starts_the_workflows_of_the_base_without_an_approval(forge: Forge) -> None:

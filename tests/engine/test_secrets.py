@@ -112,6 +112,15 @@ def test_a_fork_is_given_none_and_the_vault_stays_shut(
     assert vault.opened == 0
 
 
+def test_nor_is_it_told_of_variables_by_the_name_of_a_group(bench: Bench, vault: Watched) -> None:
+    text = DIRECT.replace("jobs:", 'concurrency: "in-${{ vars.REGION }}"\njobs:')
+
+    run = ran(bench, an_event_of("pull_request", "mallory/hello"), text)
+
+    assert run.turn is not None
+    assert run.turn.group == "in-"
+
+
 def test_a_called_workflow_that_inherits_nothing_sees_nothing(bench: Bench, vault: Watched) -> None:
     ran(bench, an_event_of("push", ""), INHERITED.replace("    secrets: inherit\n", ""))
 
@@ -161,6 +170,31 @@ def test_what_a_step_is_given_is_not_in_what_is_shown_of_it_nor_in_a_reason(
 
     (job,) = run.jobs
     assert isinstance(job.phase, Finished)
-    assert job.phase.reason == "internal error: RuntimeError: a bug"
+    assert job.phase.reason == "internal error: RuntimeError"
     assert len(shown) > 10
     assert [one for one in shown if CANARY in one] == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "uses: actions/checkout@v4, with: {ssh-key: '${{ secrets.TOKEN }}'}",
+        'uses: docker://a, with: {args: "a \'${{ secrets.TOKEN }}"}',
+        "run: go, env: '${{ fromJSON(toJSON(secrets.TOKEN)) }}'",
+        "run: 'go ${{ fromJSON(secrets.TOKEN) }}'",
+        "run: 'go ${{ format(secrets.TOKEN) }}'",
+        "run: \"go ${{ hashFiles(format('/{0}', secrets.TOKEN)) }}\"",
+    ],
+)
+def test_no_part_of_a_secret_is_in_what_is_said_of_a_step_that_cannot_use_it(
+    bench: Bench, vault: Watched, step: str
+) -> None:
+    vault.kept = {"TOKEN": "{" + "".join(f"{number:03}" for number in range(60))}
+    text = f"on: push\njobs:\n  a:\n    runs-on: linux\n    steps: [{{{step}}}]\n"
+
+    run = ran(bench, an_event_of("push", ""), text)
+
+    said = b"".join(bench.logs.printed.values()).decode()
+    assert run.result is Result.FAILURE
+    assert "##[error]" in said
+    assert "000001002" not in said + str(run)

@@ -1,7 +1,7 @@
 """A run of any definition, planned by the engine, over ports that only remember."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +60,9 @@ class OneRun:
 class OneRepository:
     def get(self, forge: str, name: str) -> Repository:
         return Repository(forge, name, "/nowhere")
+
+    def alike(self, name: str) -> Sequence[Repository]:
+        return []
 
 
 class World:

@@ -196,7 +196,12 @@ def test_our_extensions_are_read() -> None:
     ("extra", "problem"),
     [
         ("retry: {delay: 3}", 'a retry needs "max-attempts"'),
-        ("retry: {max-attempts: 0}", '"max-attempts" is the number 0, but must be a whole number above 0'),
+        (
+            "retry: {max-attempts: 0}",
+            '"max-attempts" is the number 0, but must be a whole number from 1 to 100',
+        ),
+        ("retry: {max-attempts: 101}", '"max-attempts" is the number 101, but must be a whole number from 1'),
+        ("retry: {max-attempts: 1e308}", "but must be a whole number from 1 to 100"),
         ("retry: {max-attempts: 2, delay: soon}", '"soon" is no amount of time'),
         ("retry: {max-attempts: 2, delay: 9999999999999999d}", "is longer than 365 days"),
         ("retry: {max-attempts: 2, on-exit-codes: [²]}", '"²" is no exit code of a failure; 1 to 255 are'),

@@ -143,10 +143,10 @@ def test_a_job_that_cannot_run(job: str, problem: str) -> None:
         ("{run: x, id: __a}", '6:22: "__a" cannot be a name here; use letters'),
         (
             "{run: x, shell: zsh}",
-            '6:25: unknown shell "zsh"; here you can use bash, sh, python, pwsh, or a command',
+            "6:25: unknown shell 'zsh'; here you can use bash, sh, python, pwsh, or a command",
         ),
         ("{run: x, shell: cmd}", '6:25: the shell "cmd" is not supported yet; here you can use bash'),
-        ('{run: x, shell: "a \'{0}"}', '6:25: the shell "a \'{0}" cannot be split into words'),
+        ('{run: x, shell: "a \'{0}"}', "6:25: the shell 'a '{0}' cannot be split into words"),
         (
             "{run: x, continue-on-error: 1}",
             '6:37: "continue-on-error" is the number 1, but must be true or false',
