@@ -6,6 +6,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from posixpath import join, normpath
 from tempfile import TemporaryFile
@@ -18,7 +19,8 @@ from runner.errors import BrokenDefinition
 MOST_BYTES = 512 << 20
 MOST_ENTRIES = 20_000
 DEEPEST = 100
-IGNORE_BYTES = 256 * 1024
+MOST_TEXT = 256 * 1024
+"""Bytes of a Dockerfile, or of a list of what is left out."""
 IGNORED = ".dockerignore"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -50,6 +52,33 @@ def packed(root: Path, folder: str, dockerfile: str) -> Iterator[tuple[IO[bytes]
         yield target, digest
 
 
+def read(context: IO[bytes], path: str) -> bytes:
+    """A file of what was packed. Raises `BadRecipe`."""
+    context.seek(0)
+    with tarfile.open(fileobj=context) as tar:
+        try:
+            file = tar.extractfile(path)
+        except KeyError:
+            file = None
+        if file is None:
+            raise BadRecipe(f"{path} is no file")
+        found = file.read(MOST_TEXT + 1)
+    if len(found) > MOST_TEXT:
+        raise BadRecipe(f"{path} is larger than {MOST_TEXT} bytes")
+    return found
+
+
+def replace(context: IO[bytes], path: str, content: bytes) -> None:
+    """Put a file in the place of one that was packed, and go to the beginning of it all."""
+    context.seek(0)
+    with tarfile.open(fileobj=context, mode="a", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo(path)
+        member.size, member.mode = len(content), 0o644
+        # Of two with one name the later one counts.
+        tar.addfile(member, BytesIO(content))
+    context.seek(0)
+
+
 def _opened(stack: ExitStack, root: Path, folder: str) -> int:
     found = os.open(root, FOLDER)
     stack.callback(os.close, found)
@@ -74,11 +103,11 @@ def _is_file(top: int, path: str) -> bool:
 def _ignored(top: int, folder: str) -> PatternMatcher | None:
     try:
         with os.fdopen(os.open(IGNORED, FILE, dir_fd=top), "rb") as file:
-            text = file.read(IGNORE_BYTES + 1)
+            text = file.read(MOST_TEXT + 1)
     except OSError:
         return None
-    if len(text) > IGNORE_BYTES:
-        raise BadRecipe(f"{join(folder, IGNORED)} is larger than {IGNORE_BYTES} bytes")
+    if len(text) > MOST_TEXT:
+        raise BadRecipe(f"{join(folder, IGNORED)} is larger than {MOST_TEXT} bytes")
     lines = (line.strip() for line in text.decode(errors="replace").splitlines())
     return PatternMatcher([line for line in lines if line and not line.startswith("#")])
 
