@@ -38,7 +38,7 @@ from runner.executors.confinement import TO_DROP_ROOT, confined
 from runner.executors.daemon import BUILT, URL, Daemon
 from runner.executors.dockerfile import check_trigger, with_images
 from runner.executors.launch import NOT_EXECUTABLE, NOT_FOUND
-from runner.executors.packing import BadRecipe, packed
+from runner.executors.packing import BadRecipe, CutShort, packed
 from runner.executors.services import Services
 from runner.executors.streams import Stream
 from runner.workflow.containers import ContainerSpec
@@ -58,10 +58,6 @@ class OutOfReach(BrokenDefinition):
             "the job's services cannot be reached: jobs on this machine have no network "
             "(RUNNER_JOB_NETWORK=no); a job with `container:` shares one with its services alone"
         )
-
-
-class _CutShort(Exception):
-    """An image of a Dockerfile is not to be awaited any more."""
 
 
 class Docks:
@@ -230,7 +226,10 @@ class Dock:
     def _image(self, wanted: str | Recipe, until: float, note: Log) -> str | None:
         if isinstance(wanted, str):
             return self._fetched(ContainerSpec(wanted), until)
-        return self._built(wanted, until, note)
+        try:
+            return self._built(wanted, until, note)
+        except CutShort:
+            return None
 
     def _fetched(self, spec: ContainerSpec, until: float) -> str | None:
         return self._daemon.fetch(spec.image, spec.login, until, self._begin)
@@ -242,7 +241,10 @@ class Dock:
                 stream.cut()
 
     def _built(self, recipe: Recipe, until: float, note: Log) -> str | None:
-        with packed(recipe.root, recipe.folder, recipe.dockerfile) as (context, digest):
+        def over() -> bool:
+            return self._stopped or (self._interrupted and self._cancellable) or monotonic() >= until
+
+        with packed(recipe.root, recipe.folder, recipe.dockerfile, over) as (context, digest):
             said = f"{self._site.tenant}\n{recipe.dockerfile}\n{digest}"
             tag = hashlib.sha256(said.encode()).hexdigest()[:32]
             name = f"{BUILT}:{tag}"
@@ -253,10 +255,7 @@ class Dock:
             dockerfile = normpath(recipe.dockerfile)
             where = f"{recipe.folder or '.'}/{dockerfile}"
             note(f"Building the image of {where}\n".encode())
-            try:
-                self._resolve(context, dockerfile, where, until)
-            except _CutShort:
-                return None
+            self._resolve(context, dockerfile, where, until)
             stream = Stream(
                 self._daemon.connect(),
                 lambda client: client.build(
@@ -289,7 +288,7 @@ class Dock:
         def had(image: str) -> str:
             found = self._daemon.fetch(image, None, until, self._begin)
             if found is None:
-                raise _CutShort
+                raise CutShort
             config = self._client.inspect_image(found)["Config"] or {}  # type: ignore[no-untyped-call]
             for trigger in config.get("OnBuild") or ():
                 check_trigger(trigger, image)
