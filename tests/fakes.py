@@ -43,7 +43,6 @@ class FakeSandbox:
     act: Act
     workspace: str = "/workspace"
     path: str = "/usr/bin:/bin"
-    home: str = "/home"
     prints: Callable[[Command], bytes] = lambda command: b""
     owner: tuple[int, int] | None = None
     container: str = ""
@@ -54,9 +53,11 @@ class FakeSandbox:
     closed: bool = False
 
     temp: str = ""
+    home: str = ""
 
     def __post_init__(self) -> None:
         self.temp = str(self.host_temp)
+        self.home = f"{self.temp}/home"
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         if self.stopped:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
-from runner.engine.ports import BOX_EVENT, BOX_HOME, BOX_TEMP, BOX_WORKSPACE, Dock, Sandbox, Service
+from runner.engine.ports import BOX_TEMP, BOX_WORKSPACE, Dock, Sandbox, Service
 from runner.errors import Unavailable
 from runner.workflow.containers import ContainerSpec
 
@@ -81,14 +81,9 @@ class Beside:
             log.warning("containers were not removed", extra={"error": str(error)})
 
 
-def seen_inside(env: Mapping[str, str], sandbox: Sandbox, event: str) -> dict[str, str]:
+def seen_inside(env: Mapping[str, str], sandbox: Sandbox) -> dict[str, str]:
     """Variables whose paths are those that a step in a container of its own finds, as on GitHub."""
-    places = (
-        (sandbox.workspace, BOX_WORKSPACE),
-        (event, BOX_EVENT),
-        (sandbox.home, BOX_HOME),
-        (sandbox.temp, BOX_TEMP),
-    )
+    places = ((sandbox.workspace, BOX_WORKSPACE), (sandbox.temp, BOX_TEMP))
 
     def inside(value: str) -> str:
         for outer, inner in places:

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 from runner.engine.beside import Beside
-from runner.engine.commands import FOLDER
 from runner.engine.containers import container_of, services_of
 from runner.engine.contexts import Asked, machine
 from runner.engine.heart import Hold
@@ -93,8 +92,7 @@ class Opening:
             container = ContainerSpec(repository.image)
         executor, label = station.executors[name](), station.label(self.job.id, self.job.attempt)
         tenant = f"{repository.forge}\n{repository.name}\n{self.asked.event.trusted}"
-        event = self.temp / f"{FOLDER}event.json"
-        site = Site(label, self.workspace, self.temp, event, name == DOCKER, tenant)
+        site = Site(label, self.workspace, self.temp, name == DOCKER, tenant)
         beside = Beside(lambda: station.containers().dock(site))
         opened.callback(self._close, beside, station, partial(say, LAST_WORDS))
         hold.stops(beside.stop, beside.interrupt)

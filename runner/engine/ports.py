@@ -201,22 +201,22 @@ class Executor(Protocol):
 
 BOX_WORKSPACE = "/github/workspace"
 BOX_TEMP = "/github/runner_temp"
-BOX_HOME = "/github/home"
-BOX_EVENT = "/github/workflow/event.json"
-"""Where a step in a container of its own finds what is the job's, as on GitHub."""
+"""Where a step in a container of its own finds the job's folders, as on GitHub.
+
+Steps can write in both, and docker follows links as root: so nothing below them is mounted by itself.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """A job as its containers see it: its folders, and for whom an image is kept that it made or was given.
 
-    `event` is the file with the event's payload. `inside`: the job itself is in a container.
+    `inside`: the job itself is in a container.
     """
 
     label: str
     workspace: Path
     temp: Path
-    event: Path
     inside: bool
     tenant: str
 

@@ -241,7 +241,7 @@ class _Act:
         args = said or actions.words(actions.given(inputs, "args"))
 
         def begin(env: Mapping[str, str], seconds: float, cancellable: bool, output: StepOutput) -> Exit:
-            inside = seen_inside(env, scene.sandbox, scene.event_path)
+            inside = seen_inside(env, scene.sandbox)
             boxed = Boxed(image, entrypoint, args, inside, scene.sandbox.owner, seconds, cancellable)
             return self.stage.beside.dock.run(boxed, output, self._note)
 

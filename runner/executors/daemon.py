@@ -3,18 +3,20 @@
 import hashlib
 import logging
 import re
+import secrets
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils import parse_repository_tag
 
 from runner.errors import BrokenDefinition, Unavailable
 from runner.executors.attached import remove
-from runner.executors.streams import Piece, Stream
+from runner.executors.streams import Stream
 from runner.workflow.containers import RESERVED, Login, image_problem
 
 URL = "unix:///var/run/docker.sock"
@@ -24,6 +26,8 @@ PART = "runner.part"
 SECONDS_TO_ANSWER = 60
 IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 PRIVATE = f"{RESERVED}private"
+SALT = secrets.token_hex(16)
+"""So that nobody else knows the name of an image that was pulled with credentials."""
 BUILT = f"{RESERVED}action"
 IMAGES_LIVE = timedelta(days=7)
 """How long an image of ours stays that nobody uses."""
@@ -84,29 +88,42 @@ class Daemon:
             if login is None and (found := present(client, image)):
                 return str(found["Id"])
             auth = {"username": login.username, "password": login.password} if login else None
+            with _pulling(image):
+                # Under its usual name anybody could use it, as long as it has that.
+                name = image if auth is None else _exact(client, image, auth)
             stream = Stream(
                 self.connect(),
-                lambda client: client.pull(image, stream=True, decode=True, auth_config=auth),
+                lambda client: client.pull(name, stream=True, decode=True, auth_config=auth),
             )
             begin(stream)
-            with closing(stream):
-                _pulled(image, stream.pieces(until))
+            with closing(stream), _pulling(image):
+                for piece in stream.pieces(until):
+                    if why := piece.get("error"):
+                        raise _not_pulled(image, str(why))
             if stream.early:
                 return None
-            found = client.inspect_image(image)  # type: ignore[no-untyped-call]
+            found = client.inspect_image(name)  # type: ignore[no-untyped-call]
             if login is not None:
-                tag = hashlib.sha256(f"{login.username}\n{image}".encode()).hexdigest()[:32]
+                tag = hashlib.sha256(f"{SALT}\n{login.username}\n{image}".encode()).hexdigest()[:32]
                 client.tag(found["Id"], PRIVATE, tag)
                 with suppress(ImageNotFound):
-                    client.remove_image(image, noprune=True)
+                    client.remove_image(name, noprune=True)
             return str(found["Id"])
 
 
-def _pulled(image: str, pieces: Iterable[Piece]) -> None:
+def _exact(client: APIClient, image: str, auth: Mapping[str, str]) -> str:
+    """An image by the digest that the registry has for it now."""
+    repository, tag = parse_repository_tag(image)
+    if tag is not None and ":" in tag:
+        return image
+    said = client.inspect_distribution(image, auth_config=auth)  # type: ignore[no-untyped-call]
+    return f"{repository}@{said['Descriptor']['digest']}"
+
+
+@contextmanager
+def _pulling(image: str) -> Iterator[None]:
     try:
-        for piece in pieces:
-            if why := piece.get("error"):
-                raise _not_pulled(image, str(why))
+        yield
     except NotFound as error:
         raise NoSuchImage(image, error.explanation) from error
     except APIError as error:

@@ -5,15 +5,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from posixpath import normpath
 from threading import Event, Lock
 from time import monotonic
+from typing import IO
 
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import Mount
 
 from runner.engine.ports import (
-    BOX_EVENT,
-    BOX_HOME,
     BOX_TEMP,
     BOX_WORKSPACE,
     Boxed,
@@ -23,7 +23,7 @@ from runner.engine.ports import (
     Site,
 )
 from runner.errors import BrokenDefinition, Unavailable
-from runner.executors import daemon
+from runner.executors import daemon, packing
 from runner.executors.agent import (
     CANCELLED,
     INTERRUPTED,
@@ -36,8 +36,9 @@ from runner.executors.attached import Attached, remove
 from runner.executors.cgroups import Limits
 from runner.executors.confinement import TO_DROP_ROOT, confined
 from runner.executors.daemon import BUILT, URL, Daemon
+from runner.executors.dockerfile import check_trigger, with_images
 from runner.executors.launch import NOT_EXECUTABLE, NOT_FOUND
-from runner.executors.packing import BadRecipe, packed
+from runner.executors.packing import BadRecipe, CutShort, packed
 from runner.executors.services import Services
 from runner.executors.streams import Stream
 from runner.workflow.containers import ContainerSpec
@@ -225,7 +226,10 @@ class Dock:
     def _image(self, wanted: str | Recipe, until: float, note: Log) -> str | None:
         if isinstance(wanted, str):
             return self._fetched(ContainerSpec(wanted), until)
-        return self._built(wanted, until, note)
+        try:
+            return self._built(wanted, until, note)
+        except CutShort:
+            return None
 
     def _fetched(self, spec: ContainerSpec, until: float) -> str | None:
         return self._daemon.fetch(spec.image, spec.login, until, self._begin)
@@ -237,7 +241,10 @@ class Dock:
                 stream.cut()
 
     def _built(self, recipe: Recipe, until: float, note: Log) -> str | None:
-        with packed(recipe.root, recipe.folder, recipe.dockerfile) as (context, digest):
+        def over() -> bool:
+            return self._stopped or (self._interrupted and self._cancellable) or monotonic() >= until
+
+        with packed(recipe.root, recipe.folder, recipe.dockerfile, over) as (context, digest):
             said = f"{self._site.tenant}\n{recipe.dockerfile}\n{digest}"
             tag = hashlib.sha256(said.encode()).hexdigest()[:32]
             name = f"{BUILT}:{tag}"
@@ -245,14 +252,19 @@ class Dock:
                 # How long ago it was used is how long ago it got its name.
                 self._client.tag(name, BUILT, tag)
                 return str(found["Id"])
-            note(f"Building the image of {recipe.folder or '.'}/{recipe.dockerfile}\n".encode())
+            dockerfile = normpath(recipe.dockerfile)
+            where = f"{recipe.folder or '.'}/{dockerfile}"
+            note(f"Building the image of {where}\n".encode())
+            self._resolve(context, dockerfile, where, until)
             stream = Stream(
                 self._daemon.connect(),
                 lambda client: client.build(
                     fileobj=context,
                     custom_context=True,
-                    dockerfile=recipe.dockerfile,
+                    dockerfile=dockerfile,
                     tag=name,
+                    # Layers are found by the text that made them, whoever wrote it.
+                    nocache=True,
                     rm=True,
                     forcerm=True,
                     decode=True,
@@ -265,10 +277,24 @@ class Dock:
             with closing(stream):
                 for piece in stream.pieces(until):
                     if why := piece.get("error"):
-                        raise BadRecipe(f"{recipe.folder or '.'}/{recipe.dockerfile} makes no image: {why}")
+                        raise BadRecipe(f"{where} makes no image: {why}")
                     note(str(piece.get("stream", "")).encode(errors="replace"))
             found = None if stream.early else daemon.present(self._client, name)
             return str(found["Id"]) if found else None
+
+    def _resolve(self, context: IO[bytes], dockerfile: str, where: str, until: float) -> None:
+        """Have the images that a Dockerfile names, as any job has them, and name them by their ids."""
+
+        def had(image: str) -> str:
+            found = self._daemon.fetch(image, None, until, self._begin)
+            if found is None:
+                raise CutShort
+            config = self._client.inspect_image(found)["Config"] or {}  # type: ignore[no-untyped-call]
+            for trigger in config.get("OnBuild") or ():
+                check_trigger(trigger, image)
+            return found
+
+        packing.replace(context, dockerfile, with_images(packing.read(context, dockerfile), where, had))
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -295,12 +321,7 @@ class Dock:
     def _created(self, step: Boxed, image: str) -> Mapping[str, str]:
         site, client = self._site, self._client
         uid, gid = step.owner or (os.geteuid(), os.getegid())
-        mounts = {
-            BOX_WORKSPACE: site.workspace,
-            BOX_TEMP: site.temp,
-            BOX_HOME: site.temp / "home",
-            BOX_EVENT: site.event,
-        }
+        mounts = {BOX_WORKSPACE: site.workspace, BOX_TEMP: site.temp}
         created: Mapping[str, str] = client.create_container(
             image,
             entrypoint=[step.entrypoint] if step.entrypoint else None,

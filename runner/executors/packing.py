@@ -4,22 +4,25 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from posixpath import join, normpath
 from tempfile import TemporaryFile
 from typing import IO
 
-from docker.utils.build import PatternMatcher
-
 from runner.errors import BrokenDefinition
+from runner.expr.hashing import MAX_PATTERN, Pattern
+from runner.workflow.words import cut
 
 MOST_BYTES = 512 << 20
 MOST_ENTRIES = 20_000
 DEEPEST = 100
-IGNORE_BYTES = 256 * 1024
+MOST_TEXT = 256 * 1024
+"""Bytes of a Dockerfile, or of a list of what is left out."""
 IGNORED = ".dockerignore"
+MOST_PATTERNS = 1000
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -28,10 +31,17 @@ class BadRecipe(BrokenDefinition):
     """No image can be made of a folder: something in it leads out, is too large, or is no file."""
 
 
+class CutShort(Exception):
+    """What is made is not to be awaited any more."""
+
+
 @contextmanager
-def packed(root: Path, folder: str, dockerfile: str) -> Iterator[tuple[IO[bytes], str]]:
+def packed(
+    root: Path, folder: str, dockerfile: str, over: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[IO[bytes], str]]:
     """A folder below `root` as a tar file, and the digest of it. Raises `BadRecipe`.
 
+    `over` is asked now and then: where it says so, `CutShort` is raised.
     The same files give the same bytes: owners and times are left out. No link is followed: what leads
     out of the folder is refused, and the folder itself may not be reached over one.
     """
@@ -41,13 +51,40 @@ def packed(root: Path, folder: str, dockerfile: str) -> Iterator[tuple[IO[bytes]
     with ExitStack() as opened, TemporaryFile() as target:
         top = _opened(opened, root, folder)
         with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _Packer(tar, folder or ".", inside, _ignored(top, folder)).add(top, "")
+            _Packer(tar, folder or ".", inside, _ignored(top, folder), over).add(top, "")
         if not _is_file(top, inside):
             raise BadRecipe(f"the action's folder {folder or '.'} has no file {inside}")
         target.seek(0)
         digest = hashlib.file_digest(target, "sha256").hexdigest()
         target.seek(0)
         yield target, digest
+
+
+def read(context: IO[bytes], path: str) -> bytes:
+    """A file of what was packed. Raises `BadRecipe`."""
+    context.seek(0)
+    with tarfile.open(fileobj=context) as tar:
+        try:
+            file = tar.extractfile(path)
+        except KeyError:
+            file = None
+        if file is None:
+            raise BadRecipe(f"{path} is no file")
+        found = file.read(MOST_TEXT + 1)
+    if len(found) > MOST_TEXT:
+        raise BadRecipe(f"{path} is larger than {MOST_TEXT} bytes")
+    return found
+
+
+def replace(context: IO[bytes], path: str, content: bytes) -> None:
+    """Put a file in the place of one that was packed, and go to the beginning of it all."""
+    context.seek(0)
+    with tarfile.open(fileobj=context, mode="a", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo(path)
+        member.size, member.mode = len(content), 0o644
+        # Of two with one name the later one counts.
+        tar.addfile(member, BytesIO(content))
+    context.seek(0)
 
 
 def _opened(stack: ExitStack, root: Path, folder: str) -> int:
@@ -71,24 +108,46 @@ def _is_file(top: int, path: str) -> bool:
         return False
 
 
-def _ignored(top: int, folder: str) -> PatternMatcher | None:
+def _ignored(top: int, folder: str) -> Sequence[Pattern]:
+    """What is left out, as its list says: of the patterns that match the last one counts."""
     try:
         with os.fdopen(os.open(IGNORED, FILE, dir_fd=top), "rb") as file:
-            text = file.read(IGNORE_BYTES + 1)
+            text = file.read(MOST_TEXT + 1)
     except OSError:
-        return None
-    if len(text) > IGNORE_BYTES:
-        raise BadRecipe(f"{join(folder, IGNORED)} is larger than {IGNORE_BYTES} bytes")
+        return ()
+    if len(text) > MOST_TEXT:
+        raise BadRecipe(f"{join(folder, IGNORED)} is larger than {MOST_TEXT} bytes")
     lines = (line.strip() for line in text.decode(errors="replace").splitlines())
-    return PatternMatcher([line for line in lines if line and not line.startswith("#")])
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    if len(wanted) > MOST_PATTERNS or any(len(line) > MAX_PATTERN for line in wanted):
+        raise BadRecipe(
+            f"{join(folder, IGNORED)} may have {MOST_PATTERNS} patterns of {MAX_PATTERN} characters each"
+        )
+    return [_pattern(line, join(folder, IGNORED)) for line in wanted]
+
+
+def _pattern(line: str, where: str) -> Pattern:
+    negative = line.startswith("!")
+    names = normpath(line[negative:].strip()).lstrip("/").split("/")
+    if any("**" in name and name != "**" for name in names):
+        raise BadRecipe(f"{where}: {cut(line)!r}: ** stands for whole folders, as in **/name or name/**")
+    return Pattern(negative, tuple(names))
 
 
 class _Packer:
-    def __init__(self, tar: tarfile.TarFile, folder: str, dockerfile: str, ignored: PatternMatcher | None):
+    def __init__(
+        self,
+        tar: tarfile.TarFile,
+        folder: str,
+        dockerfile: str,
+        ignored: Sequence[Pattern],
+        over: Callable[[], bool],
+    ) -> None:
         self._tar = tar
         self._folder = folder
         self._kept = (dockerfile, IGNORED)
         self._ignored = ignored
+        self._over = over
         self._entries = self._bytes = 0
 
     def add(self, folder: int, path: str) -> None:
@@ -97,6 +156,8 @@ class _Packer:
         for name in names:
             inner = join(path, name)
             self._entries += 1
+            if self._over():
+                raise CutShort
             if self._entries > MOST_ENTRIES:
                 raise BadRecipe(f"{self._folder} has more than {MOST_ENTRIES} files to make an image of")
             try:
@@ -111,7 +172,7 @@ class _Packer:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         member = tarfile.TarInfo(path)
         member.mode = stat.S_IMODE(found.st_mode) & 0o755
-        left_out = self._ignored is not None and path not in self._kept and self._ignored.matches(Path(path))
+        left_out = path not in self._kept and self._left_out(path)
         if stat.S_ISDIR(found.st_mode):
             if not left_out:
                 member.type = tarfile.DIRTYPE
@@ -132,6 +193,15 @@ class _Packer:
             self._tar.addfile(member)
         else:
             self._add_file(folder, name, member)
+
+    def _left_out(self, path: str) -> bool:
+        parts, found = path.split("/"), False
+        for pattern in self._ignored:
+            if self._over():
+                raise CutShort
+            if pattern.takes(parts):
+                found = not pattern.negative
+        return found
 
     def _add_file(self, folder: int, name: str, member: tarfile.TarInfo) -> None:
         with os.fdopen(os.open(name, FILE, dir_fd=folder), "rb") as file:

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from runner.engine.ports import Command, Exit, Recipe
-from runner.errors import Unavailable
+from runner.errors import BrokenDefinition, Unavailable
 from runner.executors.confinement import TO_DROP_ROOT
 from runner.executors.docker import Docker
 from runner.executors.docks import OutOfReach
@@ -56,24 +56,39 @@ def test_a_step_ends_with_its_exit_code_and_what_it_printed(yard: Yard) -> None:
 def test_a_step_finds_the_jobs_folders_where_github_has_them(yard: Yard) -> None:
     (yard.workspace / "file").write_text("of the workspace\n")
     script = """
-        pwd; cat file; cat /github/workflow/event.json; echo; echo "$HOME $ONE"
-        touch made /github/home/x; echo 1 > /github/runner_temp/out
+        pwd; cat file; cat /github/runner_temp/event.json; echo; echo "$HOME $ONE"
+        touch made /github/runner_temp/home/x; echo 1 > /github/runner_temp/out
     """
 
     exit, printed = yard.run(
-        yard.dock(), "bash", "-ec", script, env={"HOME": "/github/home", "ONE": "line\nline"}
+        yard.dock(), "bash", "-ec", script, env={"HOME": "/github/runner_temp/home", "ONE": "line\nline"}
     )
 
     assert printed.splitlines() == [
         "/github/workspace",
         "of the workspace",
         '{"ref": "main"}',
-        "/github/home line",
+        "/github/runner_temp/home line",
         "line",
     ]
     assert exit == Exit(0)
     assert (yard.workspace / "made").stat().st_uid == JOB_UID
     assert (yard.folder / "temp/out").read_text() == "1\n"
+
+
+def test_a_link_that_a_step_left_leads_to_nothing_of_the_machine(yard: Yard) -> None:
+    secret, temp = yard.folder / "secret", yard.folder / "temp"
+    secret.mkdir()
+    (secret / "file").write_text("of another job")
+    (temp / "home").rmdir()
+    (temp / "home").symlink_to(secret)
+    (temp / "event.json").unlink()
+    (temp / "event.json").symlink_to(secret / "file")
+
+    exit, printed = yard.run(yard.dock(), "bash", "-c", "cat $0/*/file $0/*/*.json 2>&1", "/github")
+
+    assert exit == Exit(1)
+    assert "of another job" not in printed
 
 
 def test_a_program_that_is_not_there_fails_the_step(yard: Yard) -> None:
@@ -168,6 +183,62 @@ def test_an_image_is_made_of_the_actions_folder_once(yard: Yard) -> None:
     assert yard.said == []
     # A cancel finds nothing of it any more that could be cut off.
     dock.interrupt()
+
+
+def test_what_is_run_for_an_image_is_not_taken_from_anybody_elses(yard: Yard) -> None:
+    text = "FROM {image}\nRUN cat /proc/sys/kernel/random/uuid > /made\nCOPY salt /\n"
+    made = []
+    for _ in range(2):
+        recipe = a_recipe(yard, text, salt=secrets.token_hex(8))
+        made.append(yard.run(yard.dock(network=False), "cat", "/made", image=recipe))
+
+    assert {exit for exit, _ in made} == {Exit(0)}
+    assert made[0] != made[1]
+
+
+def test_an_image_is_made_of_several_whose_names_are_those_of_any_image(yard: Yard) -> None:
+    text = """
+        ARG NAME={image}
+        FROM $NAME AS first
+        COPY salt /of/first
+        FROM ${NAME}
+        COPY --from=first /of/first /one
+        COPY --from=0 /of/first /two
+        COPY --from={image} /usr/bin/cat /three
+    """
+    recipe = a_recipe(yard, text, salt=secrets.token_hex(8))
+
+    exit, printed = yard.run(
+        yard.dock(network=False), "bash", "-c", "cat /one /two && /three /one", image=recipe
+    )
+
+    assert (exit, len(printed)) == (Exit(0), 3 * 16)
+
+
+@pytest.mark.parametrize(
+    "line", ["FROM {}", "FROM {image}\nCOPY --from={} / /", "FROM {image} AS a\nFROM sha256:{}"]
+)
+def test_an_image_is_not_made_of_one_by_the_beginning_of_its_id(yard: Yard, line: str) -> None:
+    client = yard.client()
+    id = client.images(yard.image)[0]["Id"].removeprefix("sha256:")[:12]
+    client.close()
+
+    with pytest.raises((BrokenDefinition, Unavailable), match=id):
+        yard.run(yard.dock(network=False), image=a_recipe(yard, line.replace("{}", id)))
+
+
+def test_what_an_image_has_done_at_each_build_is_looked_at(yard: Yard) -> None:
+    client = yard.client()
+    name = f"trigger-{secrets.token_hex(4)}"
+    try:
+        container = client.create_container(yard.image, "true")["Id"]
+        client.commit(container, name, changes='ONBUILD ADD ["http://127.0.0.1/", "/x"]')
+        client.remove_container(container)
+
+        with pytest.raises(BadRecipe, match=f"made of {name}, which has ONBUILD: ADD .*own network"):
+            yard.run(yard.dock(network=False), image=a_recipe(yard, f"FROM {name}\n"))
+    finally:
+        client.remove_image(name)
 
 
 def test_what_runs_while_an_image_is_made_is_in_the_note_and_fails_it(yard: Yard) -> None:

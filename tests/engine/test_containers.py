@@ -168,10 +168,10 @@ def test_a_step_in_an_image_is_given_paths_as_it_sees_them(bench: Bench) -> None
     assert (step.image, step.entrypoint, step.args) == ("a:1", "/bin/sh", ("-c", "a b", "c"))
     wanted = {
         "GITHUB_WORKSPACE": "/github/workspace",
-        "GITHUB_EVENT_PATH": "/github/workflow/event.json",
+        "GITHUB_EVENT_PATH": "/github/runner_temp/_runner_event.json",
         "GITHUB_OUTPUT": "/github/runner_temp/_runner_output",
         "RUNNER_TEMP": "/github/runner_temp",
-        "HOME": "/github/home",
+        "HOME": "/github/runner_temp/home",
         "MINE": "/github/workspace/x",
         "LIKE": "/workspaces",
         "INPUT_DRY-RUN": "yes",

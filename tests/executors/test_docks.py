@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -25,6 +26,8 @@ from runner.executors.ownership import JOB_UID
 from runner.workflow.containers import Login, Options, Volume
 from tests.executors.jobs import PATIENCE, Kind
 from tests.executors.yard import Yard, a_recipe, a_service, a_yard
+
+DIGEST = f"sha256:{'0123' * 16}"
 
 
 @pytest.fixture
@@ -52,9 +55,7 @@ def test_a_steps_container_is_bare_and_gone_when_it_ended(yard: Yard) -> None:
     assert b"".join(said).split() == [
         *(b"CapEff:", b"0" * 16, b"CapBnd:", b"0" * 16, b"NoNewPrivs:", b"1", str(JOB_UID).encode()),
     ]
-    assert {mount["Target"] for mount in host["Mounts"]} == {
-        *("/github/workspace", "/github/runner_temp", "/github/home", "/github/workflow/event.json")
-    }
+    assert {mount["Target"] for mount in host["Mounts"]} == {"/github/workspace", "/github/runner_temp"}
     assert (host["Privileged"], host["CapAdd"], host["CapDrop"]) == (False, None, ["ALL"])
     assert yard.ours() == []
 
@@ -97,16 +98,24 @@ def test_an_image_is_not_had_by_the_beginning_of_its_id(yard: Yard) -> None:
 def test_a_private_image_is_asked_for_each_time_and_kept_under_a_name_of_nobodys() -> None:
     asked: list[tuple[str, str]] = []
     logins: list[dict[str, str]] = []
-    answer: list[object] = [{"status": "pulled"}]
+    answer: list[dict[str, str]] = [{"status": "pulled"}]
 
     class Registry(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer({"ApiVersion": "1.41", "Id": "sha256:1", "RepoTags": ["octo/private:1"]})
+            if "/distribution/" in self.path:
+                asked.append(("GET", self.path))
+                self._login()
+                if refused := answer[0].get("error"):
+                    self._answer({"message": refused}, 401)
+                else:
+                    self._answer({"Descriptor": {"digest": DIGEST}})
+            else:
+                self._answer({"ApiVersion": "1.41", "Id": "sha256:1", "RepoTags": []})
 
         def do_POST(self) -> None:
             asked.append(("POST", self.path))
             if "/create" in self.path:
-                logins.append(json.loads(b64decode(self.headers["X-Registry-Auth"], b"-_")))
+                self._login()
                 self._answer(answer[0])
             else:
                 self._answer({}, 201)
@@ -114,6 +123,9 @@ def test_a_private_image_is_asked_for_each_time_and_kept_under_a_name_of_nobodys
         def do_DELETE(self) -> None:
             asked.append(("DELETE", self.path))
             self._answer([])
+
+        def _login(self) -> None:
+            logins.append(json.loads(b64decode(self.headers["X-Registry-Auth"], b"-_")))
 
         def _answer(self, content: object, status: int = 200) -> None:
             self.send_response(status)
@@ -138,12 +150,13 @@ def test_a_private_image_is_asked_for_each_time_and_kept_under_a_name_of_nobodys
         thread.join()
         server.server_close()
 
-    assert [(one["username"], one["password"]) for one in logins] == [("me", "hunter2")] * 3
+    assert [(one["username"], one["password"]) for one in logins] == [("me", "hunter2")] * 5
     assert "hunter2" not in str(refused.value)
-    pull, tag, untag = asked[:3]
-    assert "fromImage=octo%2Fprivate" in pull[1]
+    ask, pull, tag, untag = asked[:4]
+    assert "/distribution/octo/private:1/json" in ask[1]
+    assert f"tag={DIGEST.replace(':', '%3A')}&fromImage=octo%2Fprivate" in pull[1]
     assert "repo=runner.local%2Fprivate" in tag[1]
-    assert (untag[0], "/images/octo/private:1?" in untag[1]) == ("DELETE", True)
+    assert (untag[0], f"/images/octo/private@{DIGEST}?" in unquote(untag[1])) == ("DELETE", True)
     assert all("hunter2" not in path for _, path in asked)
 
 

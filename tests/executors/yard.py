@@ -47,7 +47,7 @@ class Yard:
 
     def site(self, label: str, inside: bool) -> Site:
         temp = self.folder / "temp"
-        return Site(label, self.workspace, temp, temp / "event.json", inside, "octo/hello")
+        return Site(label, self.workspace, temp, inside, "octo/hello")
 
     def dock(self, inside: bool = False, network: bool = True, label: str = "", **options: Any) -> Dock:
         made = Docks(self.url, network, **options).dock(self.site(label or self.label, inside))
