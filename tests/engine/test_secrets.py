@@ -164,3 +164,18 @@ def test_what_a_step_is_given_is_not_in_what_is_shown_of_it_nor_in_a_reason(
     assert job.phase.reason == "internal error: RuntimeError: a bug"
     assert len(shown) > 10
     assert [one for one in shown if CANARY in one] == []
+
+
+NEEDING = WHERE_CALLED.replace("required: false", "required: true")
+
+
+@pytest.mark.parametrize("handing", [HANDED.replace("secrets.TOKEN }", "secrets.NONE }"), INHERITED])
+def test_a_secret_that_is_needed_may_be_empty(bench: Bench, vault: Watched, handing: str) -> None:
+    vault.kept = {}
+    bench.write(handing)
+    bench.write(NEEDING, CALLED)
+
+    run = bench.admit(bench.receive(an_event()), Selection((".runner/workflows/ci.yml",))).runs[0]
+    bench.work()
+
+    assert bench.store.load(run).result is Result.SUCCESS
