@@ -22,6 +22,7 @@ removed by the next that takes the job, or by the sweep.
 Executors are found by name and imported then: docker's client takes longer to import than all the rest.
 """
 
+import threading
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import cast
@@ -37,6 +38,10 @@ EXECUTORS = {
 
 CONTAINERS = "runner.executors.docks:Docks"
 
+# The modules of docker's client import each other in circles: two threads that begin at different ends
+# would meet a half of one.
+_IMPORTING = threading.Lock()
+
 
 class NoSuchExecutor(Rejected):
     """A name that is none of `EXECUTORS`."""
@@ -49,9 +54,14 @@ def executor(name: str) -> Callable[..., Executor]:
     """The class called `name`; each says itself what it is constructed with. Raises `NoSuchExecutor`."""
     if name not in EXECUTORS:
         raise NoSuchExecutor(name)
-    return cast(Callable[..., Executor], resolve_name(EXECUTORS[name]))
+    return cast(Callable[..., Executor], _found(EXECUTORS[name]))
 
 
 def containers(**options: object) -> Containers:
     """Where jobs have containers beside their sandboxes, of docker, whichever executor they run on."""
-    return cast(Callable[..., Containers], resolve_name(CONTAINERS))(**options)
+    return cast(Callable[..., Containers], _found(CONTAINERS))(**options)
+
+
+def _found(name: str) -> object:
+    with _IMPORTING:
+        return resolve_name(name)

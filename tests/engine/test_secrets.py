@@ -198,3 +198,18 @@ def test_no_part_of_a_secret_is_in_what_is_said_of_a_step_that_cannot_use_it(
     assert run.result is Result.FAILURE
     assert "##[error]" in said
     assert "000001002" not in said + str(run)
+
+
+NEEDING = WHERE_CALLED.replace("required: false", "required: true")
+
+
+@pytest.mark.parametrize("handing", [HANDED.replace("secrets.TOKEN }", "secrets.NONE }"), INHERITED])
+def test_a_secret_that_is_needed_may_be_empty(bench: Bench, vault: Watched, handing: str) -> None:
+    vault.kept = {}
+    bench.write(handing)
+    bench.write(NEEDING, CALLED)
+
+    run = bench.admit(bench.receive(an_event()), Selection((".runner/workflows/ci.yml",))).runs[0]
+    bench.work()
+
+    assert bench.store.load(run).result is Result.SUCCESS
