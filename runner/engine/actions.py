@@ -153,7 +153,7 @@ def words(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise BrokenDefinition(f"args: it cannot be read: {error}") from None
+        raise BrokenDefinition(f"args cannot be read: {error}") from None
 
 
 def pre_of(runs: Composite | Script | Docker) -> str | None:

@@ -7,11 +7,13 @@ from typing import Any
 from runner.errors import BrokenDefinition
 from runner.expr.evaluate import render
 from runner.expr.template import Template
-from runner.expr.values import known, shown, to_string
+from runner.expr.values import known, to_string
 from runner.workflow.containers import (
+    MOST_SERVICES,
     BadContainer,
     ContainerSpec,
     Login,
+    check_counts,
     image_problem,
     parse_options,
     parse_ports,
@@ -19,6 +21,7 @@ from runner.workflow.containers import (
 )
 from runner.workflow.document import Container, Steps
 from runner.workflow.trees import settled, texts
+from runner.workflow.words import cut
 
 
 def container_of(job: Steps, seen: Mapping[str, Any]) -> ContainerSpec | None:
@@ -37,8 +40,10 @@ def services_of(job: Steps, seen: Mapping[str, Any]) -> Mapping[str, ContainerSp
     if isinstance(job.services, Template):
         found = settled(job.services, seen)
         if found is not None and not isinstance(found, Mapping):
-            raise BrokenDefinition(f"services: a mapping is needed, not {shown(to_string(found))}")
+            raise BrokenDefinition("services: a mapping is needed, which its expression does not give")
         services = found or {}
+    if len(services) > MOST_SERVICES:
+        raise BrokenDefinition(f"services: a job can have {MOST_SERVICES}")
     return {
         name: _spec(f"services.{name}", _said(one, seen, variables=True), service=True)
         for name, one in services.items()
@@ -70,20 +75,27 @@ def _spec(where: str, said: Mapping[str, Any], service: bool) -> ContainerSpec |
     if not image:
         return None
     if problem := image_problem(image):
-        raise BrokenDefinition(f"{where}: {problem}")
+        hidden = problem.replace(f'"{cut(image)}"', '"***"')
+        raise BrokenDefinition(f"{where}: {hidden}")
     try:
+        options = parse_options(_text(said.get("options")), service)
+        ports, volumes = _items(said.get("ports")), _items(said.get("volumes"))
+        # Each of them is a port at least.
+        check_counts(len(ports), len(volumes) + len(options.volumes))
+        found = tuple(port for text in ports for port in parse_ports(text))
+        check_counts(len(found) + len(options.ports), 0)
         return ContainerSpec(
             image,
             _login(said.get("credentials")),
             _texts(said.get("env")),
-            parse_options(_text(said.get("options")), service),
-            tuple(port for text in _items(said.get("ports")) for port in parse_ports(text)),
-            tuple(parse_volume(text) for text in _items(said.get("volumes"))),
+            options,
+            found,
+            tuple(map(parse_volume, volumes)),
             (_text(said.get("entrypoint")).strip() or None) if service else None,
             _command(_text(said.get("command"))) if service else None,
         )
     except BadContainer as error:
-        raise BrokenDefinition(f"{where}: {error}") from None
+        raise BrokenDefinition(f"{where}: {error.hidden}") from None
 
 
 def _login(said: Any) -> Login | None:
@@ -98,7 +110,7 @@ def _command(text: str) -> tuple[str, ...] | None:
     try:
         return tuple(shlex.split(text)) or None
     except ValueError as error:
-        raise BadContainer(f"command: {shown(text)} cannot be read: {error}") from None
+        raise BadContainer(f"command cannot be read: {error}") from None
 
 
 def _texts(said: Any) -> dict[str, str]:

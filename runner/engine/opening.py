@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 from runner.engine.beside import Beside
 from runner.engine.containers import container_of, services_of
@@ -84,6 +85,7 @@ class Opening:
         opened: ExitStack,
     ) -> Place:
         container = self._secured(container_of(self.body, self._seen(station)))
+        _check_ports("container", container, station.server)
         # `container:` names an image, so it means docker; otherwise the repository or the server chooses.
         name = DOCKER if container else repository.executor or station.executor
         if name not in station.executors:
@@ -91,7 +93,9 @@ class Opening:
         if container is None and repository.image:
             container = ContainerSpec(repository.image)
         executor, label = station.executors[name](), station.label(self.job.id, self.job.attempt)
-        tenant = f"{repository.forge}\n{repository.name}\n{self.asked.event.trusted}"
+        # A name may be registered again, for somebody else.
+        whose = (repository.forge, repository.name, repository.registration)
+        tenant = "\n".join((*whose, str(self.asked.event.trusted)))
         site = Site(label, self.workspace, self.temp, name == DOCKER, tenant)
         beside = Beside(lambda: station.containers().dock(site))
         opened.callback(self._close, beside, station, partial(say, LAST_WORDS))
@@ -120,6 +124,8 @@ class Opening:
         if not self.body.services:
             return {}
         found = services_of(self.body, self._seen(station))
+        for name, spec in found.items():
+            _check_ports(f"services.{name}", spec, station.server)
         for name in [name for name, spec in found.items() if spec is None]:
             say(f"the service {name} is not started: its image is empty\n".encode())
         return {name: spec for name, spec in found.items() if self._secured(spec) is not None and spec}
@@ -148,3 +154,10 @@ class Opening:
         }
         env = {**station.env, **texts(self.workflow.env, seen)}
         return {**seen, "env": env | texts(self.body.env, {**seen, "env": env})}
+
+
+def _check_ports(where: str, spec: ContainerSpec | None, server: str) -> None:
+    """Raises `BrokenDefinition` where one is asked for that is the server's, up or down."""
+    own = urlsplit(server).port
+    if own and spec and any(port.outside == own for port in (*spec.ports, *spec.options.ports)):
+        raise BrokenDefinition(f"{where}: port {own} of this machine is the server's; write another one")

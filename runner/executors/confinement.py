@@ -1,6 +1,6 @@
 """What every container of a job may do: written here, and nowhere else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from docker import APIClient
 from docker.types import HostConfig, LogConfig, Mount, Ulimit
@@ -8,11 +8,13 @@ from docker.types import HostConfig, LogConfig, Mount, Ulimit
 from runner.errors import BrokenDefinition
 from runner.executors.cgroups import Limits
 from runner.executors.daemon import LABEL
-from runner.workflow.containers import MOST_FILES, Options, Port, Volume
+from runner.workflow.containers import MOST_FILES, Options, Port, Volume, tmpfs_size
 
 LOCALHOST = "127.0.0.1"
 TO_DROP_ROOT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 """What an image needs that starts as root to hand its folder to a user of its own and become it."""
+MOST_SHARED = 1 << 30
+"""Bytes of shared memory and of each tmpfs where the job has no limit of memory."""
 KEPT_LOG = {"max-size": "4m", "max-file": "1", "compress": "false"}
 
 
@@ -55,10 +57,10 @@ def confined(
         pids_limit=_within("--pids-limit", asked.pids, limits.processes) or limits.processes,
         mem_limit=_within("--memory", asked.memory, limits.memory) or limits.memory,
         mem_reservation=_within("--memory-reservation", asked.memory_reservation, limits.memory),
-        shm_size=_within("--shm-size", asked.shm_size, limits.memory),
+        shm_size=_within("--shm-size", asked.shm_size, limits.memory or MOST_SHARED),
         nano_cpus=round(asked.cpus * 10**9) if asked.cpus is not None else None,
         cpu_shares=asked.cpu_shares,
-        tmpfs=dict(asked.tmpfs) or None,
+        tmpfs=_sized(asked.tmpfs, limits.memory or MOST_SHARED) or None,
         read_only=asked.read_only or None,
         ulimits=[Ulimit(name=name, soft=soft, hard=hard) for name, (soft, hard) in ulimits.items()],
         log_config=LogConfig(type="local", config=KEPT_LOG) if logs else LogConfig(type="none"),
@@ -70,6 +72,16 @@ def _within(what: str, asked: int | None, most: int | None) -> int | None:
     if asked is not None and most is not None and asked > most:
         raise TooMuch(f"{what} {asked} is more than a job may have here: {most}")
     return asked
+
+
+def _sized(asked: Mapping[str, str], most: int) -> dict[str, str]:
+    """Each tmpfs with a size; docker would give one without any half of the machine's memory."""
+    sizes = {path: tmpfs_size(modes) for path, modes in asked.items()}
+    _within("--tmpfs", sum(size or 0 for size in sizes.values()), most)
+    return {
+        path: modes if sizes[path] else ",".join(filter(None, (modes, f"size={most}")))
+        for path, modes in asked.items()
+    }
 
 
 def mounted(volumes: Iterable[Volume], label: str, workspace: str | None, writable: bool) -> list[Mount]:

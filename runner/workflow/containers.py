@@ -14,7 +14,14 @@ from runner.workflow.words import cut, here
 
 MOST_FILES = 16384
 """No more open files than a daemon that may not raise its own limit can give."""
+MOST_OPTIONS = 4096
+"""Characters of all options of a container."""
 MOST_PORTS = 128
+MOST_VOLUMES = 100
+"""Of one container, with those of its options."""
+MOST_SERVICES = 20
+LEAST_PORT = 1024
+"""Below are those of the machine's own services."""
 OUR_FOLDERS = ("/workspace", "/runner", "/github")
 """Where a job's own folders are in a container."""
 WORKSPACES = ("/workspace", "/github/workspace")
@@ -49,7 +56,20 @@ TMPFS = re.compile(r"ro|rw|noexec|exec|nosuid|nodev|size=[0-9]+[kmg]?|mode=[0-7]
 
 
 class BadContainer(ValueError):
-    """A container cannot be had like this; says what would have worked."""
+    """A container cannot be had like this; says what would have worked.
+
+    `{}` in `why` is the text that was given. `hidden` says the same without it: an expression may have
+    made it of a secret, a part of which no mask would find.
+    """
+
+    def __init__(self, why: str, given: str = "") -> None:
+        super().__init__(why.replace("{}", f'"{cut(given)}"', 1))
+        self.why = why
+        self.given = given
+
+    @property
+    def hidden(self) -> str:
+        return self.why.replace("{}", '"***"', 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +175,18 @@ def parse_ports(text: str) -> tuple[Port, ...]:
     inside = _range(found["inside"]) if found else None
     outside = _range(found["host"]) if found and found["host"] else None
     if found is None or inside is None or kind not in ("tcp", "udp") or (found["host"] and outside is None):
-        raise BadContainer(f'"{cut(text)}" is no port; write 5432, 5432:5432, 8000-8010 or 53:53/udp')
+        raise BadContainer("{} is no port; write 5432, 5432:5432, 8000-8010 or 5353:53/udp", text)
     if (found["ip"] or "127.0.0.1") != "127.0.0.1":
-        raise BadContainer(f'"{cut(text)}": ports are those of 127.0.0.1 only; leave the address out')
+        raise BadContainer("{}: ports are those of 127.0.0.1 only; leave the address out", text)
+    if outside is not None and outside[0] < LEAST_PORT:
+        raise BadContainer(
+            f"{{}}: ports of this machine below {LEAST_PORT} are not free; write one above, or none for any",
+            text,
+        )
     if outside is not None and len(outside) != len(inside):
-        raise BadContainer(f'"{cut(text)}": both ranges of ports must be of the same length')
+        raise BadContainer("{}: both ranges of ports must be of the same length", text)
     if len(inside) > MOST_PORTS:
-        raise BadContainer(f'"{cut(text)}" is more than {MOST_PORTS} ports')
+        raise BadContainer(f"{{}} is more than {MOST_PORTS} ports", text)
     outsides = outside if outside is not None else [None] * len(inside)
     return tuple(Port(port, other, kind) for port, other in zip(inside, outsides, strict=True))
 
@@ -174,12 +199,20 @@ def _range(text: str) -> range | None:
     return range(first, last + 1) if 0 < first <= last < 65536 else None
 
 
+def check_counts(ports: int, volumes: int) -> None:
+    """Raises `BadContainer` where one container asks for more."""
+    if ports > MOST_PORTS:
+        raise BadContainer(f"a container can have {MOST_PORTS} ports")
+    if volumes > MOST_VOLUMES:
+        raise BadContainer(f"a container can have {MOST_VOLUMES} volumes")
+
+
 def parse_volume(text: str) -> Volume:
     """Read `[NAME:]/FOLDER[:ro|rw]`. Raises `BadContainer`, for folders of the machine above all."""
     parts = text.strip().split(":")
     mode = parts.pop() if len(parts) > 1 and not parts[-1].startswith("/") else "rw"
     if mode not in ("ro", "rw") or len(parts) not in (1, 2):
-        raise BadContainer(f'"{cut(text)}" is no volume; write /folder, name:/folder or name:/folder:ro')
+        raise BadContainer("{} is no volume; write /folder, name:/folder or name:/folder:ro", text)
     target = _target(parts[-1], text)
     if len(parts) == 1:
         return Volume(target, "", mode == "ro")
@@ -188,11 +221,12 @@ def parse_volume(text: str) -> Volume:
         return Volume(target, None, mode == "ro")
     if source.startswith(("/", ".", "~")):
         raise BadContainer(
-            f'"{cut(text)}": a folder of the machine cannot be a volume; use a name, as in '
-            f"name:{target}, or ${{{{ github.workspace }}}} for the workspace"
+            "{}: a folder of the machine cannot be a volume; use a name, as in name:/folder, or "
+            "${{ github.workspace }} for the workspace",
+            text,
         )
     if NAME.fullmatch(source) is None:
-        raise BadContainer(f'"{cut(source)}" cannot be the name of a volume; use letters, digits, _ . and -')
+        raise BadContainer("{} cannot be the name of a volume; use letters, digits, _ . and -", source)
     return Volume(target, source, mode == "ro")
 
 
@@ -202,7 +236,7 @@ def _target(path: str, text: str) -> str:
     taken = [one for one in (*OUR_FOLDERS, *SYSTEM_FOLDERS) if f"{folder}/".startswith(f"{one}/")]
     if not path.startswith("/") or folder == "/" or "\0" in path or taken:
         why = f"{taken[0]} is not free" if taken else "it needs the path of a folder in the container"
-        raise BadContainer(f'"{cut(text)}": nothing can be put at {cut(path)!r}: {why}')
+        raise BadContainer(f"{{}}: nothing can be put there: {why}", text)
     return folder
 
 
@@ -225,32 +259,34 @@ def reserved_image(name: str) -> str | None:
 
 def parse_options(text: str, service: bool) -> Options:
     """Read the options of a service, or of the container of a job. Raises `BadContainer`."""
+    if len(text) > MOST_OPTIONS:
+        raise BadContainer(f"the options of a container have {MOST_OPTIONS} characters at most")
     try:
-        words = shlex.split(text)
+        words = iter(shlex.split(text))
     except ValueError as error:
-        raise BadContainer(f'the options "{cut(text)}" cannot be read: {error}') from None
+        raise BadContainer(f"the options {{}} cannot be read: {error}", text) from None
     table = OPTIONS if service else {name: OPTIONS[name] for name in OPTIONS if name not in ONLY_SERVICES}
     found = Options()
-    while words:
-        word = words.pop(0)
+    for word in words:
         name, given = _named(word)
         option = table.get(name)
         if option is None:
             whose = "a service" if service else "the container of a job"
-            raise BadContainer(f'{whose} cannot have the option "{cut(word)}"{here(tuple(table))}')
+            raise BadContainer(f"{whose} cannot have the option {{}}{here(tuple(table))}", word)
         if option.flag:
             if given not in (None, "true", "false"):
-                raise BadContainer(f"{name} is true or false, not {cut(str(given))!r}")
+                raise BadContainer(f"{name} is true or false, not {{}}", str(given))
             found = option.read(found, given or "true")
             continue
         if given is None:
-            if not words:
+            given = next(words, None)
+            if given is None:
                 raise BadContainer(f"{name} needs a value behind it")
-            given = words.pop(0)
         try:
             found = option.read(found, given)
         except BadContainer as error:
-            raise BadContainer(f"{name}: {error}") from None
+            raise BadContainer(f"{name}: {error.why}", error.given) from None
+        check_counts(len(found.ports), len(found.volumes))
     return found
 
 
@@ -299,7 +335,7 @@ def _health(name: str, value: Callable[[str], object]) -> Option:
 def _matching(pattern: re.Pattern[str], means: str) -> Callable[[str], str]:
     def value(given: str) -> str:
         if pattern.fullmatch(given) is None:
-            raise BadContainer(f'"{cut(given)}" is not {means}')
+            raise BadContainer(f"{{}} is not {means}", given)
         return given
 
     return value
@@ -308,7 +344,7 @@ def _matching(pattern: re.Pattern[str], means: str) -> Callable[[str], str]:
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def value(given: str) -> int:
         if WHOLE.fullmatch(given) is None or not least <= int(given) <= most:
-            raise BadContainer(f'"{cut(given)}" is no whole number from {least} to {most}')
+            raise BadContainer(f"{{}} is no whole number from {least} to {most}", given)
         return int(given)
 
     return value
@@ -318,7 +354,7 @@ def _size(given: str) -> int:
     found = SIZE.fullmatch(given)
     size = int(found[1]) * BYTES[found[2].lower()] if found else 0
     if not 0 < size < 1 << 50:
-        raise BadContainer(f'"{cut(given)}" is no size; write 64m or 1g')
+        raise BadContainer("{} is no size; write 64m or 1g", given)
     return size
 
 
@@ -327,27 +363,34 @@ def _time(given: str) -> int:
     time = sum(int(float(number) * NANOSECONDS[unit]) for number, unit in TIME_PART.findall(given))
     # Docker takes 0 for "not given", and nothing else below a millisecond.
     if found is None or (time and time < 10**6) or time > 24 * NANOSECONDS["h"]:
-        raise BadContainer(f'"{cut(given)}" is no time; write 10s, 500ms or 1m30s')
+        raise BadContainer("{} is no time; write 10s, 500ms or 1m30s", given)
+    return time
+
+
+def _interval(given: str) -> int:
+    time = _time(given)
+    if 0 < time < SECOND:
+        raise BadContainer("{} is too often; write 1s or more", given)
     return time
 
 
 def _cpus(given: str) -> float:
     if DECIMAL.fullmatch(given) is None or float(given) < 0.01:
-        raise BadContainer(f'"{cut(given)}" is no number of processors; write 2 or 0.5')
+        raise BadContainer("{} is no number of processors; write 2 or 0.5", given)
     return float(given)
 
 
 def _variable(given: str) -> tuple[str, str]:
     name, equals, value = given.partition("=")
     if not name or not equals or "\0" in given:
-        raise BadContainer(f'"{cut(given)}" gives no value; write NAME=VALUE')
+        raise BadContainer("{} gives no value; write NAME=VALUE", given)
     return name, value
 
 
 def _label(given: str) -> tuple[str, str]:
     name, _, value = given.partition("=")
     if not name or name.lower().startswith(OUR_LABELS):
-        raise BadContainer(f'"{cut(given)}": labels that begin with {OUR_LABELS} are not free')
+        raise BadContainer(f"{{}}: labels that begin with {OUR_LABELS} are not free", given)
     return name, value
 
 
@@ -357,10 +400,10 @@ def _ulimit(given: str) -> tuple[Ulimit]:
     most = MOST_FILES if name == "nofile" else 10**9 - 1
     value = _whole(0, most)
     if name not in ULIMITS:
-        raise BadContainer(f'"{cut(given)}" is no limit that can be set{here(ULIMITS)}')
+        raise BadContainer(f"{{}} is no limit that can be set{here(ULIMITS)}", given)
     found = Ulimit(name, value(soft), value(hard or soft))
     if found.soft > found.hard:
-        raise BadContainer(f'"{cut(given)}": the first number is the lower one')
+        raise BadContainer("{}: the first number is the lower one", given)
     return (found,)
 
 
@@ -368,10 +411,15 @@ def _tmpfs(given: str) -> tuple[str, str]:
     path, _, modes = given.partition(":")
     for mode in filter(None, modes.split(",")):
         if TMPFS.fullmatch(mode) is None:
-            raise BadContainer(
-                f'"{cut(mode)}" cannot be said of a tmpfs; size=, mode=, uid=, gid= and ro can'
-            )
+            raise BadContainer("{} cannot be said of a tmpfs; size=, mode=, uid=, gid= and ro can", mode)
+    tmpfs_size(modes)
     return _target(path, given), modes
+
+
+def tmpfs_size(modes: str) -> int | None:
+    """How large a tmpfs may become, where that is said; the last word counts, as for docker."""
+    sizes = [mode.removeprefix("size=") for mode in modes.split(",") if mode.startswith("size=")]
+    return _size(sizes[-1]) if sizes else None
 
 
 def _ports(given: str) -> tuple[object, ...]:
@@ -386,7 +434,7 @@ OPTIONS: Mapping[str, Option] = {
     "--entrypoint": _one("entrypoint", lambda given: given),
     "--env": _entry("env", _variable),
     "--health-cmd": _health("command", lambda given: given),
-    "--health-interval": _health("interval", _time),
+    "--health-interval": _health("interval", _interval),
     "--health-retries": _health("retries", _whole(0, 100000)),
     "--health-start-period": _health("start_period", _time),
     "--health-timeout": _health("timeout", _time),

@@ -22,7 +22,7 @@ jobs:
       cache:
         image: runner-test:latest
         ports: ["PORT:6379"]
-        options: --health-cmd "redis-cli ping" --health-interval 200ms --health-retries 50
+        options: --health-cmd "redis-cli ping" --health-interval 1s --health-retries 50
         command: redis-server --save "" --dir /tmp --protected-mode no
     steps:
       - run: |

@@ -27,7 +27,7 @@ jobs:
         image: postgres:${{ github.ref_name }}
         credentials: {username: me, password: "${{ secrets.TOKEN }}"}
         env: {PASSWORD: "${{ secrets.TOKEN }}", LEVEL: "${{ env.LEVEL }} ${{ runner.os }}"}
-        ports: [5432, "80:80"]
+        ports: [5432, "8080:80"]
         volumes: ["data:/data"]
         options: --health-cmd "pg_isready -U me"
         command: postgres -c 'a = b'
@@ -66,7 +66,7 @@ def test_services_are_what_the_definition_says_evaluated(bench: Bench) -> None:
             Login("me", "hunter2"),
             {"PASSWORD": "hunter2", "LEVEL": "job Linux"},
             Options(health=Health("pg_isready -U me")),
-            (Port(5432), Port(80, 80)),
+            (Port(5432), Port(80, 8080)),
             (Volume("/data", "data"),),
             command=("postgres", "-c", "a = b"),
         )
@@ -76,6 +76,15 @@ def test_services_are_what_the_definition_says_evaluated(bench: Bench) -> None:
     job = run.jobs[0].id
     assert b"the service none is not started" in bench.logs.printed[job, 1, "0"]
     assert bench.logs.printed[job, 1, "end"] == b"what the services said\n"
+
+
+def test_images_are_kept_for_the_registration_of_a_name(bench: Bench) -> None:
+    bench.a_run(steps("uses: 'docker://a:1'"))
+    bench.work()
+    registration = bench.repositories.get("git", "octo/hello").registration
+
+    assert registration
+    assert registration in bench.containers.sites[0].tenant.splitlines()
 
 
 def test_a_job_without_containers_asks_for_no_docker(bench: Bench) -> None:
@@ -112,11 +121,65 @@ def test_a_docker_that_does_not_answer_is_asked_again_later(bench: Bench) -> Non
     assert b"the job cannot begin: no docker daemon answers" in bench.logs.printed[job.id, 1, "0"]
 
 
+def test_a_service_cannot_have_the_servers_port(bench: Bench) -> None:
+    bench.station = replace(bench.station, server="http://localhost:8787")
+    run = bench.a_run(steps("run: one", container="    services: {db: {image: a, ports: ['8787:1']}}\n"))
+
+    bench.work()
+
+    assert ended(bench, run).reason.startswith("services.db: port 8787 of this machine is the server's")
+    assert bench.containers.held.services == {}
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        '{image: a, options: "${{ vars.TOKEN }} \'x"}',
+        "{image: a, options: '--env ${{ vars.TOKEN }}'}",
+        '{image: a, command: "${{ vars.TOKEN }} \'x"}',
+        "{image: '${{ vars.TOKEN }} x'}",
+    ],
+)
+def test_no_part_of_a_secret_is_in_what_is_wrong_with_a_service(bench: Bench, service: str) -> None:
+    secret = "hunter " * 20
+    bench.station = replace(bench.station, vault=MemoryVault({}, {"TOKEN": secret}))
+    run = bench.a_run(steps("run: one", container=f"    services: {{db: {service}}}\n"))
+
+    bench.work()
+
+    assert ended(bench, run).reason.startswith("services.db: ")
+    assert "hunter" not in ended(bench, run).reason
+
+
+@pytest.mark.parametrize(
+    ("services", "problem"),
+    [
+        (
+            "{db: {image: a, ports: '${{ fromJSON(vars.MANY) }}'}}",
+            "services.db: a container can have 128 ports",
+        ),
+        (
+            "{db: {image: a, volumes: '${{ fromJSON(vars.MANY) }}'}}",
+            "services.db: a container can have 100 vol",
+        ),
+        ("{db: {image: a, ports: ['1-128'], options: -p 1}}", "services.db: a container can have 128"),
+    ],
+)
+def test_a_container_has_only_so_many_ports_and_volumes(bench: Bench, services: str, problem: str) -> None:
+    many = ", ".join(['"1-128"'] * 200)
+    bench.station = replace(bench.station, vault=MemoryVault({}, {"MANY": f"[{many}]"}))
+    run = bench.a_run(steps("run: one", container=f"    services: {services}\n"))
+
+    bench.work()
+
+    assert ended(bench, run).reason.startswith(problem)
+
+
 @pytest.mark.parametrize(
     ("service", "problem"),
     [
         ("{image: a, options: '${{ github.event_name }}ful --x'}", "services.db: a service cannot have"),
-        ("{image: a, ports: ['${{ github.event_name }}']}", 'services.db: "push" is no port'),
+        ("{image: a, ports: ['${{ github.event_name }}']}", r'services.db: "\*\*\*" is no port'),
         ("{image: a, volumes: ['/${{ github.event_name }}:/x']}", "services.db: .* a folder of the machine"),
         ("{image: 'runner.local/${{ github.event_name }}'}", "services.db: .* cannot be named"),
         (

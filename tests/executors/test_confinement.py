@@ -103,6 +103,21 @@ def test_no_text_of_a_workflow_makes_a_container_dangerous(
     assert 0 <= ulimits["nofile"][0] <= ulimits["nofile"][1] <= 16384
 
 
+def test_memory_outside_of_memory_has_the_jobs_limit_or_one_of_its_own(client: APIClient) -> None:
+    shared = parse_options("--shm-size 2g", service=True)
+    folders = parse_options("--tmpfs /a --tmpfs /b:ro --tmpfs /c:size=1k", service=True)
+
+    with pytest.raises(TooMuch, match="--shm-size 2147483648 is more than a job may have here: 1073741824"):
+        confined(client, Limits(), "none", options=shared)
+    with pytest.raises(TooMuch, match="--tmpfs 1024 is more than a job may have here: 1023"):
+        confined(client, Limits(memory=1023), "none", options=folders)
+    assert confined(client, Limits(memory=4096), "none", options=folders)["Tmpfs"] == {
+        "/a": "size=4096",
+        "/b": "ro,size=4096",
+        "/c": "size=1k",
+    }
+
+
 def test_more_than_the_jobs_limits_is_refused_by_name(client: APIClient) -> None:
     with pytest.raises(TooMuch, match="--pids-limit 101 is more than a job may have here: 100"):
         confined(client, Limits(processes=100), "none", options=Options(pids=101))

@@ -28,9 +28,9 @@ from runner.workflow.containers import (
     [
         ("5432", (Port(5432),)),
         ("5432:6543", (Port(6543, 5432),)),
-        ("127.0.0.1:80:8080/tcp", (Port(8080, 80),)),
+        ("127.0.0.1:1080:8080/tcp", (Port(8080, 1080),)),
         ("127.0.0.1::80", (Port(80),)),
-        ("53:53/udp", (Port(53, 53, "udp"),)),
+        ("5353:53/udp", (Port(53, 5353, "udp"),)),
         ("8000-8001:9000-9001", (Port(9000, 8000), Port(9001, 8001))),
     ],
 )
@@ -48,8 +48,9 @@ def test_a_port(text: str, ports: tuple[Port, ...]) -> None:
         ("٨٠", "is no port"),
         ("0.0.0.0:80:80", "ports are those of 127.0.0.1 only"),
         ("[::1]:80:80", "ports are those of 127.0.0.1 only"),
-        ("80-81:80", "both ranges of ports must be of the same length"),
+        ("8080:80-81", "both ranges of ports must be of the same length"),
         ("1-1000", "is more than 128 ports"),
+        ("80:80", "ports of this machine below 1024 are not free"),
     ],
 )
 def test_a_port_that_cannot_be(text: str, problem: str) -> None:
@@ -74,7 +75,7 @@ def test_a_volume(text: str, volume: Volume) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("/:/host", "a folder of the machine cannot be a volume; use a name, as in name:/host"),
+        ("/:/host", "a folder of the machine cannot be a volume; use a name, as in name:/folder"),
         ("/var/run/docker.sock:/var/run/docker.sock", "a folder of the machine"),
         ("//workspace/../etc:/x", "a folder of the machine"),
         ("../up:/x", "a folder of the machine"),
@@ -83,8 +84,8 @@ def test_a_volume(text: str, volume: Volume) -> None:
         ("name:relative", "is no volume; write /folder"),
         ("a:/b:/c:ro", "is no volume"),
         ("name:/x:z", "is no volume"),
-        ("", "nothing can be put at ''"),
-        ("name:/", "nothing can be put at '/'"),
+        ("", "nothing can be put there: it needs the path"),
+        ("name:/", "nothing can be put there: it needs the path"),
         ("name:/proc/sys", "/proc is not free"),
         ("name://proc/sys", "/proc is not free"),
         ("name:/a/../workspace/b", "/workspace is not free"),
@@ -157,13 +158,24 @@ def test_what_reaches_beyond_the_job_is_refused_with_what_is_possible(option: st
         ("--tmpfs /workspace", "/workspace is not free"),
         ("--volume /:/x", "--volume: .* a folder of the machine cannot be a volume"),
         ("--publish 0.0.0.0:1:1", "--publish: .*127.0.0.1 only"),
-        ("--init=maybe", "--init is true or false, not 'maybe'"),
+        ("--init=maybe", '--init is true or false, not "maybe"'),
         ("--health-cmd 'x", "cannot be read: No closing quotation"),
+        ("--health-interval 999ms", '"999ms" is too often; write 1s or more'),
+        ("--env A=" + "x" * 4096, "4096 characters at most"),
+        ("-p1-128 -p129", "a container can have 128 ports"),
+        (" ".join(f"-v/{number}" for number in range(101)), "a container can have 100 volumes"),
     ],
 )
 def test_an_option_that_cannot_be(text: str, problem: str) -> None:
     with pytest.raises(BadContainer, match=problem):
         parse_options(text, service=True)
+
+
+def test_what_is_wrong_can_be_said_without_what_was_given() -> None:
+    with pytest.raises(BadContainer) as found:
+        parse_options("--env 'part of a secret'", service=True)
+
+    assert found.value.hidden == '--env: "***" gives no value; write NAME=VALUE'
 
 
 def test_a_jobs_own_container_is_started_by_us() -> None:

@@ -88,7 +88,15 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
         ("{runs-on: x, steps: [{run: y}], container: -v}", '4:48: "-v" cannot be the name of an image'),
         (
             "{runs-on: x, steps: [{run: y}], container: {image: a, ports: [x]}}",
-            '4:67: "x" is no port; write 5432, 5432:5432, 8000-8010 or 53:53/udp',
+            '4:67: "x" is no port; write 5432, 5432:5432, 8000-8010 or 5353:53/udp',
+        ),
+        (
+            f"{{runs-on: x, steps: [{{run: y}}], container: {{image: a, ports: [{'1-9, ' * 14}1-9]}}}}",
+            "4:137: a container can have 128 ports",
+        ),
+        (
+            f"{{runs-on: x, steps: [{{run: y}}], services: {{{', '.join(f's{n}: a' for n in range(21))}}}}}",
+            "4:47: a job can have 20 services",
         ),
         (
             "{runs-on: x, steps: [{run: y}], container: {image: a, options: --user root}}",
@@ -100,7 +108,7 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
         ),
         (
             "{runs-on: x, steps: [{run: y}], services: {b: {image: a, volumes: ['/:/b']}}}",
-            '4:72: "/:/b": a folder of the machine cannot be a volume; use a name, as in name:/b, or ',
+            '4:72: "/:/b": a folder of the machine cannot be a volume; use a name, as in name:/folder, or ',
         ),
         (
             "{runs-on: x, steps: [{run: y}], services: {b: runner.local/private:1}}",
