@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, text, update
 
 from runner.model.concurrency import concerned, hear, listens, take_turns
 from runner.model.run import Run
@@ -24,7 +24,7 @@ from runner.store.tables import places
 def announce_turn(connection: Connection, run: Run, turn: Turn, now: datetime) -> None:
     """Have a new run come to its group: in this order, whoever lets it in and whenever."""
     _lock(connection, run.route)
-    number = max(_places(connection, run.route), default=0) + 1
+    number = _newest(connection, run.route) + 1
     _insert(connection, run.route, Place(number, run.id, None, turn), _ring(now))
 
 
@@ -52,7 +52,7 @@ def moved(connection: Connection, before: Run, run: Run, now: datetime) -> tuple
     if not concerned(before, run):
         return run, ()
     _lock(connection, run.route)
-    known = _places(connection, run.route)
+    known = _places(connection, run)
     run, there = take_turns(before, run, known.values(), now)
     stirred = dict.fromkeys(
         place.run for place in there if place.run != run.id and known.get(place.number) != place
@@ -83,9 +83,43 @@ def _insert(connection: Connection, route: Route, place: Place, ring_at: int | N
     connection.execute(insert(places).values(row | place_columns(place)))
 
 
-def _places(connection: Connection, route: Route) -> dict[int, Place]:
-    mine = (places.c.forge == route.forge) & (places.c.repo == route.repo)
-    return {row.number: place_from(row) for row in connection.execute(select(places).where(mine)).all()}
+def _newest(connection: Connection, route: Route) -> int:
+    query = select(func.max(places.c.number)).where(_of(route))
+    return connection.execute(query).scalar() or 0
+
+
+def _places(connection: Connection, run: Run) -> dict[int, Place]:
+    """All that can matter to a run, by number: its own, those of their groups, and the newest.
+
+    A job can wait for what waits for its run, or for the job that called it. So of a run that has such jobs,
+    also those of the runs that it meets, and so on. Others wait while this is read.
+    """
+    newest = places.c.number == _newest(connection, run.route)
+    found = _found(connection, run.route, (places.c.run == run.id) | newest)
+    runs = {run.id}
+    inside = any(job.turns and (run.turn or job.caller or len(job.turns) > 1) for job in run.jobs)
+    turns = [*([run.turn] if run.turn else []), *(turn for job in run.jobs for turn in job.turns)]
+    keys = {turn.key for turn in turns} | {place.turn.key for place in found.values()}
+    known = set[str]()
+    while keys - known:
+        found |= _found(connection, run.route, places.c.turn["key"].as_string().in_(keys - known))
+        known |= keys
+        met = {place.run for place in found.values()} - runs if inside else set()
+        if met:
+            runs |= met
+            others = _found(connection, run.route, places.c.run.in_(met))
+            found |= others
+            keys |= {place.turn.key for place in others.values()}
+    return found
+
+
+def _found(connection: Connection, route: Route, which: ColumnElement[bool]) -> dict[int, Place]:
+    rows = connection.execute(select(places).where(_of(route), which)).all()
+    return {row.number: place_from(row) for row in rows}
+
+
+def _of(route: Route) -> ColumnElement[bool]:
+    return (places.c.forge == route.forge) & (places.c.repo == route.repo)
 
 
 def _at(route: Route, place: Place) -> Any:
