@@ -343,6 +343,25 @@ def test_a_job_that_would_wait_for_what_waits_for_its_run_is_told_so(store: SqlS
     assert ends.phase.reason.startswith("deadlock: ")
 
 
+def test_whoever_gets_the_name_of_a_removed_repository_waits_for_nobody_of_it(
+    store: SqlStore, database: Database
+) -> None:
+    repositories, bell = SqlRepositories(database), RecordingDispatcher()
+    held, waits = (admitted(store, guid, turn=a_turn()) for guid in "ab")
+    repositories.remove(repositories.get("git", "octo/hello"))
+    repositories.add(Repository("git", "octo/hello", "/srv/other.git"), "secret")
+
+    new = admitted(store, "c", turn=a_turn())
+    sweep(store=store, dispatcher=bell, everything=True)
+
+    ended = store.load(waits.id)
+    assert (new.held_back, ended.result) == (False, Result.CANCELLED)
+    assert ended.turn is not None
+    assert ended.turn.reason == "its repository was removed"
+    assert store.update(held.id, lambda run, now: _ended(run, now)).after.result is Result.SUCCESS
+    assert store.load(new.id).held_back is False
+
+
 def test_a_rerun_stands_in_line_again(store: SqlStore) -> None:
     first = admitted(store, "a", turn=a_turn())
     store.update(first.id, lambda run, now: _ended(run, now))
