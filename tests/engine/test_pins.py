@@ -111,6 +111,9 @@ def test_what_takes_too_long_to_look_for_is_left_to_the_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.a_run(job("uses: o/a@v1"), "in time")
+    left = bench.workspaces.seconds[-2:]
+    assert [seconds is not None and 0 < seconds <= 60 for seconds in left] == [True, True]
     monkeypatch.setattr("runner.engine.pins.PATIENCE", -1.0)
 
     run = bench.a_run(job("uses: o/a@v1"))
