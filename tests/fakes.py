@@ -201,12 +201,16 @@ class FakeWorkspaces:
     versions: dict[str, str] = field(default_factory=dict)
     resolved: list[str] = field(default_factory=list)
     placed: list[tuple[Route, tuple[str, ...]]] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)
 
-    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
+    def resolve(
+        self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
+    ) -> str:
         if not tag_first:
             return "1" * 40
         name = f"{repo.name}@{ref}"
         self.resolved.append(name)
+        self.seconds.append(seconds)
         if not any(known.startswith(f"{repo.name}@") for known in self.versions):
             raise Unavailable(f"{repo.name} at {repo.url} does not answer")
         if name not in self.versions:
@@ -216,8 +220,17 @@ class FakeWorkspaces:
     def default_branch(self, repo: Repository) -> str | None:
         return "main"
 
-    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
+    def fetch(
+        self,
+        repo: Repository,
+        route: Route,
+        keep: str,
+        *,
+        history: bool = True,
+        seconds: float | None = None,
+    ) -> None:
         self.fetched.append(route)
+        self.seconds.append(seconds)
         if repo.forge == OPEN and (route.repo, route.commit) not in self.others:
             raise Rejected(f"{repo.name} has no commit {route.commit}")
 

@@ -85,14 +85,18 @@ class Walk:
                     f"{wanted.version}: the run uses {MOST_PINS} versions of repositories already, the most"
                 )
             commit = self._resolved(wanted)
-        route = self.sources.fetch(self.own, wanted, commit, self.keep)
+        route = self.sources.fetch(self.own, wanted, commit, self.keep, self._seconds())
         if wanted.version not in self.pins:
             # A commit that nobody could fetch is no version of it.
             self.added[wanted.version] = commit
         return route
 
     def _resolved(self, wanted: Remote) -> str:
-        return self.sources.resolve(self.own, wanted)
+        return self.sources.resolve(self.own, wanted, self._seconds())
+
+    def _seconds(self) -> float | None:
+        """How long one word with a repository may take; None is as long as any."""
+        return None
 
     @contextmanager
     def _step(self, uses: str) -> Iterator[str]:
@@ -175,11 +179,16 @@ class FirstWalk(Walk):
 
     def _is_new(self, file: str) -> bool:
         """Whether a file is to be looked at that may use more."""
-        if monotonic() > self._until:
-            raise Unavailable("there is no time left to look for it")
+        self._seconds()
         new = file not in self._seen and len(self._seen) < MOST_ACTIONS
         self._seen.add(file)
         return new
+
+    def _seconds(self) -> float:
+        left = self._until - monotonic()
+        if left <= 0:
+            raise Unavailable("there is no time left to look for it")
+        return left
 
     def _action(self, wanted: Remote, trail: Trail) -> None:
         if self._is_new(str(wanted)):

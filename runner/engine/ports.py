@@ -58,16 +58,27 @@ class Workspaces(Protocol):
     commit or ref, or what was asked for is no ref name.
     """
 
-    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
+    def resolve(
+        self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
+    ) -> str:
         """The full commit id that `ref` names in the repository right now.
 
         Of a branch and a tag of one name it is the branch, unless it is `tag_first`. Raises `RefNotFound`.
+        `seconds`: how long it may take at the most.
         """
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
 
-    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
+    def fetch(
+        self,
+        repo: Repository,
+        route: Route,
+        keep: str,
+        *,
+        history: bool = True,
+        seconds: float | None = None,
+    ) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
 
         `history`: whether also what came before it. A repository is fetched either always with it or never.

@@ -57,7 +57,7 @@ class Sources:
         """Whether a name means another repository that is registered here."""
         return name.lower() != own.repo.lower() and self.repository(own, name).forge != OPEN
 
-    def resolve(self, own: Route, wanted: Remote) -> str:
+    def resolve(self, own: Route, wanted: Remote, seconds: float | None = None) -> str:
         """The commit that a version is right now; a tag comes before a branch of that name, as on GitHub.
 
         Errors: `BrokenDefinition` where there is none, `Unavailable`.
@@ -67,7 +67,7 @@ class Sources:
             return ref
         repository = self.repository(own, wanted.repository)
         try:
-            commit = self.workspaces.resolve(repository, wanted.ref, tag_first=True)
+            commit = self.workspaces.resolve(repository, wanted.ref, tag_first=True, seconds=seconds)
             if self._is_taken(repository):
                 raise RefNotFound(wanted.ref, "")
             return commit
@@ -79,11 +79,14 @@ class Sources:
             what = f'{wanted.version}: {where} has no branch, tag or commit "{wanted.ref}"{others}'
             raise BrokenDefinition(what) from None
         except Rejected as error:
-            raise BrokenDefinition(f"{wanted.version}: {error}") from None
+            raise BrokenDefinition(self._said(own, wanted, repository, error)) from None
         except Unavailable as error:
-            raise self._silent(wanted, repository, error) from error
+            reason = self._said(own, wanted, repository, error)
+            raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
 
-    def fetch(self, own: Route, wanted: Remote, commit: str, keep: str) -> Route:
+    def fetch(
+        self, own: Route, wanted: Remote, commit: str, keep: str, seconds: float | None = None
+    ) -> Route:
         """Have that commit of a version here, and hold it as long as what is kept under `keep`.
 
         Errors: `BrokenDefinition` where there is no such commit, `Unavailable`.
@@ -92,14 +95,15 @@ class Sources:
         route = Route(repository.forge, repository.name, commit)
         try:
             if self._is_taken(repository):
-                self.workspaces.resolve(repository, "HEAD")
+                self.workspaces.resolve(repository, "HEAD", seconds=seconds)
                 raise BrokenDefinition(f"{wanted.version}: {repository.url} has no commit {commit}")
             held, history = f"{keep}-{commit}", repository.forge != OPEN
-            self.workspaces.fetch(repository, route, keep=held, history=history)
+            self.workspaces.fetch(repository, route, keep=held, history=history, seconds=seconds)
         except Rejected as error:
-            raise BrokenDefinition(f"{wanted.version}: {error}") from None
+            raise BrokenDefinition(self._said(own, wanted, repository, error)) from None
         except Unavailable as error:
-            raise self._silent(wanted, repository, error) from error
+            reason = self._said(own, wanted, repository, error)
+            raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
         return route
 
     def _is_taken(self, repository: Repository) -> bool:
@@ -112,13 +116,18 @@ class Sources:
             log.warning("registered here and not shared", extra={"repository": repository.name})
         return taken
 
-    def _silent(
-        self, wanted: Remote, repository: Repository, error: Unavailable
-    ) -> Unavailable | BrokenDefinition:
-        reason = f"{wanted.version}: {error}"
+    def _said(self, own: Route, wanted: Remote, repository: Repository, error: Rejected | Unavailable) -> str:
+        """What went wrong; of a neighbour not where it is, which is its administrator's business."""
         if repository.forge == OPEN:
-            reason += "; there must be such a repository, open to all (RUNNER_ACTIONS_URL)"
-        return Unavailable(reason) if self.patient else BrokenDefinition(reason)
+            hint = "; there must be such a repository, open to all (RUNNER_ACTIONS_URL)"
+            return f"{wanted.version}: {error}{hint if isinstance(error, Unavailable) else ''}"
+        if repository.name == own.repo:
+            return f"{wanted.version}: {error}"
+        log.warning(
+            "a shared repository cannot be used", extra={"version": wanted.version, "error": str(error)}
+        )
+        what = "does not answer" if isinstance(error, Unavailable) else "cannot be fetched so"
+        return f"{wanted.version}: {repository.name} {what}; the log of the server says why"
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -8,9 +8,8 @@ for each other.
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 
 from runner.model.concurrency import concerned, hear, listens, take_turns
 from runner.model.run import Run
@@ -23,8 +22,8 @@ from runner.store.tables import places
 
 def announce_turn(connection: Connection, run: Run, turn: Turn, now: datetime) -> None:
     """Have a new run come to its group: in this order, whoever lets it in and whenever."""
-    _lock(connection, run.route)
-    number = max(_places(connection, run.route), default=0) + 1
+    _lock(connection, run.route.forge, run.route.repo)
+    number = _newest(connection, run.route) + 1
     _insert(connection, run.route, Place(number, run.id, None, turn), _ring(now))
 
 
@@ -35,7 +34,7 @@ def heard(connection: Connection, run: Run, now: datetime) -> Run:
     news = select(places).where(places.c.run == run.id, places.c.ring_at.is_not(None))
     if connection.execute(news.limit(1)).first() is None:
         return run
-    _lock(connection, run.route)
+    _lock(connection, run.route.forge, run.route.repo)
     # Who has not come to its line yet does so with the change that follows.
     found = [
         place
@@ -43,7 +42,9 @@ def heard(connection: Connection, run: Run, now: datetime) -> Run:
         if (place := place_from(row)).turn.state is not State.WANTED
     ]
     for place in found:
-        connection.execute(update(places).where(_at(run.route, place)).values(ring_at=None))
+        connection.execute(
+            update(places).where(_at(run.route.forge, run.route.repo, place)).values(ring_at=None)
+        )
     return hear(run, found, now)
 
 
@@ -51,8 +52,8 @@ def moved(connection: Connection, before: Run, run: Run, now: datetime) -> tuple
     """Store what a change of a run means for the lines; gives the run as it then is, and who has to hear."""
     if not concerned(before, run):
         return run, ()
-    _lock(connection, run.route)
-    known = _places(connection, run.route)
+    _lock(connection, run.route.forge, run.route.repo)
+    known = _places(connection, run)
     run, there = take_turns(before, run, known.values(), now)
     stirred = dict.fromkeys(
         place.run for place in there if place.run != run.id and known.get(place.number) != place
@@ -61,13 +62,29 @@ def moved(connection: Connection, before: Run, run: Run, now: datetime) -> tuple
     return run, tuple(stirred)
 
 
+def dissolve(connection: Connection, forge: str, repo: str, now: datetime) -> None:
+    """End the lines of a repository that is removed: whoever gets its name next waits for nobody in them.
+
+    What goes on goes on. What waits ends, for nobody would ever let it in.
+    """
+    _lock(connection, forge, repo)
+    for row in connection.execute(select(places).where(_of(forge, repo))).all():
+        place = place_from(row)
+        if place.turn.state is State.HELD and row.ring_at is None:
+            connection.execute(delete(places).where(_at(forge, repo, place)))
+        elif place.turn.state is not State.OUT:
+            out = place_columns(place.stands(State.OUT, "its repository was removed"))
+            changed = out | {"ring_at": _ring(now)}
+            connection.execute(update(places).where(_at(forge, repo, place)).values(changed))
+
+
 def _store(
     connection: Connection, run: Run, known: Mapping[int, Place], there: tuple[Place, ...], ring_at: int
 ) -> None:
     staying = {place.number for place in there}
     for number, place in known.items():
         if number not in staying:
-            connection.execute(delete(places).where(_at(run.route, place)))
+            connection.execute(delete(places).where(_at(run.route.forge, run.route.repo, place)))
     for place in there:
         # The run itself hears it in this transaction.
         ring = None if place.run == run.id else ring_at
@@ -75,7 +92,9 @@ def _store(
             _insert(connection, run.route, place, ring)
         elif known[place.number] != place:
             changed = place_columns(place) | {"ring_at": ring}
-            connection.execute(update(places).where(_at(run.route, place)).values(changed))
+            connection.execute(
+                update(places).where(_at(run.route.forge, run.route.repo, place)).values(changed)
+            )
 
 
 def _insert(connection: Connection, route: Route, place: Place, ring_at: int | None) -> None:
@@ -83,22 +102,56 @@ def _insert(connection: Connection, route: Route, place: Place, ring_at: int | N
     connection.execute(insert(places).values(row | place_columns(place)))
 
 
-def _places(connection: Connection, route: Route) -> dict[int, Place]:
-    mine = (places.c.forge == route.forge) & (places.c.repo == route.repo)
-    return {row.number: place_from(row) for row in connection.execute(select(places).where(mine)).all()}
+def _newest(connection: Connection, route: Route) -> int:
+    query = select(func.max(places.c.number)).where(_of(route.forge, route.repo))
+    return connection.execute(query).scalar() or 0
 
 
-def _at(route: Route, place: Place) -> Any:
-    return and_(places.c.forge == route.forge, places.c.repo == route.repo, places.c.number == place.number)
+def _places(connection: Connection, run: Run) -> dict[int, Place]:
+    """All that can matter to a run, by number: its own, those of their groups, and the newest.
+
+    A job can wait for what waits for its run, or for the job that called it. So of a run that has such jobs,
+    also those of the runs that it meets, and so on. Others wait while this is read.
+    """
+    newest = places.c.number == _newest(connection, run.route)
+    found = _found(connection, run.route, (places.c.run == run.id) | newest)
+    runs = {run.id}
+    inside = any(job.turns and (run.turn or job.caller or len(job.turns) > 1) for job in run.jobs)
+    turns = [*([run.turn] if run.turn else []), *(turn for job in run.jobs for turn in job.turns)]
+    keys = {turn.key for turn in turns} | {place.turn.key for place in found.values()}
+    known = set[str]()
+    while keys - known:
+        found |= _found(connection, run.route, places.c.turn["key"].as_string().in_(keys - known))
+        known |= keys
+        met = {place.run for place in found.values()} - runs if inside else set()
+        if met:
+            runs |= met
+            others = _found(connection, run.route, places.c.run.in_(met))
+            found |= others
+            keys |= {place.turn.key for place in others.values()}
+    return found
+
+
+def _found(connection: Connection, route: Route, which: ColumnElement[bool]) -> dict[int, Place]:
+    rows = connection.execute(select(places).where(_of(route.forge, route.repo), which)).all()
+    return {row.number: place_from(row) for row in rows}
+
+
+def _of(forge: str, repo: str) -> ColumnElement[bool]:
+    return (places.c.forge == forge) & (places.c.repo == repo)
+
+
+def _at(forge: str, repo: str, place: Place) -> ColumnElement[bool]:
+    return _of(forge, repo) & (places.c.number == place.number)
 
 
 def _ring(now: datetime) -> int:
     return micros(now) + FIRST_RING // MICROSECOND
 
 
-def _lock(connection: Connection, route: Route) -> None:
+def _lock(connection: Connection, forge: str, repo: str) -> None:
     """One transaction at a time for each repository. SQLite has only one at all."""
     if connection.dialect.name == "postgresql":
-        name = sha256(f"{route.forge} {route.repo}".encode()).digest()
+        name = sha256(f"{forge} {repo}".encode()).digest()
         key = int.from_bytes(name[:8], signed=True)
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})

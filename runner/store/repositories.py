@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from runner.errors import NotFound, Rejected
 from runner.model.source import Repository
 from runner.store.database import Database, micros
+from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.tables import repositories
@@ -87,6 +88,7 @@ class SqlRepositories:
             for registered in connection.execute(query).scalars().all():
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
+            dissolve(connection, repository.forge, repository.name, self._database.now(connection))
             connection.execute(delete(repositories).where(mine))
 
         self._database.writing(work)

@@ -120,7 +120,9 @@ class GitWorkspaces:
         """Raises `Rejected` where the repository's URL is none that may be fetched from."""
         self._hosts.check(repo.name, address_of(repo, self._protocols))
 
-    def resolve(self, repo: Repository, ref: str, *, tag_first: bool = False) -> str:
+    def resolve(
+        self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
+    ) -> str:
         """The full commit id that `ref` names in the repository right now.
 
         `ref` is a full ref, `HEAD`, a branch, else a tag, or the other way round where it is `tag_first`; a
@@ -128,18 +130,26 @@ class GitWorkspaces:
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        return self._mirror_of(repo).resolve(self._address(repo), ref, tag_first)
+        return self._mirror_of(repo, seconds).resolve(self._address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
         return self._mirror_of(repo).default_branch(self._address(repo))
 
-    def fetch(self, repo: Repository, route: Route, keep: str, *, history: bool = True) -> None:
+    def fetch(
+        self,
+        repo: Repository,
+        route: Route,
+        keep: str,
+        *,
+        history: bool = True,
+        seconds: float | None = None,
+    ) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
 
         `history`: whether also what came before it. A repository is fetched either always with it or never.
         """
-        self._mirror_of(repo).fetch(self._address(repo), route.commit, keep, history)
+        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -265,12 +275,13 @@ class GitWorkspaces:
 
     # --- between them ----------------------------------------------------------------------------
 
-    def _mirror(self, forge: str, repo: str) -> Mirror:
+    def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
-        return Mirror(path, repo, self._git, self._hosts, self._readers, self._timeout)
+        timeout = self._timeout if seconds is None else min(seconds, self._timeout)
+        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout)
 
-    def _mirror_of(self, repo: Repository) -> Mirror:
-        mirror = self._mirror(repo.forge, repo.name)
+    def _mirror_of(self, repo: Repository, seconds: float | None = None) -> Mirror:
+        mirror = self._mirror(repo.forge, repo.name, seconds)
         mirror.belong(repo.registration, self._trash)
         return mirror
 

@@ -11,17 +11,19 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition
 from runner.model.lifecycle import UNSAVED, NotClaimable, cancel, claim, conclude, plan, rerun
-from runner.model.run import Envelope, Job, Pending, Queued, Ready, Run, Running, Waiting
+from runner.model.run import Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.model.turns import State, Turn
 from runner.store import Database, SqlRepositories, SqlStore
+from runner.store.tables import places
 from runner.store.views import Views
 from tests.builders import LENGTH, a_job, a_route, an_event
 from tests.fakes import RecordingDispatcher
@@ -310,6 +312,54 @@ def test_groups_of_other_repositories_are_other_groups(store: SqlStore) -> None:
         made.append(store.load(run.id))
 
     assert [type(run.jobs[0].phase) for run in made] == [Queued, Queued]
+
+
+def test_of_many_groups_only_those_of_a_run_are_read_for_it(store: SqlStore, database: Database) -> None:
+    others = [admitted(store, f"other-{number}", turn=a_turn(f"g{number}")) for number in range(3)]
+    first = admitted(store, "a", turn=a_turn())
+    # What cannot be read at all would be an error.
+    unread = {"key": "X", "state": "held"}
+    ours = places.c.run.in_([run.id for run in others])
+    database.writing(lambda connection: connection.execute(update(places).where(ours).values(turn=unread)))
+
+    second = admitted(store, "b", turn=a_turn())
+    store.update(first.id, lambda run, now: _ended(run, now))
+
+    assert store.update(second.id, lambda run, now: run).after.held_back is False
+
+
+def test_a_job_that_would_wait_for_what_waits_for_its_run_is_told_so(store: SqlStore) -> None:
+    first = admitted(store, "a", unplanned("bq"), turn=a_turn("A"))
+    second = admitted(store, "b", unplanned("aq"), turn=a_turn("B"))
+    bell = RecordingDispatcher()
+
+    (waits,), (ends,) = (
+        advance(run.id, _planned(run.jobs[0].id), store=store, dispatcher=bell).after.jobs
+        for run in (second, first)
+    )
+
+    assert isinstance(waits.phase, Pending)
+    assert isinstance(ends.phase, Finished)
+    assert ends.phase.reason.startswith("deadlock: ")
+
+
+def test_whoever_gets_the_name_of_a_removed_repository_waits_for_nobody_of_it(
+    store: SqlStore, database: Database
+) -> None:
+    repositories, bell = SqlRepositories(database), RecordingDispatcher()
+    held, waits = (admitted(store, guid, turn=a_turn()) for guid in "ab")
+    repositories.remove(repositories.get("git", "octo/hello"))
+    repositories.add(Repository("git", "octo/hello", "/srv/other.git"), "secret")
+
+    new = admitted(store, "c", turn=a_turn())
+    sweep(store=store, dispatcher=bell, everything=True)
+
+    ended = store.load(waits.id)
+    assert (new.held_back, ended.result) == (False, Result.CANCELLED)
+    assert ended.turn is not None
+    assert ended.turn.reason == "its repository was removed"
+    assert store.update(held.id, lambda run, now: _ended(run, now)).after.result is Result.SUCCESS
+    assert store.load(new.id).held_back is False
 
 
 def test_a_rerun_stands_in_line_again(store: SqlStore) -> None:

@@ -111,6 +111,9 @@ def test_what_takes_too_long_to_look_for_is_left_to_the_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(bench, "o/a@v1", {"action.yml": PLAIN})
+    bench.a_run(job("uses: o/a@v1"), "in time")
+    left = bench.workspaces.seconds[-2:]
+    assert [seconds is not None and 0 < seconds <= 60 for seconds in left] == [True, True]
     monkeypatch.setattr("runner.engine.pins.PATIENCE", -1.0)
 
     run = bench.a_run(job("uses: o/a@v1"))
@@ -348,6 +351,17 @@ def test_one_that_is_not_shared_and_is_open_to_all_is_used_as_anybody_uses_it(be
     bench.work()
 
     assert bench.store.load(run.id).pins == {"octo/open@v1": ONE}
+
+
+def test_what_is_wrong_with_a_neighbour_does_not_say_where_it_is(bench: Bench) -> None:
+    bench.repositories.add(Repository("git", "octo/shared", "ssh://git@10.0.0.7/s", shared=True), "secret")
+
+    run = bench.a_run(job("uses: octo/shared@v1"))
+    bench.work()
+
+    said = reason(bench.store.load(run.id))
+    assert said.startswith("octo/shared@v1: octo/shared does not answer; the log of the server says why")
+    assert "10.0.0.7" not in said
 
 
 def of_a_fork(bench: Bench, text: str) -> Run:

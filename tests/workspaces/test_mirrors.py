@@ -267,16 +267,17 @@ def test_a_fetch_killed_in_the_middle_of_a_pack_leaves_a_usable_mirror(
     assert (opened.path / "random").stat().st_size == 300_000
 
 
+@pytest.mark.parametrize(("timeout", "seconds"), [(5, None), (600, 5), (5, 600)])
 def test_a_repository_that_hangs_is_unavailable_in_time_and_nothing_of_git_is_left(
-    origin: Origin, home: Path, stalling_ssh: StallingSsh
+    origin: Origin, home: Path, stalling_ssh: StallingSsh, timeout: float, seconds: float | None
 ) -> None:
     commit = a_large_commit(origin)
     repository = Repository(FORGE, NAME, f"ssh://host{origin.path}")
     environment = {"GIT_SSH_COMMAND": str(stalling_ssh.command)}
-    opened = GitWorkspaces(home, "ssh", environment=environment, timeout=5)
+    opened = GitWorkspaces(home, "ssh", environment=environment, timeout=timeout)
 
     with closing(opened), ThreadPoolExecutor(1) as thread:
-        fetch = thread.submit(opened.fetch, repository, origin.route(commit), "run-1")
+        fetch = thread.submit(opened.fetch, repository, origin.route(commit), "run-1", seconds=seconds)
         hanging = stalling_ssh.wait()
         with pytest.raises(Unavailable, match="git fetch did not finish in 5 seconds"):
             fetch.result()
