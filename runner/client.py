@@ -148,9 +148,10 @@ class Client:
 
     def _token(self) -> str:
         if self._settings.token:
-            return self._settings.token
+            return _sendable(self._settings.token, "RUNNER_TOKEN")
         try:
-            return self._settings.token_file.read_text().strip()
+            found = self._settings.token_file.read_bytes().decode(errors="replace")
+            return _sendable(found.strip(), str(self._settings.token_file))
         except OSError as error:
             if error.errno in (13, 1):
                 raise NotAllowed(
@@ -191,6 +192,12 @@ class Client:
 
     def _away(self) -> Unavailable:
         return Unavailable(f"no server at {self.url}; start one with `runner serve`, or set RUNNER_URL")
+
+
+def _sendable(token: str, where: str) -> str:
+    if not (token.isascii() and token.isprintable()):
+        raise NotAllowed(f"{where} holds what is in no token; set RUNNER_TOKEN to the server's admin token")
+    return token
 
 
 # --- how a server is found by those at home -------------------------------------------------------

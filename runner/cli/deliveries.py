@@ -6,6 +6,7 @@ import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.terminal import ago
+from runner.web.names import checked_delivery
 
 
 @click.group()
@@ -49,7 +50,7 @@ def list_deliveries(repo: str | None, status: str | None, limit: int, fields: st
 def show(delivery: str, fields: str | None) -> None:
     """Show DELIVERY with its payload."""
     with connect() as client:
-        found = client.get(f"/deliveries/{delivery}")
+        found = client.get(f"/deliveries/{checked_delivery(delivery)}")
     if fields is not None:
         print_json(found, fields)
         return
@@ -67,7 +68,7 @@ def show(delivery: str, fields: str | None) -> None:
 def replay(delivery: str, fields: str | None) -> None:
     """Judge DELIVERY again, after what kept it from starting runs was mended."""
     with connect() as client:
-        found = client.post(f"/deliveries/{delivery}/replay")
+        found = client.post(f"/deliveries/{checked_delivery(delivery)}/replay")
     if fields is not None:
         print_json(found, fields)
     else:
@@ -80,7 +81,7 @@ def replay(delivery: str, fields: str | None) -> None:
 def approve(delivery: str, fields: str | None) -> None:
     """Let the code of a fork run that DELIVERY brought, at exactly its commit."""
     with connect() as client:
-        found = client.post(f"/deliveries/{delivery}/approve")
+        found = client.post(f"/deliveries/{checked_delivery(delivery)}/approve")
     if fields is not None:
         print_json(found, fields)
     else:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -31,13 +31,23 @@ def evaluate_expression(expression: str | None, contexts: Any, batch: bool) -> N
         return
     if expression is None:
         raise click.UsageError("give an expression, or --batch")
-    seen = json.load(contexts) if contexts else {}
+    seen = _object(contexts) if contexts else {}
     mode = "template" if "${{" in expression else "expr"
     try:
         value = _value(mode, expression, seen, _functions({}))
     except ExpressionError as error:
         raise Rejected(f"column {error.offset + 1}: {error}") from None
     click.echo(json.dumps(plain(value), ensure_ascii=False))
+
+
+def _object(file: TextIO) -> dict[str, Any]:
+    try:
+        found = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"--contexts {file.name}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Rejected(f"--contexts {file.name}: a JSON {type(found).__name__}; give an object")
+    return found
 
 
 def _answer(question: Question) -> Question:

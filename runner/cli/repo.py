@@ -5,10 +5,13 @@ from urllib.parse import quote
 import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.web.names import checked_name
 
 
 def path_of(name: str) -> str:
-    """A repository's place in the API; its slashes stay."""
+    """A repository's place in the API; its slashes stay. Raises `Rejected` for another's place."""
+    forge, _, own = name.partition(":")
+    checked_name(own if forge.isalpha() and own else name)
     return f"/repos/{quote(name, safe='/')}"
 
 

@@ -3,7 +3,6 @@
 from contextlib import closing
 from pathlib import Path
 from pkgutil import resolve_name
-from urllib.parse import quote
 
 import click
 
@@ -12,7 +11,7 @@ from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.terminal import ago
 from runner.errors import Unavailable
-from runner.model.secret import SECRET
+from runner.model.secret import SECRET, checked_name
 from runner.settings import Settings
 
 repository_option = click.option(
@@ -43,7 +42,7 @@ def set_secret(name: str | None, repository: str, body: str | None, env_file: Pa
                 err=True,
             )
         for one, value in values.items():
-            client.put(f"{secrets_of(repository)}/{quote(one, safe='')}", {"value": value})
+            client.put(f"{secrets_of(repository)}/{one}", {"value": value})
             click.echo(f"set secret {one} of {repository}")
 
 
@@ -68,7 +67,7 @@ def list_secrets(repository: str, fields: str | None) -> None:
 def remove(name: str, repository: str) -> None:
     """Remove the secret NAME."""
     with connect() as client:
-        client.delete(f"{secrets_of(repository)}/{quote(name, safe='')}")
+        client.delete(f"{secrets_of(repository)}/{checked_name(SECRET, name)}")
     click.echo(f"removed secret {name.upper()} of {repository}")
 
 

@@ -63,8 +63,10 @@ def _inputs(given: tuple[str, ...]) -> dict[str, str]:
 
 def _dispatched(client: Client, name: str, workflow: str, wanted: Values) -> Values:
     # Only the file's name fits into the address; its folder says nothing more.
-    file = quote(workflow.rpartition("/")[2], safe="")
-    made = client.post(f"{path_of(name)}/actions/workflows/{file}/dispatches", wanted)
+    file = workflow.rpartition("/")[2]
+    if file in ("", ".", ".."):
+        raise Rejected(f"{workflow!r} is no file of a workflow; give one such as ci.yml")
+    made = client.post(f"{path_of(name)}/actions/workflows/{quote(file, safe='')}/dispatches", wanted)
     if not made["runs"]:
         run, *_ = made["runs"] = _admitted(client, made["delivery"])
         made |= {"status": "admitted", "workflow_run_id": run}

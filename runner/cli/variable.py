@@ -1,7 +1,6 @@
 """`runner variable`: what a repository's workflows are given as `vars`."""
 
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
@@ -10,7 +9,7 @@ from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.secret import repository_option
 from runner.cli.terminal import ago
-from runner.model.secret import VARIABLE
+from runner.model.secret import VARIABLE, checked_name
 
 
 @click.group()
@@ -75,4 +74,4 @@ def remove(name: str, repository: str) -> None:
 
 
 def _the(name: str, repository: str) -> str:
-    return f"{path_of(repository)}/actions/variables/{quote(name, safe='')}"
+    return f"{path_of(repository)}/actions/variables/{checked_name(VARIABLE, name)}"

@@ -1,13 +1,30 @@
 """Reading a request's body: bounded in bytes and in time, before anything looks at it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from pydantic import BaseModel, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runner.web.answers import TooLarge, TooSlow, refusal
 
 BODY_SECONDS = 15.0
+
+
+class Asked(BaseModel, extra="forbid"):
+    """What a request asks for. A field that is not known is refused: whoever misspelt one meant something."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: object) -> object:
+        unknown = (
+            [name for name in given if name not in cls.model_fields] if isinstance(given, Mapping) else ()
+        )
+        if unknown:
+            names = {"unknown": f"{unknown[0][:100]!a}", "known": ", ".join(cls.model_fields)}
+            raise PydanticCustomError("unknown_field", "no field {unknown}; there are {known}", names)
+        return given
 
 
 class Gone(Exception):

@@ -1,7 +1,6 @@
 """/api/v1/deliveries: what forges told us and what became of it."""
 
 import logging
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -9,9 +8,9 @@ from fastapi import APIRouter, Query
 from runner.errors import Rejected
 from runner.store.read_models import DeliverySummary, DeliveryView
 from runner.web.answers import Conflict
+from runner.web.names import checked_delivery
 from runner.web.site import Site
 
-_DELIVERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 log = logging.getLogger(__name__)
 STATUSES = ("received", "admitted", "ignored", "failed")
 
@@ -28,8 +27,8 @@ def routes(site: Site) -> APIRouter:
     ) -> list[DeliverySummary]:
         if status is not None and status not in STATUSES:
             raise Rejected(f"no status {status!r}; there are {', '.join(STATUSES)}")
-        if before is not None and not _DELIVERY.fullmatch(before):
-            raise Rejected(f"{before[:100]!a} is no id of a delivery; `before` takes one from this list")
+        if before is not None:
+            checked_delivery(before)
         return site.views.deliveries(repo, status, limit, before)
 
     @router.get("/deliveries/{delivery_id}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from runner.engine.dispatch import DISPATCH
@@ -18,6 +18,7 @@ from runner.engine.subject import HEAD
 from runner.model.source import Event
 from runner.store.read_models import RepositoryView
 from runner.web.answers import answer, failure
+from runner.web.bodies import Asked
 from runner.web.repositories import Triggered, full_ref, head_of, shown
 from runner.web.site import Site
 
@@ -25,14 +26,14 @@ LONGEST_WAIT = 25.0
 POLL_SECONDS = 0.05
 
 
-class Dispatch(BaseModel):
+class Dispatch(Asked):
     """`ref` is a branch, a tag or a full ref, the default branch if not given."""
 
     ref: str | None = None
     inputs: dict[str, Any] = Field(default_factory=dict)
 
 
-class RepositoryDispatch(BaseModel):
+class RepositoryDispatch(Asked):
     """Starts the workflows on the default branch whose `repository_dispatch` takes this `event_type`."""
 
     event_type: str = Field(min_length=1, max_length=100)

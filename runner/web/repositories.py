@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from runner.engine.receive import receive
-from runner.errors import NotFound, Rejected, Unavailable
+from runner.errors import Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
 from runner.store.read_models import RepositoryView
 from runner.web.answers import Conflict
+from runner.web.bodies import Asked
 from runner.web.hook import hook_script
 from runner.web.names import checked_executor, checked_image, checked_name
 from runner.web.site import Site
@@ -22,7 +23,7 @@ from runner.web.site import Site
 SECRET_LETTERS = 200
 
 
-class NewRepository(BaseModel):
+class NewRepository(Asked):
     """A repository to register; its webhook secret is made up where none is given.
 
     `shared`: whether workflows of the other repositories here may use its actions and workflows.
@@ -37,7 +38,7 @@ class NewRepository(BaseModel):
     shared: bool = False
 
 
-class Trigger(BaseModel):
+class Trigger(Asked):
     """What to run: `ref` is a branch, a tag or a full ref; `commit` a full commit id."""
 
     ref: str | None = None
@@ -78,12 +79,8 @@ def routes(site: Site) -> APIRouter:
         return _register(site, new)
 
     @router.get("/repos/{name:path}/hook", response_model=None)
-    def print_hook(name: str) -> PlainTextResponse | RepositoryView:
-        try:
-            return PlainTextResponse(_hook(site, name), media_type="text/x-shellscript")
-        except NotFound:
-            # The path of a repository that is itself called `…/hook` looks the same.
-            return shown(site, f"{name}/hook")
+    def print_hook(name: str) -> PlainTextResponse:
+        return PlainTextResponse(_hook(site, name), media_type="text/x-shellscript")
 
     @router.post("/repos/{name:path}/trigger", status_code=202)
     def trigger(name: str, wanted: Trigger) -> Triggered:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 
 from runner.engine import control
 from runner.errors import NotFound, Rejected
@@ -14,6 +13,7 @@ from runner.model import lifecycle
 from runner.model.run import Run
 from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView
 from runner.web.answers import Conflict
+from runner.web.bodies import Asked
 from runner.web.site import Site
 from runner.web.transcript import pages_of
 
@@ -21,7 +21,7 @@ Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; 
 Job = Annotated[str | None, Query(description="A job's key, path or id.")]
 
 
-class Rerun(BaseModel, extra="forbid"):
+class Rerun(Asked):
     """Which jobs run again; without either, all."""
 
     failed: bool = False

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 from starlette.responses import Response
 
 from runner.errors import NotFound
 from runner.model.secret import SECRET, VARIABLE, Kind, checked_name
 from runner.model.source import Repository
 from runner.store.read_models import SecretView, VariableView
+from runner.web.bodies import Asked
 from runner.web.site import Site
 
 Shown = TypeVar("Shown", SecretView, VariableView)
@@ -23,13 +24,13 @@ SET: dict[int | str, dict[str, Any]] = {
 }
 
 
-class SecretValue(BaseModel):
+class SecretValue(Asked):
     """The value of a secret, not encrypted: send it over https. Text of at most 48 KiB, without NUL."""
 
     value: SecretStr = Field(json_schema_extra={"writeOnly": True})
 
 
-class VariableValue(BaseModel):
+class VariableValue(Asked):
     """The value of a variable: text of at most 48 KiB, all of a repository's of 256 KiB."""
 
     value: str

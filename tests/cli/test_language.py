@@ -122,6 +122,17 @@ def test_expressions_are_evaluated_one_by_one_and_in_batches(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(("text", "says"), [("{", "not JSON: "), ("[]", "a JSON list; give an object")])
+def test_contexts_that_are_none_are_named(tmp_path: Path, text: str, says: str) -> None:
+    contexts = tmp_path / "contexts.json"
+    contexts.write_text(text)
+
+    ran = runner("eval", "1", "--contexts", str(contexts))
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"runner: --contexts {contexts}: {says}")
+
+
 def test_single_rules_are_probed() -> None:
     assert answers(
         "probe",

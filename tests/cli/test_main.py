@@ -102,6 +102,21 @@ def test_a_wrong_setting_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("nowhere")
+def test_what_is_in_no_token_is_not_sent(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "admin-token"
+    file.write_bytes(b"hunter\xe4")
+    of_the_file = shell("runs", "list")
+    monkeypatch.setenv("RUNNER_TOKEN", "hunter\u00e4")
+    of_the_variable = shell("runs", "list")
+
+    assert (of_the_file.status, of_the_variable.status) == (4, 4)
+    assert of_the_file.err.startswith(f"runner: {file} holds what is in no token")
+    assert of_the_variable.err.startswith("runner: RUNNER_TOKEN holds what is in no token")
+
+
+@pytest.mark.usefixtures("nowhere")
 @pytest.mark.parametrize("command", ["serve", "doctor"])
 @pytest.mark.parametrize(
     ("name", "value", "says"),

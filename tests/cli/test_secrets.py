@@ -105,6 +105,34 @@ def test_an_option_and_a_file_of_many_give_values_too(machine: Machine) -> None:
     assert secrets_of(machine) == ["ONE", "TWO"]
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("repo", "remove", "octo/hello/actions/secrets/A"),
+        ("repo", "show", "octo/hello/hook"),
+        ("repo", "show", "../runs"),
+        ("repo", "show", "git:../runs"),
+        ("trigger", "octo/hello", "--workflow", ".runner/workflows/.."),
+        ("secret", "remove", "../secrets/A", *REPOSITORY),
+        ("variable", "get", "..", *REPOSITORY),
+        ("deliveries", "show", "../runs"),
+        ("deliveries", "replay", "../runs/1/cancel?"),
+        ("deliveries", "approve", "../runs/1/cancel?"),
+    ],
+)
+def test_what_is_named_is_no_other_place_of_the_api(
+    machine: Machine, on_machine: Shell, args: tuple[str, ...]
+) -> None:
+    assert on_machine("secret", "set", "a", *REPOSITORY, "-b", CANARY).status == 0
+
+    ran = on_machine(*args)
+
+    assert ran.status == 1
+    assert "cannot name a" in ran.err or "is no " in ran.err
+    assert secrets_of(machine) == ["A"]
+    assert on_machine("repo", "show", "git:octo/hello").status == 0
+
+
 def test_on_a_terminal_a_secret_is_asked_for_and_not_shown(machine: Machine) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(

@@ -144,6 +144,29 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
     assert web.call("GET", f"{PREFIX}/repos/octo/hello").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "given", "known"),
+    [
+        ("POST", "/repos", {"share": True}, "name, url, forge, secret, executor, image, shared"),
+        ("POST", "/repos/octo/hello/trigger", {"reff": "main"}, "ref, commit"),
+        ("POST", "/repos/octo/hello/dispatches", {"input": {}}, "event_type, client_payload"),
+        ("POST", "/repos/octo/hello/actions/workflows/ci.yml/dispatches", {"input": {}}, "ref, inputs"),
+        ("PUT", "/repos/octo/hello/actions/secrets/A", {"encrypted_value": "x"}, "value"),
+        ("PUT", "/repos/octo/hello/actions/variables/A", {"valeu": "x"}, "value"),
+        ("POST", "/runs/1/rerun", {"fail": True}, "failed, job"),
+    ],
+)
+def test_a_field_that_is_not_known_is_named_with_those_that_are(
+    web: Web, method: str, path: str, given: dict[str, object], known: str
+) -> None:
+    web.add()
+
+    answer = web.call(method, f"{PREFIX}{path}", given)
+
+    assert answer.status_code == 400
+    assert answer.json()["message"] == f"body: no field {next(iter(given))!r}; there are {known}"
+
+
 def test_a_name_is_registered_once(web: Web) -> None:
     web.add()
 
@@ -174,6 +197,8 @@ def test_a_name_is_registered_once(web: Web) -> None:
         ({"name": "a//b"}, "cannot name a repository"),
         ({"name": "a b"}, "cannot name a repository"),
         ({"name": ""}, "cannot name a repository"),
+        ({"name": "octo/hook"}, "has a meaning in the API"),
+        ({"name": "octo/schedules"}, "has a meaning in the API"),
         ({"forge": "sourceforge"}, "there are git, github"),
         ({"executor": "magic"}, "there are host, sandbox, docker"),
         ({"image": "--privileged"}, "no name of an image"),
@@ -209,11 +234,12 @@ def test_the_login_of_an_address_is_not_shown(web: Web) -> None:
     assert web.site.repositories.get("git", "octo/hello").url == new["url"]
 
 
-def test_a_repository_called_hook_can_be_shown(web: Web) -> None:
-    web.add("octo/hook")
+def test_a_repository_may_be_called_as_what_only_is_posted_to(web: Web) -> None:
+    web.add("octo/trigger")
 
-    assert web.api("GET", "/repos/octo/hook")["name"] == "octo/hook"
-    assert web.call("GET", f"{PREFIX}/repos/octo/hook/hook").text.startswith("#!/bin/sh")
+    assert web.api("GET", "/repos/octo/trigger")["name"] == "octo/trigger"
+    assert web.call("GET", f"{PREFIX}/repos/octo/trigger/hook").text.startswith("#!/bin/sh")
+    assert web.call("GET", f"{PREFIX}/repos/octo/nothing/hook").status_code == 404
 
 
 def test_a_trigger_is_a_push_by_the_admin(web: Web) -> None:
