@@ -59,6 +59,7 @@ def routes(site: Site) -> APIRouter:
             raise Rejected("either failed or job: all that failed runs again, or the one job")
         ids = None if wanted.job is None else [one.id for one in _jobs(site.views.run(run_id), wanted.job)]
         chosen = lifecycle.failed_jobs if wanted.failed else lambda run: ids
+        _check_registered(site, run_id)
         return _controlled(partial(control.rerun, chosen=chosen), run_id, site)
 
     @router.post("/runs/{run_id}/cancel")
@@ -96,6 +97,16 @@ def routes(site: Site) -> APIRouter:
         return StreamingResponse(_text(site, chosen, step), media_type="text/plain; charset=utf-8")
 
     return router
+
+
+def _check_registered(site: Site, run_id: int) -> None:
+    run = site.store.load(run_id)
+    try:
+        site.repositories.get(run.route.forge, run.route.repo)
+    except NotFound:
+        raise Conflict(
+            f"run {run_id} cannot run again: {run.route.repo} is not registered any more"
+        ) from None
 
 
 def _controlled(verb: Callable[..., Run], run_id: int, site: Site) -> RunView:
