@@ -5,15 +5,22 @@ printed, by job, attempt and step, and never rewritten.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from runner.engine.ports import Logs
 
+ORDER = "order"
+"""The file that names the logs of an attempt in the order in which they began."""
+
 
 class LogReader(Protocol):
     def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
         """Up to `limit` bytes from `offset`; empty at the end, and where nothing was printed."""
+
+    def printed(self, job: int) -> Sequence[tuple[int, str]]:
+        """Attempt and step of each log that a job has: by attempt, then in the order in which it began."""
 
 
 class FileLogs(Logs):
@@ -30,6 +37,10 @@ class FileLogs(Logs):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         with file:
+            if not file.tell():
+                # Before the file: whoever finds a log begun reads all of those before it.
+                with (path.parent / ORDER).open("a") as order:
+                    order.write(f"{path.name}\n")
             file.write(chunk)
 
     def flush(self, job: int) -> None:
@@ -46,6 +57,20 @@ class FileLogs(Logs):
         except FileNotFoundError:
             return b""
 
+    def printed(self, job: int) -> Sequence[tuple[int, str]]:
+        folder = self._path(job, 0, "").parents[1]
+        attempts = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+        return [(attempt, step) for attempt in attempts for step in _in_order(folder / str(attempt))]
+
     def _path(self, job: int, attempt: int, step: str) -> Path:
         # Step keys of every kind of program are safe as file names once their slashes are not.
         return self._folder / str(job // 1000) / str(job) / str(attempt) / f"{step.replace('/', '%2F')}.log"
+
+
+def _in_order(folder: Path) -> list[str]:
+    try:
+        names = (folder / ORDER).read_text().splitlines()
+    except FileNotFoundError:
+        # As older versions left it.
+        names = [path.name for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)]
+    return [name.removesuffix(".log").replace("%2F", "/") for name in dict.fromkeys(names)]

@@ -22,7 +22,7 @@ from runner.engine.ledger import Ledger
 from runner.engine.library import Halted, Library
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
-from runner.engine.opening import Opening
+from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs, Workspace
 from runner.engine.programs import Ended, Program, declared, once
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
@@ -147,7 +147,9 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
                 begun = not isinstance(error, NotBegun)
                 what = "the job cannot go on" if begun else "the job cannot begin"
                 log.warning(what, extra={"error": reason})
-                station.logs.append(job.id, job.attempt, "0", f"##[warning]{what}: {reason}\n".encode())
+                note = f"##[warning]{what}: {reason}\n".encode()
+                station.logs.append(job.id, job.attempt, LAST_WORDS, note)
+                station.logs.flush(job.id)
                 tolerated = _is_tolerated(run, job, station)
                 end = partial(postpone, lease=hold.lease, reason=reason, begun=begun, tolerated=tolerated)
             else:
@@ -289,7 +291,7 @@ def _begin(
     opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
     place = opening.open(repository, hold, station, log, opened)
     sandbox = place.sandbox
-    library.place(sandbox, partial(log, "0"))
+    library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
     stage = Stage(
         scene,
@@ -344,7 +346,7 @@ def _workspace(
     except SnapshotGone as gone:
         _check_starting_over(job, body, checkpoints, gone)
         note = f"##[warning]the job starts over: {gone}\n"
-        station.logs.append(job.id, job.attempt, "0", note.encode())
+        station.logs.append(job.id, job.attempt, FIRST_WORDS, note.encode())
         advance(
             run.id,
             lambda run, now: run.with_job(start_over(_held(run, lease), lease)),

@@ -104,7 +104,7 @@ def postpone(
         over = Finished(Result.FAILURE, at, f"{reason}; tried {tries} times", tolerated)
         return replace(job, tries=tries, phase=over)
     due = at + FIRST_DELAY * 2 ** (tries - 1)
-    waits = f"{reason}; tried {tries} of {TRIES} times, again at {due:%H:%M:%S} UTC"
+    waits = f"{reason}; tried {tries} of {TRIES} times, {_again(due, at)}"
     started = job.started if begun or job.attempt > tries else None
     return replace(job, tries=tries, started=started, phase=Queued(at, due, waits))
 
@@ -113,13 +113,21 @@ def wait(job: Job, lease: Lease, at: datetime, delay: timedelta, reason: str) ->
     """Hand a job back whose step is to be tried again after a delay, from any worker's hands."""
     _held(job, lease)
     due = at + delay if delay else None
-    return replace(_worked(job, at), tries=0, phase=Queued(at, due, reason))
+    waits = f"{reason}, {_again(due, at)}" if due else reason
+    return replace(_worked(job, at), tries=0, phase=Queued(at, due, waits))
 
 
 def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result, reason: str) -> Job:
     """Have a job that ended run again from its first step, after a delay."""
     tried = (*job.tried, Try(lease.attempt, result, reason, at))
     return replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
+
+
+def _again(due: datetime, at: datetime) -> str:
+    """When a job goes on, with the day where it is another one."""
+    return (
+        f"again at {due:%H:%M:%S} UTC" if due.date() == at.date() else f"again at {due:%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def _worked(job: Job, until: datetime) -> Job:

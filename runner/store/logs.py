@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
 )
 
 from runner.engine.ports import Logs
@@ -64,6 +65,10 @@ class SqlLogs(Logs):
                 found += row.data[start : start + limit - len(found)]
         return bytes(found)
 
+    def printed(self, job: int) -> Sequence[tuple[int, str]]:
+        with self._database.reading() as connection:
+            return [(row.attempt, row.step) for row in connection.execute(_begun(job))]
+
     def _tend(self) -> None:
         while True:
             with self._state:
@@ -93,8 +98,9 @@ class SqlLogs(Logs):
                 self._database.writing(lambda connection: connection.execute(_ADDED, rows))
             except DatabaseUnavailable:
                 with self._state:
-                    for key, data in taken.items():
-                        self._gathered[key] = data + self._gathered[key]
+                    since, self._gathered = self._gathered, defaultdict(bytearray, taken)
+                    for key, data in since.items():
+                        self._gathered[key] += data
                 raise
 
 
@@ -115,6 +121,19 @@ def _span(job: int, attempt: int, step: str, begin: int, end: int) -> Select[Any
     last = select(func.min(log_chunks.c.end_at)).where(mine, log_chunks.c.end_at >= end).scalar_subquery()
     within = (log_chunks.c.end_at > begin) & (log_chunks.c.end_at <= func.coalesce(last, end))
     return select(log_chunks.c.data, log_chunks.c.end_at).where(mine, within).order_by(log_chunks.c.end_at)
+
+
+def _begun(job: int) -> Select[Any]:
+    """The first chunk of each log of a job, each looked up after the one before: there may be many chunks."""
+    one = log_chunks.alias()
+    first = select(one.c.id).where(one.c.job == job).limit(1)
+    first = first.order_by(one.c.attempt, one.c.step, one.c.end_at)
+    chunk = select(log_chunks.c.id, log_chunks.c.attempt, log_chunks.c.step)
+    found = chunk.where(log_chunks.c.id == first.scalar_subquery()).cte("begun", recursive=True)
+    after = tuple_(one.c.attempt, one.c.step) > tuple_(found.c.attempt, found.c.step)
+    later = first.where(after).correlate(found).scalar_subquery()
+    found = found.union_all(chunk.join(found, log_chunks.c.id == later))
+    return select(found.c.attempt, found.c.step).order_by(found.c.attempt, found.c.id)
 
 
 def _added() -> Insert:

@@ -63,10 +63,18 @@ def _steps(job: Row[Any], done: Mapping[str, Row[Any]]) -> list[tuple[str, str, 
         keys = [step_key(tuple(post["path"])) + POST for post in reversed(left)]
         posts += [key for key in keys if key not in done]
 
-    def around(word: str, keys: list[str]) -> list[tuple[str, str, bool]]:
-        return [(key, f"{word} {names.get(key.split('.')[0], key)}", False) for key in keys]
+    def around(keys: list[str]) -> list[tuple[str, str, bool]]:
+        return [(key, title_of(key, names), False) for key in keys]
 
-    return around("Pre", pres) + declared + around("Post", posts)
+    return around(pres) + declared + around(posts)
+
+
+def title_of(key: str, names: Mapping[str, str]) -> str:
+    """What a step is called, also one that an action adds; empty where the job itself speaks."""
+    for ending, word in ((PRE, "Pre"), (POST, "Post")):
+        if key.endswith(ending):
+            return f"{word} {names.get(key.split('.')[0], key)}"
+    return names.get(key, "")
 
 
 def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str, str, bool]]:

@@ -31,7 +31,7 @@ ALIVE_SECONDS = 15.0
 """How often a silent stream says that it is still there."""
 BATCH_LETTERS = 512 * 1024
 THREADS = 8
-_CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}\.[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,12})*")
+_CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}([.:])[0-9]{1,9}\2[0-9]{1,9}\2[0-9]{1,12})*")
 _RUN = TypeAdapter(RunSummary)
 _JOB = TypeAdapter(JobView)
 
@@ -152,7 +152,7 @@ class Watcher:
 
     def _cursor(self) -> str:
         read = self._places.items()
-        places = (f"{job}.{place.attempt}.{place.number}.{place.offset}" for job, place in read)
+        places = (f"{job}:{place.attempt}:{place.order}:{place.offset}" for job, place in read)
         return ";".join((str(self._attempt), *places))
 
 
@@ -188,7 +188,8 @@ def _read_cursor(cursor: str) -> tuple[int | None, dict[int, Place]]:
     if not _CURSOR.fullmatch(cursor):
         raise Rejected(f"Last-Event-ID {cursor[:100]!a} was not given by this server")
     attempt, *places = cursor.split(";")
-    read = [[int(part) for part in place.split(".")] for place in places]
+    # One with dots was given while pages were counted otherwise: that log is told anew.
+    read = [[int(part) for part in place.split(":")] for place in places if ":" in place]
     return int(attempt), {job: Place(*place) for job, *place in read}
 
 

@@ -59,6 +59,7 @@ def routes(site: Site) -> APIRouter:
             raise Rejected("either failed or job: all that failed runs again, or the one job")
         ids = None if wanted.job is None else [one.id for one in _jobs(site.views.run(run_id), wanted.job)]
         chosen = lifecycle.failed_jobs if wanted.failed else lambda run: ids
+        _check_registered(site, run_id)
         return _controlled(partial(control.rerun, chosen=chosen), run_id, site)
 
     @router.post("/runs/{run_id}/cancel")
@@ -91,11 +92,21 @@ def routes(site: Site) -> APIRouter:
     ) -> StreamingResponse:
         run = site.views.run(run_id, attempt)
         chosen = _jobs(run, job)
-        if step is not None and not any(_has(one, step) for one in chosen):
+        if step is not None and not any(_has(site, one, step) for one in chosen):
             raise NotFound(f"run {run_id} has no step {step!r}{f' in job {job}' if job else ''}")
         return StreamingResponse(_text(site, chosen, step), media_type="text/plain; charset=utf-8")
 
     return router
+
+
+def _check_registered(site: Site, run_id: int) -> None:
+    run = site.store.load(run_id)
+    try:
+        site.repositories.get(run.route.forge, run.route.repo)
+    except NotFound:
+        raise Conflict(
+            f"run {run_id} cannot run again: {run.route.repo} is not registered any more"
+        ) from None
 
 
 def _controlled(verb: Callable[..., Run], run_id: int, site: Site) -> RunView:
@@ -118,13 +129,15 @@ def _jobs(run: RunView, wanted: str | None) -> list[JobView]:
     return found
 
 
-def _has(job: JobView, step: str) -> bool:
-    return any(step in (one.key, str(one.number)) for one in job.steps)
+def _has(site: Site, job: JobView, step: str) -> bool:
+    """Whether a job shows a step, or has a log of one that only an earlier attempt had."""
+    shown = any(step in (one.key, str(one.number)) for one in job.steps)
+    return shown or any(step == page.key for page in pages_of(job, site.logs))
 
 
 def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
     for job in jobs:
-        for page in pages_of(job):
+        for page in pages_of(job, site.logs):
             if step is None or step in (page.key, str(page.number)):
                 offset = 0
                 while chunk := site.logs.read(job.id, page.attempt, page.key, offset, 256 * 1024):

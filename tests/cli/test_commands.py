@@ -54,6 +54,18 @@ jobs:
           echo "::warning::on two%0Alines"
           printf '::error file=src/a.c,line=3,col=7,title=Broken::it\\033[2J broke\\n'
 """
+TRIES = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    retry: {max-attempts: 3, delay: 300ms}
+    steps:
+      - uses: actions/checkout@v4
+      - uses: ./act
+      - run: printf '%s\\n' one two; sleep 0.3; echo three; exit 1
+"""
+ACTION = "{name: act, description: Acts., runs: {using: node20, main: main.js, post: post.js}}"
 INVALID = "on: push\njobs: 5\n"
 
 
@@ -401,3 +413,27 @@ def test_a_schedule_is_due_once_it_is_on_the_default_branch_and_no_more_when_it_
     assert scheduled(0) == []
     assert on_machine("repo", "sync", "octo/hello").status == 0
     assert on_machine("repo", "schedules", "octo/hello").out == ""
+
+
+def test_every_try_of_a_job_is_followed_whole_and_printed_so_afterwards(
+    machine: Machine, on_machine: Shell
+) -> None:
+    action = machine.folder / "work" / "act"
+    action.mkdir()
+    (action / "action.yml").write_text(ACTION)
+    (action / "main.js").write_text("console.log('acts')")
+    (action / "post.js").write_text("console.log('tidies'); setTimeout(() => console.log('has tidied'), 300)")
+    machine.push(TRIES)
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    said = ("acts", "one", "two", "three", "tidies", "has tidied")
+
+    watched = on_machine("runs", "watch", run).out.splitlines()
+
+    assert [line for line in watched if line.removeprefix("[build] ") in said] == [
+        f"[build] {word}" for word in said * 3
+    ]
+    printed = on_machine("runs", "logs", run).out.splitlines()
+    assert [line for line in printed if line in said] == [*said] * 3
+    assert (
+        on_machine("runs", "logs", run, "--step", "2.post").out.splitlines() == ["tidies", "has tidied"] * 3
+    )

@@ -118,7 +118,7 @@ def test_a_docker_that_does_not_answer_is_asked_again_later(bench: Bench) -> Non
 
     job = bench.store.load(run.id).jobs[0]
     assert not isinstance(job.phase, Finished)
-    assert b"the job cannot begin: no docker daemon answers" in bench.logs.printed[job.id, 1, "0"]
+    assert b"the job cannot begin: no docker daemon answers" in bench.logs.printed[job.id, 1, "end"]
 
 
 def test_a_service_cannot_have_the_servers_port(bench: Bench) -> None:

@@ -393,7 +393,7 @@ def test_a_job_that_cannot_begin_is_tried_again_and_says_why_it_waits(
     (job,) = bench.store.load(run.id).jobs
     assert isinstance(job.phase, Queued)
     assert job.phase.reason.startswith("octo/hello does not answer; tried 1 of 6 times, again at ")
-    assert bench.logs.printed[job.id, 1, "0"] == (
+    assert bench.logs.printed[job.id, 1, "end"] == (
         b"##[warning]the job cannot begin: octo/hello does not answer\n"
     )
 

@@ -138,7 +138,9 @@ def test_a_delay_is_a_due_time_and_holds_no_worker(bench: Bench) -> None:
     assert isinstance(phase, Queued)
     assert phase.due is not None
     assert timedelta(minutes=4, seconds=58) < phase.due - phase.since <= timedelta(minutes=5)
-    assert phase.reason == "step 2 (Run two): exit code 1; tried 1 of 3 times"
+    day = "" if phase.due.date() == phase.since.date() else "%Y-%m-%d "
+    due = phase.due.strftime(f"{day}%H:%M:%S UTC")
+    assert phase.reason == f"step 2 (Run two): exit code 1; tried 1 of 3 times, again at {due}"
     assert bench.executor.sandboxes[0].closed
     bench.bell.rung += bench.store.stranded(everything=True).envelopes
     bench.work()

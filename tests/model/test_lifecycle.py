@@ -18,6 +18,7 @@ from runner.model.lifecycle import (
     postpone,
     release,
     rerun,
+    retry,
     start_over,
 )
 from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
@@ -105,6 +106,24 @@ def test_only_tries_in_a_row_are_counted(got_further: str) -> None:
 def test_only_the_holder_postpones_a_job() -> None:
     with pytest.raises(LeaseLost):
         postpone(a_job(attempt=2, phase=running(attempt=2)), Lease(1, "w", 1, NOON), NOON, "away")
+
+
+@pytest.mark.parametrize(
+    ("delay", "says"),
+    [
+        (timedelta(0), "it failed"),
+        (timedelta(minutes=5), "it failed, again at 12:05:00 UTC"),
+        (timedelta(days=2), "it failed, again at 2026-01-03 12:00:00 UTC"),
+    ],
+)
+def test_a_job_that_waits_to_be_tried_again_says_until_when(delay: timedelta, says: str) -> None:
+    phase = running()
+    job = a_job(attempt=1, phase=phase)
+
+    waiting = retry(job, phase.lease, NOON, delay, Result.FAILURE, "it failed")
+
+    assert waiting.phase == Queued(NOON, NOON + delay if delay else None, says)
+    assert [one.reason for one in waiting.tried] == ["it failed"]
 
 
 def test_a_postponed_job_of_a_cancelled_run_ends() -> None:

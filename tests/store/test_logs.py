@@ -1,5 +1,6 @@
 """What steps print, as it is written and as it is read again."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_what_a_database_did_not_take_is_written_later_and_in_its_order(database
         def writing(self, work: Callable[[Connection], object]) -> object:
             if not self.failed:
                 self.failed = True
+                logs.append(job, 1, "2", b"the next step")
                 logs.append(job, 1, "1", b"second")
                 raise DatabaseUnavailable("away")
             return database.writing(work)
@@ -68,6 +70,8 @@ def test_what_a_database_did_not_take_is_written_later_and_in_its_order(database
     logs.append(job, 1, "1", b"first ")
 
     assert stored(logs, job, b"second") == b"first second"
+    logs.flush(job)
+    assert logs.printed(job) == [(1, "1"), (1, "2")]
 
 
 @pytest.mark.parametrize("kind", ["files", "rows"])
@@ -85,6 +89,32 @@ def test_a_log_is_read_from_any_place_in_it(database: Database, job: int, tmp_pa
         for limit in (1, 10, 1000, 2**20):
             assert logs.read(job, 1, "1", offset, limit) == said[offset : offset + limit]
     assert logs.read(job, 2, "1", 0, 100) == b""
+
+
+@pytest.mark.parametrize("kind", ["files", "rows"])
+def test_logs_are_listed_in_the_order_in_which_they_began(
+    database: Database, job: int, tmp_path: Path, kind: str
+) -> None:
+    logs = FileLogs(tmp_path) if kind == "files" else SqlLogs(database)
+    assert logs.printed(job) == []
+    printed = [(1, "0"), (1, "2.pre"), (1, "10"), (1, "a/b"), (1, "1.post"), (2, "0"), (2, "1"), (10, "0")]
+    for attempt, step in printed:
+        for _ in range(3):
+            logs.append(job, attempt, step, b"text")
+        logs.append(job, 1, "0", b"more of the first")
+    logs.flush(job)
+
+    assert logs.printed(job) == printed
+
+
+def test_files_of_an_older_version_are_listed_by_their_time(tmp_path: Path) -> None:
+    logs = FileLogs(tmp_path)
+    for at, step in enumerate(("0", "2", "1.post"), start=1):
+        logs.append(1, 1, step, b"text")
+        os.utime(tmp_path / "0" / "1" / "1" / f"{step}.log", (at, at))
+    (tmp_path / "0" / "1" / "1" / "order").unlink()
+
+    assert logs.printed(1) == [(1, "0"), (1, "2"), (1, "1.post")]
 
 
 def test_reading_a_piece_of_a_long_log_fetches_that_piece_alone(database: Database, job: int) -> None:

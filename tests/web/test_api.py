@@ -272,6 +272,7 @@ def test_runs_are_listed_filtered_and_shown(web: Web) -> None:
 
 
 def test_a_run_is_cancelled_and_run_again(web: Web) -> None:
+    web.add()
     run = a_run(web)
 
     assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun").status_code == 409
@@ -284,6 +285,7 @@ def test_a_run_is_cancelled_and_run_again(web: Web) -> None:
 
 
 def test_jobs_of_a_run_are_run_again(web: Web) -> None:
+    web.add()
     run = a_run(web)
     web.api("POST", f"/runs/{run.id}/cancel")
     key = web.api("GET", f"/runs/{run.id}")["jobs"][0]["key"]
@@ -298,6 +300,19 @@ def test_jobs_of_a_run_are_run_again(web: Web) -> None:
     assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"failed": True}).status_code == 200
     web.api("POST", f"/runs/{run.id}/cancel")
     assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"job": key}).json()["attempt"] == 3
+
+
+def test_a_run_of_a_repository_that_is_gone_is_not_run_again(web: Web) -> None:
+    web.add()
+    run = a_run(web)
+    web.api("POST", f"/runs/{run.id}/cancel")
+    web.site.repositories.remove(web.site.repositories.get("git", "octo/hello"))
+
+    answer = web.call("POST", f"{PREFIX}/runs/{run.id}/rerun")
+
+    assert answer.status_code == 409
+    assert answer.json()["message"] == f"run {run.id} cannot run again: octo/hello is not registered any more"
+    assert web.api("GET", f"/runs/{run.id}")["attempts"] == 1
 
 
 def test_a_run_is_cancelled_by_force(web: Web) -> None:

@@ -1,10 +1,13 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx2
 
 from runner.client import Client
+from runner.model.lifecycle import retry
+from runner.model.run import Lease, Run
 from runner.model.step import Outcome, Post, Result
 from runner.settings import Settings
 from tests.builders import a_checkpoint
@@ -25,6 +28,16 @@ def stream(web: Web, run_id: int, after: str = "") -> Iterator[Event]:
 
 def text_of(events: list[Event]) -> str:
     return "".join(json.loads(event.data)["text"] for event in events if event.event == "log")
+
+
+def again(web: Web, run: Run, lease: Lease) -> None:
+    """A job has failed and is to begin once more."""
+    web.site.store.update(
+        run.id,
+        lambda run, now: run.with_job(
+            retry(run.job(lease.job), lease, now, timedelta(), Result.FAILURE, "it failed")
+        ),
+    )
 
 
 def test_a_finished_run_is_told_whole_and_ends(served: Web) -> None:
@@ -120,9 +133,9 @@ def test_a_reader_at_the_end_of_the_steps_is_told_what_actions_do_afterwards(ser
     served.logs.append(lease.job, 1, "end", b"at the very end\n")
     served.site.store.record(lease, a_checkpoint(lease, "1.post"))
     served.site.store.stranded(everything=True)
-    again = take(served, run)
+    second = take(served, run)
     served.logs.append(lease.job, 2, "0", b"another attempt\n")
-    finish(served, run, again)
+    finish(served, run, second)
 
     rest = list(stream(served, run.id, after=[one.id for one in seen if one.id][-1]))
 
@@ -131,6 +144,67 @@ def test_a_reader_at_the_end_of_the_steps_is_told_what_actions_do_afterwards(ser
     assert (said[0]["step"], said[0]["number"], said[0]["name"]) == ("1.post", 2, "Post Run true")
     assert served.call("GET", f"/api/v1/runs/{run.id}/log?step=1.post").text == "afterwards\n"
     assert text_of(list(stream(served, run.id))) == "step\nafterwards\nat the very end\nanother attempt\n"
+
+
+def test_every_try_of_a_job_is_told_whole_once_and_in_its_order_whatever_steps_its_actions_add(
+    served: Web,
+) -> None:
+    run = a_run(served)
+    job = run.jobs[0].id
+    said, cursor = "", ""
+
+    def prints(key: str, text: str) -> None:
+        """A step prints, and a reader who comes back again and again is told it."""
+        nonlocal said, cursor
+        served.logs.append(job, lease.attempt, key, text.encode())
+        for event in stream(served, run.id, after=cursor):
+            cursor = event.id or cursor
+            said += json.loads(event.data)["text"] if event.event == "log" else ""
+            if event.event == "job":
+                break
+
+    def does(key: str, posts: tuple[Post, ...] = ()) -> None:
+        prints(key, f"{lease.attempt} {key} begins\n")
+        prints(key, f"{lease.attempt} {key} ends\n")
+        outcome = Outcome(Result.SUCCESS, Result.SUCCESS, 0, posts=posts)
+        served.site.store.record(lease, a_checkpoint(lease, key, outcome=outcome))
+
+    keys = ("0", "1.2.pre", "1", "1.1.post", "1.2.post", "end")
+    for attempt in (1, 2, 3):
+        lease = take(served, run)
+        for key in keys:
+            does(key, (Post((0, 1)), Post((0, 0))) if key == "1" else ())
+        if attempt < 3:
+            again(served, run, lease)
+
+    whole = "".join(f"{one} {key} {what}\n" for one in "123" for key in keys for what in ("begins", "ends"))
+    assert said == whole
+    finish(served, run, lease)
+    assert text_of(list(stream(served, run.id))) == whole
+    assert served.call("GET", f"/api/v1/runs/{run.id}/log").text == whole
+
+
+def test_a_step_that_only_an_earlier_try_had_keeps_its_log(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    served.logs.append(lease.job, 1, "1.post", b"afterwards\n")
+    served.site.store.record(lease, a_checkpoint(lease, "1.post"))
+    again(served, run, lease)
+    finish(served, run, take(served, run))
+
+    assert [step["key"] for step in served.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"]] == ["1"]
+    assert served.call("GET", f"/api/v1/runs/{run.id}/log?step=1.post").text == "afterwards\n"
+    (told,) = [json.loads(one.data) for one in stream(served, run.id) if one.event == "log"]
+    assert (told["step"], told["number"], told["name"]) == ("1.post", None, "Post Run true")
+
+
+def test_whoever_comes_back_from_an_older_server_is_told_all_anew(served: Web) -> None:
+    run = a_run(served)
+    lease = take(served, run)
+    served.logs.append(lease.job, 1, "1", b"hello\n")
+    finish(served, run, lease)
+
+    assert text_of(list(stream(served, run.id, after=f"1;{lease.job}.1.1.6"))) == "hello\n"
 
 
 def test_a_long_log_is_told_whole_in_many_pieces(served: Web) -> None:

@@ -78,17 +78,21 @@ class Log {
 
 const logs = new Map();
 const early = new Map();
-// Under which a job's own words at its end are told.
-const LAST = 1000000;
+// Under which a job's own words before and after its steps are told.
+const FIRST = "0";
+const LAST = "end";
 
 function log(said) {
-  const id = `log-${said.job}-${said.number}`;
-  const pre = document.getElementById(id);
-  if (!pre) {
+  const id = `log-${said.job}-${said.step}`;
+  if (!document.getElementById("job-" + said.job)) {
     // What a job prints is told before the news of the job.
     early.set(said.job, [...(early.get(said.job) || []), said]);
     return;
   }
+  // What an action does around the steps prints before its end is known, and keeps its log when the job
+  // begins anew.
+  if (!document.getElementById(id)) row({ id: said.job }, { key: said.step, name: said.name });
+  const pre = document.getElementById(id);
   if (!logs.has(id)) logs.set(id, new Log(pre));
   logs.get(id).add(said.text);
 }
@@ -144,7 +148,7 @@ function annotations() {
 
 // One that is written while the page is open is shown as it was written; the next load reads its Markdown.
 function summary(said, step) {
-  const id = `summary-${said.id}-${step.number}`;
+  const id = `summary-${said.id}-${step.key}`;
   if (!step.summary.trim() || document.getElementById(id)) return;
   const made = document.createElement("article");
   made.className = "summary";
@@ -170,7 +174,7 @@ function section(said) {
   const titles = table.createTHead().insertRow();
   for (const title of ["status", "step", "took", ""]) titles.append(part("th", title));
   table.createTBody();
-  made.append(head, output(said, 0), table, output(said, LAST));
+  made.append(head, output(said, FIRST), table, output(said, LAST));
   let before = null;
   for (let path = said.path; path && !before; path = path.slice(0, Math.max(0, path.lastIndexOf("/")))) {
     for (const one of jobs.children) {
@@ -182,30 +186,38 @@ function section(said) {
   return made;
 }
 
-function output(said, number) {
+function output(said, key) {
   const pre = part("pre", "", "log");
-  pre.id = `log-${said.id}-${number}`;
-  pre.hidden = number === 0 || number === LAST;
+  pre.id = `log-${said.id}-${key}`;
+  pre.hidden = key === FIRST || key === LAST;
   return pre;
 }
 
+// What actions do before the job's steps stands before them, what they do after them behind.
+function moment(key) {
+  return key.endsWith(".pre") ? 0 : key.endsWith(".post") ? 2 : 1;
+}
+
 function row(said, step) {
-  const id = `step-${said.id}-${step.number}`;
+  const id = `step-${said.id}-${step.key}`;
   const known = document.getElementById(id);
   if (known) return known;
   const body = section(said).querySelector("tbody");
-  const made = body.insertRow();
+  const made = document.createElement("tr");
   made.id = id;
   made.insertCell().append(part("span", "", "status"));
-  made.insertCell().className = "name";
+  made.append(part("td", step.name, "name"));
   made.insertCell().className = "took";
   made.insertCell().className = "reason";
-  const below = body.insertRow();
+  const below = document.createElement("tr");
   below.className = "log-row";
   below.hidden = true;
   const cell = below.insertCell();
   cell.colSpan = 4;
-  cell.append(output(said, step.number));
+  cell.append(output(said, step.key));
+  const after = Array.from(body.rows).find((one) => one.id && moment(one.id) > moment(step.key));
+  body.insertBefore(made, after || null);
+  body.insertBefore(below, after || null);
   return made;
 }
 
