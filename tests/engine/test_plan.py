@@ -595,7 +595,7 @@ def test_a_cancel_of_what_was_not_planned_yet_ends_it(bench: Bench) -> None:
     assert results(bench.store.load(run.id)) == {"test": "cancelled", "ship": "cancelled"}
 
 
-def test_a_worker_that_is_lost_with_a_cancelled_job_leaves_none_that_goes_on(bench: Bench) -> None:
+def test_where_a_worker_is_lost_with_a_cancelled_job_another_does_what_is_left_of_it(bench: Bench) -> None:
     run = bench.a_run(ALWAYS)
 
     def lost(command: Command) -> Exit:
@@ -612,7 +612,7 @@ def test_a_worker_that_is_lost_with_a_cancelled_job_leaves_none_that_goes_on(ben
 
     ended = bench.store.load(run.id)
     assert results(ended) == {"build": "cancelled", "after": "success", "never": "cancelled"}
-    assert bench.executor.scripts == ["one", "after cancelled"]
+    assert bench.executor.scripts == ["one", "three", "four", "after cancelled"]
 
 
 def envelope_of(run: Run, job: Job) -> Envelope:
