@@ -140,7 +140,7 @@ def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
         options |= {
             "network": settings.job_network,
             "docker": settings.docker_url,
-            "protocols": f"{settings.git_protocols}:file",
+            "protocols": ":".join(dict.fromkeys([*settings.git_protocols.split(":"), "file"])),
             "networks": settings.git_network_list,
             "threads": settings.concurrency,
             "actions": _actions_url(settings.actions_url),

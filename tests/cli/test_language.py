@@ -122,6 +122,14 @@ def test_expressions_are_evaluated_one_by_one_and_in_batches(tmp_path: Path) -> 
     ]
 
 
+def test_problems_are_told_in_words_that_fit(tmp_path: Path) -> None:
+    (tmp_path / "action.yml").write_text("name: x\n")
+    (tmp_path / "ci.yml").write_text(GOOD + "concurrency: {group: ''}\n")
+
+    assert 'an action needs "runs"' in runner("check", "action.yml", cwd=tmp_path).stdout
+    assert '"group" must not be empty' in runner("check", "ci.yml", cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize(("text", "says"), [("{", "not JSON: "), ("[]", "a JSON list; give an object")])
 def test_contexts_that_are_none_are_named(tmp_path: Path, text: str, says: str) -> None:
     contexts = tmp_path / "contexts.json"

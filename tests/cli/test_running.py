@@ -380,6 +380,18 @@ def test_only_a_job_and_what_it_needs(desk: Desk) -> None:
     )
 
 
+@pytest.mark.parametrize("needs_it", ["services: {db: postgres}", "container: debian:12"])
+def test_without_docker_a_job_that_needs_it_fails_at_once(desk: Desk, needs_it: str) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("runs-on:", f"{needs_it}\n    runs-on:")})
+
+    since = time.monotonic()
+    ran = desk.run(env={"RUNNER_DOCKER": "unix:///nowhere.sock"})
+
+    assert ran.status == 1
+    assert "no docker daemon answers at unix:///nowhere.sock" in ran.out
+    assert time.monotonic() - since < 30
+
+
 def test_what_the_event_does_not_start_is_not_run(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("on: push", "on: {push: {branches: [release]}}")})
 
