@@ -48,6 +48,12 @@ def test_a_folder_is_checked_with_a_caret_under_every_problem(checkout: Path) ->
     assert done.stderr == "2 files, 2 problems\n"
 
 
+def test_workflows_are_found_in_checkouts_below_and_from_within_one(checkout: Path) -> None:
+    assert runner("check", cwd=checkout.parent).stderr == "2 files, 2 problems\n"
+    assert runner("check", ".github", cwd=checkout).stderr == "2 files, 2 problems\n"
+    assert runner("check", cwd=checkout / ".github").stderr == "2 files, 2 problems\n"
+
+
 def test_problems_are_told_to_programs_too(checkout: Path) -> None:
     found = json.loads(runner("check", "--json", ".github/workflows/bad.yml", cwd=checkout).stdout)
     (first, _) = runner("check", "--format", "github", cwd=checkout).stdout.splitlines()
