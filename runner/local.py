@@ -32,13 +32,13 @@ from runner.engine.control import cancel
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
-from runner.engine.ports import Dispatcher, Executor, Vault
+from runner.engine.ports import Containers, Dispatcher, Executor, Vault
 from runner.engine.receive import receive
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
 from runner.engine.titles import Titles
-from runner.errors import LeaseLost, NotFound, Rejected, Unavailable
+from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected, Unavailable
 from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
@@ -252,7 +252,7 @@ class Local:
             # Whoever waits for it at a terminal would rather know at once.
             sources=Sources(terms.actions, self._repositories, self._workspaces, patient=False),
             executors={name: cache(partial(_executor, name, terms)) for name in EXECUTORS},
-            containers=cache(partial(containers, dead=_is_dead, **_docker(terms))),
+            containers=cache(partial(_containers, terms)),
             executor=terms.executor,
             logs=self.logs,
             heart=Heart(self.store, LEASE),
@@ -365,7 +365,21 @@ def _executor(name: str, terms: Terms) -> Executor:
         "sandbox": {"network": terms.network},
         "docker": _docker(terms),
     }
-    return executor(name)(**options.get(name, {}))
+    made = executor(name)(**options.get(name, {}))
+    if name == "docker":
+        _there(made)
+    return made
+
+
+def _containers(terms: Terms) -> Containers:
+    _there(executor("docker")(**_docker(terms)))
+    return containers(dead=_is_dead, **_docker(terms))
+
+
+def _there(docker: Executor) -> None:
+    """Raises `BrokenDefinition` without a daemon: whoever waits at a terminal would rather know at once."""
+    if why := docker.check():
+        raise BrokenDefinition(why)
 
 
 def _processes() -> int:

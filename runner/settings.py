@@ -1,6 +1,7 @@
 """What an operator may set, all of it in `RUNNER_*` variables."""
 
 import os
+import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -73,10 +74,34 @@ class Settings(BaseSettings):
     def _a_file(cls, file: object) -> object:
         return Path(str(file)).expanduser().absolute() if file else None
 
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, url: str) -> str:
+        if url and not re.match(r"https?://[^/\s]", url, re.IGNORECASE):
+            raise ValueError("give the address of a server, such as https://ci.example.org")
+        return url
+
+    @field_validator("docker")
+    @classmethod
+    def _a_socket(cls, url: str) -> str:
+        if url and not re.match(r"(unix|tcp|https?)://.", url):
+            raise ValueError("give the address of a daemon, such as unix:///var/run/docker.sock")
+        return url
+
+    @field_validator("git_protocols")
+    @classmethod
+    def _allowed(cls, protocols: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*(:[a-z][a-z0-9+.-]*)*", protocols):
+            raise ValueError("give protocols with colons between them, such as https:ssh")
+        return protocols
+
     @field_validator("git_networks")
     @classmethod
     def _readable(cls, networks: str) -> str:
-        _networks(networks)
+        try:
+            _networks(networks)
+        except ValueError:
+            raise ValueError("give networks with commas between them, such as 10.0.0.0/8") from None
         return networks
 
     @field_validator("actions_url")
@@ -95,7 +120,7 @@ class Settings(BaseSettings):
             wrong = "; ".join(
                 f"RUNNER_{str(one['loc'][0]).upper()}: {one['msg']}, not {one['input']!r}"
                 for one in error.errors()
-            )
+            ).replace(": Value error, ", ": ")
             raise Rejected(wrong) from None
 
     @property

@@ -66,7 +66,8 @@ def services(settings: Settings) -> Services:
     """Connects to nothing yet; makes the home folder. Raises `Rejected` naming a setting that cannot be."""
     home = settings.home
     with _setting("executor", settings.executor):
-        executor(settings.executor)
+        if settings.executor not in EXECUTORS:
+            raise Rejected(f"there are {', '.join(EXECUTORS)}")
     with _setting("labels", settings.labels):
         queues_for(settings.label_set)
     with _setting("broker", shown_url(settings.broker)):

@@ -91,17 +91,20 @@ def _root_of(path: Path) -> Path:
 
 
 def _below(root: Path) -> Iterator[Source]:
-    """The workflows and actions of a checkout; the workflows of a folder that has no other place for them."""
-    places = [folder for folder in FOLDERS if (root / folder).is_dir()]
-    for folder in places or ["."]:
-        for path in sorted((root / folder).iterdir()):
-            if path.suffix in (".yml", ".yaml") and path.is_file() and path.stem != "action":
-                yield Source(path, root if places else _root_of(path), str(path))
+    """The workflows and actions of all checkouts; the workflows of a folder that has no place for them."""
+    places, actions = [root / folder for folder in FOLDERS if (root / folder).is_dir()], []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(set(folders) - SKIPPED)
-        for name in ("action.yml", "action.yaml"):
-            if name in names:
-                yield Source(Path(folder, name), root, str(Path(folder, name)), action=True)
+        place = Path(folder)
+        if "/".join(place.absolute().parts[-2:]) in FOLDERS and place not in places:
+            places.append(place)
+        actions += [place / name for name in ("action.yml", "action.yaml") if name in names]
+    for place in places or [root]:
+        for path in sorted(place.iterdir()):
+            if path.suffix in (".yml", ".yaml") and path.is_file() and path.stem != "action":
+                yield Source(path, path.absolute().parents[2] if places else _root_of(path), str(path))
+    for path in actions:
+        yield Source(path, root, str(path), action=True)
 
 
 def _finished(reading: Reading, github: bool) -> Reading:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -33,6 +33,7 @@ from runner.engine.admit import Selection
 from runner.engine.sources import checked_base
 from runner.errors import Rejected
 from runner.executors import EXECUTORS
+from runner.expr.values import known, to_string
 from runner.local import FORGE, Local, Terms, throwaway_home, usable_executor
 from runner.model.run import Finished, combined
 from runner.model.source import Delivery, Repository
@@ -116,7 +117,7 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
             show = _Silence() if as_json else a_show()
             follower = _follow(local, delivery.runs, show, stops)
             report = _report_json if as_json else _report
-            status = report(local, follower, definitions)
+            status = report(local, follower, definitions) or _unmet(terms.matrix, follower)
         finally:
             stops.tidy()
             local.close()
@@ -140,7 +141,7 @@ def _terms(given: Mapping[str, Any], asked: Asked) -> tuple[Terms, str]:
         options |= {
             "network": settings.job_network,
             "docker": settings.docker_url,
-            "protocols": f"{settings.git_protocols}:file",
+            "protocols": ":".join(dict.fromkeys([*settings.git_protocols.split(":"), "file"])),
             "networks": settings.git_network_list,
             "threads": settings.concurrency,
             "actions": _actions_url(settings.actions_url),
@@ -221,6 +222,18 @@ def _follow(local: Local, runs: Sequence[int], show: Show, stops: Interrupts) ->
             local.wait(LOOK_SECONDS)
             stops.carry_out(cancel)
     return follower
+
+
+def _unmet(wanted: Mapping[str, Collection[str]], follower: Follower) -> int:
+    """Name the values of matrices that were asked for and that no job has; the exit status."""
+    legs = [job.matrix for view in follower.views.values() for job in view.jobs]
+    had = {(key, to_string(known(value))) for leg in legs for key, value in leg.items()}
+    asked = [(key, value) for key, values in wanted.items() for value in values]
+    missing = [f"{key}={value}" for key, value in asked if (key, value) not in had]
+    if missing:
+        has = ", ".join(sorted(f"{key}={value}" for key, value in had))
+        click.echo(f"runner: no job was run with {', '.join(missing)}; there was {has or 'none'}", err=True)
+    return NOTHING if missing else 0
 
 
 def _report(local: Local, follower: Follower, definitions: Mapping[str, Workflow]) -> int:

@@ -6,6 +6,7 @@ import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.lines import annotations_of, titled, tree_of
+from runner.cli.repo import path_of
 from runner.cli.terminal import ago, took
 from runner.cli.watching import ended, watch_run
 from runner.client import Client, Values
@@ -39,10 +40,13 @@ def runs() -> None:
 @click.option("--limit", "-L", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--before", type=int, help="Only runs older than this one.")
 @json_option
-def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
+def list_runs(fields: str | None, user: str | None, repo: str | None, **filters: object) -> None:
     """List the newest runs."""
     with connect() as client:
-        found = client.get("/runs", actor=user, **filters)
+        found = client.get("/runs", actor=user, repo=repo, **filters)
+        if repo and not found:
+            # Runs of a repository that was removed are listed; where there are none, it may be misspelt.
+            client.get(path_of(repo))
     if fields is not None:
         print_json(found, fields)
         return
@@ -70,7 +74,7 @@ def list_runs(fields: str | None, user: str | None, **filters: object) -> None:
 @runs.command("view", cls=JsonCommand)
 @click.argument("run", type=int, required=False)
 @attempt_option
-@click.option("--job", "-j", help="Only this job: its key, path or id.")
+@click.option("--job", "-j", help="Only this job: its key, path, name or id.")
 @click.option("--log", is_flag=True, help="Print the log.")
 @click.option("--log-failed", is_flag=True, help="Print the log of the steps that failed.")
 @click.option("--exit-status", is_flag=True, help="End as the run did.")
@@ -120,7 +124,7 @@ def watch(run: int | None, attempt: int | None) -> int:
 @runs.command("logs")
 @click.argument("run", type=int)
 @attempt_option
-@click.option("--job", "-j", help="Only of this job: its key, path or id.")
+@click.option("--job", "-j", help="Only of this job: its key, path, name or id.")
 @click.option("--step", help="Only of this step: its number or key.")
 def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> None:
     """Print the log of RUN."""
@@ -132,7 +136,7 @@ def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> No
 @runs.command("rerun", cls=JsonCommand)
 @click.argument("run", type=int)
 @click.option("--failed", is_flag=True, help="Only the jobs that failed, and those that need them.")
-@click.option("--job", "-j", help="Only this job, and those that need it: its key, path or id.")
+@click.option("--job", "-j", help="Only this job, and those that need it: its key, path, name or id.")
 @json_option
 def rerun(run: int, failed: bool, job: str | None, fields: str | None) -> None:
     """Run every job of RUN again, at the same commit, as a new attempt."""
@@ -215,7 +219,7 @@ def _print_run(run: Values, job: str | None) -> None:
     )
     for problem in run["problems"]:
         click.echo(f"  {one_line(problem)}")
-    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], str(one["id"]))]
+    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
     for line in (*tree_of(jobs), *annotations_of(jobs)):
         click.echo(line)
     if any(one["status"] in FAILED for one in jobs):

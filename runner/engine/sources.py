@@ -24,8 +24,13 @@ OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
 
 
+_BASE = re.compile(r"/|file:///|(https?|ssh|git)://[^/\s]|[^/@:\s]+@[^/@:\s]+:")
+
+
 def checked_base(url: str) -> str:
-    """An address to clone from below. Raises `Rejected` where it holds a secret."""
+    """An address to clone from below. Raises `Rejected` where it is none, or holds a secret."""
+    if not _BASE.match(url):
+        raise Rejected("give the address of a forge, such as https://github.com")
     if shown_url(url) != url:
         raise Rejected("all may see what is cloned from there, so the address holds no login and no query")
     return url

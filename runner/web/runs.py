@@ -18,7 +18,7 @@ from runner.web.site import Site
 from runner.web.transcript import pages_of
 
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
-Job = Annotated[str | None, Query(description="A job's key, path or id.")]
+Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
 
 class Rerun(Asked):
@@ -27,7 +27,7 @@ class Rerun(Asked):
     failed: bool = False
     """Those that failed."""
     job: str | None = None
-    """One job: its key, path or id."""
+    """One job: its key, path, name or id."""
 
 
 def routes(site: Site) -> APIRouter:
@@ -123,6 +123,7 @@ def _jobs(run: RunView, wanted: str | None) -> list[JobView]:
     found = [job for job in run.jobs if wanted in (None, job.path, str(job.id))]
     # A key may be that of jobs in several workflows, of which the run's own come first.
     found = found or [job for job in run.jobs if wanted == job.key]
+    found = found or [job for job in run.jobs if wanted == job.name]
     if wanted is not None and not found:
         there = ", ".join(dict.fromkeys(job.path for job in run.jobs))
         raise NotFound(f"run {run.id} has no job {wanted!r}; it has {there or 'none'}")

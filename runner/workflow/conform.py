@@ -198,7 +198,8 @@ class Conformance:
     def _missing(self, shape: Fields, present: set[str], name: str, key: Pos) -> None:
         for needed in shape.needs:
             if needed not in present:
-                what = f'the {shape.name} "{cut(name)}"' if shape.name in NAMED_BY_KEY else f"a {shape.name}"
+                one = f"{'an' if shape.name[0] in 'aeiou' else 'a'} {shape.name}"
+                what = f'the {shape.name} "{cut(name)}"' if shape.name in NAMED_BY_KEY else one
                 self._problem(key, f'{what} needs "{needed}"')
 
     def _kinds(self, node: Node, shape: Kinds, name: str, path: Path, key: Pos) -> None:

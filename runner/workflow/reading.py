@@ -83,7 +83,10 @@ class Reader:
 
     def wrong(self, node: Node, key: str, wanted: str) -> None:
         what = cut(key) if " " in key else f'"{cut(key)}"'
-        self.problem(node.pos, f"{what} is {described(node)}, but must be {wanted}")
+        if isinstance(node, Scalar) and node.value == "" and wanted.startswith("a text"):
+            self.problem(node.pos, f"{what} must not be empty")
+        else:
+            self.problem(node.pos, f"{what} is {described(node)}, but must be {wanted}")
 
     def inside(
         self, node: Scalar, offset: int, message: str, warning: bool = False, rule: str = "expression"

@@ -104,6 +104,23 @@ def test_runs_are_listed_for_people_and_for_programs(on_machine: Shell, passed: 
     assert "there are id" in on_machine("runs", "list", "--json", "id,nothing").err
 
 
+def test_a_repository_without_runs_is_one_or_is_named(on_machine: Shell) -> None:
+    unknown = on_machine("runs", "list", "-R", "no/such")
+
+    assert (unknown.status, "no repository no/such" in unknown.err) == (1, True)
+
+
+def test_a_job_is_meant_by_the_name_that_is_shown(machine: Machine, on_machine: Shell) -> None:
+    machine.push("on: push\njobs: {a: {name: call / b, runs-on: self-hosted, steps: [{run: echo it}]}}\n")
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    on_machine("runs", "watch", run)
+
+    assert "call / b" in on_machine("runs", "view", run, "-j", "call / b").out
+    assert on_machine("runs", "logs", run, "-j", "call / b").out == "it\n"
+    assert on_machine("runs", "rerun", run, "-j", "call / b").status == 0
+    assert on_machine("runs", "watch", run).status == 0
+
+
 def test_a_run_is_shown_with_its_steps_and_its_log(on_machine: Shell, passed: str) -> None:
     run = str(run_of(on_machine, passed))
     on_machine("runs", "watch", run)

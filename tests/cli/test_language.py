@@ -48,6 +48,12 @@ def test_a_folder_is_checked_with_a_caret_under_every_problem(checkout: Path) ->
     assert done.stderr == "2 files, 2 problems\n"
 
 
+def test_workflows_are_found_in_checkouts_below_and_from_within_one(checkout: Path) -> None:
+    assert runner("check", cwd=checkout.parent).stderr == "2 files, 2 problems\n"
+    assert runner("check", ".github", cwd=checkout).stderr == "2 files, 2 problems\n"
+    assert runner("check", cwd=checkout / ".github").stderr == "2 files, 2 problems\n"
+
+
 def test_problems_are_told_to_programs_too(checkout: Path) -> None:
     found = json.loads(runner("check", "--json", ".github/workflows/bad.yml", cwd=checkout).stdout)
     (first, _) = runner("check", "--format", "github", cwd=checkout).stdout.splitlines()
@@ -120,6 +126,14 @@ def test_expressions_are_evaluated_one_by_one_and_in_batches(tmp_path: Path) -> 
         {"id": 1, "ok": True, "kind": "Boolean", "value": True, "string": "true"},
         {"id": 2, "ok": True, "kind": "Boolean", "value": False, "string": "false"},
     ]
+
+
+def test_problems_are_told_in_words_that_fit(tmp_path: Path) -> None:
+    (tmp_path / "action.yml").write_text("name: x\n")
+    (tmp_path / "ci.yml").write_text(GOOD + "concurrency: {group: ''}\n")
+
+    assert 'an action needs "runs"' in runner("check", "action.yml", cwd=tmp_path).stdout
+    assert '"group" must not be empty' in runner("check", "ci.yml", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(("text", "says"), [("{", "not JSON: "), ("[]", "a JSON list; give an object")])

@@ -380,6 +380,29 @@ def test_only_a_job_and_what_it_needs(desk: Desk) -> None:
     )
 
 
+@pytest.mark.parametrize("needs_it", ["services: {db: postgres}", "container: debian:12"])
+def test_without_docker_a_job_that_needs_it_fails_at_once(desk: Desk, needs_it: str) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("runs-on:", f"{needs_it}\n    runs-on:")})
+
+    since = time.monotonic()
+    ran = desk.run(env={"RUNNER_DOCKER": "unix:///nowhere.sock"})
+
+    assert ran.status == 1
+    assert "no docker daemon answers at unix:///nowhere.sock" in ran.out
+    assert time.monotonic() - since < 30
+
+
+def test_a_value_that_no_matrix_has_is_named(desk: Desk) -> None:
+    legs = SHOWS.replace("runs-on:", "strategy: {matrix: {os: [a, b]}}\n    runs-on:")
+    desk.commit({f"{PLACE}/ci.yml": legs})
+
+    ran = desk.run("--matrix", "os=zz", "--matrix", "os=b")
+
+    assert (ran.status, ran.err.splitlines()[-1]) == (1, "runner: no job was run with os=zz; there was os=b")
+    assert desk.run("--matrix", "os=b", "--json").status == 0
+    assert desk.run("--matrix", "sys=b", "--json").status == 1
+
+
 def test_what_the_event_does_not_start_is_not_run(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("on: push", "on: {push: {branches: [release]}}")})
 
