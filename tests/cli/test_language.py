@@ -49,7 +49,10 @@ def test_a_folder_is_checked_with_a_caret_under_every_problem(checkout: Path) ->
 
 
 def test_workflows_are_found_in_checkouts_below_and_from_within_one(checkout: Path) -> None:
-    assert runner("check", cwd=checkout.parent).stderr == "2 files, 2 problems\n"
+    (checkout / "below").mkdir()
+    (checkout / ".github").rename(checkout / "below/.github")
+    assert runner("check", cwd=checkout).stderr == "2 files, 2 problems\n"
+    checkout /= "below"
     assert runner("check", ".github", cwd=checkout).stderr == "2 files, 2 problems\n"
     assert runner("check", cwd=checkout / ".github").stderr == "2 files, 2 problems\n"
 

@@ -100,7 +100,7 @@ def test_the_doctor_says_where_other_repositories_come_from(
     monkeypatch.setenv("RUNNER_ACTIONS_URL", "https://github.com")
     assert "the protocol 'https' of its URL is not allowed" in said()["actions"]
     monkeypatch.setenv("RUNNER_ACTIONS_URL", "")
-    assert "RUNNER_ACTIONS_URL: Value error, give the address of a forge" in on_machine("doctor").err
+    assert "RUNNER_ACTIONS_URL: give the address of a forge" in on_machine("doctor").err
     monkeypatch.setenv("RUNNER_ACTIONS_URL", "https://ada:hunter2@example.org")
     refused = on_machine("doctor")
     assert (refused.status, "hunter2" in refused.err) == (1, False)
