@@ -348,7 +348,7 @@ class World:
         site = station(self.services, "nobody").site
         client = APIClient(self.docker, version="auto")
         try:
-            labels = [found["Labels"]["runner.job"] for found in client.containers(all=True)]
+            labels = [found["Labels"].get("runner.job", "") for found in client.containers(all=True)]
         finally:
             client.close()
         return [label for label in labels if label.startswith(f"{site}-")]
