@@ -177,7 +177,9 @@ def intake() -> Iterator[Figure]:
         took = time.perf_counter() - begun
         times = sorted(seconds for _, seconds in answers)
         with server.services.database.reading() as connection:
-            stored = connection.execute(select(func.count()).select_from(deliveries)).scalar_one()
+            # The clock reads the default branch of a new repository too, and that is a delivery of its own.
+            pushes = select(func.count()).where(deliveries.c.kind == "push")
+            stored = connection.execute(pushes).scalar_one()
         lost = len(requests) - stored + sum(status != 202 for status, _ in answers)
         rate, p99 = len(answers) / took, 1000 * times[int(len(times) * 0.99)]
         yield Figure("intake at 500/s", rate, "1/s", target="500/s", met=rate >= 490, note=f"{lost} lost")
