@@ -96,7 +96,8 @@ class Recent:
         now, key = time.monotonic(), (run_id, attempt)
         with self._lock:
             self._found = {one: seen for one, seen in self._found.items() if now - seen[0] < POLL_SECONDS}
-            if key in self._found:
+            # Whoever has just had it run again means the attempt that there is now.
+            if attempt is not None and key in self._found:
                 return self._found[key][1]
         view = self._views.run(run_id, attempt)
         with self._lock:
