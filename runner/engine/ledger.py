@@ -83,9 +83,8 @@ class Ledger:
 
         That is the one that comes first in an attempt after such a loss.
         """
-        newest = list(self.checkpoints.values())[-1] if self.checkpoints else None
-        begun = newest is not None and newest.attempt == self.hold.lease.attempt
-        if call.give_up is None or begun or not losses(self.job, newest):
+        begun = any(done.attempt == self.hold.lease.attempt for done in self.checkpoints.values())
+        if call.give_up is None or begun or not losses(self.job, self.checkpoints):
             return None
         return call.give_up(GIVEN_UP)
 

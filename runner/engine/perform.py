@@ -312,8 +312,7 @@ def _begin(
 
 
 def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> None:
-    newest = list(checkpoints.values())[-1] if checkpoints else None
-    if losses(job, newest) < MOST_LOSSES:
+    if losses(job, checkpoints) < MOST_LOSSES:
         return
     step = next((step for step in job.steps if step.key not in checkpoints), None)
     where = f" at step {step.key} ({step.name})" if step else ""
@@ -360,8 +359,7 @@ def _check_starting_over(
     job: Job, body: Steps, checkpoints: Mapping[str, Checkpoint], gone: SnapshotGone
 ) -> None:
     """Raises `BrokenDefinition` where a step would run twice that must not."""
-    newest = list(checkpoints.values())[-1] if checkpoints else None
-    suspects = 1 if losses(job, newest) else 0
+    suspects = 1 if losses(job, checkpoints) else 0
     for step in body.steps:
         if step.key not in checkpoints:
             suspects -= 1

@@ -1,6 +1,7 @@
 """Whether what failed is tried again, and when."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 
 from runner.errors import RunnerError
@@ -51,7 +52,8 @@ def again(retry: Retry | None, failed: int, exit_code: int | None) -> bool:
     return not retry.on_exit_codes or exit_code in retry.on_exit_codes
 
 
-def losses(job: Job, newest: Checkpoint | None) -> int:
-    """How many workers were lost with a job since it last got anything done."""
+def losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> int:
+    """How many workers were lost with a job since it last got anything done; `checkpoints`: oldest first."""
+    newest = list(checkpoints.values())[-1] if checkpoints else None
     since = job.tried[-1].attempt if job.tried else 0
     return sum(newest is None or attempt >= newest.attempt for attempt in job.lost if attempt > since)

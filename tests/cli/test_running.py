@@ -170,7 +170,6 @@ def test_a_checkout_is_run_and_its_end_told_as_json(desk: Desk) -> None:
     assert (ran.status, ran.err) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_what_actions_do_at_the_end_are_steps_too(desk: Desk) -> None:
     action = "runs: {using: node20, main: main.js, post: post.js}\nname: x\ndescription: x\n"
     steps = "[{name: Use it, uses: ./act}, {run: exit 3}, {run: no}]"
@@ -260,7 +259,6 @@ def test_a_submodule_is_an_empty_folder_whatever_changed_in_it(desk: Desk, tmp_p
     assert (ran.status, ran.json["log"]) == (0, "new is 2\npart is \n")
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs bubblewrap")
 def test_a_checkout_that_cannot_be_written_to_is_run(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
     desk.write({"a": "2"})
