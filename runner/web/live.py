@@ -89,19 +89,19 @@ class Recent:
 
     def __init__(self, views: Views) -> None:
         self._views = views
-        self._found: dict[tuple[int, int | None], tuple[float, RunView]] = {}
+        self._found: dict[tuple[int, int], tuple[float, RunView]] = {}
         self._lock = threading.Lock()
 
     def run(self, run_id: int, attempt: int | None) -> RunView:
-        now, key = time.monotonic(), (run_id, attempt)
+        now = time.monotonic()
         with self._lock:
             self._found = {one: seen for one, seen in self._found.items() if now - seen[0] < POLL_SECONDS}
             # Whoever has just had it run again means the attempt that there is now.
-            if attempt is not None and key in self._found:
-                return self._found[key][1]
+            if attempt is not None and (run_id, attempt) in self._found:
+                return self._found[run_id, attempt][1]
         view = self._views.run(run_id, attempt)
         with self._lock:
-            self._found[key] = (now, view)
+            self._found[run_id, view.attempt] = (now, view)
         return view
 
 
