@@ -1,5 +1,6 @@
 """`runner runs`: what ran, as gh's `run` shows it."""
 
+import json
 import time
 
 import click
@@ -13,7 +14,8 @@ from runner.client import Client, Values
 from runner.errors import NotFound, Rejected
 from runner.web.text import one_line, visible
 
-STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
+STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
+UNFINISHED = ("queued", "running", "waiting")
 FAILED = ("failure", "timed_out", "cancelled")
 ADMISSION_SECONDS = 30.0
 POLL_SECONDS = 0.1
@@ -162,10 +164,74 @@ def cancel(run: int, force: bool, fields: str | None) -> None:
         found = client.post(f"/runs/{run}/{'force-cancel' if force else 'cancel'}")
     if fields is not None:
         print_json(found, fields)
-    elif found["status"] in ("queued", "running"):
+    elif found["status"] in UNFINISHED:
         click.echo(f"run {run} is being cancelled; `runner runs watch {run}` shows its end")
     else:
         click.echo(f"run {run} has ended: {found['status']}")
+
+
+@runs.command("signal", cls=JsonCommand)
+@click.argument("run", type=int)
+@click.argument("name")
+@click.option("--payload", "-p", help="JSON, which becomes the outputs of the step that waits for it.")
+@click.option("--key", "-k", default="", help="Makes a copy of it known: of one key the first one counts.")
+@json_option
+def signal(run: int, name: str, payload: str | None, key: str, fields: str | None) -> None:
+    """Send RUN the signal NAME. It is kept until a step waits for it."""
+    try:
+        said = None if payload is None else json.loads(payload)
+    except ValueError as error:
+        raise click.UsageError(f"--payload is no JSON: {error}; a text is written '\"so\"'") from None
+    with connect() as client:
+        found = client.post(f"/runs/{run}/signal", {"name": name, "payload": said, "key": key})
+    if fields is not None:
+        print_json(found, fields)
+    elif found["repeated"]:
+        click.echo(f"run {run} was sent {name} with the key {key} before; this copy does nothing")
+    else:
+        click.echo(f"run {run} was sent {name}")
+
+
+def _judgement(name: str, done: str, what: str) -> None:
+    @runs.command(name, cls=JsonCommand, help=what)
+    @click.argument("run", type=int)
+    @click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
+    @click.option("--comment", "-m", default="", help="Why.")
+    @json_option
+    def judge(run: int, job: str | None, comment: str, fields: str | None) -> None:
+        with connect() as client:
+            found = client.post(f"/runs/{run}/{name}", {"job": job, "comment": comment})
+        if fields is not None:
+            print_json(found, fields)
+        else:
+            click.echo(f"run {run} is {done}; `runner runs watch {run}` shows how it goes on")
+
+
+_judgement("approve", "approved", "Let the job of RUN go on that waits for approval.")
+_judgement("reject", "rejected", "Have the job of RUN fail that waits for approval.")
+
+
+@runs.command("resume", cls=JsonCommand)
+@click.argument("run", type=int)
+@click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
+@click.option(
+    "--as",
+    "word",
+    type=click.Choice(("again", "done", "failed")),
+    default="again",
+    show_default=True,
+    help="Whether the step runs again, counts as done, or as failed.",
+)
+@click.option("--comment", "-m", default="", help="Why.")
+@json_option
+def resume(run: int, job: str | None, word: str, comment: str, fields: str | None) -> None:
+    """Say what becomes of a step that may have run when its worker was lost, as `on-lost: ask` has it."""
+    with connect() as client:
+        found = client.post(f"/runs/{run}/resume", {"job": job, "word": word, "comment": comment})
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        click.echo(f"run {run} goes on; `runner runs watch {run}` shows how")
 
 
 def _newest_run(client: Client) -> int:

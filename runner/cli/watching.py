@@ -8,10 +8,13 @@ from runner.client import Client, Values
 from runner.web.text import one_line
 
 INVALID = 5
+WAITING = 8
 
 
 def ended(run: Values) -> int:
-    """The exit status that says how a run ended; 0 while it goes on."""
+    """The exit status that says how a run ended; 0 while it goes on, but for one that waits."""
+    if run["status"] == "waiting":
+        return WAITING
     return INVALID if run["problems"] else EXITS.get(run["status"], 0)
 
 

@@ -22,8 +22,6 @@ Moment = Literal["pre", "main", "post"]
 """When an action does something: before the first step of its job, in its own, or at the job's end."""
 IMAGE = "docker://"
 """How the name of an image begins where something else could be meant."""
-CHECKOUT = re.compile(r"actions/checkout@.+", re.IGNORECASE)
-"""Built in: a job begins with the files of its commit."""
 
 _NOT_IN_VARIABLES = re.compile(r"\s")
 

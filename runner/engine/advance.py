@@ -9,6 +9,7 @@ from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Unavailable
 from runner.model.lifecycle import decide
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
+from runner.model.waits import Signal
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,14 @@ def advance(
     store: Store,
     dispatcher: Dispatcher,
     durable: bool = True,
+    signal: Signal | None = None,
 ) -> Change:
     """Change a run and everything that follows, in one transaction; then wake whoever is concerned.
 
+    `signal` is put into its inbox with it.
     Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own.
     """
-    made = _changed(run_id, change, store, dispatcher, durable)
+    made = _changed(run_id, change, store, dispatcher, durable, signal)
     tell(made.stirred, store=store, dispatcher=dispatcher)
     return made
 
@@ -52,8 +55,11 @@ def _changed(
     store: Store,
     dispatcher: Dispatcher,
     durable: bool,
+    signal: Signal | None = None,
 ) -> Change:
-    made = store.update(run_id, lambda run, now: decide(change(run, now), now), durable=durable)
+    made = store.update(
+        run_id, lambda run, now: decide(change(run, now), now), durable=durable, signal=signal
+    )
     ring(made.after, dispatcher, before=made.before)
     return made
 

@@ -1,11 +1,18 @@
 """What a person may ask of a run."""
 
+import json
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 from runner.engine.advance import advance
-from runner.engine.ports import Dispatcher, Store
+from runner.engine.ports import Change, Dispatcher, Store
+from runner.errors import Rejected
 from runner.model import lifecycle
 from runner.model.run import Run
+from runner.model.waits import Answer, Awaited, Signal, Word
+from runner.workflow.built_in import BadWait, signal_name
+
+PAYLOAD_BYTES = 1024 * 1024
 
 Chosen = Callable[[Run], Collection[int] | None]
 """Picks jobs of a run by id; None is all of them."""
@@ -29,3 +36,47 @@ def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher, chosen: Chosen =
     return advance(
         run_id, lambda run, now: lifecycle.rerun(run, chosen(run)), store=store, dispatcher=dispatcher
     ).after
+
+
+def signal(run_id: int, said: Signal, *, store: Store, dispatcher: Dispatcher) -> Change:
+    """Put a signal into the inbox of a run that goes on: the next job that waits for it takes it.
+
+    Raises `Rejected`, where it cannot be one.
+    """
+    try:
+        signal_name(said.name)
+    except BadWait as error:
+        raise Rejected(str(error)) from None
+    if not said.key or len(said.key) > lifecycle.LONGEST_KEY:
+        raise Rejected(f"the key of a signal has 1 to {lifecycle.LONGEST_KEY} letters")
+    size = len(json.dumps(said.payload))
+    if size > PAYLOAD_BYTES:
+        raise Rejected(f"the payload of the signal has {size} bytes; the limit is {PAYLOAD_BYTES}")
+    return advance(
+        run_id,
+        lambda run, now: lifecycle.check_listening(run),
+        store=store,
+        dispatcher=dispatcher,
+        signal=said,
+    )
+
+
+def answer(
+    run_id: int,
+    awaited: Awaited,
+    word: Word,
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    by: str,
+    comment: str = "",
+    chosen: Chosen = lambda run: None,
+    anyone: bool = False,
+) -> Run:
+    """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks."""
+
+    def change(run: Run, now: datetime) -> Run:
+        said = Answer(word, now, by, comment)
+        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone)
+
+    return advance(run_id, change, store=store, dispatcher=dispatcher).after

@@ -3,18 +3,21 @@
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.heart import Hold, Why
 from runner.engine.ports import Workspace
 from runner.engine.programs import StepCall
-from runner.engine.retries import GIVEN_UP, Later, again, delay_of, losses
+from runner.engine.retries import MAY_HAVE_RUN, Later, again, delay_of, losses
 from runner.engine.stage import Released
 from runner.engine.station import Station
+from runner.engine.waiting import Suspend, wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
 from runner.model.run import Job
 from runner.model.step import TRY, Checkpoint, Outcome, Result
+from runner.model.waits import LOSS, Awaited, Wait, Word
 
 
 class Diverged(BrokenDefinition):
@@ -45,12 +48,12 @@ class Ledger:
 
     def perform(self, call: StepCall) -> Outcome:
         """Do a step and write it down; raises `Later` where it failed and is to be tried again."""
-        started, tries = datetime.now(UTC), self._tries(call)
+        started, tries = self._begun(call), self._tries(call)
         self._wait(call, tries)
         with bound_contextvars(step=call.key):
-            given_up, failed = self._given_up(call), len(tries) + 1
-            outcome = given_up or call.perform()
-            over = self._ending or given_up is not None
+            lost, failed = self._lost(call), len(tries) + 1
+            outcome = lost or call.perform()
+            over = self._ending or lost is not None
             if outcome.result.failed and not over and again(call.retry, failed, outcome.exit_code):
                 # What a try that failed did to the files is undone.
                 made = self._record(
@@ -61,6 +64,11 @@ class Ledger:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
             self._record(call, call.key, outcome, started, self._saved(outcome))
         return outcome
+
+    def _begun(self, call: StepCall) -> datetime:
+        """When a step began: before its wait, if it waited."""
+        wait = wait_of(self.job, call.key)
+        return datetime.now(UTC) if wait is None else wait.since
 
     def _tries(self, call: StepCall) -> list[Checkpoint]:
         """How it failed so far."""
@@ -78,20 +86,43 @@ class Ledger:
             reason = f"step {call.key} ({call.name}): {why}; tried {len(tries)} of {most} times"
             raise Later(reason, max(left, timedelta()))
 
-    def _given_up(self, call: StepCall) -> Outcome | None:
-        """How a step ends that must not run twice, where a worker that was lost may have run it.
+    def _lost(self, call: StepCall) -> Outcome | None:
+        """What a step comes to that a worker that was lost may have run; None where it is run.
 
-        That is the one that comes first in an attempt after such a loss.
+        That is the one that comes first in an attempt after such a loss. Raises `Suspend` where a person is
+        to say it.
         """
         begun = any(done.attempt == self.hold.lease.attempt for done in self.checkpoints.values())
-        if call.give_up is None or begun or not losses(self.job, self.checkpoints):
+        if call.instead is None or call.on_lost == "retry" or begun:
             return None
-        return call.give_up(GIVEN_UP)
+        if not losses(self.job, self.checkpoints):
+            return None
+        if call.on_lost == "fail":
+            return call.instead(partial(self._given_up, "on-lost is fail"))
+        wait = wait_of(self.job, f"{call.key}{LOSS}{self.job.lost[-1]}")
+        if wait is not None and wait.answer is not None and wait.answer.word is Word.AGAIN:
+            return None
+        return call.instead(partial(self._said, call, wait))
+
+    def _said(self, call: StepCall, wait: Wait | None) -> Outcome:
+        """What a person said of a step that may have run. Raises `Suspend` where nobody has."""
+        if wait is None and not self._ending:
+            message = f"{MAY_HAVE_RUN}: step {call.key} ({call.name})"
+            key = f"{call.key}{LOSS}{self.job.lost[-1]}"
+            raise Suspend(Wait(key, Awaited.RESUMPTION, datetime.now(UTC), message=message))
+        if wait is None or wait.answer is None:
+            return self._given_up("the job was cancelled before anybody said what becomes of it")
+        if wait.answer.word is Word.FAILED:
+            return self._given_up(f"{wait.answer.by} said that it failed")
+        return Outcome(Result.SUCCESS, Result.SUCCESS, reason=f"{wait.answer.by} said that it is done")
+
+    def _given_up(self, why: str) -> Outcome:
+        raise BrokenDefinition(f"{MAY_HAVE_RUN}, and {why}")
 
     @property
     def gave_up(self) -> bool:
         """Whether a step was not run for fear of running it twice."""
-        return any(done.outcome.reason.startswith(GIVEN_UP) for done in self.checkpoints.values())
+        return any(done.outcome.reason.startswith(MAY_HAVE_RUN) for done in self.checkpoints.values())
 
     def _record(
         self, call: StepCall, key: str, outcome: Outcome, started: datetime, snapshot: str

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from runner.engine.actions import CHECKOUT, Found, find_action, post_of, pre_of, used
+from runner.engine.actions import Found, find_action, post_of, pre_of, used
 from runner.engine.commands import FOLDER
 from runner.engine.pins import Trail, Walk, walked
 from runner.engine.ports import Sandbox, Workspace
@@ -13,6 +13,7 @@ from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
 from runner.model.run import Run
 from runner.model.source import Route
 from runner.model.step import step_key
+from runner.workflow.built_in import is_built_in
 from runner.workflow.document import ActionDef, Composite, Docker, Script, StepDef, Uses
 from runner.workflow.references import Image, Local, Remote
 
@@ -135,7 +136,7 @@ class Library:
     def _action(
         self, step: StepDef, home: Remote | None
     ) -> tuple[Remote, Composite | Script | Docker] | None:
-        if not isinstance(step.body, Uses) or CHECKOUT.fullmatch(step.body.action):
+        if not isinstance(step.body, Uses) or is_built_in(step.body.action):
             return None
         wanted = used(step.body.action, home, self._run.route)
         return (wanted, self._actions[wanted].runs) if isinstance(wanted, Remote) else None

@@ -24,10 +24,11 @@ from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs, Workspace
-from runner.engine.programs import Ended, Program, declared, once
+from runner.engine.programs import Ended, Program, declared, on_lost
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
+from runner.engine.waiting import Suspend
 from runner.errors import (
     NOT_NOW,
     BrokenDefinition,
@@ -39,7 +40,17 @@ from runner.errors import (
     Unavailable,
 )
 from runner.expr.values import shown, to_string
-from runner.model.lifecycle import NotClaimable, claim, conclude, postpone, release, retry, start_over, wait
+from runner.model.lifecycle import (
+    NotClaimable,
+    claim,
+    conclude,
+    postpone,
+    release,
+    retry,
+    start_over,
+    suspend,
+    wait,
+)
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.workflow.document import JobDef, Retry, Steps
@@ -139,6 +150,9 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         except Later as later:
             log.info("the job waits", extra={"reason": str(later), "seconds": later.delay.total_seconds()})
             end = partial(wait, lease=hold.lease, delay=later.delay, reason=str(later))
+        except Suspend as suspended:
+            log.info("the job is suspended", extra={"awaits": str(suspended)})
+            end = partial(suspend, lease=hold.lease, wait=suspended.wait, length=suspended.length)
         except (RunnerError, OSError) as error:
             reason = str(error)
             if isinstance(error, NotBegun | Halted) or _not_now(error):
@@ -365,8 +379,8 @@ def _check_starting_over(
             suspects -= 1
         if suspects < 0:
             return
-        if once(step, body):
-            what = f"step {step.key} ({step.title}) may have run, and on-lost is fail"
+        if (lost := on_lost(step, body)) != "retry":
+            what = f"step {step.key} ({step.title}) may have run, and on-lost is {lost}"
             raise BrokenDefinition(f"the job cannot start over: {gone}; {what}")
 
 

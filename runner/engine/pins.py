@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
-from runner.engine.actions import CHECKOUT, action_at, used
+from runner.engine.actions import action_at, used
 from runner.engine.advance import advance
 from runner.engine.definitions import workflow_at
 from runner.engine.ports import Dispatcher, Store
@@ -20,6 +20,7 @@ from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError, Un
 from runner.model import lifecycle
 from runner.model.run import Run
 from runner.model.source import Route
+from runner.workflow.built_in import is_built_in
 from runner.workflow.document import ActionDef, Composite, Reusable, StepDef, Steps, Uses, Workflow
 from runner.workflow.references import Local, Remote, called_from, remote_call
 
@@ -62,7 +63,7 @@ class Walk:
         Errors: `BrokenDefinition`, `Unavailable`.
         """
         for step in steps:
-            if not isinstance(step.body, Uses) or CHECKOUT.fullmatch(step.body.action):
+            if not isinstance(step.body, Uses) or is_built_in(step.body.action):
                 continue
             with self._step(step.body.action) as action:
                 match used(action, home, self.own):

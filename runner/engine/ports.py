@@ -10,6 +10,7 @@ from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
 from runner.model.turns import Turn
+from runner.model.waits import Signal
 from runner.workflow.containers import ContainerSpec
 
 # --- git -------------------------------------------------------------------------------------
@@ -344,6 +345,8 @@ class Change:
     before: Run
     after: Run
     stirred: tuple[int, ...] = ()
+    fresh: bool = True
+    """False where the signal that came with it was a copy of one that came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,12 +402,20 @@ class Store(Protocol):
     def load(self, run_id: int) -> Run:
         """Raises `NotFound`."""
 
-    def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
+    def update(
+        self,
+        run_id: int,
+        change: Callable[[Run, datetime], Run],
+        *,
+        durable: bool = True,
+        signal: Signal | None = None,
+    ) -> Change:
         """Apply a pure change under the run's lock, at the database's time; may call it again.
 
         What others did to the run's turns in concurrency groups is heard first; what the change means for the
         turns of others is stored with it.
         `durable`: whether a loss of power must not undo it. The death of a process never does.
+        `signal`: is put into the run's inbox with it. Whatever jobs wait for there they are given, each once.
         """
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:

@@ -14,11 +14,12 @@ from typing import Any
 from runner.engine.contexts import plain
 from runner.engine.library import Pre
 from runner.engine.stage import Level, Stage
-from runner.engine.steps import give_up_step, perform_post, perform_pre, perform_step
+from runner.engine.steps import instead_of_step, perform_post, perform_pre, perform_step
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result
+from runner.workflow.built_in import is_wait
 from runner.workflow.document import Container, Retry, Run, StepDef, Steps, Uses, Workflow
 from runner.workflow.trees import settled, texts
 
@@ -39,8 +40,10 @@ class StepCall:
     fingerprint: str
     perform: Callable[[], Outcome]
     retry: Retry | None = None
-    give_up: Callable[[str], Outcome] | None = None
-    """Fails it for a reason, where a worker that fell silent may have done it; None is to do it again."""
+    on_lost: str = "retry"
+    """What becomes of it where a worker that fell silent may have done it: retry, fail or ask."""
+    instead: Callable[[Callable[[], Outcome]], Outcome] | None = None
+    """Gives another outcome than its own, where its `if` is met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
         call = replace(
             _call(step.key, step.title, step, partial(perform_step, step, level, stage)),
             retry=step.retry,
-            give_up=partial(give_up_step, step, level, stage) if once(step, job) else None,
+            on_lost=on_lost(step, job),
+            instead=partial(instead_of_step, step, level, stage),
         )
         past.add(step, _answered((yield call)))
     for step, post in reversed(past.posts.values()):
@@ -144,9 +148,12 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
     return _ended(job, seen, env, past, stage)
 
 
-def once(step: StepDef, job: Steps) -> bool:
-    """Whether a step is rather failed than run twice."""
-    return (step.on_lost or job.on_lost) == "fail"
+def on_lost(step: StepDef, job: Steps) -> str:
+    """What becomes of a step that may have run: retry, fail or ask."""
+    if isinstance(step.body, Uses) and is_wait(step.body.action):
+        # What it waited for is kept, however often it is asked.
+        return "retry"
+    return step.on_lost or job.on_lost or "retry"
 
 
 def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ MOST_LOSSES = 3
 LONGEST = timedelta(days=365)
 
 
-GIVEN_UP = "its worker was lost while the step may have run, and on-lost is fail"
+MAY_HAVE_RUN = "its worker was lost while the step may have run"
 
 
 class Later(RunnerError):

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from runner.engine import actions
-from runner.engine.actions import CHECKOUT, Found, Moment
+from runner.engine.actions import Found, Moment
 from runner.engine.beside import seen_inside
 from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
 from runner.engine.contexts import layered, plain
@@ -19,6 +19,7 @@ from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.pins import DEEPEST
 from runner.engine.ports import Boxed, Command, Exit
 from runner.engine.stage import Level, Released, Stage, minutes, too_long
+from runner.engine.waiting import Suspend, await_step
 from runner.errors import BrokenDefinition, LeaseLost
 from runner.expr.evaluate import Functions, holds, render
 from runner.expr.hashing import hash_files
@@ -26,6 +27,7 @@ from runner.expr.status import status_functions
 from runner.expr.template import Condition
 from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result, step_key
+from runner.workflow.built_in import CHECKOUT, BadWait, wait_named
 from runner.workflow.document import Composite, Docker, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
@@ -40,11 +42,11 @@ def perform_step(step: StepDef, level: Level, stage: Stage) -> Outcome:
     return _told(stage, _Act(step, level, stage, lambda chunk: stage.log(key, chunk)).perform)
 
 
-def give_up_step(step: StepDef, level: Level, stage: Stage, reason: str) -> Outcome:
-    """Fail a step of a job, where its `if` is met, without doing it."""
+def instead_of_step(step: StepDef, level: Level, stage: Stage, outcome: Callable[[], Outcome]) -> Outcome:
+    """What a step of a job comes to, where its `if` is met, without being done."""
     key = str(level.path[0] + 1)
     act = _Act(step, level, stage, lambda chunk: stage.log(key, chunk))
-    return _told(stage, partial(act.give_up, reason))
+    return _told(stage, partial(act.perform, outcome))
 
 
 def perform_pre(step: StepDef, pre: Pre, level: Level, stage: Stage) -> Outcome:
@@ -85,22 +87,14 @@ class _Act:
     stage: Stage
     say: Callable[[bytes], None]
 
-    def perform(self) -> Outcome:
+    def perform(self, instead: Callable[[], Outcome] | None = None) -> Outcome:
         try:
             if not self._wanted(self.level.status, self.level.inner):
                 return Outcome(Result.SKIPPED, Result.SKIPPED)
-            outcome = self._act()
+            outcome = self._act() if instead is None else instead()
         except BrokenDefinition as error:
             outcome = self._broken(error)
         return self._tolerated(outcome)
-
-    def give_up(self, reason: str) -> Outcome:
-        try:
-            if not self._wanted(self.level.status, self.level.inner):
-                return Outcome(Result.SKIPPED, Result.SKIPPED)
-        except BrokenDefinition as error:
-            return self._tolerated(self._broken(error))
-        return self._tolerated(self._broken(BrokenDefinition(reason)))
 
     def _broken(self, error: BrokenDefinition) -> Outcome:
         self._complain(str(error))
@@ -117,6 +111,8 @@ class _Act:
                 return self._script(run)
             case Uses(action) if CHECKOUT.fullmatch(action):
                 return self._checkout()
+            case Uses(action) if (kind := self._wait(action)) is not None:
+                return self._awaited(kind)
             case Uses(action) if (image := actions.image_of(action)) is not None:
                 inputs = self._inputs()
                 variables = actions.input_variables(inputs)
@@ -347,6 +343,26 @@ class _Act:
             self.say(f"##[warning]{name}: the workspace has no history of commits yet\n".encode())
         self.say(f"the workspace holds {github['sha']} of {github['repository']}\n".encode())
         return Outcome(Result.SUCCESS, Result.SUCCESS, 0, outputs)
+
+    def _wait(self, action: str) -> str | None:
+        try:
+            kind = wait_named(action)
+        except BadWait as error:
+            raise BrokenDefinition(str(error)) from None
+        if kind is not None and len(self.level.path) > 1:
+            raise BrokenDefinition(f"runner/{kind} is a step of a job; an action cannot wait")
+        return kind
+
+    def _awaited(self, kind: str) -> Outcome:
+        scene = self.stage.scene
+        try:
+            return within_limits(
+                await_step(kind, self.step.key, self._inputs(), self._limit, self.stage.over, scene.job)
+            )
+        except Suspend as suspended:
+            # Nobody is there to say it while it waits.
+            self._note(f"{suspended}\n".encode())
+            raise
 
     def _action(self, found: Found) -> Outcome:
         given = self._inputs()

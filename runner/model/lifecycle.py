@@ -4,7 +4,7 @@ Each transition takes a value and the time and gives the next value; the store a
 run's lock, and may apply it again after a conflict.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,16 +22,22 @@ from runner.model.run import (
     Ready,
     Run,
     Running,
+    Suspended,
     Try,
     Waiting,
     combined,
 )
 from runner.model.step import Result
 from runner.model.turns import State, Turn
+from runner.model.waits import Answer, Awaited, Signal, Wait, Word, refusal
 
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
 CANCELLED = "it was cancelled before it began"
+LONGEST_KEY = 255
+"""Letters of a signal's key."""
+GATE = "environment"
+"""The key of what a job waits for before it begins."""
 TRIES = 6
 """How often in a row a job is begun that cannot begin."""
 TIDYING = timedelta(minutes=5)
@@ -48,6 +54,10 @@ class NotClaimable(Rejected):
         super().__init__(f"job {job.key} cannot be claimed: it is {stands}")
 
 
+class NotAsked(Rejected):
+    """Somebody else has to say it."""
+
+
 def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
     """Lease a queued job to `worker`, or one whose worker fell silent.
 
@@ -62,6 +72,8 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
         case Running(lease) if lease.until <= at:
             # Its worker was last heard of when it got this lease.
             job = replace(_worked(job, lease.until - length), tries=0, lost=(*job.lost, lease.attempt))
+        case Suspended() if job.started is not None and not (over := job.over(at)).awaits:
+            job = over
         case _:
             raise NotClaimable(job)
     lease = Lease(job.id, worker, attempt=job.attempt + 1, until=at + length)
@@ -120,7 +132,109 @@ def wait(job: Job, lease: Lease, at: datetime, delay: timedelta, reason: str) ->
 def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result, reason: str) -> Job:
     """Have a job that ended run again from its first step, after a delay."""
     tried = (*job.tried, Try(lease.attempt, result, reason, at))
-    return replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
+    waits = tuple(one for one in job.waits if one.key == GATE)
+    job = replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
+    return replace(job, waits=waits)
+
+
+def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta | None = None) -> Job:
+    """Hand a job back that waits; `length`: how long from now on, unless it is until an instant."""
+    _held(job, lease)
+    due = wait.due if length is None else at + length
+    wait = replace(wait, since=at, due=due, shifts=length is not None)
+    return replace(_worked(job, at), tries=0, phase=Suspended(at), waits=(*job.waits, wait))
+
+
+def answer_wait(run: Run, job_id: int, key: str, given: Answer) -> Run:
+    """End a wait of a job. One that is over, or of a job that waits no more, stays as it is."""
+    job = run.job(job_id).over(given.at)
+    if not isinstance(job.phase, Suspended):
+        return run
+    waits = tuple(
+        replace(wait, answer=given) if wait.key == key and wait.answer is None else wait for wait in job.waits
+    )
+    return run.with_job(replace(job, waits=waits))
+
+
+def settle_waits(
+    run: Run,
+    awaited: Awaited,
+    given: Answer,
+    chosen: Collection[int] | None = None,
+    *,
+    anyone: bool = False,
+) -> Run:
+    """A person's word on what jobs of a run wait for: all those chosen by id, or the only one.
+
+    `anyone`: whether who says it may do so for all who are asked. Raises `Rejected`, `NotAsked`.
+    """
+    what = "approval" if awaited is Awaited.APPROVAL else "what a person says"
+    waiting = [
+        (job, wait)
+        for job in run.jobs
+        if isinstance(job.phase, Suspended) and not job.cancelled
+        for wait in job.over(given.at).awaits
+        if wait.awaited is awaited and (chosen is None or job.id in chosen)
+    ]
+    if not waiting:
+        which = "this job" if chosen is not None else f"run {run.id}"
+        raise Rejected(f"{which} does not wait for {what}{_last_word(run, awaited, chosen)}")
+    if chosen is None and len(waiting) > 1:
+        keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
+        raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")
+    for job, wait in waiting:
+        if wait.approvers and not anyone and given.by not in wait.approvers:
+            raise NotAsked(
+                f"{given.by} is not among those who may approve job {job.key}: {', '.join(wait.approvers)}"
+            )
+        run = answer_wait(run, job.id, wait.key, given)
+    return run
+
+
+def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> str:
+    """What was answered last, for who comes too late."""
+    said = [
+        wait.answer
+        for job in run.jobs
+        if chosen is None or job.id in chosen
+        for wait in job.waits
+        if wait.awaited is awaited and wait.answer is not None
+    ]
+    if not said:
+        return ""
+    last = max(said, key=lambda answer: answer.at)
+    return f"; {last.by or 'time'} has said {last.word} at {last.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check_listening(run: Run) -> Run:
+    """Raises `Rejected` where no job of a run can take a signal any more."""
+    if run.result is not None:
+        raise Rejected(f"run {run.id} has ended; a signal would reach nobody")
+    return run
+
+
+def deliver(run: Run, inbox: Iterable[Signal], now: datetime) -> tuple[Run, Mapping[int, tuple[int, str]]]:
+    """Give signals to the jobs that wait for them; `inbox` has those that nobody was given, in their order.
+
+    Who has waited longest is first. Gives also which job each signal that was given is of now, by number, and
+    the key of its wait.
+    """
+    waiting = [
+        (wait.since, job.id, wait)
+        for job in run.jobs
+        if isinstance(job.phase, Suspended)
+        for wait in job.over(now).awaits
+        if wait.awaited is Awaited.SIGNAL
+    ]
+    left, given = list(inbox), dict[int, tuple[int, str]]()
+    for _, job_id, wait in sorted(waiting, key=lambda one: one[:2]):
+        found = next((signal for signal in left if signal.name == wait.name), None)
+        if found is not None:
+            left.remove(found)
+            said = Answer(Word.SENT, now, found.sender, payload=found.payload)
+            run = answer_wait(run, job_id, wait.key, said)
+            given[found.number] = (job_id, wait.key)
+    return run, given
 
 
 def _again(due: datetime, at: datetime) -> str:
@@ -375,6 +489,8 @@ class _Groups:
             job = replace(job, cancelled=True, asked=None)
         elif job.id in self._beneath:
             job = _wound_down(job, now)
+        if isinstance(job.phase, Suspended):
+            job = job.over(now)
         return replace(job, phase=self._next(job, now))
 
     def _begun(self, job: Job) -> bool:
@@ -418,10 +534,18 @@ class _Groups:
                 return phase
             case Queued() as queued if job.cancelled and job.started is not None:
                 return _to_be_tidied(queued, now)
-            case Waiting() | Pending() | Queued() if job.cancelled:
+            case Suspended() if job.cancelled and job.started is not None:
+                return Queued(now)
+            case Waiting() | Pending() | Queued() | Suspended() if job.cancelled:
                 return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
             case Ready() if job.cancelled and not called:
                 return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
+            case Suspended() if job.awaits:
+                return job.phase
+            case Suspended() if job.started is None:
+                return self._let_in(job, now)
+            case Suspended():
+                return Queued(now)
             case Pending() if all(turn.state is State.HELD for turn in job.turns):
                 return self._begin(job, now)
             case Running(lease) if job.cancelled and lease.until <= now:
@@ -449,6 +573,16 @@ class _Groups:
         if most is not None and self._busy[job.group] >= most:
             return job.phase
         self._busy[job.group] += 1
+        return Suspended(now) if job.awaits else self._lined_up(job, now)
+
+    def _let_in(self, job: Job, now: datetime) -> Phase:
+        """A job whose environment has no wait left: it goes on, unless somebody or time said otherwise."""
+        for wait in job.waits:
+            if (reason := refusal(wait)) is not None:
+                return Finished(Result.FAILURE, now, reason)
+        return self._lined_up(job, now)
+
+    def _lined_up(self, job: Job, now: datetime) -> Phase:
         return Pending(now) if job.turns else self._begin(job, now)
 
     def _failed_before(self, job: Job) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from runner.model.source import Route
 from runner.model.step import Result
 from runner.model.turns import State, Turn
+from runner.model.waits import Wait, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,13 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """No worker has it; it goes on when none of its waits is open any more."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     result: Result
     at: datetime
@@ -71,7 +79,7 @@ class Finished:
         return Result.SUCCESS if self.tolerated and self.result.failed else self.result
 
 
-Phase = Waiting | Ready | Pending | Queued | Running | Finished
+Phase = Waiting | Ready | Pending | Queued | Running | Suspended | Finished
 
 
 Group = tuple[int | None, str]
@@ -161,6 +169,24 @@ class Job:
     """How it ended before, each time to be tried again as its `retry` says."""
     turns: tuple[Turn, ...] = ()
     """In concurrency groups: its own and then, where it calls a workflow, that one's."""
+    waits: tuple[Wait, ...] = ()
+    """What it waits for or has waited for, in the order in which that began."""
+
+    @property
+    def awaits(self) -> tuple[Wait, ...]:
+        """Its waits that are not over."""
+        return opened(self.waits)
+
+    @property
+    def wakes(self) -> datetime | None:
+        """When its open waits are over by themselves; None where one never is, or none is open."""
+        dues = [wait.due for wait in self.awaits]
+        return max((due for due in dues if due is not None), default=None) if None not in dues else None
+
+    def over(self, at: datetime) -> "Job":
+        """The job as time has it: with the waits answered that were due by then."""
+        waits = tuple(wait.over(at) for wait in self.waits)
+        return self if waits == self.waits else replace(self, waits=waits)
 
     @property
     def group(self) -> Group:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-STATUSES = ("queued", "running", "success", "failure", "cancelled", "skipped", "timed_out")
+STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
 """The words for how a run stands.
 
-A job may also be `waiting`: for other jobs, for a place among the legs of its matrix, for its concurrency
-group, or for its definition to be evaluated once its turn has come. One that calls a workflow is `running`
-from the first job of that one on. A step is `skipped` where its job went on or ended without it.
+A run is `waiting` while all that could go on in it waits for an instant, a signal or a person.
+
+A job may be `waiting` for these, and for other jobs, for a place among the legs of its matrix, for its
+concurrency group, or for its definition to be evaluated once its turn has come. One that calls a workflow is
+`running` from the first job of that one on. A step is `skipped` where its job went on or ended without it.
 """
-UNFINISHED = ("queued", "running")
+UNFINISHED = ("queued", "running", "waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,35 @@ class VariableView:
     value: str
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignalView:
+    """A signal that a run was sent. `repeated`: it is a copy of one that came before, and was not kept."""
+
+    run: int
+    name: str
+    key: str
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitView:
+    """What a job waits for or has waited for without a worker. `answer` says how it ended, once it has."""
+
+    key: str
+    """Of the step that waits, or `environment`."""
+    awaited: str
+    """time, signal, approval or resumption"""
+    name: str
+    message: str
+    approvers: tuple[str, ...]
+    since: datetime
+    due: datetime | None
+    answer: str | None
+    by: str
+    comment: str
+    answered_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +162,7 @@ class JobView:
     """How many workers fell silent with it."""
     tries: tuple[TryView, ...]
     """Those before the last one, each from the first step on."""
+    waits: tuple[WaitView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from runner.errors import Unavailable
 from runner.model.run import (
     Finished,
     Job,
@@ -19,12 +20,14 @@ from runner.model.run import (
     Run,
     Running,
     StepName,
+    Suspended,
     Try,
     Waiting,
 )
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Annotation, Checkpoint, Exports, Outcome, Post, Result
 from runner.model.turns import Place, State, Turn
+from runner.model.waits import Answer, Awaited, Signal, Wait, Word
 from runner.store.database import micros, moment
 
 FIRST_RING = timedelta(seconds=5)
@@ -73,6 +76,44 @@ def place_columns(place: Place) -> dict[str, Any]:
     }
 
 
+def wait_to(wait: Wait) -> dict[str, Any]:
+    answer = wait.answer
+    return {
+        "key": wait.key,
+        "awaited": wait.awaited.value,
+        "since": micros(wait.since),
+        "due": None if wait.due is None else micros(wait.due),
+        "shifts": wait.shifts,
+        "name": wait.name,
+        "message": wait.message,
+        "approvers": list(wait.approvers),
+        "answer": None
+        if answer is None
+        else asdict(answer) | {"word": answer.word.value, "at": micros(answer.at)},
+    }
+
+
+def wait_from(stored: Mapping[str, Any]) -> Wait:
+    answer, due = stored["answer"], stored["due"]
+    if answer is not None:
+        answer = Answer(**{**answer, "word": Word(answer["word"]), "at": moment(answer["at"])})
+    return Wait(
+        stored["key"],
+        Awaited(stored["awaited"]),
+        moment(stored["since"]),
+        None if due is None else moment(due),
+        stored["shifts"],
+        stored["name"],
+        stored["message"],
+        tuple(stored["approvers"]),
+        answer,
+    )
+
+
+def signal_from(row: Row[Any]) -> Signal:
+    return Signal(row.name, row.key, row.sender, row.payload, row.id)
+
+
 def job_from(row: Row[Any]) -> Job:
     return Job(
         id=row.id,
@@ -105,6 +146,7 @@ def job_from(row: Row[Any]) -> Job:
         ),
         asked=None if row.asked_at is None else moment(row.asked_at),
         turns=tuple(map(turn_from, row.turns)) if row.turns else (),
+        waits=tuple(map(wait_from, row.waits)) if row.waits else (),
     )
 
 
@@ -121,8 +163,14 @@ def phase_from(row: Row[Any]) -> Phase:
             return Running(Lease(row.id, row.worker, row.attempt, moment(row.lease_until)))
         case "finished":
             return Finished(Result(row.result), moment(row.finished_at), row.reason, row.tolerated)
-        case _:
+        case "suspended":
+            return Suspended(moment(row.queued_at))
+        case "waiting":
             return Waiting()
+        case unknown:
+            # What is not understood must not be changed.
+            what = f"job {row.id} is {unknown}, as only a newer version of runner knows it"
+            raise Unavailable(f"{what}; upgrade this one")
 
 
 def job_columns(job: Job) -> dict[str, Any]:
@@ -156,10 +204,14 @@ def job_columns(job: Job) -> dict[str, Any]:
         "lost": list(job.lost),
         "tried": [[one.attempt, one.result.value, one.reason, micros(one.at)] for one in job.tried],
         "turns": [turn_to(turn) for turn in job.turns] or None,
+        "waits": [wait_to(wait) for wait in job.waits] or None,
     }
     match job.phase:
         case Pending(since):
             columns |= {"queued_at": micros(since)}
+        case Suspended(since):
+            at = None if job.wakes is None else micros(job.wakes)
+            columns |= {"queued_at": micros(since), "due_at": at, "ring_at": at}
         case Ready(since) | Queued(since, None):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
         case Queued(since, due, reason) if due is not None:

@@ -14,6 +14,7 @@ from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
 from runner.model.turns import Turn
+from runner.model.waits import Signal
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.database import Database, micros
 from runner.store.followers import announce
@@ -29,6 +30,7 @@ from runner.store.rows import (
     run_from,
     turn_to,
 )
+from runner.store.signals import delivered, put
 from runner.store.tables import (
     cancels,
     checkpoints,
@@ -212,17 +214,28 @@ class SqlStore:
         with self._database.reading() as connection:
             return _load(connection, run_id)
 
-    def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
+    def update(
+        self,
+        run_id: int,
+        change: Callable[[Run, datetime], Run],
+        *,
+        durable: bool = True,
+        signal: Signal | None = None,
+    ) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
             now = self._database.now(connection)
             # Saved first, so that a job that comes to a line has an id.
             changed = _save(connection, before, change(heard(connection, before, now), now))
+            fresh = signal is None or put(connection, changed, signal, now)
+            told = delivered(connection, changed, now)
+            if told is not changed:
+                changed = _save(connection, changed, decide(told, now))
             after, stirred = moved(connection, before, changed, now)
             if after is not changed:
                 after = _save(connection, changed, after)
             announce(connection, before, after, micros(now))
-            return Change(before, after, stirred)
+            return Change(before, after, stirred, fresh)
 
         return self._database.writing(work, durable)
 
@@ -422,6 +435,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         connection.execute(later.values(ring_at=_next_ring(now, row.received_at)))
     plans: list[Envelope] = []
     envelopes: list[Envelope] = []
+    stirred: list[int] = []
     stalled = (
         select(
             jobs.c.id,
@@ -432,6 +446,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.lease_until,
             jobs.c.due_at,
             jobs.c.cancelled,
+            jobs.c.started_at,
             runs.c.id.label("run"),
         )
         .add_columns(runs.c.forge, runs.c.repo, runs.c.commit)
@@ -443,7 +458,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
     )
     due_jobs = connection.execute(stalled).all()
     for row in due_jobs:
-        if row.phase == "queued" and row.due_at is not None and row.due_at > now:
+        if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
             # Whoever takes everything takes what is due, and not what waits for its time.
             continue
         columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
@@ -453,13 +468,21 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
                 columns["lease_until"] = min(row.lease_until, now)
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
         route = Route(row.forge, row.repo, row.commit)
+        if _is_for_time(row):
+            stirred.append(row.run)
+            continue
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
     # Where no worker comes to tidy up after a cancel, time ends the job.
-    stirred = (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
+    stirred += (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
     return Stranded(
         tuple(row.id for row in found), tuple(plans), tuple(envelopes), tuple(dict.fromkeys(stirred))
     )
+
+
+def _is_for_time(row: Any) -> bool:
+    """Whether time decides what becomes of a job, and no worker: it has waited before it began."""
+    return bool(row.phase == "suspended" and row.started_at is None and row.asked_at is None)
 
 
 def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:

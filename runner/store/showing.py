@@ -8,8 +8,10 @@ from sqlalchemy import Row
 
 from runner.model.step import Result
 from runner.model.turns import Place, State
+from runner.model.waits import Wait, opened, said_of
 from runner.store.database import moment
-from runner.store.read_models import JobView, TryView
+from runner.store.read_models import JobView, TryView, WaitView
+from runner.store.rows import wait_from
 from runner.store.steps import readable, step_views
 
 HEADS = "refs/heads/"
@@ -125,6 +127,7 @@ def _job_view(
         finished_at=_when(row.finished_at),
         steps=tuple(step_views(row, done)),
         lost=len(row.lost),
+        waits=tuple(map(_wait_view, map(wait_from, row.waits or ()))),
         tries=tuple(
             TryView(attempt, result, None, reason, None, moment(at))
             for attempt, result, reason, at in row.tried
@@ -136,9 +139,28 @@ def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collectio
     """Why a job ended as it did, or why it does not go on."""
     if row.phase == "pending":
         return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns or ())), "")
+    if row.phase == "suspended":
+        return "; ".join(map(said_of, opened(map(wait_from, row.waits or ()))))
     if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
         return f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
     return str(row.reason)
+
+
+def _wait_view(wait: Wait) -> WaitView:
+    answer = wait.answer
+    return WaitView(
+        wait.key,
+        str(wait.awaited),
+        wait.name,
+        wait.message,
+        wait.approvers,
+        wait.since,
+        wait.due,
+        None if answer is None else str(answer.word),
+        "" if answer is None else answer.by,
+        "" if answer is None else answer.comment,
+        None if answer is None else answer.at,
+    )
 
 
 def held_up(run: int, job: int | None, turn: Mapping[str, Any], there: Collection[Place]) -> str:
@@ -158,7 +180,7 @@ def _status(row: Row[Any], begun: int | None) -> str:
         return str(row.result)
     if row.calls is not None:
         return "waiting" if begun is None else "running"
-    return "waiting" if row.phase in ("ready", "pending") else str(row.phase)
+    return "waiting" if row.phase in ("ready", "pending", "suspended") else str(row.phase)
 
 
 def _conclusion(row: Row[Any]) -> str | None:

@@ -15,8 +15,8 @@ PRE = ".pre"
 """How the key of what an action does before the job's first step ends."""
 POST = ".post"
 """How the key of what an action does at the job's end ends."""
-PENDING = {"running": "running", "finished": "skipped"}
-LATER = {"running": "queued", "cancelled": "skipped"}
+PENDING = {"running": "running", "finished": "skipped", "suspended": "waiting"}
+LATER = {"running": "queued", "waiting": "queued", "cancelled": "skipped"}
 """How the steps after one that stands so do."""
 
 
@@ -47,6 +47,8 @@ def _pending_in(job: Row[Any]) -> str:
     if job.result == "cancelled" and job.reason and job.attempt:
         # It was not its worker that ended the job: nobody wrote down how far that step came.
         return "cancelled"
+    if job.phase == "suspended" and job.started_at is None:
+        return "queued"
     return PENDING.get(job.phase, "queued")
 
 
@@ -115,7 +117,7 @@ def _pending(
     if job is None or status == "queued":
         return shown
     shown = replace(shown, attempt=job.attempt, started_at=begun)
-    if status == "running":
+    if status in ("running", "waiting"):
         return shown
     return replace(shown, conclusion=status, reason=job.reason, finished_at=moment(job.finished_at))
 

@@ -139,10 +139,11 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
     Column("tries", Integer, nullable=False, server_default="0"),
-    # waiting, ready, pending, queued, running or finished; the columns below belong to the phase.
+    # waiting, ready, pending, queued, running, suspended or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),
     Column("queued_at", BigInteger),
-    # Before it nobody may claim a queued job; NULL where anybody may at once.
+    # Before it nobody may claim a queued job, where anybody may at once if it is NULL; and when a suspended
+    # one goes on by itself, which it does not if it is NULL.
     Column("due_at", BigInteger),
     Column("worker", Text),
     Column("lease_until", BigInteger),
@@ -175,6 +176,8 @@ jobs = Table(
     Column("tried", JSON, nullable=False, server_default="[]"),
     # Its own in a concurrency group and that of the workflow that it calls; NULL where there are none.
     Column("turns", JSON(none_as_null=True)),
+    # What it waits for or has waited for, with the answers; NULL where there is nothing.
+    Column("waits", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
@@ -197,6 +200,25 @@ places = Table(
     Column("ring_at", BigInteger),
     Index("places_of_run", "run"),
     Index("places_due", "ring_at"),
+)
+
+# What was said to runs from outside, each kept until a job takes it and then for as long as the run.
+signals = Table(
+    "signals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run", Id, ForeignKey("runs.id"), nullable=False),
+    Column("run_attempt", Integer, nullable=False),
+    Column("name", String(255), nullable=False),
+    # A signal of the same name and key is a copy.
+    Column("key", String(255), nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+    # Whom it was given to, once: the job, and the key of its wait; NULL while nobody was.
+    Column("job", Id),
+    Column("wait", String(255)),
+    UniqueConstraint("run", "run_attempt", "name", "key"),
 )
 
 checkpoints = Table(

@@ -72,7 +72,8 @@ def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
         else_="skipped",
     )
     status = case(
-        (and_(_unfinished > 0, _count(begun) == 0), "queued"),
+        (and_(_unfinished > 0, _count(begun) == 0, _count(jobs.c.phase == "suspended") == 0), "queued"),
+        (and_(_count(_moving) == 0, _count(jobs.c.phase == "suspended") > 0), "waiting"),
         (_unfinished > 0, "running"),
         else_=ended,
     )
@@ -83,6 +84,7 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((condition, 1)))
 
 
+_moving = jobs.c.phase.in_(("ready", "pending", "queued", "running"))
 _unfinished = _count(and_(jobs.c.caller.is_(None), jobs.c.phase != "finished"))
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -11,12 +12,14 @@ from runner.engine import control
 from runner.errors import NotFound, Rejected
 from runner.model import lifecycle
 from runner.model.run import Run
-from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView
+from runner.model.waits import Awaited, Signal, Word
+from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView, SignalView
 from runner.web.answers import Conflict
 from runner.web.bodies import Asked
 from runner.web.site import Site
 from runner.web.transcript import pages_of
 
+ACTOR = "admin"
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
 Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
@@ -28,6 +31,29 @@ class Rerun(Asked):
     """Those that failed."""
     job: str | None = None
     """One job: its key, path, name or id."""
+
+
+class Said(Asked):
+    """A signal."""
+
+    name: str
+    payload: Any = None
+    key: str = ""
+    """Makes a copy of it known; where none is given, it is no copy of any."""
+
+
+class Judged(Asked):
+    """What a person says to a job that waits for it."""
+
+    job: str | None = None
+    """A job's key, path, name or id; needed where several wait."""
+    comment: str = ""
+
+
+class Resumed(Judged):
+    """What becomes of a step that may have run: it runs again, counts as done, or as failed."""
+
+    word: Literal["again", "done", "failed"] = "again"
 
 
 def routes(site: Site) -> APIRouter:
@@ -72,6 +98,34 @@ def routes(site: Site) -> APIRouter:
         """End a run now, whatever an `if` says."""
         return _controlled(control.force_cancel, run_id, site)
 
+    @router.post("/runs/{run_id}/signal")
+    def signal(run_id: int, said: Said) -> SignalView:
+        """Say something to a run. Whoever waits for it in there goes on; until then it is kept."""
+        sent = Signal(said.name, said.key or uuid4().hex, ACTOR, said.payload)
+        try:
+            made = control.signal(run_id, sent, store=site.store, dispatcher=site.dispatcher)
+        except NotFound:
+            raise
+        except Rejected as error:
+            raise Conflict(str(error)) from None
+        return SignalView(run_id, sent.name, sent.key, not made.fresh)
+
+    @router.post("/runs/{run_id}/approve")
+    def approve(run_id: int, judged: Judged | None = None) -> RunView:
+        """Let a job go on that waits for approval."""
+        return _answered(site, run_id, Awaited.APPROVAL, Word.APPROVED, judged or Judged())
+
+    @router.post("/runs/{run_id}/reject")
+    def reject(run_id: int, judged: Judged | None = None) -> RunView:
+        """Have a job fail that waits for approval."""
+        return _answered(site, run_id, Awaited.APPROVAL, Word.REJECTED, judged or Judged())
+
+    @router.post("/runs/{run_id}/resume")
+    def resume(run_id: int, wanted: Resumed | None = None) -> RunView:
+        """Say what becomes of a step that may have run when its worker was lost."""
+        wanted = wanted or Resumed()
+        return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word), wanted)
+
     @router.get("/runs/{run_id}/annotations")
     def show_annotations(
         run_id: int,
@@ -97,6 +151,20 @@ def routes(site: Site) -> APIRouter:
         return StreamingResponse(_text(site, chosen, step), media_type="text/plain; charset=utf-8")
 
     return router
+
+
+def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Judged) -> RunView:
+    ids = None if judged.job is None else [one.id for one in _jobs(site.views.run(run_id), judged.job)]
+    verb = partial(
+        control.answer,
+        awaited=awaited,
+        word=word,
+        by=ACTOR,
+        comment=judged.comment,
+        chosen=lambda run: ids,
+        anyone=True,
+    )
+    return _controlled(verb, run_id, site)
 
 
 def _check_registered(site: Site, run_id: int) -> None:

@@ -11,9 +11,10 @@ from runner.workflow.words import cut
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 IDENTIFIER_RULE = "use letters, digits, - and _, beginning with a letter or a single _"
 MAX_IDENTIFIER = 100
-DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)")
+PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|seconds?|minutes?|hours?|days?|weeks?)(?![a-z]) ?")
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 EXIT_CODE = re.compile(r"[0-9]{1,3}")
-SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 LONGEST_WAIT = 365 * SECONDS["d"]
 
 
@@ -88,8 +89,17 @@ def amount_of_time(text: str) -> str | None:
 
 
 def seconds_of(text: str) -> float | None:
-    match = DURATION.fullmatch(text.strip())
-    return float(match[1]) * SECONDS[match[2]] if match is not None else None
+    """What an amount of time such as `90`, `1h30m` or `10 minutes` is in seconds; None where it is none."""
+    text = text.strip()
+    if len(text) > MAX_IDENTIFIER:
+        return None
+    if NUMBER.fullmatch(text) is not None:
+        return float(text)
+    if not text or PART.sub("", text):
+        return None
+    return sum(
+        float(amount) * SECONDS[unit if unit == "ms" else unit[0]] for amount, unit in PART.findall(text)
+    )
 
 
 def exit_code(text: str) -> str | None:

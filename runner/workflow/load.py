@@ -18,6 +18,7 @@ from runner.workflow.reading import MAX_PROBLEMS, Enough, Reader, items_of, valu
 from runner.workflow.rules import check_rules, check_step_ids
 from runner.workflow.shapes import Fields
 from runner.workflow.surroundings import Surroundings, action_contexts, check_names
+from runner.workflow.waits import check_wait
 
 MAX_BYTES = 512 * 1024
 
@@ -77,6 +78,8 @@ def check_workflow(reader: Reader, root: Node, find: Find | None) -> None:
 
 def check_action(reader: Reader, root: Node) -> None:
     check_step_ids(reader, items_of(value_at(root, "runs", "steps")))
+    for step in items_of(value_at(root, "runs", "steps")):
+        check_wait(reader, step, within=True)
     check_names(reader, action_contexts(root))
     check_injections(reader, root)
 

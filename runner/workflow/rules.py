@@ -8,6 +8,7 @@ from runner.workflow.cron import LEAST_MINUTES, parse_cron
 from runner.workflow.document import Pos, circle
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
 from runner.workflow.references import BadReference, parse_call
+from runner.workflow.waits import check_wait
 from runner.workflow.words import cut, here, meant
 
 CONFINED = "confined"
@@ -23,6 +24,8 @@ def check_rules(reader: Reader, root: Node) -> None:
     check_groups(reader, root, jobs)
     for _, job in jobs.values():
         check_step_ids(reader, items_of(value_at(job, "steps")))
+        for step in items_of(value_at(job, "steps")):
+            check_wait(reader, step)
         check_call(reader, job)
         check_exclude(reader, value_at(job, "strategy", "matrix"))
         check_containers(reader, job)

@@ -51,10 +51,8 @@ class Support:
             for node, problem in refused_of_job(job):
                 self._reader.problem(node.pos, problem, "support")
             self._shell(value_at(job, "defaults", "run", "shell"))
-            self._lost(value_at(job, "on-lost"))
             for step in items_of(value_at(job, "steps")):
                 self._keys(step, STEP_LATER)
-                self._lost(value_at(step, "on-lost"))
                 self._shell(value_at(step, "shell"))
                 self._used(value_at(step, "uses"))
         self._shell(value_at(root, "defaults", "run", "shell"))
@@ -72,10 +70,6 @@ class Support:
         for key, _ in entries_of(node):
             if key.text in later:
                 self._later(key, f'"{key.text}"')
-
-    def _lost(self, node: Node | None) -> None:
-        if isinstance(node, Scalar) and node.text == "ask":
-            self._later(node, '"on-lost: ask"', here(("retry", "fail")))
 
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:

@@ -271,6 +271,49 @@ def test_what_failed_is_run_again_with_what_the_other_jobs_gave(machine: Machine
     assert on_machine("runs", "watch", run).status == 0
 
 
+WAITING = """
+on: push
+jobs:
+  deploy:
+    runs-on: linux
+    steps:
+      - uses: runner/sleep@v1
+        with: {for: 100ms}
+      - id: go
+        uses: runner/wait@v1
+        with: {signal: go, timeout: 1h}
+      - uses: runner/approve@v1
+        with: {message: "ship to ${{ steps.go.outputs.region }}?"}
+      - run: echo "shipped to ${{ steps.go.outputs.region }}"
+"""
+
+
+def test_a_run_sleeps_and_waits_for_a_signal_and_for_approval(machine: Machine, on_machine: Shell) -> None:
+    machine.push(WAITING)
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    with machine.spawn("runs", "watch", run) as watching:
+        assert watching.stdout is not None
+        assert any('waits for the signal "go", until 20' in line for line in watching.stdout)
+        assert on_machine("runs", "view", run, "--exit-status").status == 8
+        sent = on_machine("runs", "signal", run, "go", "--payload", '{"region": "eu"}', "--key", "one")
+        assert sent.out == f"run {run} was sent go\n"
+        assert any("waits for approval: ship to eu?" in line for line in watching.stdout)
+        assert "this copy does nothing" in on_machine("runs", "signal", run, "go", "--key", "one").out
+        assert on_machine("runs", "list", "--status", "waiting", "--json", "id").json == [{"id": int(run)}]
+        refused = on_machine("runs", "approve", run, "--job", "build")
+        assert (refused.status, "has no job 'build'; it has deploy" in refused.err) == (1, True)
+        assert on_machine("runs", "approve", run, "--comment", "fine").status == 0
+        rest, _ = watching.communicate(timeout=PATIENCE)
+
+    assert (watching.returncode, "shipped to eu" in rest) == (0, True)
+    again = on_machine("runs", "reject", run)
+    assert (again.status, "admin has said approved at" in again.err) == (1, True)
+    late = on_machine("runs", "signal", run, "go")
+    assert (late.status, "has ended; a signal would reach nobody" in late.err) == (1, True)
+    bad = on_machine("runs", "signal", run, "go", "--payload", "{")
+    assert (bad.status, "--payload is no JSON" in bad.err) == (2, True)
+
+
 def test_a_trigger_runs_what_a_push_would_have_run(machine: Machine, on_machine: Shell, passed: str) -> None:
     ran = on_machine("trigger", "octo/hello", "--ref", "main", "--commit", passed, "--watch")
 

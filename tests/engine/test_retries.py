@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from runner.engine.control import cancel
+from runner.engine.control import answer, cancel
 from runner.engine.perform import perform
 from runner.engine.ports import Change, Command, Exit
 from runner.engine.retries import again, delay_of
 from runner.engine.sweep import sweep
 from runner.errors import DatabaseUnavailable
-from runner.model.run import Finished, Job, Queued, Run, Running
+from runner.model.run import Finished, Job, Queued, Run, Running, Suspended
 from runner.model.step import Result
+from runner.model.waits import Awaited, Word
 from runner.store import SqlStore
 from runner.store.tables import jobs
 from runner.workflow.document import Retry
@@ -323,6 +324,51 @@ def test_a_job_starts_over_where_what_must_not_run_twice_has_not_begun(bench: Be
 
     assert bench.store.load(run.id).result is Result.SUCCESS
     assert ran(bench.executor) == ["one", "two", "one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("word", "scripts", "result"),
+    [
+        (Word.AGAIN, ["one", "two", "two", "three"], Result.SUCCESS),
+        (Word.DONE, ["one", "two", "three"], Result.SUCCESS),
+        (Word.FAILED, ["one", "two"], Result.FAILURE),
+    ],
+)
+def test_a_person_says_what_becomes_of_a_step_that_may_have_run(
+    bench: Bench, word: Word, scripts: list[str], result: Result
+) -> None:
+    run = bench.a_run(STEPS.replace("retry: RETRY", "on-lost: ask"))
+    lose(bench, "2")
+    bench.work()
+    assert ran(bench.executor) == ["one", "two"]
+    assert isinstance(job_of(bench, run).phase, Suspended)
+    waits = "its worker was lost while the step may have run: step 2 (Run two)"
+    assert job_of(bench, run).awaits[0].message == waits
+
+    answer(run.id, Awaited.RESUMPTION, word, store=bench.store, dispatcher=bench.bell, by="anna")
+    bench.work()
+
+    assert (ran(bench.executor), bench.store.load(run.id).result) == (scripts, result)
+
+
+def test_each_loss_is_asked_about(bench: Bench) -> None:
+    run = bench.a_run(STEPS.replace("retry: RETRY", "on-lost: ask"))
+    lose(bench, "2")
+    bench.work()
+    answer(run.id, Awaited.RESUMPTION, Word.AGAIN, store=bench.store, dispatcher=bench.bell, by="anna")
+    lose(bench, "2")
+    bench.work()
+    assert len(job_of(bench, run).waits) == 2
+    assert isinstance(job_of(bench, run).phase, Suspended)
+
+
+def test_nobody_is_asked_any_more_once_it_is_cancelled(bench: Bench) -> None:
+    run = bench.a_run(STEPS.replace("retry: RETRY", "on-lost: ask, if: always()"))
+    lose(bench, "2")
+    bench.work()
+    cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    assert (ran(bench.executor), bench.store.load(run.id).result) == (["one", "two"], Result.CANCELLED)
 
 
 def test_it_may_fail_where_the_step_may(bench: Bench) -> None:

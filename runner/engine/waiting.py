@@ -1,0 +1,103 @@
+"""The steps of a job that wait: what each begins to wait for, and what its end means."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from runner.errors import BrokenDefinition, RunnerError
+from runner.model.run import Job
+from runner.model.step import Outcome, Result
+from runner.model.waits import Answer, Awaited, Wait, Word, refusal, said_of
+from runner.workflow.built_in import Asked, BadWait, asked_for
+
+AWAITED = {"sleep": Awaited.TIME, "wait": Awaited.SIGNAL, "approve": Awaited.APPROVAL}
+
+
+class Suspend(RunnerError):
+    """The job waits, without a worker; `length`: how long from now on, unless it is until an instant."""
+
+    def __init__(self, wait: Wait, length: timedelta | None = None) -> None:
+        super().__init__(said_of(wait) + (f", for {length}" if length is not None else ""))
+        self.wait = wait
+        self.length = length
+
+
+def wait_of(job: Job, key: str) -> Wait | None:
+    """What the job has waited for under that key."""
+    return next((wait for wait in job.waits if wait.key == key), None)
+
+
+def await_step(
+    kind: str, key: str, inputs: Mapping[str, str], limit: float, over: Result | None, job: Job
+) -> Outcome:
+    """What became of a step's wait. Raises `Suspend` where it begins, `BrokenDefinition` where it cannot.
+
+    `limit`: the seconds that the step may take; `over`: how the job ends, if it does.
+    """
+    found = wait_of(job, key)
+    if found is None:
+        wanted = _wanted(kind, inputs, limit)
+        wait = Wait(
+            key,
+            AWAITED[kind],
+            since=datetime.now(UTC),
+            due=wanted.until,
+            name=wanted.signal,
+            message=wanted.message,
+            approvers=wanted.approvers,
+        )
+        if over is not None:
+            return Outcome(over, over, reason=_ended(over))
+        if wanted.until is None or wanted.until > datetime.now(UTC):
+            raise Suspend(wait, wanted.length)
+        return Outcome(Result.SUCCESS, Result.SUCCESS, reason="")
+    if found.answer is None:
+        # It only gets a worker with its wait open where it has come to its end.
+        over = over or Result.CANCELLED
+        return Outcome(over, over, reason=_ended(over))
+    return _outcome(found, found.answer)
+
+
+def _wanted(kind: str, inputs: Mapping[str, str], limit: float) -> Asked:
+    try:
+        wanted = asked_for(kind, inputs)
+    except BadWait as error:
+        raise BrokenDefinition(str(error)) from None
+    if kind != "sleep" and limit < (wanted.length.total_seconds() if wanted.length else float("inf")):
+        return Asked(kind, None, timedelta(seconds=limit), wanted.signal, wanted.message, wanted.approvers)
+    return wanted
+
+
+def _ended(over: Result) -> str:
+    return "cancelled" if over is Result.CANCELLED else "the job ran longer than its timeout-minutes"
+
+
+def _outcome(wait: Wait, answer: Answer) -> Outcome:
+    if (reason := refusal(wait)) is not None:
+        result = Result.TIMED_OUT if answer.word is Word.DUE else Result.FAILURE
+        return Outcome(result, result, outputs=_outputs(wait, answer), reason=reason)
+    return Outcome(Result.SUCCESS, Result.SUCCESS, outputs=_outputs(wait, answer))
+
+
+def _outputs(wait: Wait, answer: Answer) -> dict[str, str]:
+    """What the steps after it can see of how it ended."""
+    if wait.awaited is Awaited.TIME:
+        return {}
+    found = {"timed-out": str(answer.word is Word.DUE).lower()}
+    if wait.awaited is Awaited.APPROVAL:
+        approved = str(answer.word is Word.APPROVED).lower()
+        return found | {"approved": approved, "by": answer.by, "comment": answer.comment}
+    if answer.word is Word.DUE:
+        return found
+    own = answer.payload if isinstance(answer.payload, Mapping) else {}
+    return {
+        **{str(name): _text(value) for name, value in own.items()},
+        **found,
+        "payload": json.dumps(answer.payload, ensure_ascii=False),
+        "sender": answer.by,
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,125 @@
+"""What a job waits for without a worker: an instant, a signal, a person."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+LOSS = "!"
+"""Between a step's key and an attempt that was lost: the key of the wait for what becomes of the step."""
+
+
+class Awaited(StrEnum):
+    TIME = "time"
+    SIGNAL = "signal"
+    APPROVAL = "approval"
+    RESUMPTION = "resumption"
+    """What becomes of a step that may have run, which a person has to say."""
+
+
+class Word(StrEnum):
+    """How a wait ended."""
+
+    DUE = "due"
+    """Its time has come."""
+    SENT = "sent"
+    """There was a signal."""
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    AGAIN = "again"
+    """The step that may have run runs again."""
+    DONE = "done"
+    """It counts as done."""
+    FAILED = "failed"
+    """It counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    word: Word
+    at: datetime
+    by: str = ""
+    """Who gave it; empty where it was time."""
+    comment: str = ""
+    payload: Any = None
+    """A signal's, as JSON knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One of a job's waits, which stays with the job when it is over: no try of a step waits again for it.
+
+    `key` is unique among those of the job: for a step's own, the step's. `due` is when it is over by itself.
+    """
+
+    key: str
+    awaited: Awaited
+    since: datetime
+    due: datetime | None = None
+    shifts: bool = False
+    """Whether it lasts an amount of time, which stands still while the run is paused."""
+    name: str = ""
+    """Of the signal, or of the environment that is to be approved."""
+    message: str = ""
+    approvers: tuple[str, ...] = ()
+    """Who may approve; empty for all who may at all."""
+    answer: Answer | None = None
+
+    def over(self, at: datetime) -> "Wait":
+        """The wait as time has it: answered where it was due by then."""
+        if self.answer is not None or self.due is None or self.due > at:
+            return self
+        return replace(self, answer=Answer(Word.DUE, self.due))
+
+
+def opened(waits: Iterable[Wait]) -> tuple[Wait, ...]:
+    """Those that are not over."""
+    return tuple(wait for wait in waits if wait.answer is None)
+
+
+def refusal(wait: Wait) -> str | None:
+    """Why what waited does not go on; None where it does, or waits still."""
+    answer = wait.answer
+    comment = f": {answer.comment}" if answer is not None and answer.comment else ""
+    match wait.awaited, answer.word if answer is not None else None:
+        case Awaited.APPROVAL, Word.REJECTED if answer is not None:
+            return f"{answer.by} rejected it{comment}"
+        case Awaited.APPROVAL, Word.DUE if wait.due is not None:
+            return f"nobody approved it by {wait.due:%Y-%m-%d %H:%M:%S} UTC"
+        case Awaited.SIGNAL, Word.DUE if wait.due is not None:
+            return f'no signal "{wait.name}" came by {wait.due:%Y-%m-%d %H:%M:%S} UTC'
+        case _:
+            return None
+
+
+def said_of(wait: Wait) -> str:
+    """What is waited for, in words."""
+    match wait.awaited:
+        case Awaited.TIME:
+            about = "sleeps"
+        case Awaited.SIGNAL:
+            about = f'waits for the signal "{wait.name}"'
+        case Awaited.APPROVAL:
+            whose = f" by {', '.join(wait.approvers)}" if wait.approvers else ""
+            about = f"waits for approval{whose}"
+        case Awaited.RESUMPTION:
+            about = "waits for a person"
+    message = f": {wait.message}" if wait.message else ""
+    until = f", until {wait.due:%Y-%m-%d %H:%M:%S} UTC" if wait.due is not None else ""
+    return about + message + until
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What somebody has to say to one attempt of a run.
+
+    `key` makes copies of it known: of one name and key, the first one counts. `number` is its place in the
+    order in which the signals arrived.
+    """
+
+    name: str
+    key: str
+    sender: str = ""
+    payload: Any = None
+    number: int = 0
