@@ -37,7 +37,9 @@ SECONDS_TO_STOP = 20
 SECONDS_TO_NOTICE = 3
 """How long a consumer may listen on after it was stopped: Celery waits two seconds for a message."""
 ROUND_SECONDS = 1.0
-"""How often the clock looks for due work."""
+"""How often the clock looks for due work, if it knows of none that is due before."""
+LEAST_SECONDS = 0.05
+"""How long it waits at least: what is due may be another's to deal with."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
 """A message's headers, as lines of the log name them."""
 
@@ -241,7 +243,7 @@ def _carry_out(work: Callable[[], None], task: Any, **about: object) -> None:
 
 
 class Clock:
-    """Starts what is scheduled and rings again for what is due, once a second, on a thread of its own."""
+    """Starts what is scheduled and rings again for what is due, as it comes due, on a thread of its own."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -260,17 +262,26 @@ class Clock:
         self._thread.join(SECONDS_TO_STOP)
 
     def _run(self) -> None:
-        while not self._stopped.wait(ROUND_SECONDS):
-            self._round()
+        rest = ROUND_SECONDS
+        while not self._stopped.wait(max(LEAST_SECONDS, min(rest, ROUND_SECONDS))):
+            rest = self._round()
 
-    def _round(self, everything: bool = False) -> None:
+    def _round(self, everything: bool = False) -> float:
+        """Gives the seconds for which it knows of nothing that is due."""
         services = self._services
-        ring = partial(sweep, store=services.store, dispatcher=services.dispatcher, everything=everything)
         # What is fired is rung for in the same round.
-        for work in (partial(services.standings.fire, following), ring):
-            try:
-                work()
-            except Unavailable as error:
-                log.error("the clock's round failed", extra={"error": str(error)})
-            except Exception:
-                log.exception("the clock's round failed by a bug")
+        _in_spite_of_all(partial(services.standings.fire, following))
+        ring = partial(sweep, store=services.store, dispatcher=services.dispatcher, everything=everything)
+        rest = _in_spite_of_all(ring)
+        return ROUND_SECONDS if rest is None else rest.total_seconds()
+
+
+def _in_spite_of_all(work: Callable[[], timedelta | None]) -> timedelta | None:
+    """Do a part of the clock's round; one that fails keeps nothing else from being done."""
+    try:
+        return work()
+    except Unavailable as error:
+        log.error("the clock's round failed", extra={"error": str(error)})
+    except Exception:
+        log.exception("the clock's round failed by a bug")
+    return None

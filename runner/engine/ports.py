@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -359,6 +359,8 @@ class Stranded:
     envelopes: tuple[Envelope, ...] = ()
     stirred: tuple[int, ...] = ()
     """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up."""
+    rest: timedelta | None = timedelta()
+    """How long nothing else is due after this; None while nothing is at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,17 @@ A message may be lost with the broker, a worker with its machine. The rows are s
 the time at which somebody should look again.
 """
 
+from datetime import timedelta
+
 from runner.engine.advance import tell
 from runner.engine.ports import Dispatcher, Store
 
 
-def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> int:
-    """Ring for what is due; `everything` where the caller knows that no worker is alive."""
+def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> timedelta | None:
+    """Ring for what is due; `everything` where the caller knows that no worker is alive.
+
+    Gives how long nothing else is due; None while nothing is at all.
+    """
     due = store.stranded(everything)
     for delivery_id in due.deliveries:
         event = store.delivery(delivery_id).event
@@ -19,4 +24,4 @@ def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> 
     for envelope in due.envelopes:
         dispatcher.perform(envelope)
     tell(due.stirred, store=store, dispatcher=dispatcher)
-    return len(due.deliveries) + len(due.plans) + len(due.envelopes) + len(due.stirred)
+    return due.rest

@@ -289,13 +289,10 @@ class SqlStore:
         with self._database.reading() as connection:
             now = micros(self._database.now(connection))
             due = now + (10**15 if everything else 0)
-            # The round of an idle server takes no lock.
-            idle = not any(
-                connection.execute(select(table.c.ring_at).where(table.c.ring_at <= due).limit(1)).first()
-                for table in (deliveries, jobs, places)
-            )
-        if idle:
-            return Stranded()
+            first = _first_ring(connection)
+        # The round of an idle server takes no lock.
+        if first is None or first > due:
+            return Stranded(rest=None if first is None else timedelta(microseconds=first - now))
         return self._database.writing(
             lambda connection: _take_due(connection, now, due, everything), durable=False
         )
@@ -304,6 +301,17 @@ class SqlStore:
         """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""
         mine = {"of_forge": delivery.forge, "of_repo": delivery.repo, "branch": delivery.default_branch}
         connection.execute(_own, mine)
+
+
+def _first_ring(connection: Connection) -> int | None:
+    """When the clock has to ring next."""
+    found = [
+        connection.execute(
+            select(table.c.ring_at).where(table.c.ring_at.is_not(None)).order_by(table.c.ring_at).limit(1)
+        ).scalar()
+        for table in (deliveries, jobs, places)
+    ]
+    return min((at for at in found if at is not None), default=None)
 
 
 def micros_of(span: timedelta) -> int:

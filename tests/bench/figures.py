@@ -1,7 +1,6 @@
 """The figures, by name; each gives one or more."""
 
 import asyncio
-import os
 import statistics
 import subprocess
 import tempfile
@@ -10,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from docker import APIClient
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import func, select
 
 from runner.store.tables import deliveries
+from tests.bench.durability import a_postgres, cpu_of, memory_of, records, servers_folder, takeovers, waits
 from tests.bench.language import language
 from tests.bench.report import Figure
 from tests.bench.server import STEP, Server, a_server, clock, exchange, median_of
 from tests.daemons import dockerd, image
-from tests.servers import FOLDER, end_servers, postgres_database
 
 ROUNDS = 9
 STEPS = 100
@@ -91,22 +90,13 @@ def steps() -> Iterator[Figure]:
     for executor in ("host", "sandbox"):
         with a_server(executor=executor) as server:
             yield _steps(server, f"overhead per step, sqlite, {executor}", floor, 3)
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix="runner-bench-", dir="/tmp")
-    Path(os.environ[FOLDER]).chmod(0o711)
-    try:
-        with postgres_database() as url:
-            with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
-                connection.execute(text("ALTER SYSTEM SET fsync = on"))
-                connection.execute(text("SELECT pg_reload_conf()"))
-            with a_server(url) as server:
-                yield _steps(server, "overhead per step, postgresql, host", floor, 5)
-        folder = Path(os.environ[FOLDER])
+    with servers_folder() as folder:
+        with a_postgres() as url, a_server(url) as server:
+            yield _steps(server, "overhead per step, postgresql, host", floor, 5)
         with dockerd(folder) as docker:
             image(folder, APIClient(docker, version="auto"))
             with a_server(executor="docker", docker=docker) as server:
                 yield _steps(server, "overhead per step, sqlite, docker", floor)
-    finally:
-        end_servers(Path(os.environ[FOLDER]))
 
 
 def _steps(server: Server, name: str, floor: float, target: float | None = None) -> Figure:
@@ -211,23 +201,11 @@ def idle() -> Iterator[Figure]:
         server.ended(1)
         time.sleep(2)
         assert server.process is not None
-        before, begun = _cpu(server.process.pid), time.perf_counter()
+        before, begun = cpu_of(server.process.pid), time.perf_counter()
         time.sleep(10)
-        share = 100 * (_cpu(server.process.pid) - before) / (time.perf_counter() - begun)
+        share = 100 * (cpu_of(server.process.pid) - before) / (time.perf_counter() - begun)
         yield Figure("idle cpu of runner serve", share, "%", target="1 %", met=share < 1)
-        yield Figure("memory of runner serve", _memory(server.process.pid), "MiB")
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError(f"no VmRSS of {pid}")
+        yield Figure("memory of runner serve", memory_of(server.process.pid), "MiB")
 
 
 ALL: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -237,5 +215,8 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "intake": intake,
     "badges": badges,
     "idle": idle,
+    "waits": waits,
+    "records": records,
+    "takeovers": takeovers,
     "language": language,
 }

@@ -26,7 +26,9 @@ STEP = "name: ci\non: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
 
 
 class Server:
-    def __init__(self, home: Path, database: str = "", executor: str = "host", docker: str = "") -> None:
+    def __init__(
+        self, home: Path, database: str = "", executor: str = "host", docker: str = "", broker: str = ""
+    ) -> None:
         self.home = home
         self.repository = home / "repository"
         self.settings = Settings.from_env(
@@ -37,6 +39,7 @@ class Server:
             job_network=not docker,
             git_protocols="https:ssh:file",
             port=0,
+            **({"broker": broker} if broker else {}),
         )
         self.services: Services = services(self.settings)
         self.services.database.migrate()
@@ -46,10 +49,12 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> None:
+    def also(self, *command: str) -> "subprocess.Popen[bytes]":
+        """Another process of the server, such as a worker of its own."""
         environment = dict(os.environ) | {
             "RUNNER_HOME": str(self.settings.home),
             "RUNNER_DATABASE": self.settings.database,
+            "RUNNER_BROKER": self.settings.broker,
             "RUNNER_EXECUTOR": self.settings.executor,
             "RUNNER_DOCKER": self.settings.docker,
             "RUNNER_JOB_NETWORK": str(self.settings.job_network),
@@ -57,23 +62,36 @@ class Server:
             "RUNNER_LABELS": "linux",
         }
         with (self.home / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "runner.cli", "serve", "--port", "0"],
+            return subprocess.Popen(
+                [sys.executable, "-m", "runner.cli", *command],
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
+
+    def start(self) -> None:
         where = self.settings.home / "server.json"
+        where.unlink(missing_ok=True)
+        self.process = self.also("serve", "--port", "0")
         while not where.exists():
             if self.process.poll() is not None:
                 raise RuntimeError((self.home / "serve.log").read_text())
             time.sleep(0.02)
         self.url = json.loads(where.read_text())["url"]
 
-    def stop(self) -> None:
+    def kill(self) -> None:
+        """As a loss of power would, but that the disks stay."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop_process(self) -> None:
         if self.process is not None:
             self.process.terminate()
             self.process.wait()
+
+    def stop(self) -> None:
+        self.stop_process()
         self.services.close()
 
     def commit(self, workflow: str, message: str = "bench") -> str:
@@ -133,6 +151,19 @@ class Server:
                     return
             time.sleep(0.005)
 
+    def end_runs(self) -> None:
+        """End by force whatever goes on, and wait until nothing does."""
+        from sqlalchemy import select
+
+        from runner.engine.control import force_cancel
+        from runner.store.tables import jobs
+
+        with self.services.database.reading() as connection:
+            found = connection.execute(select(jobs.c.run).where(jobs.c.phase != "finished").distinct())
+            left = list(found.scalars())
+        for run in left:
+            force_cancel(run, store=self.services.store, dispatcher=self.services.dispatcher)
+
 
 async def exchange(
     url: str, requests: list[bytes], connections: int, rate: float | None
@@ -178,10 +209,12 @@ async def exchange(
 
 
 @contextmanager
-def a_server(database: str = "", executor: str = "host", docker: str = "") -> Iterator[Server]:
+def a_server(
+    database: str = "", executor: str = "host", docker: str = "", broker: str = ""
+) -> Iterator[Server]:
     home = Path(tempfile.mkdtemp(prefix="runner-bench-", dir="/tmp"))
     home.chmod(0o711)
-    server = Server(home, database, executor, docker)
+    server = Server(home, database, executor, docker, broker)
     try:
         yield server
     finally:
