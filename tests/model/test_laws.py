@@ -16,15 +16,31 @@ from runner.model.lifecycle import (
     claim,
     conclude,
     decide,
+    deliver,
     end,
     plan,
     postpone,
     release,
     rerun,
     settle,
+    settle_waits,
+    suspend,
 )
-from runner.model.run import Finished, Job, Leg, Queued, Ready, Run, Running, Waiting, combined
+from runner.model.run import (
+    Finished,
+    Job,
+    Lease,
+    Leg,
+    Queued,
+    Ready,
+    Run,
+    Running,
+    Suspended,
+    Waiting,
+    combined,
+)
 from runner.model.step import Result
+from runner.model.waits import Answer, Awaited, Signal, Wait, Word
 from tests.builders import LENGTH, NOON, a_job, a_run
 
 SECOND = timedelta(seconds=1)
@@ -65,6 +81,9 @@ class World:
         self.now = NOON
         self.run = a_run()
         self.cancels = 0
+        self.sent = 0
+        self.inbox: list[Signal] = []
+        self.taken: dict[int, tuple[int, str]] = {}
         self.change(lambda run, now: replace(run, jobs=self._draw(definitions())))
 
     def change(self, change: Callable[[Run, datetime], Run]) -> None:
@@ -94,6 +113,9 @@ class World:
             if not job.conditional:
                 results = self.run.ancestors(job).values()
                 assert all(result is Result.SUCCESS for result in results), "nor after a failure"
+        if isinstance(job.phase, Suspended):
+            assert job.awaits, "nobody is left to wait who waits for nothing"
+            assert not job.cancelled, "nor who is to end"
         if isinstance(job.phase, Queued):
             assert (job.planned, job.calls) == (True, None)
             assert not job.cancelled or job.started, "only what has begun has something left to do"
@@ -123,6 +145,48 @@ class World:
                     yield lambda job=job: self._claim(job)  # type: ignore[misc]
                 case Running():
                     yield lambda job=job: self._end(job)  # type: ignore[misc]
+                case Suspended():
+                    yield lambda job=job: self._awake(job)  # type: ignore[misc]
+
+    def _awake(self, job: Job) -> None:
+        """By time, a signal or a person, whichever the job waits for."""
+        (wait,) = job.awaits
+        if wait.due is not None and self._draw(st.booleans()):
+            self.now = max(self.now, wait.due)
+            begun = job.started is not None and self._draw(st.booleans())
+            self.change(
+                lambda run, now: run.with_job(claim(run.job(job.id), "w", now, LENGTH)) if begun else run
+            )
+            return
+        match wait.awaited:
+            case Awaited.SIGNAL:
+                self.sent += 1
+                signal = Signal(wait.name, f"{self.sent}", number=self.sent)
+                self.inbox.append(signal)
+                self.change(self._deliver)
+            case Awaited.APPROVAL:
+                word = self._draw(st.sampled_from([Word.APPROVED, Word.REJECTED]))
+                self.change(
+                    lambda run, now: settle_waits(run, Awaited.APPROVAL, Answer(word, now, "anna"), [job.id])
+                )
+            case _:
+                self.now = max(self.now, wait.due or self.now)
+                self.change(lambda run, now: run)
+
+    def _deliver(self, run: Run, now: datetime) -> Run:
+        after, given = deliver(run, self.inbox, now)
+        self.inbox = [signal for signal in self.inbox if signal.number not in given]
+        assert not set(given) & set(self.taken), "a signal is taken once"
+        self.taken |= given
+        return after
+
+    def _suspend(self, job: Job, lease: Lease) -> None:
+        awaited = self._draw(st.sampled_from([Awaited.TIME, Awaited.SIGNAL, Awaited.APPROVAL]))
+        length = timedelta(minutes=1) if awaited is Awaited.TIME or self._draw(st.booleans()) else None
+        wait = Wait(f"{len(job.waits)}", awaited, self.now, name=self._draw(st.sampled_from("ab")))
+        self.change(lambda run, now: run.with_job(suspend(run.job(job.id), lease, now, wait, length)))
+        # What was said before it began to wait is not lost.
+        self.change(self._deliver)
 
     def _answer(self, job: Job) -> None:
         goes_on = self._draw(st.booleans())
@@ -159,9 +223,11 @@ class World:
     def _end(self, job: Job) -> None:
         assert isinstance(job.phase, Running)
         lease = job.phase.lease
-        match self._draw(st.sampled_from(["end", "end", "end", "release", "postpone", "lost"])):
+        match self._draw(st.sampled_from(["end", "end", "end", "release", "postpone", "lost", "suspend"])):
             case "release" if job.attempt < 4:
                 self.change(lambda run, now: run.with_job(release(run.job(job.id), lease, now)))
+            case "suspend" if len(job.waits) < 3:
+                self._suspend(job, lease)
             case "postpone":
                 self.change(lambda run, now: run.with_job(postpone(run.job(job.id), lease, now, "why")))
             case "lost" if job.attempt < 4:
