@@ -24,11 +24,13 @@ from runner.model.source import shown_url
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlAudit,
     SqlLogs,
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
     SqlStore,
+    SqlTokens,
     SqlVariables,
     SqlWorkers,
 )
@@ -50,6 +52,8 @@ class Services:
     standings: SqlStandings
     secrets: SqlSecrets
     variables: SqlVariables
+    tokens: SqlTokens
+    audit: SqlAudit
     vault: SealedVault
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
@@ -93,6 +97,8 @@ def services(settings: Settings) -> Services:
         standings=SqlStandings(database),
         secrets=secrets,
         variables=variables,
+        tokens=SqlTokens(database),
+        audit=SqlAudit(database),
         vault=SealedVault(secrets, variables, key),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(

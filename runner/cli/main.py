@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from runner.errors import BrokenDefinition, RunnerError, Unauthorized
+from runner.errors import BrokenDefinition, Forbidden, RunnerError, Unauthorized
 
 COMMANDS = {
     "serve": "runner.cli.serving:serve",
@@ -31,6 +31,8 @@ COMMANDS = {
     "secret": "runner.cli.secret:secret",
     "variable": "runner.cli.variable:variable",
     "deliveries": "runner.cli.deliveries:deliveries",
+    "token": "runner.cli.token:token",
+    "audit": "runner.cli.audit:audit",
 }
 PROCESSES = ("serve", "worker", "clock")
 """The commands that stay until they are told to go, and whose end by SIGTERM is no failure."""
@@ -54,6 +56,8 @@ SUMMARIES: Mapping[str, str] = {
     "secret": "Set, list and remove the secrets of a repository's workflows.",
     "variable": "Set, show, list and remove the variables of a repository's workflows.",
     "deliveries": "Show what forges sent and what became of it.",
+    "token": "Make, list and revoke tokens: who may do what.",
+    "audit": "List what people did: to which run or repository, and when.",
 }
 
 
@@ -120,4 +124,5 @@ def status_of(command: click.Command, args: list[str]) -> int:
         return 130
     except RunnerError as error:
         click.echo(f"runner: {error}", err=True)
-        return 4 if isinstance(error, Unauthorized) else 5 if isinstance(error, BrokenDefinition) else 1
+        not_allowed = isinstance(error, Unauthorized | Forbidden)
+        return 4 if not_allowed else 5 if isinstance(error, BrokenDefinition) else 1

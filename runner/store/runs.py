@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.model.audit import Act
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
@@ -16,6 +17,7 @@ from runner.model.step import Checkpoint
 from runner.model.turns import Turn
 from runner.model.waits import Signal
 from runner.store.arrivals import born, insert_once, new_delivery
+from runner.store.audit import note, note_of_run
 from runner.store.database import Database, micros
 from runner.store.followers import announce
 from runner.store.lines import announce_turn, heard, moved
@@ -129,6 +131,9 @@ class SqlStore:
                 new_delivery(one, arrival, FIRST_RING) for one, arrival in zip(fresh, arrivals, strict=True)
             ]
             made = set(connection.execute(insert_once(connection), rows).scalars())
+            for one, arrival in zip(fresh, arrivals, strict=True):
+                if one.id in made:
+                    note(connection, arrival.act, now, delivery=one.id)
             return [
                 (one, True) if one.id in made else (_first(connection, arrival), False)
                 for one, arrival in zip(fresh, arrivals, strict=True)
@@ -148,34 +153,38 @@ class SqlStore:
         with self._database.reading() as connection:
             return delivery_from(_delivery(connection, delivery_id)).event
 
-    def replay(self, delivery_id: str) -> Delivery:
+    def replay(self, delivery_id: str, act: Act | None = None) -> Delivery:
         """Make a settled delivery that started no run wait for admission again.
 
         One whose event starts nothing whatever the repository says (a ping) stays as it is.
         """
 
         def work(connection: Connection) -> None:
-            ring_at = micros(self._database.now(connection) + FIRST_RING)
-            connection.execute(
+            now = self._database.now(connection)
+            made = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == delivery_id, _replayable)
-                .values(status="received", reason="", ring_at=ring_at)
+                .values(status="received", reason="", ring_at=micros(now + FIRST_RING))
+                .execution_options(preserve_rowcount=True)
             )
+            note(connection, act, micros(now), changed=made.rowcount > 0)
 
         self._database.writing(work)
         return self.delivery(delivery_id)
 
-    def approve(self, delivery_id: str) -> Delivery:
+    def approve(self, delivery_id: str, act: Act | None = None) -> Delivery:
         """Let the code of a delivery run that was held back, and have it judged again at the same commit."""
 
         def work(connection: Connection) -> None:
-            ring_at = micros(self._database.now(connection) + FIRST_RING)
+            now = self._database.now(connection)
             held = (deliveries.c.id == delivery_id) & (deliveries.c.status == "ignored")
-            connection.execute(
+            made = connection.execute(
                 update(deliveries)
                 .where(held, deliveries.c.commit.is_not(None))
-                .values(approved=True, status="received", reason="", ring_at=ring_at)
+                .values(approved=True, status="received", reason="", ring_at=micros(now + FIRST_RING))
+                .execution_options(preserve_rowcount=True)
             )
+            note(connection, act, micros(now), changed=made.rowcount > 0)
 
         self._database.writing(work)
         return self.delivery(delivery_id)
@@ -221,6 +230,7 @@ class SqlStore:
         *,
         durable: bool = True,
         signal: Signal | None = None,
+        act: Act | None = None,
     ) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
@@ -235,6 +245,7 @@ class SqlStore:
             if after is not changed:
                 after = _save(connection, changed, after)
             announce(connection, before, after, micros(now))
+            note_of_run(connection, act, before, after, micros(now))
             return Change(before, after, stirred, fresh)
 
         return self._database.writing(work, durable)
