@@ -29,6 +29,7 @@ from runner.store import (
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
+    SqlStops,
     SqlStore,
     SqlTokens,
     SqlVariables,
@@ -52,6 +53,7 @@ class Services:
     standings: SqlStandings
     secrets: SqlSecrets
     variables: SqlVariables
+    stops: SqlStops
     tokens: SqlTokens
     audit: SqlAudit
     vault: SealedVault
@@ -97,6 +99,7 @@ def services(settings: Settings) -> Services:
         standings=SqlStandings(database),
         secrets=secrets,
         variables=variables,
+        stops=SqlStops(database),
         tokens=SqlTokens(database),
         audit=SqlAudit(database),
         vault=SealedVault(secrets, variables, key),

@@ -10,6 +10,7 @@ from runner.errors import Rejected
 from runner.model import lifecycle
 from runner.model.audit import Act
 from runner.model.run import Run
+from runner.model.stops import Stop
 from runner.model.waits import Answer, Awaited, Signal, Word
 from runner.workflow.built_in import BadWait, signal_name
 
@@ -30,6 +31,20 @@ def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None
 def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None = None) -> Run:
     """End a run now, whatever an `if` says; the steps that run are killed within a heartbeat."""
     return advance(run_id, lifecycle.end, store=store, dispatcher=dispatcher, act=act).after
+
+
+def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
+    """Have a run stand still: its steps end, and no job of it goes on. Twice is fine."""
+
+    def change(run: Run, now: datetime) -> Run:
+        return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id))
+
+    return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
+
+
+def unpause(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
+    """Have it go on, within a second or two. Twice is fine."""
+    return advance(run_id, lifecycle.unpause, store=store, dispatcher=dispatcher, act=act).after
 
 
 def rerun(

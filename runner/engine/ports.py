@@ -364,10 +364,11 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a heartbeat learned: leases that are gone, and those whose run was cancelled."""
+    """What a heartbeat learned: leases that are gone, and those whose run was cancelled or stands still."""
 
     lost: frozenset[Lease] = field(default_factory=frozenset)
     cancelled: frozenset[Lease] = field(default_factory=frozenset)
+    stopped: frozenset[Lease] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)

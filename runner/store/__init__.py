@@ -13,6 +13,7 @@ from runner.store.repositories import SqlRepositories
 from runner.store.runs import SqlStore
 from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.standings import SqlStandings
+from runner.store.stops import SqlStops
 from runner.store.tokens import SqlTokens
 from runner.store.workers import SqlWorkers
 
@@ -23,6 +24,7 @@ __all__ = [
     "SqlRepositories",
     "SqlSecrets",
     "SqlStandings",
+    "SqlStops",
     "SqlStore",
     "SqlTokens",
     "SqlVariables",

@@ -79,8 +79,13 @@ def note(connection: Connection, act: Act | None, now: int, **more: Any) -> None
     connection.execute(_insert, row)
 
 
-def note_of_run(connection: Connection, act: Act | None, before: Run, after: Run, now: int) -> None:
-    """Write down what somebody did to a run, with who had started it and whether it changed anything."""
+def note_of_run(
+    connection: Connection, act: Act | None, before: Run, after: Run, now: int, *, said: bool = False
+) -> None:
+    """Write down what somebody did to a run, with who had started it and whether it changed anything.
+
+    `said`: its inbox has changed, whoever will look into that.
+    """
     if act is None:
         return
     started_by = connection.execute(select(runs.c.actor).where(runs.c.id == after.id)).scalar_one()
@@ -94,7 +99,7 @@ def note_of_run(connection: Connection, act: Act | None, before: Run, after: Run
             "commit": after.route.commit,
             "workflow": after.workflow,
             "attempt": after.attempt,
-            "changed": before != after,
+            "changed": said or before != after,
         },
     }
     note(connection, replace(act, **about), now)

@@ -102,6 +102,19 @@ class AuditView:
 
 
 @dataclass(frozen=True, slots=True)
+class StopView:
+    """What is stopped of a repository: a commit, a workflow or, where both are null, all of it."""
+
+    commit: str | None
+    workflow: str | None
+    reason: str
+    actor: str
+    at: datetime
+    words: str
+    """As it is shown wherever something waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnnotationView:
     """What a step said about a place in the repository's files, or about itself."""
 
@@ -208,6 +221,8 @@ class RunSummary:
     status: str
     cancelled: bool
     """Somebody wants it to end; it has ended once `status` says so."""
+    stopped: bool
+    """It is paused, or blocked; its `reason` says by whom."""
     workflow: str
     name: str
     title: str
@@ -235,6 +250,7 @@ class RunView(RunSummary):
 
     `problems` are why its definition cannot run: such a run has no jobs and has failed. `reason` says what
     has its concurrency group while it waits for that, and afterwards which other run cancelled it, if any.
+    Of one that is paused or blocked it says by whom, since when and why.
     """
 
     attempts: int

@@ -15,6 +15,7 @@ from runner.store.database import Database, micros
 from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
+from runner.store.stops import forget_stops
 from runner.store.tables import repositories
 
 
@@ -91,7 +92,7 @@ class SqlRepositories:
             ]
 
     def remove(self, repository: Repository, act: Act | None = None) -> None:
-        """Forget the registration, its schedules, secrets and variables; its runs and logs stay readable."""
+        """Forget the registration, its schedules, secrets, variables and stops; its runs and logs stay."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:
@@ -102,6 +103,7 @@ class SqlRepositories:
             forget(connection, repository.forge, repository.name)
             now = self._database.now(connection)
             dissolve(connection, repository.forge, repository.name, now)
+            forget_stops(connection, repository.forge, repository.name, micros(now))
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
 

@@ -350,6 +350,24 @@ audit = Table(
 )
 
 
+# What keeps runs from going on until somebody takes it back: of those it names, all that are not NULL count.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("run", Id, ForeignKey("runs.id", ondelete="CASCADE")),
+    Column("commit", String(40)),
+    Column("workflow", Text),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("stops_of_run", "run"),
+    Index("stops_of_repository", "forge", "repo", "run"),
+)
+
+
 def was_cancelled(attempt: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether somebody wanted that attempt of the run of the enclosing query to end."""
     return exists().where(cancels.c.run == runs.c.id, cancels.c.attempt == attempt).correlate(runs)

@@ -40,6 +40,7 @@ from runner.store.read_models import (
 )
 from runner.store.rows import place_from
 from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
+from runner.store.stops import hold_of_run, pause_of_run, stop_of
 from runner.store.tables import (
     Id,
     checkpoints,
@@ -112,6 +113,7 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
     return select(
         runs,
         was_cancelled(attempt).label("cancelled"),
+        func.coalesce(hold_of_run(), pause_of_run()).label("stop"),
         status_of(attempt).label("status"),
         _of_jobs(func.min(case((own, jobs.c.started_at))), attempt).label("started_at"),
         case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
@@ -153,12 +155,16 @@ class Views:
             # A run that was told to end may have succeeded before it heard of it.
             turn = row.turn if newest and row.status in (*UNFINISHED, "cancelled") else None
             reason = held_up(row.id, None, turn, there) or turn["reason"] if turn else ""
-            found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
-        fields = run_fields(row) | {"attempt": shown}
+            fields = run_fields(row) | {"attempt": shown}
+            fields["stopped"] = newest and fields["stopped"]
+            stop = stop_of(connection, row.stop) if fields["stopped"] else None
+            stopped = stop.words if stop else ""
+            offered = self._offered(connection)
+            found = _jobs(connection, run_id, shown, offered, there, reason, stopped)
         return RunView(
             **fields,
             attempts=row.attempt,
-            reason=reason,
+            reason=stopped or reason,
             problems=tuple(row.problems),
             pins=row.pins,
             jobs=found,
@@ -338,6 +344,7 @@ def _jobs(
     offered: Collection[frozenset[str]],
     there: Sequence[Place],
     held_back: str,
+    stopped: str,
 ) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
@@ -347,7 +354,7 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered, there, held_back))
+    return tuple(job_views(found, done, offered, there, held_back, stopped))
 
 
 def _line(connection: Connection, run: Row[Any]) -> list[Place]:

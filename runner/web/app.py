@@ -56,6 +56,7 @@ def create_app(services: Services) -> "App":
         standings=services.standings,
         secrets=services.secrets,
         variables=services.variables,
+        stops=services.stops,
         tokens=services.tokens,
         audit=services.audit,
         vault=services.vault,

@@ -14,6 +14,7 @@ from runner.store import (
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
+    SqlStops,
     SqlStore,
     SqlTokens,
     SqlVariables,
@@ -39,6 +40,7 @@ class Site:
     standings: SqlStandings
     secrets: SqlSecrets
     variables: SqlVariables
+    stops: SqlStops
     tokens: SqlTokens
     audit: SqlAudit
     vault: SealedVault
