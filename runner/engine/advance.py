@@ -8,7 +8,7 @@ from datetime import datetime
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Unavailable
 from runner.model.audit import Act
-from runner.model.lifecycle import decide
+from runner.model.lifecycle import decide, stands_still
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 from runner.model.waits import Signal
 
@@ -89,11 +89,16 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
                 dispatcher.plan(envelope(run, job))
             # For one that is due later the clock rings.
             case Queued(due=None) if known is None or not (
-                isinstance(known.phase, Queued) and known.phase.due is None
+                isinstance(known.phase, Queued) and known.phase.due is None and not _freed(before, known, run)
             ):
                 dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)
+
+
+def _freed(before: Run | None, was: Job, run: Run) -> bool:
+    """Whether a job stood still before, and does not any more."""
+    return before is not None and stands_still(before, was) and not stands_still(run, run.job(was.id))
 
 
 def envelope(run: Run, job: Job) -> Envelope:

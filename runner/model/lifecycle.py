@@ -345,7 +345,7 @@ def oust(run: Run, job_id: int, at: datetime) -> Run:
     """Want one job to end, whatever its `if` says; what it called winds down."""
     if isinstance(run.job(job_id).phase, Finished):
         return run
-    run = run.with_job(replace(run.job(job_id), cancelled=True, asked=None))
+    run = run.with_job(_doomed(run.job(job_id), at))
     ahead = list(run.called_by(job_id))
     while ahead:
         job = ahead.pop()
@@ -362,8 +362,17 @@ def _wound_down(job: Job, at: datetime) -> Job:
     if isinstance(job.phase, Finished) or job.cancelled:
         return job
     if not job.conditional:
-        return replace(job, cancelled=True)
+        return _doomed(job, at)
     return replace(job, asked=at) if job.planned else job
+
+
+def _doomed(job: Job, at: datetime) -> Job:
+    """A job that has to end: one that had begun has time for its last steps from now on."""
+    match job.phase:
+        case Queued(due=None) if job.started is not None:
+            return replace(job, cancelled=True, asked=None, phase=Queued(at))
+        case _:
+            return replace(job, cancelled=True, asked=None)
 
 
 def answer(run: Run, job_id: int, goes_on: bool) -> Run:
@@ -534,7 +543,7 @@ class _Groups:
         if isinstance(job.phase, Finished):
             return job if job.asked is None else replace(job, asked=None)
         if job.id in self._unwanted:
-            job = replace(job, cancelled=True, asked=None)
+            job = _doomed(job, now)
         elif job.id in self._beneath:
             job = _wound_down(job, now)
         if isinstance(job.phase, Suspended):
