@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from runner.errors import BrokenDefinition, NotFound, Rejected, RunnerError, Unauthorized, Unavailable
+from runner.errors import (
+    BrokenDefinition,
+    Forbidden,
+    NotFound,
+    Rejected,
+    RunnerError,
+    Unauthorized,
+    Unavailable,
+)
 from runner.settings import Settings
 
 PATIENCE = 30.0
@@ -27,6 +35,7 @@ STREAM_TIMEOUT = httpx2.Timeout(10, read=45)
 EVENT_BYTES = 64 * 1024 * 1024
 FAMILIES: Mapping[str, type[RunnerError]] = {
     "unauthorized": Unauthorized,
+    "forbidden": Forbidden,
     "not_found": NotFound,
     "unavailable": Unavailable,
     "broken_definition": BrokenDefinition,
@@ -173,7 +182,8 @@ class Client:
             )
         if family is Unauthorized:
             raise NotAllowed(
-                f"the server at {self.url} does not take this token; set RUNNER_TOKEN to its admin token"
+                f"the server at {self.url} does not take this token, or no longer; set RUNNER_TOKEN to "
+                "its admin token, or to one that `runner token create` has made"
             )
         raise family(message)
 

@@ -37,6 +37,10 @@ class Unauthorized(Rejected):
     """The sender has not shown who they are; says the same for every cause."""
 
 
+class Forbidden(Rejected):
+    """The sender is known, and may not."""
+
+
 class BrokenDefinition(RunnerError):
     """The repository must change a file."""
 

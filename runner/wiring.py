@@ -24,11 +24,14 @@ from runner.model.source import shown_url
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlAudit,
     SqlLogs,
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
+    SqlStops,
     SqlStore,
+    SqlTokens,
     SqlVariables,
     SqlWorkers,
 )
@@ -50,6 +53,9 @@ class Services:
     standings: SqlStandings
     secrets: SqlSecrets
     variables: SqlVariables
+    stops: SqlStops
+    tokens: SqlTokens
+    audit: SqlAudit
     vault: SealedVault
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
@@ -93,6 +99,9 @@ def services(settings: Settings) -> Services:
         standings=SqlStandings(database),
         secrets=secrets,
         variables=variables,
+        stops=SqlStops(database),
+        tokens=SqlTokens(database),
+        audit=SqlAudit(database),
         vault=SealedVault(secrets, variables, key),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(

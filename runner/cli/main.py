@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from runner.errors import BrokenDefinition, RunnerError, Unauthorized
+from runner.errors import BrokenDefinition, Forbidden, RunnerError, Unauthorized
 
 COMMANDS = {
     "serve": "runner.cli.serving:serve",
@@ -25,12 +25,14 @@ COMMANDS = {
     "probe": "runner.cli.probing:probe",
     "schema": "runner.cli.describing:schema",
     "graph": "runner.cli.describing:graph",
-    "repo": "runner.cli.repo:repo",
+    "repo": "runner.cli.stops:repo",
     "trigger": "runner.cli.trigger:trigger",
     "runs": "runner.cli.runs:runs",
     "secret": "runner.cli.secret:secret",
     "variable": "runner.cli.variable:variable",
     "deliveries": "runner.cli.deliveries:deliveries",
+    "token": "runner.cli.token:token",
+    "audit": "runner.cli.audit:audit",
 }
 PROCESSES = ("serve", "worker", "clock")
 """The commands that stay until they are told to go, and whose end by SIGTERM is no failure."""
@@ -48,12 +50,14 @@ SUMMARIES: Mapping[str, str] = {
     "probe": "Answer questions about single rules of the language: commands, masks, shells, schedules, refs.",
     "schema": "Print the JSON Schema (Draft-07) of workflow files, ours included.",
     "graph": "Print the jobs of a workflow file and what each waits for.",
-    "repo": "Register repositories, and print their hooks.",
+    "repo": "Register repositories, print their hooks, and block what is bad in them.",
     "trigger": "Start what a push to the repository NAME would start, or one workflow of it with inputs.",
-    "runs": "List, show, watch, rerun and cancel runs.",
+    "runs": "List, show, watch, rerun, pause and cancel runs.",
     "secret": "Set, list and remove the secrets of a repository's workflows.",
     "variable": "Set, show, list and remove the variables of a repository's workflows.",
     "deliveries": "Show what forges sent and what became of it.",
+    "token": "Make, list and revoke tokens: who may do what.",
+    "audit": "List what people did: to which run or repository, and when.",
 }
 
 
@@ -120,4 +124,5 @@ def status_of(command: click.Command, args: list[str]) -> int:
         return 130
     except RunnerError as error:
         click.echo(f"runner: {error}", err=True)
-        return 4 if isinstance(error, Unauthorized) else 5 if isinstance(error, BrokenDefinition) else 1
+        not_allowed = isinstance(error, Unauthorized | Forbidden)
+        return 4 if not_allowed else 5 if isinstance(error, BrokenDefinition) else 1

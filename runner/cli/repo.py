@@ -17,7 +17,7 @@ def path_of(name: str) -> str:
 
 @click.group()
 def repo() -> None:
-    """Register repositories, and print their hooks."""
+    """Register repositories, print their hooks, and block what is bad in them."""
 
 
 @repo.command("add", cls=JsonCommand)

@@ -8,6 +8,15 @@ import click
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.lines import annotations_of, titled, tree_of
 from runner.cli.repo import path_of
+from runner.cli.stops import (
+    check_chosen,
+    commit_option,
+    on_all,
+    pause_runs,
+    repo_option,
+    unpause_runs,
+    workflow_option,
+)
 from runner.cli.terminal import ago, took
 from runner.cli.watching import ended, watch_run
 from runner.client import Client, Values
@@ -28,7 +37,7 @@ attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="T
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, rerun and cancel runs."""
+    """List, show, watch, rerun, pause and cancel runs."""
 
 
 @runs.command("list", cls=JsonCommand)
@@ -54,7 +63,7 @@ def list_runs(fields: str | None, user: str | None, repo: str | None, **filters:
         return
     rows = [
         (
-            run["status"],
+            run["status"] + (", stopped" if run["stopped"] else ""),
             run["id"],
             titled(run),
             run["repo"],
@@ -155,12 +164,30 @@ def rerun(run: int, failed: bool, job: str | None, fields: str | None) -> None:
 
 
 @runs.command("cancel", cls=JsonCommand)
-@click.argument("run", type=int)
+@click.argument("run", type=int, required=False)
+@repo_option
+@commit_option
+@workflow_option
 @click.option("--force", is_flag=True, help="At once, and whatever an `if` says, always() too.")
 @json_option
-def cancel(run: int, force: bool, fields: str | None) -> None:
-    """End RUN. Jobs and steps whose `if` is met all the same, as with always(), go on."""
+def cancel(
+    run: int | None,
+    repository: str | None,
+    commit: str | None,
+    workflow: str | None,
+    force: bool,
+    fields: str | None,
+) -> None:
+    """End RUN, or all runs of a repository.
+
+    Jobs and steps whose `if` is met all the same, as with always(), go on.
+    """
+    check_chosen(run, repository, commit, workflow)
     with connect() as client:
+        if run is None:
+            wanted = {"commit": commit, "workflow": workflow, "force": force}
+            on_all(client, "cancel", "cancelled", repository, wanted, fields)
+            return
         found = client.post(f"/runs/{run}/{'force-cancel' if force else 'cancel'}")
     if fields is not None:
         print_json(found, fields)
@@ -232,6 +259,10 @@ def resume(run: int, job: str | None, word: str, comment: str, fields: str | Non
         print_json(found, fields)
     else:
         click.echo(f"run {run} goes on; `runner runs watch {run}` shows how")
+
+
+runs.add_command(pause_runs)
+runs.add_command(unpause_runs)
 
 
 def _newest_run(client: Client) -> int:

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Unavailable
-from runner.model.lifecycle import decide
+from runner.model.audit import Act
+from runner.model.lifecycle import decide, stands_still
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 from runner.model.waits import Signal
 
@@ -22,13 +23,15 @@ def advance(
     dispatcher: Dispatcher,
     durable: bool = True,
     signal: Signal | None = None,
+    act: Act | None = None,
 ) -> Change:
     """Change a run and everything that follows, in one transaction; then wake whoever is concerned.
 
     `signal` is put into its inbox with it.
     Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own.
+    `act`: what somebody did, where it is a person's doing.
     """
-    made = _changed(run_id, change, store, dispatcher, durable, signal)
+    made = _changed(run_id, change, store, dispatcher, durable, signal, act)
     tell(made.stirred, store=store, dispatcher=dispatcher)
     return made
 
@@ -56,9 +59,10 @@ def _changed(
     dispatcher: Dispatcher,
     durable: bool,
     signal: Signal | None = None,
+    act: Act | None = None,
 ) -> Change:
     made = store.update(
-        run_id, lambda run, now: decide(change(run, now), now), durable=durable, signal=signal
+        run_id, lambda run, now: decide(change(run, now), now), durable=durable, signal=signal, act=act
     )
     ring(made.after, dispatcher, before=made.before)
     return made
@@ -85,11 +89,16 @@ def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:
                 dispatcher.plan(envelope(run, job))
             # For one that is due later the clock rings.
             case Queued(due=None) if known is None or not (
-                isinstance(known.phase, Queued) and known.phase.due is None
+                isinstance(known.phase, Queued) and known.phase.due is None and not _freed(before, known, run)
             ):
                 dispatcher.perform(envelope(run, job))
     if before is None or (run.result, run.attempt) != (before.result, before.attempt):
         dispatcher.report(run)
+
+
+def _freed(before: Run | None, was: Job, run: Run) -> bool:
+    """Whether a job stood still before, and does not any more."""
+    return before is not None and stands_still(before, was) and not stands_still(run, run.job(was.id))
 
 
 def envelope(run: Run, job: Job) -> Envelope:

@@ -8,7 +8,9 @@ from runner.engine.advance import advance
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Rejected
 from runner.model import lifecycle
+from runner.model.audit import Act
 from runner.model.run import Run
+from runner.model.stops import Stop
 from runner.model.waits import Answer, Awaited, Signal, Word
 from runner.workflow.built_in import BadWait, signal_name
 
@@ -18,27 +20,54 @@ Chosen = Callable[[Run], Collection[int] | None]
 """Picks jobs of a run by id; None is all of them."""
 
 
-def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
+def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None = None) -> Run:
     """End a run: what waits ends now, what runs is stopped within a heartbeat. Twice is fine.
 
     Jobs that have an `if` go on where it is met all the same, as with `always()`.
     """
-    return advance(run_id, lifecycle.cancel, store=store, dispatcher=dispatcher).after
+    return advance(run_id, lifecycle.cancel, store=store, dispatcher=dispatcher, act=act).after
 
 
-def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher) -> Run:
+def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None = None) -> Run:
     """End a run now, whatever an `if` says; the steps that run are killed within a heartbeat."""
-    return advance(run_id, lifecycle.end, store=store, dispatcher=dispatcher).after
+    return advance(run_id, lifecycle.end, store=store, dispatcher=dispatcher, act=act).after
 
 
-def rerun(run_id: int, *, store: Store, dispatcher: Dispatcher, chosen: Chosen = lambda run: None) -> Run:
+def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
+    """Have a run stand still: its steps end, and no job of it goes on. Twice is fine."""
+
+    def change(run: Run, now: datetime) -> Run:
+        return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id))
+
+    return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
+
+
+def unpause(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
+    """Have it go on, within a second or two. Twice is fine."""
+    return advance(run_id, lifecycle.unpause, store=store, dispatcher=dispatcher, act=act).after
+
+
+def rerun(
+    run_id: int,
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    chosen: Chosen = lambda run: None,
+    act: Act | None = None,
+) -> Run:
     """Every job again, or those that are chosen, as a new attempt of the same run at the same commit."""
     return advance(
-        run_id, lambda run, now: lifecycle.rerun(run, chosen(run)), store=store, dispatcher=dispatcher
+        run_id,
+        lambda run, now: lifecycle.rerun(run, chosen(run)),
+        store=store,
+        dispatcher=dispatcher,
+        act=act,
     ).after
 
 
-def signal(run_id: int, said: Signal, *, store: Store, dispatcher: Dispatcher) -> Change:
+def signal(
+    run_id: int, said: Signal, *, store: Store, dispatcher: Dispatcher, act: Act | None = None
+) -> Change:
     """Put a signal into the inbox of a run that goes on: the next job that waits for it takes it.
 
     Raises `Rejected`, where it cannot be one.
@@ -58,6 +87,7 @@ def signal(run_id: int, said: Signal, *, store: Store, dispatcher: Dispatcher) -
         store=store,
         dispatcher=dispatcher,
         signal=said,
+        act=act,
     )
 
 
@@ -72,6 +102,7 @@ def answer(
     comment: str = "",
     chosen: Chosen = lambda run: None,
     anyone: bool = False,
+    act: Act | None = None,
 ) -> Run:
     """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks."""
 
@@ -79,4 +110,4 @@ def answer(
         said = Answer(word, now, by, comment)
         return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone)
 
-    return advance(run_id, change, store=store, dispatcher=dispatcher).after
+    return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after

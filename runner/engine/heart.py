@@ -40,7 +40,8 @@ class Hold:
     """A lease while its job is performed.
 
     `why` is set, once, when the job has to stop at once; `cancelled`, a reading of `time.monotonic()`, when
-    it has to come to its end. `resists`: it was told to, and that failed.
+    it has to come to its end. `resists`: it was told to, and that failed. `paused`: it does not
+    go beyond the end of its step.
     """
 
     def __init__(self, lease: Lease, deadline: float) -> None:
@@ -49,6 +50,7 @@ class Hold:
         self.why: Why | None = None
         self.cancelled: float | None = None
         self.resists = False
+        self.paused = False
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[], None] | None = None
         self._lock = threading.Lock()
@@ -166,6 +168,7 @@ class Heart:
             for lease, hold in holds.items():
                 if lease not in renewal.lost:
                     hold.deadline = asked + self._length
+                hold.paused = lease in renewal.stopped
             for lease in renewal.lost:
                 holds[lease].stop(Why.LOST)
             for lease in renewal.cancelled:

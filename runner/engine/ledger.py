@@ -47,7 +47,12 @@ class Ledger:
         return found.outcome
 
     def perform(self, call: StepCall) -> Outcome:
-        """Do a step and write it down; raises `Later` where it failed and is to be tried again."""
+        """Do a step and write it down; raises `Later` where it failed and is to be tried again.
+
+        Raises `Released` where the job goes no further for now.
+        """
+        if self.hold.paused and not self._ending:
+            raise Released(f"step {call.key} is not begun: the run is paused, or blocked")
         started, tries = self._begun(call), self._tries(call)
         self._wait(call, tries)
         with bound_contextvars(step=call.key):

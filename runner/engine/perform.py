@@ -44,9 +44,11 @@ from runner.model.lifecycle import (
     NotClaimable,
     claim,
     conclude,
+    lay_down,
     postpone,
     release,
     retry,
+    stands_still,
     start_over,
     suspend,
     wait,
@@ -95,7 +97,8 @@ def perform(envelope: Envelope, station: Station) -> None:
 def _work_or_release(run: Run, lease: Lease, hold: Hold, asked: float, station: Station) -> None:
     try:
         _work(run, run.job(lease.job), hold, asked, station)
-    except Released:
+    except Released as released:
+        log.info("the job is handed back", extra={"reason": str(released)})
         advance(
             run.id,
             lambda run, now: run.with_job(release(_held(run, lease), lease, now)),
@@ -118,7 +121,10 @@ def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
         # A job of an earlier attempt of the run is nobody's any more.
         if not run.has(envelope.job):
             return run
-        return run.with_job(claim(run.job(envelope.job), station.worker, now, station.lease))
+        job = run.job(envelope.job)
+        if stands_still(run, job):
+            return run.with_job(lay_down(job, now, station.lease))
+        return run.with_job(claim(job, station.worker, now, station.lease))
 
     try:
         # Without power there is no worker either: a claim that is forgotten is nobody's.

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from runner.model.audit import Act
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
@@ -365,19 +366,24 @@ class Stranded:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What a heartbeat learned: leases that are gone, and those whose run was cancelled."""
+    """What a heartbeat learned: leases that are gone, and those whose run was cancelled or stands still."""
 
     lost: frozenset[Lease] = field(default_factory=frozenset)
     cancelled: frozenset[Lease] = field(default_factory=frozenset)
+    stopped: frozenset[Lease] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event as a forge sent it: with the forge's own id of it, and the SHA-256 of what was signed."""
+    """An event as a forge sent it: with the forge's own id of it, and the SHA-256 of what was signed.
+
+    `act` is whose doing it is, where somebody brought it about through the API.
+    """
 
     event: Event
     guid: str
     digest: str
+    act: Act | None = None
 
 
 class Store(Protocol):
@@ -411,6 +417,7 @@ class Store(Protocol):
         *,
         durable: bool = True,
         signal: Signal | None = None,
+        act: Act | None = None,
     ) -> Change:
         """Apply a pure change under the run's lock, at the database's time; may call it again.
 
@@ -418,6 +425,7 @@ class Store(Protocol):
         turns of others is stored with it.
         `durable`: whether a loss of power must not undo it. The death of a process never does.
         `signal`: is put into the run's inbox with it. Whatever jobs wait for there they are given, each once.
+        `act`: what somebody did, written down with it.
         """
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:

@@ -28,6 +28,7 @@ from runner.model.run import (
     combined,
 )
 from runner.model.step import Result
+from runner.model.stops import Stop
 from runner.model.turns import State, Turn
 from runner.model.waits import Answer, Awaited, Signal, Wait, Word, refusal
 
@@ -78,6 +79,24 @@ def claim(job: Job, worker: str, at: datetime, length: timedelta) -> Job:
             raise NotClaimable(job)
     lease = Lease(job.id, worker, attempt=job.attempt + 1, until=at + length)
     return replace(job, attempt=lease.attempt, phase=Running(lease), started=job.started or at, claimed=at)
+
+
+def stands_still(run: Run, job: Job) -> bool:
+    """Whether nobody may claim a job, as somebody paused its run or blocked what that is of.
+
+    What is cancelled goes on to its end all the same: its `always()` steps are to run.
+    """
+    return bool(run.stopped) and not run.cancelled and not job.cancelled
+
+
+def lay_down(job: Job, at: datetime, length: timedelta) -> Job:
+    """Queue a job that stands still and whose worker fell silent; any other stays as it is."""
+    match job.phase:
+        case Running(lease) if lease.until <= at and job.asked is None:
+            lost = (*job.lost, lease.attempt)
+            return replace(_worked(job, lease.until - length), tries=0, lost=lost, phase=Queued(at))
+        case _:
+            return job
 
 
 def conclude(
@@ -147,7 +166,7 @@ def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta 
 
 def answer_wait(run: Run, job_id: int, key: str, given: Answer) -> Run:
     """End a wait of a job. One that is over, or of a job that waits no more, stays as it is."""
-    job = run.job(job_id).over(given.at)
+    job = run.job(job_id).over(given.at, run.paused_at)
     if not isinstance(job.phase, Suspended):
         return run
     waits = tuple(
@@ -173,7 +192,7 @@ def settle_waits(
         (job, wait)
         for job in run.jobs
         if isinstance(job.phase, Suspended) and not job.cancelled
-        for wait in job.over(given.at).awaits
+        for wait in job.over(given.at, run.paused_at).awaits
         if wait.awaited is awaited and (chosen is None or job.id in chosen)
     ]
     if not waiting:
@@ -223,7 +242,7 @@ def deliver(run: Run, inbox: Iterable[Signal], now: datetime) -> tuple[Run, Mapp
         (wait.since, job.id, wait)
         for job in run.jobs
         if isinstance(job.phase, Suspended)
-        for wait in job.over(now).awaits
+        for wait in job.over(now, run.paused_at).awaits
         if wait.awaited is Awaited.SIGNAL
     ]
     left, given = list(inbox), dict[int, tuple[int, str]]()
@@ -326,7 +345,7 @@ def oust(run: Run, job_id: int, at: datetime) -> Run:
     """Want one job to end, whatever its `if` says; what it called winds down."""
     if isinstance(run.job(job_id).phase, Finished):
         return run
-    run = run.with_job(replace(run.job(job_id), cancelled=True, asked=None))
+    run = run.with_job(_doomed(run.job(job_id), at))
     ahead = list(run.called_by(job_id))
     while ahead:
         job = ahead.pop()
@@ -343,8 +362,17 @@ def _wound_down(job: Job, at: datetime) -> Job:
     if isinstance(job.phase, Finished) or job.cancelled:
         return job
     if not job.conditional:
-        return replace(job, cancelled=True)
+        return _doomed(job, at)
     return replace(job, asked=at) if job.planned else job
+
+
+def _doomed(job: Job, at: datetime) -> Job:
+    """A job that has to end: one that had begun has time for its last steps from now on."""
+    match job.phase:
+        case Queued(due=None) if job.started is not None:
+            return replace(job, cancelled=True, asked=None, phase=Queued(at))
+        case _:
+            return replace(job, cancelled=True, asked=None)
 
 
 def answer(run: Run, job_id: int, goes_on: bool) -> Run:
@@ -362,6 +390,34 @@ def end(run: Run, at: datetime) -> Run:
         return run
     jobs = tuple(job if isinstance(job.phase, Finished) else replace(job, phase=over) for job in run.jobs)
     return replace(run, cancelled=True, jobs=jobs)
+
+
+def pause(run: Run, stop: Stop) -> Run:
+    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts."""
+    if run.result is not None:
+        raise Rejected(f"run {run.id} has ended: {run.result}")
+    return run if run.pause else replace(run, pause=stop)
+
+
+def unpause(run: Run, now: datetime) -> Run:
+    """Have a run go on that somebody paused; one that nobody did goes on as it is."""
+    if run.pause is None:
+        return run
+    return unpaused(replace(run, pause=None), run.pause.at, now)
+
+
+def unpaused(run: Run, since: datetime, now: datetime) -> Run:
+    """Have what waits for a span of time wait longer by as long as the run was paused.
+
+    A retry's delay is no such span: what it waits for goes on outside, paused or not.
+    """
+    return replace(run, jobs=tuple(_shifted(job, since, now) for job in run.jobs))
+
+
+def _shifted(job: Job, since: datetime, now: datetime) -> Job:
+    if not isinstance(job.phase, Suspended):
+        return job
+    return replace(job, waits=tuple(wait.shifted(since, now) for wait in job.waits))
 
 
 def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
@@ -395,7 +451,7 @@ def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
         elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
             jobs.append(_afresh(job))
     turn = replace(run.turn, state=State.WANTED, reason="") if run.turn else None
-    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs), turn=turn)
+    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs), turn=turn, pause=None)
 
 
 def failed_jobs(run: Run) -> frozenset[int]:
@@ -469,6 +525,7 @@ class _Groups:
 
     def __init__(self, run: Run) -> None:
         self._held_back = run.held_back
+        self._paused_at = run.paused_at
         self._ousted = run.turn.reason if run.turn else ""
         self._legs: dict[Group, list[Job]] = {}
         self._called: dict[int, list[Job]] = {}
@@ -486,11 +543,11 @@ class _Groups:
         if isinstance(job.phase, Finished):
             return job if job.asked is None else replace(job, asked=None)
         if job.id in self._unwanted:
-            job = replace(job, cancelled=True, asked=None)
+            job = _doomed(job, now)
         elif job.id in self._beneath:
             job = _wound_down(job, now)
         if isinstance(job.phase, Suspended):
-            job = job.over(now)
+            job = job.over(now, self._paused_at)
         return replace(job, phase=self._next(job, now))
 
     def _begun(self, job: Job) -> bool:

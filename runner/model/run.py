@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.model.source import Route
 from runner.model.step import Result
+from runner.model.stops import Stop
 from runner.model.turns import State, Turn
 from runner.model.waits import Wait, opened
 
@@ -183,9 +184,12 @@ class Job:
         dues = [wait.due for wait in self.awaits]
         return max((due for due in dues if due is not None), default=None) if None not in dues else None
 
-    def over(self, at: datetime) -> "Job":
-        """The job as time has it: with the waits answered that were due by then."""
-        waits = tuple(wait.over(at) for wait in self.waits)
+    def over(self, at: datetime, paused: datetime | None = None) -> "Job":
+        """The job as time has it: with the waits answered that were due by then.
+
+        Those for a span of time were due only if they were when the run was `paused`.
+        """
+        waits = tuple(wait.over(at, paused) for wait in self.waits)
         return self if waits == self.waits else replace(self, waits=waits)
 
     @property
@@ -225,6 +229,20 @@ class Run:
     """The commit of every version of another repository that it uses: `owner/name@ref` to its full id."""
     turn: Turn | None = None
     """In a concurrency group: without it none of its jobs begins."""
+    pause: Stop | None = None
+    """Somebody wants it to stand still."""
+    hold: Stop | None = None
+    """Somebody wants its commit, its workflow or its repository to; never changed through it."""
+
+    @property
+    def paused_at(self) -> datetime | None:
+        return self.pause.at if self.pause and not self.cancelled else None
+
+    @property
+    def stopped(self) -> str:
+        """Why its jobs do not go on, in words; empty where they do."""
+        stop = self.hold or self.pause
+        return stop.words if stop else ""
 
     @property
     def held_back(self) -> bool:

@@ -66,11 +66,18 @@ class Wait:
     """Who may approve; empty for all who may at all."""
     answer: Answer | None = None
 
-    def over(self, at: datetime) -> "Wait":
-        """The wait as time has it: answered where it was due by then."""
+    def over(self, at: datetime, paused: datetime | None = None) -> "Wait":
+        """The wait as time has it: answered where it was due by then, or by when its run was `paused`."""
+        at = min(at, paused) if paused is not None and self.shifts else at
         if self.answer is not None or self.due is None or self.due > at:
             return self
         return replace(self, answer=Answer(Word.DUE, self.due))
+
+    def shifted(self, since: datetime, now: datetime) -> "Wait":
+        """The wait after a pause: one that lasts an amount of time, and began before, is that much longer."""
+        if not self.shifts or self.due is None or self.answer is not None:
+            return self
+        return replace(self, due=self.due + (now - max(since, self.since)))
 
 
 def opened(waits: Iterable[Wait]) -> tuple[Wait, ...]:

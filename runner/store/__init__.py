@@ -6,21 +6,27 @@ because its busy handler sleeps in growing steps and is unfair; between processe
 Times are microseconds since the epoch, read from the database's clock, which is the only clock for leases.
 """
 
+from runner.store.audit import SqlAudit
 from runner.store.database import Database
 from runner.store.logs import SqlLogs
 from runner.store.repositories import SqlRepositories
 from runner.store.runs import SqlStore
 from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.standings import SqlStandings
+from runner.store.stops import SqlStops
+from runner.store.tokens import SqlTokens
 from runner.store.workers import SqlWorkers
 
 __all__ = [
     "Database",
+    "SqlAudit",
     "SqlLogs",
     "SqlRepositories",
     "SqlSecrets",
     "SqlStandings",
+    "SqlStops",
     "SqlStore",
+    "SqlTokens",
     "SqlVariables",
     "SqlWorkers",
 ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from runner.model.access import Scope
+
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
 """The words for how a run stands.
 
@@ -66,6 +68,50 @@ class WaitView:
     by: str
     comment: str
     answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token, without the token itself: that was shown once, to whoever made it."""
+
+    name: str
+    role: str
+    repositories: tuple[str, ...] | None
+    """Each as `forge:name`; null for all."""
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    """To the hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditView:
+    """What somebody did. `repo` is empty where it was about none."""
+
+    id: int
+    at: datetime
+    actor: str
+    act: str
+    forge: str
+    repo: str
+    run: int | None
+    job: int | None
+    details: Mapping[str, Any]
+    """What was chosen. Of a run also who had started it, its commit, and whether the act changed anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopView:
+    """What is stopped of a repository: a commit, a workflow or, where both are null, all of it."""
+
+    commit: str | None
+    workflow: str | None
+    reason: str
+    actor: str
+    at: datetime
+    words: str
+    """As it is shown wherever something waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +221,8 @@ class RunSummary:
     status: str
     cancelled: bool
     """Somebody wants it to end; it has ended once `status` says so."""
+    stopped: bool
+    """It is paused, or blocked; its `reason` says by whom."""
     workflow: str
     name: str
     title: str
@@ -202,6 +250,7 @@ class RunView(RunSummary):
 
     `problems` are why its definition cannot run: such a run has no jobs and has failed. `reason` says what
     has its concurrency group while it waits for that, and afterwards which other run cancelled it, if any.
+    Of one that is paused or blocked it says by whom, since when and why.
     """
 
     attempts: int
@@ -255,6 +304,15 @@ class RepositoryView:
 
 
 @dataclass(frozen=True, slots=True)
+class Belonging:
+    """Which repository a run or a delivery is of, and who brought it about."""
+
+    forge: str
+    repo: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class BadgeState:
     """What a badge says of the newest finished run."""
 
@@ -286,3 +344,4 @@ class RunFilter:
     status: str | None = None
     limit: int = 30
     before: int | None = None
+    scope: Scope = None

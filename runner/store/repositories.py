@@ -7,11 +7,15 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import NotFound, Rejected
+from runner.model.access import Scope
+from runner.model.audit import Act
 from runner.model.source import Repository
+from runner.store.audit import note
 from runner.store.database import Database, micros
 from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
+from runner.store.stops import forget_stops
 from runner.store.tables import repositories
 
 
@@ -19,7 +23,7 @@ class SqlRepositories:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, repository: Repository, secret: str) -> None:
+    def add(self, repository: Repository, secret: str, act: Act | None = None) -> None:
         """Raises `Rejected` where the name is taken."""
         row = {
             "forge": repository.forge,
@@ -34,6 +38,7 @@ class SqlRepositories:
         def work(connection: Connection) -> None:
             now = micros(self._database.now(connection))
             connection.execute(insert(repositories), row | {"created_at": now})
+            note(connection, act, now)
 
         try:
             self._database.writing(work)
@@ -52,15 +57,23 @@ class SqlRepositories:
             mine = func.lower(repositories.c.name) == name.lower()
             return [_from(row) for row in connection.execute(select(repositories).where(mine)).all()]
 
-    def named(self, name: str) -> Repository:
-        """The repository of that name on whichever forge; raises `NotFound`, `Rejected` if several."""
+    def named(self, name: str, scope: Scope = None) -> Repository:
+        """The repository of that name on whichever forge; raises `NotFound`, `Rejected` if several.
+
+        Whoever does not see all of them learns nothing of the others, not even that they are there.
+        """
         with self._database.reading() as connection:
             found = connection.execute(select(repositories).where(repositories.c.name == name)).all()
+        if scope is not None:
+            row = found[0] if found else self._row(*_parted(name))
+            if len(found) > 1 or (row.forge, row.name) not in scope:
+                raise _unknown(name)
+            return _from(row)
         if len(found) > 1:
             forges = ", ".join(row.forge for row in found)
             raise Rejected(f"repository {name} is on several forges ({forges}); say which, as forge:{name}")
         if not found:
-            return self.get(*name.split(":", 1)) if ":" in name else self.get("git", name)
+            return self.get(*_parted(name))
         return _from(found[0])
 
     def secret(self, forge: str, name: str) -> str | None:
@@ -78,8 +91,8 @@ class SqlRepositories:
                 _from(row) for row in connection.execute(select(repositories).order_by(repositories.c.name))
             ]
 
-    def remove(self, repository: Repository) -> None:
-        """Forget the registration, its schedules, secrets and variables; its runs and logs stay readable."""
+    def remove(self, repository: Repository, act: Act | None = None) -> None:
+        """Forget the registration, its schedules, secrets, variables and stops; its runs and logs stay."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:
@@ -88,8 +101,11 @@ class SqlRepositories:
             for registered in connection.execute(query).scalars().all():
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
-            dissolve(connection, repository.forge, repository.name, self._database.now(connection))
+            now = self._database.now(connection)
+            dissolve(connection, repository.forge, repository.name, now)
+            forget_stops(connection, repository.forge, repository.name, micros(now))
             connection.execute(delete(repositories).where(mine))
+            note(connection, act, micros(now))
 
         self._database.writing(work)
 
@@ -98,8 +114,18 @@ class SqlRepositories:
         with self._database.reading() as connection:
             row = connection.execute(select(repositories).where(mine)).one_or_none()
         if row is None:
-            raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
+            raise _unknown(name)
         return row
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The forge and the name in `forge:name`."""
+    forge, colon, own = name.partition(":")
+    return (forge, own) if colon else ("git", name)
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
 
 
 def _from(row: Row[Any]) -> Repository:

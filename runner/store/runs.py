@@ -5,10 +5,24 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Text,
+    bindparam,
+    case,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.model.audit import Act
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
@@ -16,6 +30,7 @@ from runner.model.step import Checkpoint
 from runner.model.turns import Turn
 from runner.model.waits import Signal
 from runner.store.arrivals import born, insert_once, new_delivery
+from runner.store.audit import note, note_of_run
 from runner.store.database import Database, micros
 from runner.store.followers import announce
 from runner.store.lines import announce_turn, heard, moved
@@ -31,6 +46,16 @@ from runner.store.rows import (
     turn_to,
 )
 from runner.store.signals import delivered, put
+from runner.store.stops import (
+    goes_no_further,
+    hold_of_run,
+    pause_of_run,
+    put_off,
+    save_pause,
+    stands_still,
+    stop_of,
+    unblocked,
+)
 from runner.store.tables import (
     cancels,
     checkpoints,
@@ -71,9 +96,12 @@ _change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
 _supersede = update(jobs).where(jobs.c.id == bindparam("job_id")).values(superseded=bindparam("by"))
 _insert_run, _insert_job, _insert_cancel = insert(runs), insert(jobs), insert(cancels)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
-_run_by_id = select(runs, was_cancelled(runs.c.attempt).label("cancelled")).where(
-    runs.c.id == bindparam("run_id")
-)
+_run_by_id = select(
+    runs,
+    was_cancelled(runs.c.attempt).label("cancelled"),
+    pause_of_run().label("pause"),
+    hold_of_run().label("hold"),
+).where(runs.c.id == bindparam("run_id"))
 # Read after the lock is there, and not with it: PostgreSQL would show of other tables what was before it.
 _lock_run = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
 _jobs_of_run = (
@@ -109,6 +137,9 @@ _insert_checkpoint = (
     .execution_options(preserve_rowcount=True)
 )
 _cancelled = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.cancelled)
+_standing = (
+    select(jobs.c.id).join(runs).where(jobs.c.id.in_(bindparam("ids", expanding=True)), goes_no_further())
+)
 
 
 class SqlStore:
@@ -129,6 +160,9 @@ class SqlStore:
                 new_delivery(one, arrival, FIRST_RING) for one, arrival in zip(fresh, arrivals, strict=True)
             ]
             made = set(connection.execute(insert_once(connection), rows).scalars())
+            for one, arrival in zip(fresh, arrivals, strict=True):
+                if one.id in made:
+                    note(connection, arrival.act, now, delivery=one.id)
             return [
                 (one, True) if one.id in made else (_first(connection, arrival), False)
                 for one, arrival in zip(fresh, arrivals, strict=True)
@@ -148,43 +182,51 @@ class SqlStore:
         with self._database.reading() as connection:
             return delivery_from(_delivery(connection, delivery_id)).event
 
-    def replay(self, delivery_id: str) -> Delivery:
+    def replay(self, delivery_id: str, act: Act | None = None) -> Delivery:
         """Make a settled delivery that started no run wait for admission again.
 
         One whose event starts nothing whatever the repository says (a ping) stays as it is.
         """
 
         def work(connection: Connection) -> None:
-            ring_at = micros(self._database.now(connection) + FIRST_RING)
-            connection.execute(
+            now = self._database.now(connection)
+            made = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == delivery_id, _replayable)
-                .values(status="received", reason="", ring_at=ring_at)
+                .values(status="received", reason="", ring_at=micros(now + FIRST_RING))
+                .execution_options(preserve_rowcount=True)
             )
+            note(connection, act, micros(now), changed=made.rowcount > 0)
 
         self._database.writing(work)
         return self.delivery(delivery_id)
 
-    def approve(self, delivery_id: str) -> Delivery:
+    def approve(self, delivery_id: str, act: Act | None = None) -> Delivery:
         """Let the code of a delivery run that was held back, and have it judged again at the same commit."""
 
         def work(connection: Connection) -> None:
-            ring_at = micros(self._database.now(connection) + FIRST_RING)
+            now = self._database.now(connection)
             held = (deliveries.c.id == delivery_id) & (deliveries.c.status == "ignored")
-            connection.execute(
+            made = connection.execute(
                 update(deliveries)
                 .where(held, deliveries.c.commit.is_not(None))
-                .values(approved=True, status="received", reason="", ring_at=ring_at)
+                .values(approved=True, status="received", reason="", ring_at=micros(now + FIRST_RING))
+                .execution_options(preserve_rowcount=True)
             )
+            note(connection, act, micros(now), changed=made.rowcount > 0)
 
         self._database.writing(work)
         return self.delivery(delivery_id)
 
-    def settle(self, delivery_id: str, verdict: Verdict) -> tuple[Run, ...]:
+    def settle(self, delivery_id: str, said: Verdict) -> tuple[Run, ...]:
         def work(connection: Connection) -> tuple[Run, ...]:
             delivery = connection.execute(_lock_delivery, {"delivery_id": delivery_id}).one()
             if delivery.status != "received":
                 return ()
+            verdict = said
+            if said.route is not None and said.runs:
+                self._own_repository(connection, delivery)
+                verdict = unblocked(connection, said, said.route)
             commit = verdict.route.commit if verdict.route else delivery.commit
             ref = verdict.ref or delivery.ref
             connection.execute(
@@ -200,7 +242,6 @@ class SqlStore:
             )
             if verdict.route is None or not verdict.runs:
                 return ()
-            self._own_repository(connection, delivery)
             now = self._database.now(connection)
             made = [_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs]
             for run in made:
@@ -208,7 +249,7 @@ class SqlStore:
             return tuple(made)
 
         # A verdict that started nothing is found again the same.
-        return self._database.writing(work, durable=bool(verdict.runs))
+        return self._database.writing(work, durable=bool(said.runs))
 
     def load(self, run_id: int) -> Run:
         with self._database.reading() as connection:
@@ -221,6 +262,7 @@ class SqlStore:
         *,
         durable: bool = True,
         signal: Signal | None = None,
+        act: Act | None = None,
     ) -> Change:
         def work(connection: Connection) -> Change:
             before = _load(connection, run_id, lock=True)
@@ -235,6 +277,8 @@ class SqlStore:
             if after is not changed:
                 after = _save(connection, changed, after)
             announce(connection, before, after, micros(now))
+            save_pause(connection, before, after, micros(now))
+            note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
             return Change(before, after, stirred, fresh)
 
         return self._database.writing(work, durable)
@@ -279,9 +323,12 @@ class SqlStore:
                 row = {"held_job": lease.job, "fence": lease.attempt, "until": until}
                 if not connection.execute(_renew, row).rowcount:
                     lost.add(lease)
-            wanted = set(connection.execute(_cancelled, {"ids": [lease.job for lease in held]}).scalars())
+            ids = {"ids": [lease.job for lease in held]}
+            wanted = set(connection.execute(_cancelled, ids).scalars())
             cancelled = {lease for lease in held if lease.job in wanted and lease not in lost}
-            return Renewal(frozenset(lost), frozenset(cancelled))
+            standing = set(connection.execute(_standing, ids).scalars())
+            stopped = {lease for lease in held if lease.job in standing and lease not in lost}
+            return Renewal(frozenset(lost), frozenset(cancelled), frozenset(stopped))
 
         return self._database.writing(work, durable=False) if held else Renewal()
 
@@ -405,7 +452,10 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
         raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
     found = connection.execute(_lock_jobs if lock else _jobs_of_run, {"run_id": run_id})
     known = sorted(map(job_from, found), key=lambda job: (job.position, job.leg.index))
-    return run_from(row, tuple(known))
+    run = run_from(row, tuple(known))
+    if row.pause is None and row.hold is None:
+        return run
+    return replace(run, pause=stop_of(connection, row.pause), hold=stop_of(connection, row.hold))
 
 
 def _save(connection: Connection, before: Run, after: Run) -> Run:
@@ -444,6 +494,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
     plans: list[Envelope] = []
     envelopes: list[Envelope] = []
     stirred: list[int] = []
+    calls = not_(stands_still()) if put_off(connection, now, due) else true()
     stalled = (
         select(
             jobs.c.id,
@@ -459,7 +510,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
         )
         .add_columns(runs.c.forge, runs.c.repo, runs.c.commit)
         .join(runs)
-        .where(jobs.c.ring_at <= due)
+        .where(jobs.c.ring_at <= due, calls)
         .order_by(jobs.c.ring_at)
         .limit(ROUND)
         .with_for_update(skip_locked=True, of=jobs)

@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, select, text, update
 
 from runner.errors import NotFound, Rejected
+from runner.model.audit import Act
 from runner.model.secret import SECRET, VARIABLE, Kind, Place, Sealed
 from runner.model.source import Repository
+from runner.store.audit import note
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import SecretView, VariableView
 from runner.store.tables import repositories, secrets, variables
@@ -66,7 +68,7 @@ class SqlSecrets:
         with self._database.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def keep(self, repository: Repository, name: str, seal: Seal) -> bool:
+    def keep(self, repository: Repository, name: str, seal: Seal, act: Act | None = None) -> bool:
         """Keep a secret in the place of the one of that name; False where there was one.
 
         Raises `NotFound` where the registration is gone, `Rejected` where there are too many.
@@ -77,14 +79,21 @@ class SqlSecrets:
             mine = _locked(connection, repository)
             used = connection.execute(select(secrets.c.key).distinct()).scalars().all()
             sealed = seal(used)
-            row = {"key": sealed.key, "sealed": sealed.data}
-            return _put(connection, secrets, SECRET, repository, mine, name, row, self._now(connection))
+            row, now = {"key": sealed.key, "sealed": sealed.data}, self._now(connection)
+            new = _put(connection, secrets, SECRET, repository, mine, name, row, now)
+            note(connection, act, now, new=new)
+            return new
 
         return self._database.writing(work)
 
-    def remove(self, repository: Repository, name: str) -> None:
+    def remove(self, repository: Repository, name: str, act: Act | None = None) -> None:
         """Raises `NotFound`."""
-        self._database.writing(lambda connection: _remove(connection, secrets, SECRET, repository, name))
+
+        def work(connection: Connection) -> None:
+            _remove(connection, secrets, SECRET, repository, name)
+            note(connection, act, self._now(connection))
+
+        self._database.writing(work)
 
     def reseal(self, change: Callable[[Sealeds], Sealeds]) -> None:
         """Seal every secret anew, or none. Nobody else seals one meanwhile."""
@@ -133,7 +142,7 @@ class SqlVariables:
                 for row in connection.execute(_VARIABLES, _registration(repository))
             ]
 
-    def keep(self, repository: Repository, name: str, value: str) -> bool:
+    def keep(self, repository: Repository, name: str, value: str, act: Act | None = None) -> bool:
         """Keep a variable in the place of the one of that name; False where there was one.
 
         Raises `NotFound` where the registration is gone, `Rejected` where there are too many, or too much.
@@ -150,13 +159,20 @@ class SqlVariables:
                     f"{held + size} bytes together; the limit is {VARIABLE.together}"
                 )
             now = micros(self._database.now(connection))
-            return _put(connection, variables, VARIABLE, repository, mine, name, {"value": value}, now)
+            new = _put(connection, variables, VARIABLE, repository, mine, name, {"value": value}, now)
+            note(connection, act, now, new=new)
+            return new
 
         return self._database.writing(work)
 
-    def remove(self, repository: Repository, name: str) -> None:
+    def remove(self, repository: Repository, name: str, act: Act | None = None) -> None:
         """Raises `NotFound`."""
-        self._database.writing(lambda connection: _remove(connection, variables, VARIABLE, repository, name))
+
+        def work(connection: Connection) -> None:
+            _remove(connection, variables, VARIABLE, repository, name)
+            note(connection, act, micros(self._database.now(connection)))
+
+        self._database.writing(work)
 
 
 def forget_given(connection: Connection, registered: int) -> None:

@@ -10,7 +10,7 @@ from runner.model.step import Result
 from runner.model.turns import Place, State
 from runner.model.waits import Wait, opened, said_of
 from runner.store.database import moment
-from runner.store.read_models import JobView, TryView, WaitView
+from runner.store.read_models import UNFINISHED, JobView, TryView, WaitView
 from runner.store.rows import wait_from
 from runner.store.steps import readable, step_views
 
@@ -25,6 +25,7 @@ def run_fields(row: Row[Any]) -> dict[str, Any]:
         "attempt": row.attempt,
         "status": row.status,
         "cancelled": row.cancelled,
+        "stopped": row.stop is not None and not row.cancelled and row.status in UNFINISHED,
         "workflow": row.workflow,
         "name": row.name,
         "title": row.title or row.name,
@@ -64,11 +65,13 @@ def job_views(
     offered: Collection[frozenset[str]],
     there: Collection[Place] = (),
     held_back: str = "",
+    stopped: str = "",
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
     `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
-    there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins.
+    there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins;
+    `stopped`: why none goes on.
     """
     known = {row.id: row for row in rows}
     begun: dict[int, int] = {}
@@ -82,6 +85,8 @@ def job_views(
         reason = _reason(row, offered, there) or (
             held_back if row.phase == "waiting" and not row.needs else ""
         )
+        if row.phase != "finished" and not row.cancelled:
+            reason = stopped or reason
         yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), reason)
 
 

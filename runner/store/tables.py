@@ -17,9 +17,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
     exists,
     false,
+    or_,
+    true,
 )
+
+from runner.model.access import Scope
 
 metadata = MetaData()
 LARGEST_ID = 2**63 - 1
@@ -309,6 +314,67 @@ variables = Table(
 )
 
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("role", String(16), nullable=False),
+    # Each as `forge:name`; NULL for all there are.
+    Column("repositories", JSON(none_as_null=True)),
+    # The SHA-256 of the token, which itself is nowhere.
+    Column("digest", String(64), nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    # To the hour.
+    Column("last_used_at", BigInteger),
+    UniqueConstraint("digest"),
+)
+
+# What people did. Rows are added and never changed, and outlive what they are about.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", String(64), nullable=False),
+    # Empty for what is about no repository.
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("run", Id),
+    Column("job", Id),
+    Column("details", JSON, nullable=False),
+    Index("audit_of_repository", "forge", "repo", "id"),
+    Index("audit_of_run", "run"),
+)
+
+
+# What keeps runs from going on until somebody takes it back: of those it names, all that are not NULL count.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("run", Id, ForeignKey("runs.id", ondelete="CASCADE")),
+    Column("commit", String(40)),
+    Column("workflow", Text),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("stops_of_run", "run"),
+    Index("stops_of_repository", "forge", "repo", "run"),
+)
+
+
 def was_cancelled(attempt: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether somebody wanted that attempt of the run of the enclosing query to end."""
     return exists().where(cancels.c.run == runs.c.id, cancels.c.attempt == attempt).correlate(runs)
+
+
+def within(scope: Scope, forge: ColumnElement[str], repo: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether somebody who sees `scope` sees a row of that repository."""
+    if scope is None:
+        return true()
+    return or_(false(), *(and_(forge == its, repo == name) for its, name in sorted(scope)))

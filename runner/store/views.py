@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from runner.errors import NotFound, Rejected
+from runner.model.access import Scope
 from runner.model.source import shown_url
 from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
@@ -27,6 +28,7 @@ from runner.store.read_models import (
     STATUSES,
     UNFINISHED,
     BadgeState,
+    Belonging,
     Counts,
     DeliverySummary,
     DeliveryView,
@@ -38,6 +40,7 @@ from runner.store.read_models import (
 )
 from runner.store.rows import place_from
 from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
+from runner.store.stops import hold_of_run, pause_of_run, stop_of
 from runner.store.tables import (
     Id,
     checkpoints,
@@ -47,6 +50,7 @@ from runner.store.tables import (
     repositories,
     runs,
     was_cancelled,
+    within,
     workers,
 )
 
@@ -109,6 +113,7 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
     return select(
         runs,
         was_cancelled(attempt).label("cancelled"),
+        func.coalesce(hold_of_run(), pause_of_run()).label("stop"),
         status_of(attempt).label("status"),
         _of_jobs(func.min(case((own, jobs.c.started_at))), attempt).label("started_at"),
         case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
@@ -141,7 +146,7 @@ class Views:
             # The job rows are read after the run's: a run is never shown as ended with a job that has not.
             row = connection.execute(_summaries(wanted).where(runs.c.id == run_id)).one_or_none()
             if row is None:
-                raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
+                raise _no_run(run_id)
             if attempt is not None and not 1 <= attempt <= row.attempt:
                 raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
             shown = attempt or row.attempt
@@ -150,16 +155,29 @@ class Views:
             # A run that was told to end may have succeeded before it heard of it.
             turn = row.turn if newest and row.status in (*UNFINISHED, "cancelled") else None
             reason = held_up(row.id, None, turn, there) or turn["reason"] if turn else ""
-            found = _jobs(connection, run_id, shown, self._offered(connection), there, reason)
-        fields = run_fields(row) | {"attempt": shown}
+            fields = run_fields(row) | {"attempt": shown}
+            fields["stopped"] = newest and fields["stopped"]
+            stop = stop_of(connection, row.stop) if fields["stopped"] else None
+            stopped = stop.words if stop else ""
+            offered = self._offered(connection)
+            found = _jobs(connection, run_id, shown, offered, there, reason, stopped)
         return RunView(
             **fields,
             attempts=row.attempt,
-            reason=reason,
+            reason=stopped or reason,
             problems=tuple(row.problems),
             pins=row.pins,
             jobs=found,
         )
+
+    def run_of(self, run_id: int, scope: Scope) -> Belonging:
+        """Raises `NotFound`, also for one that somebody who sees `scope` does not."""
+        mine = and_(runs.c.id == run_id, within(scope, runs.c.forge, runs.c.repo))
+        with self._database.reading() as connection:
+            row = connection.execute(select(runs.c.forge, runs.c.repo, runs.c.actor).where(mine)).first()
+        if row is None:
+            raise _no_run(run_id)
+        return Belonging(*row)
 
     def badge(
         self, repo: str, workflow: str | None = None, branch: str | None = None, event: str | None = None
@@ -196,9 +214,10 @@ class Views:
         status: str | None = None,
         limit: int = 30,
         before: str | None = None,
+        scope: Scope = None,
     ) -> list[DeliverySummary]:
         """Newest first; ids sort by the time of arrival."""
-        conditions = []
+        conditions = [within(scope, deliveries.c.forge, deliveries.c.repo)]
         if repo is not None:
             conditions.append(deliveries.c.repo == repo)
         if status is not None:
@@ -218,15 +237,26 @@ class Views:
         with self._database.reading() as connection:
             row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
             if row is None:
-                raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
+                raise _no_delivery(delivery_id)
             started = _runs_of(connection, [delivery_id]).get(delivery_id, ())
         fields = delivery_fields(row, started)
         return DeliveryView(**fields, guid=row.guid, before=row.before, payload=row.payload)
 
+    def delivery_of(self, delivery_id: str, scope: Scope) -> Belonging:
+        """As `run_of`."""
+        shown = select(deliveries.c.forge, deliveries.c.repo, deliveries.c.actor)
+        mine = and_(deliveries.c.id == delivery_id, within(scope, deliveries.c.forge, deliveries.c.repo))
+        with self._database.reading() as connection:
+            row = connection.execute(shown.where(mine)).first()
+        if row is None:
+            raise _no_delivery(delivery_id)
+        return Belonging(*row)
+
     # --- repositories ----------------------------------------------------------------------------
 
-    def repositories(self) -> list[RepositoryView]:
-        query = select(repositories).order_by(repositories.c.name, repositories.c.forge)
+    def repositories(self, scope: Scope = None) -> list[RepositoryView]:
+        query = select(repositories).where(within(scope, repositories.c.forge, repositories.c.name))
+        query = query.order_by(repositories.c.name, repositories.c.forge)
         with self._database.reading() as connection:
             return [_repository(row) for row in connection.execute(query)]
 
@@ -264,6 +294,14 @@ class Views:
             return Counts(*[connection.execute(query).scalar_one() for query in (*tables, *phases)])
 
 
+def _no_run(run_id: int) -> NotFound:
+    return NotFound(f"no run {run_id}; `runner runs list` shows the newest")
+
+
+def _no_delivery(delivery_id: str) -> NotFound:
+    return NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
+
+
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.status is not None and wanted.status not in STATUSES:
         raise Rejected(f"no status {wanted.status!r}; there are {', '.join(STATUSES)}")
@@ -274,6 +312,7 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         runs.c.actor: wanted.actor,
     }
     conditions = [column == value for column, value in same.items() if value is not None]
+    conditions.append(within(wanted.scope, runs.c.forge, runs.c.repo))
     if wanted.workflow is not None:
         # People name a workflow by its file, its whole path, or the name it gives itself.
         conditions.append(
@@ -305,6 +344,7 @@ def _jobs(
     offered: Collection[frozenset[str]],
     there: Sequence[Place],
     held_back: str,
+    stopped: str,
 ) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
@@ -314,7 +354,7 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered, there, held_back))
+    return tuple(job_views(found, done, offered, there, held_back, stopped))
 
 
 def _line(connection: Connection, run: Row[Any]) -> list[Place]:

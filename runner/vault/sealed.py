@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runner.engine.ports import Vault
+from runner.model.audit import Act
 from runner.model.secret import SECRET, VARIABLE, Place, Sealed, checked_name, checked_value
 from runner.model.source import Repository
 from runner.vault.keys import SETTING, Key, KeyFile, KeyUnfit
@@ -19,7 +20,13 @@ class Secrets(Protocol):
 
     def keys(self) -> Mapping[str, int]: ...
 
-    def keep(self, repository: Repository, name: str, seal: Callable[[Collection[str]], Sealed]) -> bool: ...
+    def keep(
+        self,
+        repository: Repository,
+        name: str,
+        seal: Callable[[Collection[str]], Sealed],
+        act: Act | None = None,
+    ) -> bool: ...
 
     def reseal(self, change: Callable[[Sealeds], Sealeds]) -> None: ...
 
@@ -27,7 +34,7 @@ class Secrets(Protocol):
 class Variables(Protocol):
     def values(self, repository: Repository) -> Mapping[str, str]: ...
 
-    def keep(self, repository: Repository, name: str, value: str) -> bool: ...
+    def keep(self, repository: Repository, name: str, value: str, act: Act | None = None) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class SealedVault(Vault):
     def variables(self, repository: Repository) -> Mapping[str, str]:
         return self._variables.values(repository)
 
-    def keep_secret(self, repository: Repository, name: str, value: str) -> bool:
+    def keep_secret(self, repository: Repository, name: str, value: str, act: Act | None = None) -> bool:
         """Seal a secret and store it; False where it takes the place of another.
 
         Errors: `Rejected` for what cannot be one, `NotFound` where the repository is gone, `KeyUnfit`.
@@ -80,12 +87,12 @@ class SealedVault(Vault):
             key = next(iter(self._fitting(used).values())) if used else self._file.made()
             return key.seal(_place(repository, name), value)
 
-        return self._secrets.keep(repository, name, seal)
+        return self._secrets.keep(repository, name, seal, act)
 
-    def keep_variable(self, repository: Repository, name: str, value: str) -> bool:
+    def keep_variable(self, repository: Repository, name: str, value: str, act: Act | None = None) -> bool:
         """As `keep_secret`."""
         name = checked_name(VARIABLE, name)
-        return self._variables.keep(repository, name, checked_value(VARIABLE, name, value))
+        return self._variables.keep(repository, name, checked_value(VARIABLE, name, value), act)
 
     def rotate(self) -> Rotated:
         """Seal all secrets with another key: the file's last, or a new one where that is in use.

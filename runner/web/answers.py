@@ -6,7 +6,15 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runner.errors import BrokenDefinition, NotFound, Rejected, RunnerError, Unauthorized, Unavailable
+from runner.errors import (
+    BrokenDefinition,
+    Forbidden,
+    NotFound,
+    Rejected,
+    RunnerError,
+    Unauthorized,
+    Unavailable,
+)
 from runner.forges.payload import UnsupportedType
 
 RETRY_AFTER = "5"
@@ -23,10 +31,6 @@ class TooSlow(Rejected):
 
 class Conflict(Rejected):
     """The request is fine by itself, and does not fit what is there."""
-
-
-class Forbidden(Rejected):
-    """Whoever sent it is known, and may not."""
 
 
 # The first that fits counts.

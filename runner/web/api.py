@@ -1,4 +1,4 @@
-"""The REST API: FastAPI for its OpenAPI document. Whoever serves it puts a guard in front."""
+"""The REST API: FastAPI for its OpenAPI document. A guard in front says who asks."""
 
 from importlib.metadata import version
 
@@ -9,18 +9,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runner.errors import RunnerError
-from runner.web import deliveries, dispatches, repositories, runs, secrets
+from runner.web import audit, deliveries, dispatches, repositories, runs, secrets, stops, tokens
+from runner.web.access import Access
 from runner.web.answers import failure, refusal
 from runner.web.site import Site
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Everything needs `Authorization: Bearer TOKEN`; the admin token is in the file
-`admin-token` of the server's home. Errors are `{"error": WORD, "message": TEXT}`."""
+`admin-token` of the server's home, and makes others with roles.
+Errors are `{"error": WORD, "message": TEXT}`."""
 
 
 def create_api(site: Site) -> FastAPI:
     # Only for the document: what decides stands in front of this app.
-    bearer = HTTPBearer(auto_error=False, description="The admin token.")
+    bearer = HTTPBearer(auto_error=False, description="The admin token, or one made with it.")
     api = FastAPI(
         title="runner",
         version=version("runner"),
@@ -28,12 +30,12 @@ def create_api(site: Site) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(bearer)],
+        dependencies=[Depends(bearer), Depends(Access(site))],
         redirect_slashes=False,
         root_path_in_servers=False,
         servers=[{"url": PREFIX}],
     )
-    for subject in (dispatches, secrets, repositories, runs, deliveries):
+    for subject in (dispatches, secrets, stops, repositories, runs, deliveries, tokens, audit):
         api.include_router(subject.routes(site))
     api.add_exception_handler(RunnerError, _refused)
     api.add_exception_handler(RequestValidationError, _misshapen)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -55,6 +56,9 @@ def create_app(services: Services) -> "App":
         standings=services.standings,
         secrets=services.secrets,
         variables=services.variables,
+        stops=services.stops,
+        tokens=services.tokens,
+        audit=services.audit,
         vault=services.vault,
         logs=services.logs,
         forges=FORGES,
@@ -63,7 +67,7 @@ def create_app(services: Services) -> "App":
         check_broker=services.dispatcher.check,
         check_address=services.workspaces.check,
         default_branch=services.workspaces.default_branch,
-        guard=Guard(admin_token(settings), settings.address),
+        guard=Guard(admin_token(settings), settings.address, services.tokens),
     )
     return App(site, bell.close)
 
@@ -125,9 +129,10 @@ class App:
 
 
 class Guarded:
-    """Lets only the admin through to `app`, before anything else is read of a request.
+    """Lets only those through to `app` who are known, before anything else is read of a request.
 
-    What it answers is for whoever asked: nobody in between keeps it.
+    Who it is, the app finds as the scope's `actor`. What it answers is for whoever asked: nobody in between
+    keeps it.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
@@ -141,11 +146,11 @@ class Guarded:
             await send(message)
 
         try:
-            self._guard.check(scope["method"], Request(scope).headers)
+            actor = await run_in_threadpool(self._guard.check, scope["method"], Request(scope).headers)
         except RunnerError as error:
             await refusal(error)(scope, receive, unkept)
             return
-        await self._app(scope, receive, unkept)
+        await self._app({**scope, "actor": actor}, receive, unkept)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -15,15 +15,20 @@ from runner.engine.dispatch import DISPATCH
 from runner.engine.receive import receive
 from runner.engine.standings import SYNC
 from runner.engine.subject import HEAD
+from runner.model.access import Actor
 from runner.model.source import Event
 from runner.store.read_models import RepositoryView
+from runner.web.access import Acting
 from runner.web.answers import answer, failure
+from runner.web.audit import about
 from runner.web.bodies import Asked
 from runner.web.repositories import Triggered, full_ref, head_of, shown
 from runner.web.site import Site
 
 LONGEST_WAIT = 25.0
 POLL_SECONDS = 0.05
+VERBS = {DISPATCH: "trigger", "repository_dispatch": "dispatch", SYNC: "sync"}
+"""What they are called in the audit log."""
 
 
 class Dispatch(Asked):
@@ -72,6 +77,7 @@ def routes(site: Site) -> APIRouter:
         name: str,
         workflow: str,
         wanted: Dispatch,
+        actor: Acting,
         wait: Annotated[
             float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait until it is judged.")
         ] = 10.0,
@@ -79,14 +85,14 @@ def routes(site: Site) -> APIRouter:
         found = shown(site, name)
         ref = _ref(wanted.ref) if wanted.ref else full_ref(found.default_branch or head_of(site, found))
         payload = {"inputs": wanted.inputs, "ref": ref, "workflow": workflow}
-        made = _received(site, found, DISPATCH, ref, payload)
+        made = _received(site, found, DISPATCH, ref, payload, actor)
         return _judged(site, made, time.monotonic() + wait)
 
     @router.post("/repos/{name:path}/dispatches", status_code=202)
-    def dispatch_repository(name: str, wanted: RepositoryDispatch) -> Triggered:
+    def dispatch_repository(name: str, wanted: RepositoryDispatch, actor: Acting) -> Triggered:
         found = shown(site, name)
         said = {"action": wanted.event_type, "client_payload": wanted.client_payload}
-        return _received(site, found, "repository_dispatch", HEAD, said)
+        return _received(site, found, "repository_dispatch", HEAD, said, actor)
 
     @router.get("/repos/{name:path}/schedules")
     def list_schedules(name: str) -> list[ScheduleView]:
@@ -95,31 +101,35 @@ def routes(site: Site) -> APIRouter:
         return [ScheduleView(one.workflow, one.cron, one.timezone, due[one]) for one in sorted(due)]
 
     @router.post("/repos/{name:path}/sync", status_code=202)
-    def sync(name: str) -> Triggered:
+    def sync(name: str, actor: Acting) -> Triggered:
         found = shown(site, name)
-        return _received(site, found, SYNC, HEAD, {"reason": "somebody asked for it"})
+        return _received(site, found, SYNC, HEAD, {"reason": "somebody asked for it"}, actor)
 
     return router
 
 
-def _received(site: Site, found: RepositoryView, kind: str, ref: str, said: dict[str, Any]) -> Triggered:
+def _received(
+    site: Site, found: RepositoryView, kind: str, ref: str, said: dict[str, Any], actor: Actor
+) -> Triggered:
     guid = str(uuid4())
     payload = {
         **said,
         "repository": {"full_name": found.name, "default_branch": found.default_branch},
-        "sender": {"login": "admin"},
+        "sender": {"login": actor.name},
     }
     event = Event(
         kind=kind,
         forge=found.forge,
         repo=found.name,
         ref=ref,
-        actor="admin",
+        actor=actor.name,
         payload=payload,
         default_branch=found.default_branch,
     )
     digest = hashlib.sha256(f"{kind} {guid}".encode()).hexdigest()
-    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher)
+    named = {name: said[name] for name in ("workflow", "action") if name in said}
+    act = about(actor, VERBS[kind], found, ref=ref, **named)
+    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher, act=act)
     url = f"{site.settings.address}/api/v1/deliveries/{delivery.id}"
     return Triggered(delivery.id, delivery.status, url)
 

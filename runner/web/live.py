@@ -48,11 +48,12 @@ class Streams:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
         try:
-            self._site.guard.check(scope["method"], headers)
+            loop = asyncio.get_running_loop()
+            run_id = scope["path_params"]["run_id"]
+            await loop.run_in_executor(self._threads, self._check, scope["method"], headers, run_id)
             attempt = _number(query.get("attempt"))
             cursor = headers.get("last-event-id") or query.get("after", "")
-            loop = asyncio.get_running_loop()
-            watcher = Watcher(scope["path_params"]["run_id"], attempt, cursor, self._site, self._views)
+            watcher = Watcher(run_id, attempt, cursor, self._site, self._views)
             first = await loop.run_in_executor(self._threads, watcher.look)
         except RunnerError as error:
             await refusal(error)(scope, receive, send)
@@ -63,6 +64,10 @@ class Streams:
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
         await response(scope, receive, send)
+
+    def _check(self, method: str, headers: Headers, run_id: int) -> None:
+        # Every role reads.
+        self._site.views.run_of(run_id, self._site.guard.check(method, headers).scope)
 
     async def _events(self, watcher: "Watcher", first: bytes) -> AsyncIterator[bytes]:
         loop, batch, said = asyncio.get_running_loop(), first, time.monotonic()

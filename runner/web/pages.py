@@ -13,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from runner.errors import RunnerError
-from runner.store.read_models import RunFilter
-from runner.web.answers import ERRORS, Forbidden
+from runner.errors import Forbidden, RunnerError
+from runner.model.access import Actor
+from runner.store.read_models import RunFilter, RunView
+from runner.web.answers import ERRORS
 from runner.web.auth import COOKIE, SESSION_SECONDS
 from runner.web.bodies import read_body
 from runner.web.markdown import Summaries
@@ -47,26 +48,34 @@ class Pages:
         self._templates.globals |= {"place_of": place_of, "LEVELS": LEVELS}
 
     async def runs(self, request: Request) -> Response:
-        if not self._site.guard.session(request.headers):
+        actor = await run_in_threadpool(self._site.guard.session, request.headers)
+        if actor is None:
             return _to_login(request)
         wanted: dict[str, Any] = {name: request.query_params.get(name) or None for name in FILTERS}
         try:
-            found = await run_in_threadpool(self._site.views.runs, RunFilter(**wanted, limit=50))
+            found = await run_in_threadpool(
+                self._site.views.runs, RunFilter(**wanted, limit=50, scope=actor.scope)
+            )
         except RunnerError as error:
             return self._error(error)
         return self._page("runs.html", runs=found, wanted=wanted)
 
     async def run(self, request: Request) -> Response:
-        if not self._site.guard.session(request.headers):
+        actor = await run_in_threadpool(self._site.guard.session, request.headers)
+        if actor is None:
             return _to_login(request)
         said = request.query_params.get("attempt", "")
         attempt = int(said) if said.isdecimal() and len(said) < 9 else None
         try:
-            run = await run_in_threadpool(self._site.views.run, request.path_params["run_id"], attempt)
+            run = await run_in_threadpool(self._run, actor, request.path_params["run_id"], attempt)
         except RunnerError as error:
             return self._error(error)
         # Strangers' Markdown may take a while to read.
         return await run_in_threadpool(self._page, "run.html", run=run, rendered=Summaries())
+
+    def _run(self, actor: Actor, run_id: int, attempt: int | None) -> RunView:
+        self._site.views.run_of(run_id, actor.scope)
+        return self._site.views.run(run_id, attempt)
 
     async def docs(self, request: Request) -> Response:
         return self._page("docs.html", document=self._document)
@@ -83,12 +92,13 @@ class Pages:
             return self._error(error)
         to = _local(fields.get("to"))
         guard = self._site.guard
-        if not guard.fits(fields.get("token", "").strip()):
+        session = await run_in_threadpool(guard.begin_session, fields.get("token", "").strip())
+        if session is None:
             return self._page("login.html", 401, to=to, wrong=True)
         response = RedirectResponse(to, 303)
         response.set_cookie(
             COOKIE,
-            guard.begin_session(),
+            session,
             max_age=SESSION_SECONDS,
             httponly=True,
             secure=guard.secure,

@@ -12,9 +12,12 @@ from pydantic import Field
 
 from runner.engine.receive import receive
 from runner.errors import Rejected, Unavailable
+from runner.model.access import Actor
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
 from runner.store.read_models import RepositoryView
+from runner.web.access import Acting
 from runner.web.answers import Conflict
+from runner.web.audit import about
 from runner.web.bodies import Asked
 from runner.web.hook import hook_script
 from runner.web.names import checked_executor, checked_image, checked_name
@@ -71,33 +74,34 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(tags=["repositories"])
 
     @router.get("/repos")
-    def list_repositories() -> list[RepositoryView]:
-        return site.views.repositories()
+    def list_repositories(asking: Acting) -> list[RepositoryView]:
+        return site.views.repositories(asking.scope)
 
     @router.post("/repos", status_code=201)
-    def add_repository(new: NewRepository) -> Registered:
-        return _register(site, new)
+    def add_repository(new: NewRepository, actor: Acting) -> Registered:
+        return _register(site, new, actor)
 
     @router.get("/repos/{name:path}/hook", response_model=None)
-    def print_hook(name: str) -> PlainTextResponse:
-        return PlainTextResponse(_hook(site, name), media_type="text/x-shellscript")
+    def print_hook(name: str, actor: Acting) -> PlainTextResponse:
+        return PlainTextResponse(_hook(site, name, actor), media_type="text/x-shellscript")
 
     @router.post("/repos/{name:path}/trigger", status_code=202)
-    def trigger(name: str, wanted: Trigger) -> Triggered:
-        return _trigger(site, name, wanted)
+    def trigger(name: str, wanted: Trigger, actor: Acting) -> Triggered:
+        return _trigger(site, name, wanted, actor)
 
     @router.get("/repos/{name:path}")
     def show_repository(name: str) -> RepositoryView:
         return shown(site, name)
 
     @router.delete("/repos/{name:path}", status_code=204)
-    def remove_repository(name: str) -> None:
-        site.repositories.remove(site.repositories.named(name))
+    def remove_repository(name: str, actor: Acting) -> None:
+        found = site.repositories.named(name)
+        site.repositories.remove(found, about(actor, "remove-repository", found))
 
     return router
 
 
-def _register(site: Site, new: NewRepository) -> Registered:
+def _register(site: Site, new: NewRepository, actor: Actor) -> Registered:
     if new.forge not in site.forges:
         raise Rejected(f"no forge {new.forge!r}; there are {', '.join(sorted(site.forges))}")
     secret = new.secret or secrets.token_urlsafe(32)
@@ -112,8 +116,10 @@ def _register(site: Site, new: NewRepository) -> Registered:
         shared=new.shared,
     )
     site.check_address(repository)
+    said = {"executor": repository.executor, "image": repository.image, "shared": repository.shared}
+    act = about(actor, "add-repository", repository, url=shown_url(repository.url), **said)
     try:
-        site.repositories.add(repository, secret)
+        site.repositories.add(repository, secret, act)
     except Rejected as error:
         raise Conflict(str(error)) from None
     hook = f"{site.settings.address}/hooks/{new.forge}"
@@ -134,18 +140,20 @@ def shown(site: Site, name: str) -> RepositoryView:
     return site.views.repository(found.forge, found.name)
 
 
-def _hook(site: Site, name: str) -> str:
+def _hook(site: Site, name: str, actor: Actor) -> str:
     found = site.repositories.named(name)
     if found.forge != "git":
         raise Rejected(
             f"{name} is on {found.forge}, which has webhooks of its own: let it post JSON to "
             f"{site.settings.address}/hooks/{found.forge} with the repository's secret"
         )
+    # Whoever has the hook can send pushes in the repository's name.
+    site.audit.write(about(actor, "print-hook", found))
     secret = site.repositories.secret(found.forge, found.name) or ""
     return hook_script(site.settings.address, found.name, secret)
 
 
-def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
+def _trigger(site: Site, name: str, wanted: Trigger, actor: Actor) -> Triggered:
     found = shown(site, name)
     if wanted.commit is not None and not FULL_COMMIT_ID.fullmatch(wanted.commit):
         raise Rejected(f"{wanted.commit[:100]!a} is no full commit id of 40 lower-case hex digits")
@@ -157,7 +165,7 @@ def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
         "ref": ref,
         "before": None,
         "after": wanted.commit,
-        "pusher": {"name": "admin"},
+        "pusher": {"name": actor.name},
         "by_hand": True,
     }
     event = Event(
@@ -166,12 +174,13 @@ def _trigger(site: Site, name: str, wanted: Trigger) -> Triggered:
         repo=found.name,
         ref=ref,
         commit=wanted.commit,
-        actor="admin",
+        actor=actor.name,
         payload=payload,
         default_branch=found.default_branch,
     )
     digest = hashlib.sha256(f"trigger {guid}".encode()).hexdigest()
-    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher)
+    act = about(actor, "trigger", found, ref=ref, commit=wanted.commit)
+    delivery = receive(event, guid, digest, store=site.store, dispatcher=site.dispatcher, act=act)
     url = f"{site.settings.address}/api/v1/deliveries/{delivery.id}"
     return Triggered(delivery.id, delivery.status, url)
 

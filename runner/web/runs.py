@@ -9,17 +9,23 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from runner.engine import control
-from runner.errors import NotFound, Rejected
+from runner.errors import Forbidden, NotFound, Rejected
 from runner.model import lifecycle
+from runner.model.access import Actor, Role
+from runner.model.audit import Act
 from runner.model.run import Run
 from runner.model.waits import Awaited, Signal, Word
 from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView, SignalView
+from runner.web.access import Acting
 from runner.web.answers import Conflict
 from runner.web.bodies import Asked
 from runner.web.site import Site
 from runner.web.transcript import pages_of
 
-ACTOR = "admin"
+VERBS = {Word.APPROVED: "approve", Word.REJECTED: "reject"} | dict.fromkeys(
+    (Word.AGAIN, Word.DONE, Word.FAILED), "resume"
+)
+"""What a person's words are called in the audit log."""
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
 Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
@@ -61,6 +67,7 @@ def routes(site: Site) -> APIRouter:
 
     @router.get("/runs")
     def list_runs(
+        asking: Acting,
         repo: str | None = None,
         branch: str | None = None,
         workflow: str | None = None,
@@ -71,14 +78,15 @@ def routes(site: Site) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1000)] = 30,
         before: Annotated[int | None, Query(description="Only runs older than this id.")] = None,
     ) -> list[RunSummary]:
-        return site.views.runs(RunFilter(repo, branch, workflow, event, actor, commit, status, limit, before))
+        wanted = RunFilter(repo, branch, workflow, event, actor, commit, status, limit, before, asking.scope)
+        return site.views.runs(wanted)
 
     @router.get("/runs/{run_id}")
     def show_run(run_id: int, attempt: Attempt = None) -> RunView:
         return site.views.run(run_id, attempt)
 
     @router.post("/runs/{run_id}/rerun")
-    def rerun(run_id: int, wanted: Rerun | None = None) -> RunView:
+    def rerun(run_id: int, actor: Acting, wanted: Rerun | None = None) -> RunView:
         """All jobs again, or some of them with those that need them; the others are kept as they ended."""
         wanted = wanted or Rerun()
         if wanted.failed and wanted.job is not None:
@@ -86,24 +94,26 @@ def routes(site: Site) -> APIRouter:
         ids = None if wanted.job is None else [one.id for one in _jobs(site.views.run(run_id), wanted.job)]
         chosen = lifecycle.failed_jobs if wanted.failed else lambda run: ids
         _check_registered(site, run_id)
-        return _controlled(partial(control.rerun, chosen=chosen), run_id, site)
+        act = Act(actor.name, "rerun", details={"failed": wanted.failed, "job": wanted.job})
+        return _controlled(partial(control.rerun, chosen=chosen), run_id, site, act)
 
     @router.post("/runs/{run_id}/cancel")
-    def cancel(run_id: int) -> RunView:
+    def cancel(run_id: int, actor: Acting) -> RunView:
         """End a run in order. A job whose `if` is met all the same, as with `always()`, goes on."""
-        return _controlled(control.cancel, run_id, site)
+        return _controlled(control.cancel, run_id, site, Act(actor.name, "cancel"))
 
     @router.post("/runs/{run_id}/force-cancel")
-    def force_cancel(run_id: int) -> RunView:
+    def force_cancel(run_id: int, actor: Acting) -> RunView:
         """End a run now, whatever an `if` says."""
-        return _controlled(control.force_cancel, run_id, site)
+        return _controlled(control.force_cancel, run_id, site, Act(actor.name, "force-cancel"))
 
     @router.post("/runs/{run_id}/signal")
-    def signal(run_id: int, said: Said) -> SignalView:
+    def signal(run_id: int, said: Said, actor: Acting) -> SignalView:
         """Say something to a run. Whoever waits for it in there goes on; until then it is kept."""
-        sent = Signal(said.name, said.key or uuid4().hex, ACTOR, said.payload)
+        sent = Signal(said.name, said.key or uuid4().hex, actor.name, said.payload)
+        act = Act(actor.name, "signal", details={"name": sent.name, "key": sent.key})
         try:
-            made = control.signal(run_id, sent, store=site.store, dispatcher=site.dispatcher)
+            made = control.signal(run_id, sent, store=site.store, dispatcher=site.dispatcher, act=act)
         except NotFound:
             raise
         except Rejected as error:
@@ -111,20 +121,20 @@ def routes(site: Site) -> APIRouter:
         return SignalView(run_id, sent.name, sent.key, not made.fresh)
 
     @router.post("/runs/{run_id}/approve")
-    def approve(run_id: int, judged: Judged | None = None) -> RunView:
+    def approve(run_id: int, actor: Acting, judged: Judged | None = None) -> RunView:
         """Let a job go on that waits for approval."""
-        return _answered(site, run_id, Awaited.APPROVAL, Word.APPROVED, judged or Judged())
+        return _answered(site, run_id, Awaited.APPROVAL, Word.APPROVED, judged or Judged(), actor)
 
     @router.post("/runs/{run_id}/reject")
-    def reject(run_id: int, judged: Judged | None = None) -> RunView:
+    def reject(run_id: int, actor: Acting, judged: Judged | None = None) -> RunView:
         """Have a job fail that waits for approval."""
-        return _answered(site, run_id, Awaited.APPROVAL, Word.REJECTED, judged or Judged())
+        return _answered(site, run_id, Awaited.APPROVAL, Word.REJECTED, judged or Judged(), actor)
 
     @router.post("/runs/{run_id}/resume")
-    def resume(run_id: int, wanted: Resumed | None = None) -> RunView:
+    def resume(run_id: int, actor: Acting, wanted: Resumed | None = None) -> RunView:
         """Say what becomes of a step that may have run when its worker was lost."""
         wanted = wanted or Resumed()
-        return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word), wanted)
+        return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word), wanted, actor)
 
     @router.get("/runs/{run_id}/annotations")
     def show_annotations(
@@ -153,18 +163,19 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
-def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Judged) -> RunView:
+def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Judged, actor: Actor) -> RunView:
     ids = None if judged.job is None else [one.id for one in _jobs(site.views.run(run_id), judged.job)]
     verb = partial(
         control.answer,
         awaited=awaited,
         word=word,
-        by=ACTOR,
+        by=actor.name,
         comment=judged.comment,
         chosen=lambda run: ids,
-        anyone=True,
+        anyone=actor.role is Role.ADMIN,
     )
-    return _controlled(verb, run_id, site)
+    details = {"job": judged.job, "comment": judged.comment, "word": word.value}
+    return _controlled(verb, run_id, site, Act(actor.name, VERBS[word], details=details))
 
 
 def _check_registered(site: Site, run_id: int) -> None:
@@ -177,11 +188,13 @@ def _check_registered(site: Site, run_id: int) -> None:
         ) from None
 
 
-def _controlled(verb: Callable[..., Run], run_id: int, site: Site) -> RunView:
+def _controlled(verb: Callable[..., Run], run_id: int, site: Site, act: Act) -> RunView:
     try:
-        verb(run_id, store=site.store, dispatcher=site.dispatcher)
+        verb(run_id, store=site.store, dispatcher=site.dispatcher, act=act)
     except NotFound:
         raise
+    except lifecycle.NotAsked as error:
+        raise Forbidden(str(error)) from None
     except Rejected as error:
         raise Conflict(str(error)) from None
     return site.views.run(run_id)

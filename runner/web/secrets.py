@@ -14,6 +14,8 @@ from runner.errors import NotFound
 from runner.model.secret import SECRET, VARIABLE, Kind, checked_name
 from runner.model.source import Repository
 from runner.store.read_models import SecretView, VariableView
+from runner.web.access import Acting
+from runner.web.audit import about
 from runner.web.bodies import Asked
 from runner.web.site import Site
 
@@ -62,13 +64,16 @@ def routes(site: Site) -> APIRouter:
         return _named(SECRET, secret, name, site.secrets.all(_repository(site, name)))
 
     @router.put("/repos/{name:path}/actions/secrets/{secret}", status_code=204, responses=SET)
-    def set_secret(name: str, secret: str, given: SecretValue) -> Response:
-        new = site.vault.keep_secret(_repository(site, name), secret, given.value.get_secret_value())
+    def set_secret(name: str, secret: str, given: SecretValue, actor: Acting) -> Response:
+        found = _repository(site, name)
+        act = about(actor, "set-secret", found, secret=checked_name(SECRET, secret))
+        new = site.vault.keep_secret(found, secret, given.value.get_secret_value(), act)
         return Response(status_code=201 if new else 204)
 
     @router.delete("/repos/{name:path}/actions/secrets/{secret}", status_code=204)
-    def remove_secret(name: str, secret: str) -> None:
-        site.secrets.remove(_repository(site, name), checked_name(SECRET, secret))
+    def remove_secret(name: str, secret: str, actor: Acting) -> None:
+        found, stored = _repository(site, name), checked_name(SECRET, secret)
+        site.secrets.remove(found, stored, about(actor, "remove-secret", found, secret=stored))
 
     @router.get("/repos/{name:path}/actions/variables")
     def list_variables(name: str) -> VariableList:
@@ -80,13 +85,16 @@ def routes(site: Site) -> APIRouter:
         return _named(VARIABLE, variable, name, site.variables.all(_repository(site, name)))
 
     @router.put("/repos/{name:path}/actions/variables/{variable}", status_code=204, responses=SET)
-    def set_variable(name: str, variable: str, given: VariableValue) -> Response:
-        new = site.vault.keep_variable(_repository(site, name), variable, given.value)
+    def set_variable(name: str, variable: str, given: VariableValue, actor: Acting) -> Response:
+        found = _repository(site, name)
+        act = about(actor, "set-variable", found, variable=checked_name(VARIABLE, variable))
+        new = site.vault.keep_variable(found, variable, given.value, act)
         return Response(status_code=201 if new else 204)
 
     @router.delete("/repos/{name:path}/actions/variables/{variable}", status_code=204)
-    def remove_variable(name: str, variable: str) -> None:
-        site.variables.remove(_repository(site, name), checked_name(VARIABLE, variable))
+    def remove_variable(name: str, variable: str, actor: Acting) -> None:
+        found, stored = _repository(site, name), checked_name(VARIABLE, variable)
+        site.variables.remove(found, stored, about(actor, "remove-variable", found, variable=stored))
 
     return router
 

@@ -8,7 +8,17 @@ from runner.engine.ports import Dispatcher, Forge
 from runner.logs import LogReader
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlSecrets, SqlStandings, SqlStore, SqlVariables
+from runner.store import (
+    Database,
+    SqlAudit,
+    SqlRepositories,
+    SqlSecrets,
+    SqlStandings,
+    SqlStops,
+    SqlStore,
+    SqlTokens,
+    SqlVariables,
+)
 from runner.store.views import Views
 from runner.vault import SealedVault
 from runner.web.auth import Guard
@@ -30,6 +40,9 @@ class Site:
     standings: SqlStandings
     secrets: SqlSecrets
     variables: SqlVariables
+    stops: SqlStops
+    tokens: SqlTokens
+    audit: SqlAudit
     vault: SealedVault
     logs: LogReader
     forges: Mapping[str, Forge]

@@ -15,6 +15,7 @@ from runner.engine.ports import Change, Repositories, Store
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition
+from runner.model.audit import Act
 from runner.model.lifecycle import cancel, claim, conclude
 from runner.model.run import Finished, Job, Queued, Ready, Run
 from runner.model.source import Event, Repository, Route
@@ -45,7 +46,14 @@ class OneRun:
     def event(self, delivery_id: str) -> Event:
         return self._event
 
-    def update(self, run_id: int, change: Callable[[Run, datetime], Run], *, durable: bool = True) -> Change:
+    def update(
+        self,
+        run_id: int,
+        change: Callable[[Run, datetime], Run],
+        *,
+        durable: bool = True,
+        act: Act | None = None,
+    ) -> Change:
         self._now += timedelta(seconds=1)
         before, after = self.run, change(self.run, self._now)
         newest = max((job.id for job in after.jobs), default=0)

@@ -24,7 +24,17 @@ from runner.logs import FileLogs
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository
 from runner.settings import Settings
-from runner.store import Database, SqlRepositories, SqlSecrets, SqlStandings, SqlStore, SqlVariables
+from runner.store import (
+    Database,
+    SqlAudit,
+    SqlRepositories,
+    SqlSecrets,
+    SqlStandings,
+    SqlStops,
+    SqlStore,
+    SqlTokens,
+    SqlVariables,
+)
 from runner.store.views import Views
 from runner.vault import KeyFile, SealedVault
 from runner.web.app import App
@@ -145,6 +155,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
             standings=SqlStandings(database),
             secrets=secrets,
             variables=variables,
+            stops=SqlStops(database),
+            tokens=SqlTokens(database),
+            audit=SqlAudit(database),
             vault=SealedVault(secrets, variables, KeyFile(settings.key_file, ours=True)),
             logs=logs,
             forges=FORGES,
@@ -153,7 +166,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
             check_broker=dispatcher.check,
             check_address=workspaces.check,
             default_branch=lambda repository: "trunk" if repository.name == "octo/told" else None,
-            guard=Guard(token, settings.address),
+            guard=Guard(token, settings.address, SqlTokens(database)),
         )
         app = App(site, bell.close)
         yield Web(site, app, dispatcher, logs, token, listener)

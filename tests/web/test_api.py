@@ -334,7 +334,7 @@ def test_a_control_is_answered_while_the_broker_is_away(web: Web) -> None:
 @pytest.mark.parametrize("digits", [str(2**63), str(10**30), "9" * 5000], ids=["64 bits", "31", "5000"])
 def test_a_number_that_no_row_can_have_names_nothing(web: Web, digits: str) -> None:
     run = a_run(web)
-    signed_in = web.admin | {"cookie": f"{COOKIE}={web.site.guard.begin_session()}"}
+    signed_in = web.admin | {"cookie": f"{COOKIE}={web.site.guard.begin_session(web.token)}"}
     for method, path in (
         ("GET", f"{PREFIX}/runs/{digits}"),
         ("POST", f"{PREFIX}/runs/{digits}/cancel"),

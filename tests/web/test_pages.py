@@ -51,9 +51,18 @@ def test_signing_in_never_leads_to_another_site(web: Web, to: str) -> None:
 
 
 def test_a_forged_or_old_session_is_none(web: Web, cookie: dict[str, str]) -> None:
-    until, signature = cookie["cookie"].removeprefix("runner_session=").split(".")
+    until, name, signature = cookie["cookie"].removeprefix("runner_session=").split(".")
 
-    for forged in (f"{int(until) + 1}.{signature}", f"{until}.{signature[:-1]}", f"{until}.", "x.y", ""):
+    for forged in (
+        f"{int(until) + 1}.{name}.{signature}",
+        f"{until}.{name}.{signature[:-1]}",
+        f"{until}.nobody.{signature}",
+        f"{until}.{signature}",
+        f"{until}.",
+        "x.y",
+        "x.admin.y",
+        "",
+    ):
         answer = web.call("GET", "/", headers={"cookie": f"runner_session={forged}"})
         assert answer.status_code == 303
 

@@ -1,0 +1,78 @@
+"""Who may do what: roles, tokens, and the one who asks."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from runner.errors import Rejected
+
+Scope = frozenset[tuple[str, str]] | None
+"""The repositories that somebody sees, each as its forge and its name; None is all of them."""
+ADMIN = "admin"
+"""Who holds the token of the server's home."""
+TAKEN = (ADMIN, "runner")
+"""Who acts under names of the server's own."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Role(StrEnum):
+    """Each may do what those before it may, and more."""
+
+    VIEWER = "viewer"
+    """Reads."""
+    WRITER = "writer"
+    """Starts runs, and cancels those that it started."""
+    MAINTAINER = "maintainer"
+    """Acts on every run, approves, blocks, and sets secrets and variables."""
+    ADMIN = "admin"
+    """Registers repositories and makes tokens."""
+
+    def covers(self, needed: "Role") -> bool:
+        roles = list(Role)
+        return roles.index(self) >= roles.index(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for something, and what that one may do."""
+
+    name: str
+    role: Role
+    scope: Scope = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a token stands for. Of itself there is only its SHA-256, in hexadecimal digits."""
+
+    name: str
+    role: Role
+    scope: Scope
+    digest: str
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.role is Role.ADMIN and self.scope is not None:
+            raise Rejected("an admin is one of all repositories; leave them out, or make it a maintainer")
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.name, self.role, self.scope)
+
+
+def checked_token_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Rejected(
+            f"{name[:100]!a} cannot name a token; give up to 100 letters, digits, dots, dashes and "
+            "underscores, the first one a letter or a digit"
+        )
+    if name in TAKEN:
+        raise Rejected(f"a token cannot be called {name}: the server itself acts under that name")
+    return name
+
+
+def checked_role(said: str) -> Role:
+    if said not in list(Role):
+        raise Rejected(f"no role {said[:100]!a}; there are {', '.join(Role)}")
+    return Role(said)

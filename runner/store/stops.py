@@ -1,0 +1,337 @@
+"""SqlStops: what keeps runs from going on. Nothing of it is copied to the runs.
+
+So one row takes hold of however many runs at once, also of those that are created later, and they are free
+the moment it is gone.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    union,
+    update,
+)
+
+from runner.engine.ports import Verdict
+from runner.errors import NotFound, Rejected
+from runner.model.audit import Act
+from runner.model.run import Run
+from runner.model.source import Repository, Route
+from runner.model.stops import Stop
+from runner.store.audit import note
+from runner.store.database import MICROSECOND, Database, micros, moment
+from runner.store.read_models import StopView
+from runner.store.tables import deliveries, jobs, repositories, runs, schedules, stops, was_cancelled
+
+PUT_OFF = timedelta(minutes=1)
+"""How long the clock leaves a job alone that stands still."""
+ROUND = 5000
+"""How many of those it puts off at once."""
+_HEX = re.compile(r"[0-9a-f]{4,40}")
+
+
+def pause_of_run() -> ScalarSelect[Any]:
+    """The id of what stops the run of the enclosing query itself, or NULL."""
+    mine = select(func.min(stops.c.id)).where(stops.c.run == runs.c.id)
+    return mine.correlate(runs).scalar_subquery()
+
+
+def hold_of_run() -> ScalarSelect[Any]:
+    """The id of what stops its commit, its workflow or its repository, or NULL."""
+    mine = select(func.min(stops.c.id)).where(
+        stops.c.forge == runs.c.forge,
+        stops.c.repo == runs.c.repo,
+        stops.c.run.is_(None),
+        or_(stops.c.commit.is_(None), stops.c.commit == runs.c.commit),
+        or_(stops.c.workflow.is_(None), stops.c.workflow == runs.c.workflow),
+    )
+    return mine.correlate(runs).scalar_subquery()
+
+
+def _stopped() -> ColumnElement[bool]:
+    return or_(pause_of_run().is_not(None), hold_of_run().is_not(None))
+
+
+def stands_still() -> ColumnElement[bool]:
+    """Whether a job of the enclosing query waits for nothing but that its run goes on."""
+    waits = and_(jobs.c.phase.in_(("queued", "suspended")), jobs.c.asked_at.is_(None))
+    return and_(waits, _stopped(), _uncancelled())
+
+
+def goes_no_further() -> ColumnElement[bool]:
+    """`model.lifecycle.stands_still` in SQL, for a job and its run."""
+    return and_(_stopped(), _uncancelled())
+
+
+def _uncancelled() -> ColumnElement[bool]:
+    return and_(not_(jobs.c.cancelled), not_(was_cancelled(runs.c.attempt)))
+
+
+def stop_of(connection: Connection, stop_id: int | None) -> Stop | None:
+    if stop_id is None:
+        return None
+    row = connection.execute(select(stops).where(stops.c.id == stop_id)).one_or_none()
+    # It may have been taken back since its id was read.
+    return None if row is None else _from(row)
+
+
+def save_pause(connection: Connection, before: Run, after: Run, now: int) -> None:
+    """Store that a run was paused, or goes on: then its jobs are rung for at once."""
+    if before.pause == after.pause:
+        return
+    connection.execute(delete(stops).where(stops.c.run == after.id))
+    if after.pause is not None:
+        connection.execute(insert(stops), _columns(after.route.forge, after.pause))
+    else:
+        _ring(connection, runs.c.id == after.id, now)
+
+
+def put_off(connection: Connection, now: int, due: int) -> bool:
+    """Leave the jobs alone that are due and stand still; whether there may be any."""
+    if connection.execute(select(stops.c.id).limit(1)).first() is None:
+        return False
+    standing = (
+        select(jobs.c.id)
+        .join(runs)
+        .where(jobs.c.ring_at <= due, stands_still())
+        .order_by(jobs.c.ring_at)
+        .limit(ROUND)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    later = now + PUT_OFF // MICROSECOND
+    connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(ring_at=_not_before(later)))
+    return True
+
+
+def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict:
+    """A verdict without the runs of what is blocked, which says so. The repository's row is locked by now."""
+    here = and_(stops.c.forge == route.forge, stops.c.repo == route.repo, stops.c.run.is_(None))
+    found = [_from(row) for row in connection.execute(select(stops).where(here).order_by(stops.c.id))]
+    blocks = [one for one in found if one.refuses and one.commit in (None, route.commit)]
+    kept, reasons = [], list[str]()
+    for run in verdict.runs:
+        words = next((one.words for one in blocks if one.workflow in (None, run.workflow)), None)
+        if words is None:
+            kept.append(run)
+        else:
+            reasons.append(words)
+    if not reasons:
+        return verdict
+    said = "; ".join(dict.fromkeys(reasons))
+    if not kept:
+        return Verdict("ignored", said, route, ref=verdict.ref)
+    return Verdict(verdict.status, said, route, tuple(kept), verdict.ref)
+
+
+def forget_stops(connection: Connection, forge: str, repo: str, now: int) -> None:
+    """What is a repository's that is removed; what is about single runs stays with them."""
+    mine = and_(stops.c.forge == forge, stops.c.repo == repo, stops.c.run.is_(None))
+    if connection.execute(delete(stops).where(mine).execution_options(preserve_rowcount=True)).rowcount:
+        _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
+
+
+class SqlStops:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(
+        self, repository: Repository, act: Act, reason: str, commit: str | None, workflow: str | None
+    ) -> None:
+        """Stop a commit or a workflow of a repository or, without both, all of it. The first one counts.
+
+        A delivery that is being admitted either comes before, and its runs stand still, or is refused.
+        """
+
+        def work(connection: Connection) -> None:
+            _lock(connection, repository)
+            now = self._database.now(connection)
+            there = connection.execute(select(stops.c.id).where(_same(repository, commit, workflow))).first()
+            if there is None:
+                stop = Stop(act.actor, now, reason, repository.name, None, commit, workflow)
+                connection.execute(insert(stops), _columns(repository.forge, stop))
+            note(connection, act, micros(now), changed=there is None)
+
+        self._database.writing(work)
+
+    def lift(self, repository: Repository, act: Act, commit: str | None, workflow: str | None) -> None:
+        """Take it back: what stood still goes on within a second or two. Where nothing is stopped: fine."""
+
+        def work(connection: Connection) -> None:
+            _lock(connection, repository)
+            now = micros(self._database.now(connection))
+            gone = delete(stops).where(_same(repository, commit, workflow))
+            gone = gone.execution_options(preserve_rowcount=True)
+            changed = connection.execute(gone).rowcount > 0
+            if changed:
+                mine = [runs.c.forge == repository.forge, runs.c.repo == repository.name]
+                mine += [runs.c.commit == commit] if commit else []
+                mine += [runs.c.workflow == workflow] if workflow else []
+                _ring(connection, and_(*mine), now)
+            note(connection, act, now, changed=changed)
+
+        self._database.writing(work)
+
+    def all(self, repository: Repository) -> list[StopView]:
+        """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
+        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name, stops.c.run.is_(None))
+        with self._database.reading() as connection:
+            return [
+                StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
+                for row in connection.execute(select(stops).where(mine).order_by(stops.c.id))
+            ]
+
+    # --- what people call it ---------------------------------------------------------------------
+
+    def commit(self, repository: Repository, said: str) -> str:
+        """The full id of a commit that the repository is known to have. Raises `NotFound`, `Rejected`."""
+        said = said.lower()
+        if not _HEX.fullmatch(said):
+            raise Rejected(f"{said[:100]!a} is no commit; give its id, or its first digits, four or more")
+        found = self._known(
+            repository,
+            lambda table: select(table.c.commit).where(
+                table.c.commit.startswith(said, autoescape=True), *_of(table, repository)
+            ),
+            (runs, deliveries, stops),
+        )
+        if not found:
+            raise NotFound(
+                f"no run or delivery of {repository.name} is at a commit {said}; "
+                f"`runner runs list -R {repository.name}` shows the newest"
+            )
+        if len(found) > 1:
+            raise Rejected(f"several commits of {repository.name} begin with {said}: {', '.join(found)}")
+        return found[0]
+
+    def workflow(self, repository: Repository, said: str) -> str:
+        """The path of a workflow that the repository is known to have, by it or by the file's name.
+
+        Raises `NotFound`, `Rejected`.
+        """
+        found = self._known(
+            repository,
+            lambda table: select(table.c.workflow).where(
+                table.c.workflow.is_not(None), *_of(table, repository)
+            ),
+            (runs, schedules, stops),
+        )
+        named = [one for one in found if one == said] or [one for one in found if one.endswith(f"/{said}")]
+        if not named:
+            raise NotFound(
+                f"no workflow {said[:200]!a} of {repository.name} ever ran; "
+                f"there are {', '.join(found) or 'none'}"
+            )
+        if len(named) > 1:
+            raise Rejected(f"{said} may be {' or '.join(named)}; give one with its folder")
+        return named[0]
+
+    def _known(
+        self, repository: Repository, query: Callable[[Any], Select[Any]], tables: Collection[Any]
+    ) -> list[str]:
+        with self._database.reading() as connection:
+            return sorted(connection.execute(union(*map(query, tables))).scalars())
+
+    # --- many runs at once -----------------------------------------------------------------------
+
+    def matching(
+        self,
+        repository: Repository,
+        commit: str | None,
+        workflow: str | None,
+        verb: str,
+        limit: int,
+    ) -> tuple[list[int], int]:
+        """The oldest runs that `verb` (cancel, force-cancel, pause or unpause) still has to do with, and how
+        many there are of them. Those that are created meanwhile come last.
+        """
+        unfinished = exists().where(
+            jobs.c.run == runs.c.id,
+            jobs.c.superseded.is_(None),
+            jobs.c.caller.is_(None),
+            jobs.c.phase != "finished",
+        )
+        # What is done about a run must take it out of these, or whoever repeats it does so for ever.
+        concerned = {
+            "cancel": and_(unfinished, not_(was_cancelled(runs.c.attempt))),
+            "force-cancel": unfinished,
+            "pause": and_(unfinished, not_(was_cancelled(runs.c.attempt)), pause_of_run().is_(None)),
+            "unpause": pause_of_run().is_not(None),
+        }[verb]
+        mine = [runs.c.forge == repository.forge, runs.c.repo == repository.name, concerned]
+        mine += [runs.c.commit == commit] if commit else []
+        mine += [runs.c.workflow == workflow] if workflow else []
+        with self._database.reading() as connection:
+            query = select(runs.c.id).where(*mine).order_by(runs.c.id).limit(limit)
+            found = list(connection.execute(query).scalars())
+            counted = select(func.count()).select_from(runs).where(*mine)
+            return found, connection.execute(counted).scalar_one()
+
+
+def _lock(connection: Connection, repository: Repository) -> None:
+    """Nobody admits a delivery of it until the transaction ends."""
+    mine = and_(repositories.c.forge == repository.forge, repositories.c.name == repository.name)
+    connection.execute(select(repositories.c.id).where(mine).with_for_update())
+
+
+def _same(repository: Repository, commit: str | None, workflow: str | None) -> ColumnElement[bool]:
+    return and_(
+        stops.c.forge == repository.forge,
+        stops.c.repo == repository.name,
+        stops.c.run.is_(None),
+        stops.c.commit.is_(None) if commit is None else stops.c.commit == commit,
+        stops.c.workflow.is_(None) if workflow is None else stops.c.workflow == workflow,
+    )
+
+
+def _of(table: Any, repository: Repository) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return table.c.forge == repository.forge, table.c.repo == repository.name
+
+
+def _ring(connection: Connection, mine: ColumnElement[bool], now: int) -> None:
+    """Have the clock ring for the jobs of some runs in its next round, but for those that are due later."""
+    waiting = (
+        select(jobs.c.id)
+        .join(runs)
+        .where(jobs.c.phase.in_(("queued", "suspended")), jobs.c.ring_at.is_not(None), mine)
+        .order_by(jobs.c.id)
+        .with_for_update(of=jobs)
+    )
+    connection.execute(update(jobs).where(jobs.c.id.in_(waiting)).values(ring_at=_not_before(now)))
+
+
+def _not_before(at: int) -> Any:
+    """A time, or that of a job which is due later."""
+    return case((jobs.c.due_at > at, jobs.c.due_at), else_=at)
+
+
+def _columns(forge: str, stop: Stop) -> dict[str, Any]:
+    return {
+        "forge": forge,
+        "repo": stop.repo,
+        "run": stop.run,
+        "commit": stop.commit,
+        "workflow": stop.workflow,
+        "reason": stop.reason,
+        "actor": stop.actor,
+        "at": micros(stop.at),
+    }
+
+
+def _from(row: Row[Any]) -> Stop:
+    return Stop(row.actor, moment(row.at), row.reason, row.repo, row.run, row.commit, row.workflow)
