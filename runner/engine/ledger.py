@@ -44,7 +44,12 @@ class Ledger:
         return found.outcome
 
     def perform(self, call: StepCall) -> Outcome:
-        """Do a step and write it down; raises `Later` where it failed and is to be tried again."""
+        """Do a step and write it down; raises `Later` where it failed and is to be tried again.
+
+        Raises `Released` before it begins a step where the job is to be handed back.
+        """
+        if self.hold.yields is not None:
+            raise Released(self.hold.yields.value)
         started, tries = datetime.now(UTC), self._tries(call)
         self._wait(call, tries)
         with bound_contextvars(step=call.key):
