@@ -17,9 +17,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, TextIO
+from tempfile import TemporaryFile
+from typing import Any, Self, TextIO
 
 MODULES = (
     "tests.crash.victim",
@@ -38,6 +41,7 @@ MODULES = (
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite.pysqlite",
 )
+COMMAND = "runner.cli.main:main"
 MOST_BYTES = 128 * 1024
 """What a request may have; a packet of the kernel's can have more."""
 
@@ -82,6 +86,12 @@ class Forked:
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Kill it, and let go of it."""
         self.kill()
@@ -91,20 +101,59 @@ class Forked:
         os.close(self._held)
 
 
-def forked(main: str, args: Sequence[str], env: Mapping[str, str], stderr: int) -> Forked:
-    """Call what `main` names, as `module:function`, in a process of its own, with its arguments."""
+def forked(
+    main: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int,
+    cwd: Path | None = None,
+) -> Forked:
+    """Call what `main` names, as `module:function`, in a process of its own.
+
+    Its arguments are the program's. It is given files by their numbers, and its output has a pipe unless
+    `stdout` is one.
+    """
+    request = json.dumps([main, list(args), dict(env), str(cwd or Path.cwd())]).encode()
     status, status_end = os.pipe()
     out, out_end = os.pipe()
-    request = json.dumps([main, list(args), dict(env)]).encode()
-    try:
-        with _asking:
-            nursery = _nursery()
-            socket.send_fds(nursery, [request], [out_end, stderr, status_end])
-            answer, (held,), _, _ = socket.recv_fds(nursery, MOST_BYTES, 1)
-    finally:
-        os.close(status_end)
-        os.close(out_end)
+    with Path(os.devnull).open() as nothing:
+        given = nothing.fileno() if stdin == subprocess.DEVNULL else stdin
+        shown = out_end if stdout == subprocess.PIPE else stdout
+        try:
+            with _asking:
+                nursery = _nursery()
+                socket.send_fds(nursery, [request], [given, shown, stderr, status_end])
+                answer, (held,), _, _ = socket.recv_fds(nursery, MOST_BYTES, 1)
+        finally:
+            os.close(status_end)
+            os.close(out_end)
     return Forked(int(answer), held, status, os.fdopen(out))
+
+
+def command(
+    *args: str, env: Mapping[str, str] = os.environ, said: str = "", cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """`runner` with these arguments, as a process of its own, `said` on its standard input."""
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as error:
+        given.write(said)
+        given.seek(0)
+        process = forked(
+            COMMAND,
+            args,
+            env,
+            stdin=given.fileno(),
+            stdout=out.fileno(),
+            stderr=error.fileno(),
+            cwd=cwd,
+        )
+        with process:
+            status = process.wait()
+        out.seek(0)
+        error.seek(0)
+        return subprocess.CompletedProcess(args, status, out.read(), error.read())
 
 
 _asking = threading.Lock()
@@ -150,34 +199,34 @@ def serve(requests: socket.socket) -> Callable[[], Any] | None:
                     os.write(status, str(os.waitstatus_to_exitcode(code)).encode())
                     os.close(status)
                     continue
-                request, fds, _, _ = socket.recv_fds(requests, MOST_BYTES, 3)
+                request, fds, _, _ = socket.recv_fds(requests, MOST_BYTES, 4)
                 if not request:
                     for held in children:
                         signal.pidfd_send_signal(held, signal.SIGKILL)
                     return None
-                out, error, status = fds
+                *given, status = fds
                 pid = os.fork()
                 if pid == 0:
-                    os.dup2(out, 1)
-                    os.dup2(error, 2)
+                    for number, fd in enumerate(given):
+                        os.dup2(fd, number)
                     for fd in (*fds, *children, *(one for _, one in children.values())):
                         os.close(fd)
                     requests.close()
-                    main, args, env = json.loads(request)
-                    return lambda: _become(main, args, env)
+                    return partial(_become, *json.loads(request))
                 held = os.pidfd_open(pid)
                 children[held] = (pid, status)
                 events.register(held, selectors.EVENT_READ)
-                os.close(out)
-                os.close(error)
+                for fd in given:
+                    os.close(fd)
                 socket.send_fds(requests, [str(pid).encode()], [held])
 
 
-def _become(main: str, args: list[str], env: dict[str, str]) -> Any:
+def _become(main: str, args: list[str], env: dict[str, str], cwd: str) -> Any:
     os.environ.clear()
     os.environ.update(env)
+    os.chdir(cwd)
     sys.argv[1:] = args
-    return resolve_name(main)(*args)
+    return resolve_name(main)()
 
 
 def _load() -> None:

@@ -133,7 +133,8 @@ def seal(role: str, point: str) -> None:
     real.close()
 
 
-def main(role: str, *rest: str) -> None:
+def main() -> None:
+    role, *rest = sys.argv[1:]
     points = [word for word in rest if not word.startswith("--")]
     point, thrice = points[0] if points else "", "--thrice" in rest
     if "--stop" in rest:
@@ -169,4 +170,4 @@ def main(role: str, *rest: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -189,7 +189,7 @@ class World:
         with (self.folder / f"{role}.log").open("a") as log, self._starting:
             if self._closed:
                 raise RuntimeError("this world has ended")
-            process = forked("tests.crash.victim:main", [role, *rest], environment, log.fileno())
+            process = forked("tests.crash.victim:main", [role, *rest], environment, stderr=log.fileno())
             self.processes.append(process)
         return process
 
