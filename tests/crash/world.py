@@ -31,6 +31,7 @@ from runner.wiring import services, station
 from tests.builders import an_event
 from tests.executors.jobs import a_token, living
 from tests.forked import Forked, forked
+from tests.servers import migrated_sqlite
 
 T = TypeVar("T")
 PATIENCE = 150.0
@@ -112,8 +113,12 @@ class World:
             concurrency=2,
             lease=self.lease,
         )
+        if not self.database:
+            self.settings.home.mkdir(mode=0o711)
+            migrated_sqlite(self.settings.home / "runner.db")
         self.services = services(self.settings)
-        self.services.database.migrate()
+        if self.database:
+            self.services.database.migrate()
         repository = Repository("git", "octo/hello", str(self.repository), image=self.image)
         self.services.repositories.add(repository, "secret")
         # What the clock would have read of it is no part of what a test kills.
