@@ -67,6 +67,7 @@ class Machine:
             "RUNNER_ACTIONS_URL": str(self.folder / "others"),
             "RUNNER_EXECUTOR": "host",
             "RUNNER_CONCURRENCY": "2",
+            "RUNNER_DRAIN": "0",
             **self.also,
         }
 

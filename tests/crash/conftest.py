@@ -20,8 +20,14 @@ def lease() -> float:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, lease: float) -> Iterator[World]:
-    with a_world(tmp_path, lease=lease) as world:
+def drain() -> float:
+    """How long what is told to end lets its steps run."""
+    return 0
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, lease: float, drain: float) -> Iterator[World]:
+    with a_world(tmp_path, lease=lease, drain=drain) as world:
         yield world
 
 
@@ -33,9 +39,12 @@ def redis_of(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def distributed(tmp_path: Path, redis_of: Redis, lease: float) -> Iterator[World]:
+def distributed(tmp_path: Path, redis_of: Redis, lease: float, drain: float) -> Iterator[World]:
     """PostgreSQL, Redis, and processes on their own."""
-    with migrated_postgres() as database, a_world(tmp_path, database, redis_of.url, lease) as world:
+    with (
+        migrated_postgres() as database,
+        a_world(tmp_path, database, redis_of.url, lease, drain=drain) as world,
+    ):
         yield world
 
 

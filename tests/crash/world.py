@@ -91,6 +91,7 @@ class World:
     executor: str | None = "host"
     image: str | None = None
     docker: str = ""
+    drain: float = 0
     processes: list[Forked] = field(default_factory=list)
     _supervisors: list[threading.Thread] = field(default_factory=list)
     _starting: threading.Lock = field(default_factory=threading.Lock)
@@ -112,6 +113,7 @@ class World:
             labels="linux",
             concurrency=2,
             lease=self.lease,
+            drain=self.drain,
         )
         if not self.database:
             self.settings.home.mkdir(mode=0o711)
@@ -187,6 +189,7 @@ class World:
                 "labels",
                 "concurrency",
                 "lease",
+                "drain",
             )
         }
         if home is not None:
