@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     labels: str = ",".join(DEFAULT_LABELS)
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
     lease: float = Field(default=30, ge=1, le=3600)
+    drain: float = Field(default=60, ge=0, le=86400)
+    """How long SIGTERM lets running steps go on before it stops them and hands their jobs back."""
     git_protocols: str = "https:ssh"
     """What clone URLs may use, as GIT_ALLOW_PROTOCOL takes it; `file` only for trusted administrators."""
     git_networks: str = ""

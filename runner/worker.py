@@ -72,6 +72,18 @@ class Worker:
         self._presence.start()
         self._sweep.start()
 
+    def drain(self, seconds: float) -> None:
+        """Take no more, and wait for so long at the most until every job ended or is handed back.
+
+        A job is handed back before its next step. What is left after that, `stop` ends.
+        """
+        log.info("draining", extra={"seconds": seconds})
+        self._station.heart.drain()
+        for consumer in self._consumers:
+            consumer.stop()
+        if not self._station.heart.empty(seconds):
+            log.warning("steps still run", extra={"seconds": seconds})
+
     def stop(self) -> None:
         """Take no more, hand running jobs back, and return when that is done."""
         self._station.heart.release()

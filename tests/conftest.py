@@ -11,7 +11,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from runner.store import Database
-from tests.servers import FOLDER, Redis, end_servers, postgres_database, redis_server
+from tests.servers import (
+    FOLDER,
+    Redis,
+    end_servers,
+    migrated_postgres,
+    migrated_sqlite,
+    postgres_database,
+    redis_server,
+)
 
 # How long one example takes says more about the machine than about us.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,10 +53,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """As `database_url`, with our tables."""
+    if request.param == "sqlite":
+        yield migrated_sqlite(tmp_path / "runner.db")
+        return
+    with migrated_postgres() as url:
+        yield url
+
+
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    opened.migrate()
+def database(migrated_url: str) -> Iterator[Database]:
+    opened = Database(migrated_url)
     yield opened
     opened.close()
 

@@ -27,6 +27,8 @@ from uuid import uuid4
 import psycopg
 import redis
 
+from runner.store import Database
+
 FOLDER = "RUNNER_TEST_SERVERS"
 """The variable that names the folder shared by all processes of one pytest run."""
 PATIENCE = 60.0
@@ -73,8 +75,7 @@ def _as_postgres() -> dict[str, object]:
 def postgres_server() -> str:
     """The address of this pytest run's PostgreSQL, started if it is not up yet."""
     folder = Path(os.environ[FOLDER])
-    with (folder / "postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked("postgres.lock"):
         ready = folder / "postgres.url"
         if not ready.exists():
             with reserved_port() as port:
@@ -121,16 +122,58 @@ def _start_postgres(folder: Path, port: int) -> str:
 
 
 @contextmanager
-def postgres_database() -> Iterator[str]:
-    """SQLAlchemy's URL of an empty database, dropped afterwards."""
+def postgres_database(template: str = "template1") -> Iterator[str]:
+    """SQLAlchemy's URL of a database, dropped afterwards; empty, or with all that the template has."""
     server, name = postgres_server(), f"test_{uuid4().hex}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     try:
-        yield f"{server.replace('postgresql:', 'postgresql+psycopg:')}/{name}"
+        yield _sqlalchemys(server, name)
     finally:
         with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _sqlalchemys(server: str, name: str) -> str:
+    return f"{server.replace('postgresql:', 'postgresql+psycopg:')}/{name}"
+
+
+@contextmanager
+def migrated_postgres() -> Iterator[str]:
+    """As `postgres_database`, with this version's tables: migrated once for all parallel test processes."""
+    server, made = postgres_server(), Path(os.environ[FOLDER]) / "postgres.migrated"
+    with _locked("migrated.lock"):
+        if not made.exists():
+            with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+                admin.execute('CREATE DATABASE "migrated"')
+            _migrate(_sqlalchemys(server, "migrated"))
+            made.touch()
+    with postgres_database("migrated") as url:
+        yield url
+
+
+def migrated_sqlite(file: Path) -> str:
+    """SQLAlchemy's URL of a database in that file, with this version's tables."""
+    made = Path(os.environ[FOLDER]) / "migrated.db"
+    with _locked("migrated.lock"):
+        if not made.exists():
+            _migrate(f"sqlite:///{made}")
+    shutil.copyfile(made, file)
+    file.chmod(0o600)
+    return f"sqlite:///{file}"
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    with (Path(os.environ[FOLDER]) / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def end_servers(folder: Path) -> None:

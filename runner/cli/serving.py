@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,10 +51,11 @@ def serve(verbose: int, /, **given: Any) -> int:
         _bring_tables(services)
         app = create_app(services)
         stack.callback(app.close)
-        if settings.embedded:
-            _start_embedded(services, stack)
+        working = _start_embedded(services, stack) if settings.embedded else None
         stack.enter_context(published(settings.home, _local_url(settings)))
-        server = Server(app, ready=lambda: _greet(settings), ending=app.end)
+        # What is pushed meanwhile is taken in, and run when the server is back.
+        draining = partial(working.drain, settings.drain) if working and settings.drain else None
+        server = Server(app, ready=lambda: _greet(settings), ending=app.end, draining=draining)
         server.run(sockets=[listener])
     return 130 if server.ended_by == signal.SIGINT else 0
 
@@ -78,7 +80,10 @@ def worker(verbose: int, /, **given: Any) -> int:
         stack.callback(working.stop)
         labels = ", ".join(settings.label_set)
         click.echo(f"runner worker: {settings.concurrency} jobs at once, labels {labels}")
-        return until_signal()
+        status = until_signal()
+        if not status and settings.drain:
+            working.drain(settings.drain)
+        return status
 
 
 @click.command()
@@ -124,13 +129,14 @@ def _check_tables(services: wiring.Services) -> None:
         raise Unavailable("the database's tables are not this version's; run `runner migrate` first")
 
 
-def _start_embedded(services: wiring.Services, stack: ExitStack) -> None:
+def _start_embedded(services: wiring.Services, stack: ExitStack) -> Worker:
     working, ticking = _worker(services), Clock(services)
     working.start()
     stack.callback(working.stop)
     # The lock on the home says that no other worker is alive on the database in it.
     ticking.start(everything=not services.settings.database)
     stack.callback(ticking.stop)
+    return working
 
 
 def _worker(services: wiring.Services) -> Worker:

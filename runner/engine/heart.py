@@ -33,6 +33,7 @@ class Why(Enum):
 
     LOST = "another worker may have the job"
     RELEASED = "this worker is going down and hands the job back"
+    PAUSED = "its run is paused, or blocked"
     LATE = "it was cancelled, and did not end in time"
 
 
@@ -40,8 +41,8 @@ class Hold:
     """A lease while its job is performed.
 
     `why` is set, once, when the job has to stop at once; `cancelled`, a reading of `time.monotonic()`, when
-    it has to come to its end. `resists`: it was told to, and that failed. `paused`: it does not
-    go beyond the end of its step.
+    it has to come to its end; `yields` while it has to be handed back before its next step. `resists`: it was
+    told to, and that failed.
     """
 
     def __init__(self, lease: Lease, deadline: float) -> None:
@@ -49,8 +50,8 @@ class Hold:
         self.deadline = deadline
         self.why: Why | None = None
         self.cancelled: float | None = None
+        self.yields: Why | None = None
         self.resists = False
-        self.paused = False
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[], None] | None = None
         self._lock = threading.Lock()
@@ -85,6 +86,20 @@ class Hold:
             self.why = why
         self._log(log.info, "stopping", extra={"why": why.value})
         self.insist()
+
+    def hand_back(self, why: Why) -> None:
+        """Let the step that runs come to its end, and have the job handed back before the next."""
+        with self._lock:
+            if self.yields is not None:
+                return
+            self.yields = why
+        self._log(log.info, "handing back", extra={"why": why.value})
+
+    def pause(self, paused: bool) -> None:
+        """The same for as long as its run is paused."""
+        with self._lock:
+            if self.yields in (None, Why.PAUSED):
+                self.yields = Why.PAUSED if paused else None
 
     def insist(self) -> None:
         """Stop what has to stop, once more if need be; never raises, as other jobs' leases wait meanwhile."""
@@ -137,6 +152,19 @@ class Heart:
         finally:
             with self._changed:
                 self._holds.discard(hold)
+                if self.leaving:
+                    self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Have every job handed back before its next step, and every one that is still begun."""
+        self.leaving = True
+        for hold in self._held():
+            hold.hand_back(Why.RELEASED)
+
+    def empty(self, seconds: float) -> bool:
+        """Wait until nothing is held, `seconds` at the most; whether that is so. After `drain`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._holds, seconds)
 
     def release(self) -> None:
         """Stop every job so that it is handed back, and every one that is still begun."""
@@ -168,7 +196,7 @@ class Heart:
             for lease, hold in holds.items():
                 if lease not in renewal.lost:
                     hold.deadline = asked + self._length
-                hold.paused = lease in renewal.stopped
+                hold.pause(lease in renewal.stopped)
             for lease in renewal.lost:
                 holds[lease].stop(Why.LOST)
             for lease in renewal.cancelled:

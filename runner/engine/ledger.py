@@ -49,10 +49,12 @@ class Ledger:
     def perform(self, call: StepCall) -> Outcome:
         """Do a step and write it down; raises `Later` where it failed and is to be tried again.
 
-        Raises `Released` where the job goes no further for now.
+        Raises `Released` before it begins a step where the job is to be handed back.
         """
-        if self.hold.paused and not self._ending:
-            raise Released(f"step {call.key} is not begun: the run is paused, or blocked")
+        yields = self.hold.yields
+        # What is left to do after a cancel is done though the run is paused.
+        if yields is not None and not (yields is Why.PAUSED and self._ending):
+            raise Released(yields.value)
         started, tries = self._begun(call), self._tries(call)
         self._wait(call, tries)
         with bound_contextvars(step=call.key):

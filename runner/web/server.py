@@ -60,7 +60,9 @@ class TimedProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Serves until a signal, then lets requests end. `ended_by` is the signal.
 
-    `ready` is called once connections are taken, `ending` before the open ones are waited for.
+    `ready` is called once connections are taken, `ending` before the open ones are waited for. `draining` is
+    called on a thread of its own at a first SIGTERM, and served on until it returns; a second signal is not
+    kept waiting.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Server(uvicorn.Server):
         app: ASGIApp,
         ready: Callable[[], None],
         ending: Callable[[], None],
+        draining: Callable[[], None] | None = None,
         protocol: type[TimedProtocol] = TimedProtocol,
     ) -> None:
         config = uvicorn.Config(
@@ -86,6 +89,7 @@ class Server(uvicorn.Server):
         self.ended_by: int | None = None
         self._ready = ready
         self._ending = ending
+        self._draining = draining
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -96,8 +100,17 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.ended_by = sig
+        first, self.ended_by = self.ended_by is None, sig
+        if first and sig == signal.SIGTERM and self._draining is not None:
+            threading.Thread(target=self._drain, args=(self._draining,), name="drain", daemon=True).start()
+            return
         super().handle_exit(sig, frame)
+
+    def _drain(self, draining: Callable[[], None]) -> None:
+        try:
+            draining()
+        finally:
+            self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from runner.cli.main import runner, status_of
+from tests.forked import COMMAND, Forked, command, forked
 
 PATIENCE = 60.0
 RUNNER = [sys.executable, "-m", "runner.cli"]
@@ -46,7 +47,7 @@ class Machine:
     """A home folder, its server while one runs, and a work tree with its bare repository."""
 
     folder: Path
-    server: "subprocess.Popen[str] | None" = None
+    server: Forked | None = None
     also: dict[str, str] = field(default_factory=dict)
     """Variables that are set there besides."""
 
@@ -66,20 +67,15 @@ class Machine:
             "RUNNER_ACTIONS_URL": str(self.folder / "others"),
             "RUNNER_EXECUTOR": "host",
             "RUNNER_CONCURRENCY": "2",
+            "RUNNER_DRAIN": "0",
             **self.also,
         }
 
     def start(self, *options: str, before: tuple[str, ...] = ()) -> str:
         """Start the server; gives the line that says where it listens. `before` precedes `serve`."""
         with (self.folder / "server.log").open("a") as log:
-            self.server = subprocess.Popen(
-                [*RUNNER, *before, "serve", "--port", "0", *options],
-                env=self.env,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.server.stdout is not None
+            args = (*before, "serve", "--port", "0", *options)
+            self.server = forked(COMMAND, args, self.env, stderr=log.fileno())
         ready, _, _ = select.select([self.server.stdout], [], [], PATIENCE)
         assert ready, "the server says nothing"
         return self.server.stdout.readline().strip()
@@ -89,11 +85,8 @@ class Machine:
         assert self.server is not None
         server, self.server = self.server, None
         with server:
-            try:
-                server.send_signal(number)
-                return server.wait(PATIENCE)
-            finally:
-                server.kill()
+            server.send_signal(number)
+            return server.wait(PATIENCE)
 
     @contextmanager
     def spawn(self, *args: str) -> Iterator["subprocess.Popen[str]"]:
@@ -106,9 +99,7 @@ class Machine:
 
     def run(self, *args: str, said: str = "") -> Ran:
         """One command as a process of its own, `said` on its standard input."""
-        done = subprocess.run(
-            [*RUNNER, *args], env=self.env, input=said, capture_output=True, text=True, check=False
-        )
+        done = command(*args, env=self.env, said=said)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     # --- git -------------------------------------------------------------------------------------

@@ -2,24 +2,23 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import command
 
 GOOD = "on: push\njobs: {a: {runs-on: [self-hosted, linux], steps: [{run: y, on-lost: ask}]}}\n"
 BAD = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{rnu: y}]\n"
 
 
 def runner(*args: str, said: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runner.cli", *args], input=said, capture_output=True, text=True, cwd=cwd
-    )
+    return command(*args, said=said, cwd=cwd)
 
 
-def answers(command: str, *questions: dict[str, Any]) -> list[dict[str, Any]]:
-    done = runner(command, "--batch", said="".join(json.dumps(one) + "\n" for one in questions))
+def answers(name: str, *questions: dict[str, Any]) -> list[dict[str, Any]]:
+    done = runner(name, "--batch", said="".join(json.dumps(one) + "\n" for one in questions))
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import PATIENCE, Machine, Shell, run_of
+from tests.forked import command
 from tests.workspaces.origin import git
 
 SAYS = "name: s\ndescription: s\nruns: {{using: composite, steps: [{{shell: bash, run: echo it says {}}}]}}\n"
@@ -124,8 +124,7 @@ def run_here(checkout: Path, actions_url: str) -> "subprocess.CompletedProcess[s
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNNER_", "GIT_"))}
     # Nothing is asked of a network that these tests may have.
     env = kept | {"RUNNER_ACTIONS_URL": actions_url, "PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, "-m", "runner.cli", "run", "--executor", "host"]
-    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    return command("run", "--executor", "host", cwd=checkout, env=env)
 
 
 def a_checkout(folder: Path, workflow: str) -> Path:

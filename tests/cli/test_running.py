@@ -19,6 +19,7 @@ import pytest
 
 from runner.cli.following import outputs_of
 from tests.builders import a_job
+from tests.forked import command
 from tests.workspaces.origin import git
 
 RUNNER = [sys.executable, "-m", "runner.cli"]
@@ -115,11 +116,7 @@ class Desk:
         }
 
     def run(self, *args: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
-        command = [*RUNNER, "run", *args]
-        where = cwd or self.checkout
-        done = subprocess.run(
-            command, cwd=where, env=self.env(env), capture_output=True, text=True, check=False
-        )
+        done = command("run", *args, cwd=cwd or self.checkout, env=self.env(env))
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def left(self) -> list[str]:

@@ -3,6 +3,7 @@
 import signal
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,48 @@ def test_watching_goes_on_where_it_was_when_the_server_comes_back(bare_machine: 
     assert watching.returncode == 0, rest
     assert "[build] went on" in rest
     assert sum("run 1  " in line for line in [*before, *rest.splitlines()]) == 1
+
+
+def a_step_that_waits(machine: Machine) -> Path:
+    """Start a server and a run in it; gives the file that its step waits for."""
+    machine.also["RUNNER_DRAIN"] = str(PATIENCE)
+    flag = machine.folder / "flag"
+    machine.start()
+    assert machine.run("repo", "add", "octo/hello", "--url", str(machine.folder / "bare.git")).status == 0
+    machine.push(WAITS.format(flag=flag))
+    with machine.spawn("trigger", "octo/hello", "--watch") as watching:
+        assert watching.stdout is not None
+        assert "[build] waiting\n" in iter(watching.stdout.readline, "")
+    return flag
+
+
+def test_a_server_that_is_asked_to_end_serves_on_until_its_steps_have(bare_machine: Machine) -> None:
+    flag = a_step_that_waits(bare_machine)
+    assert bare_machine.server is not None
+
+    bare_machine.server.send_signal(signal.SIGTERM)
+    (run,) = bare_machine.run("runs", "list", "--json").json
+    assert run["status"] == "running"
+    flag.touch()
+
+    assert bare_machine.server.wait(PATIENCE) == 0
+    bare_machine.server = None
+    bare_machine.start()
+    shown = bare_machine.run("runs", "view", "1", "--json").json
+    assert shown["conclusion"] == "success"
+    assert [job["attempt"] for job in shown["jobs"]] == [1]
+
+
+@pytest.mark.parametrize(("numbers", "status"), [((signal.SIGTERM,) * 2, 0), ((signal.SIGINT,), 130)])
+def test_ctrl_c_and_a_second_signal_wait_for_no_step(
+    bare_machine: Machine, numbers: tuple[int, ...], status: int
+) -> None:
+    a_step_that_waits(bare_machine)
+    assert bare_machine.server is not None
+
+    for number in numbers:
+        bare_machine.server.send_signal(number)
+        # One that is on its way is not counted twice.
+        assert bare_machine.run("--version").status == 0
+
+    assert bare_machine.server.wait(PATIENCE / 2) == status

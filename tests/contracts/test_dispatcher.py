@@ -25,7 +25,7 @@ from runner.wiring import station
 from runner.worker import Worker
 from tests.builders import a_new_run, a_route, an_event
 from tests.crash.world import World, a_world, wait_for
-from tests.servers import Redis, postgres_database, tls_before
+from tests.servers import Redis, migrated_postgres, tls_before
 
 LABELS = st.sets(st.sampled_from(["linux", "x64", "gpu", "arm", "big"]), min_size=1)
 
@@ -45,7 +45,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
             yield made
         return
     redis: Redis = request.getfixturevalue("redis")
-    with postgres_database() as database, a_world(tmp_path, database, redis.url) as made, working(made):
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as made, working(made):
         yield made
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: W
 
 @pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
 def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbage: bytes) -> None:
-    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world, working(world):
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as world, working(world):
         with Client.from_url(redis.url) as client:
             for queue in (CONTROL, job_queue(("linux",))):
                 client.lpush(queue, garbage)
@@ -152,7 +152,7 @@ def test_what_is_no_message_kills_no_worker_over_tls_either(
 ) -> None:
     with (
         tls_before(redis, tmp_path) as address,
-        postgres_database() as database,
+        migrated_postgres() as database,
         a_world(tmp_path, database, f"{address}?ssl_ca_certs={tmp_path}/cert.pem") as world,
     ):
         worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
@@ -176,7 +176,7 @@ def test_a_redis_whose_certificate_nobody_vouches_for_is_not_spoken_to(redis: Re
 
 
 def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) -> None:
-    with postgres_database() as database, a_world(tmp_path, database, redis.url) as world:
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as world:
         with working(world):
             app = celery_app(redis.url, [CONTROL])
             app.send_task("runner.report", (1,), queue=CONTROL, link=signature("runner.admit", queue="evil"))

@@ -189,9 +189,9 @@ def _planned(job: int) -> Callable[[Run, datetime], Run]:
 
 @pytest.mark.parametrize("mode", [{}, {"queues": True}, {"cancels": True}], ids=["single", "max", "cancel"])
 def test_runs_that_come_and_end_at_once_take_turns_and_all_end(
-    store: SqlStore, database_url: str, mode: dict[str, Any]
+    store: SqlStore, migrated_url: str, mode: dict[str, Any]
 ) -> None:
-    crowd = Crowd(database_url, 24)
+    crowd = Crowd(migrated_url, 24)
     turn = a_turn(**mode)
 
     def push(number: int) -> None:
@@ -214,9 +214,9 @@ def test_runs_that_come_and_end_at_once_take_turns_and_all_end(
 
 
 def test_jobs_of_many_runs_that_cross_each_other_in_two_groups_all_end(
-    store: SqlStore, database_url: str
+    store: SqlStore, migrated_url: str
 ) -> None:
-    crowd = Crowd(database_url, 16)
+    crowd = Crowd(migrated_url, 16)
 
     def push(number: int) -> None:
         store = crowd.stores[number % len(crowd.stores)]

@@ -5,7 +5,7 @@ import pytest
 
 from tests.crash.world import LEASE, PATIENCE, World, a_world
 from tests.executors.jobs import Kind, docker_kind, open_folder
-from tests.servers import Redis, postgres_database, redis_server
+from tests.servers import Redis, migrated_postgres, redis_server
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -20,8 +20,14 @@ def lease() -> float:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, lease: float) -> Iterator[World]:
-    with a_world(tmp_path, lease=lease) as world:
+def drain() -> float:
+    """How long what is told to end lets its steps run."""
+    return 0
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, lease: float, drain: float) -> Iterator[World]:
+    with a_world(tmp_path, lease=lease, drain=drain) as world:
         yield world
 
 
@@ -33,9 +39,12 @@ def redis_of(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def distributed(tmp_path: Path, redis_of: Redis, lease: float) -> Iterator[World]:
+def distributed(tmp_path: Path, redis_of: Redis, lease: float, drain: float) -> Iterator[World]:
     """PostgreSQL, Redis, and processes on their own."""
-    with postgres_database() as database, a_world(tmp_path, database, redis_of.url, lease) as world:
+    with (
+        migrated_postgres() as database,
+        a_world(tmp_path, database, redis_of.url, lease, drain=drain) as world,
+    ):
         yield world
 
 
@@ -52,7 +61,7 @@ def isolated(request: pytest.FixtureRequest, redis_of: Redis) -> Iterator[World]
     given = {"executor": kind.name, "image": kind.image, "docker": kind.options.get("url", "")}
     # Jobs run as another user, who must be able to pass through.
     with (
-        postgres_database() as database,
+        migrated_postgres() as database,
         open_folder() as folder,
         a_world(folder, database, redis_of.url, **given) as world,
     ):

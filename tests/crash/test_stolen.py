@@ -1,13 +1,13 @@
 """Two workers on one database: one sleeps past its lease, the other takes its job, the first wakes up."""
 
-import os
 import signal
-import subprocess
+from pathlib import Path
 
 import pytest
 
 from runner.model.step import Result
 from tests.crash.world import World, wait_for
+from tests.forked import Forked
 
 POINTS = (
     "workspaces.open:1:before",
@@ -19,7 +19,7 @@ POINTS = (
 )
 
 
-def fall_asleep(world: World, point: str) -> tuple[str, "subprocess.Popen[str]"]:
+def fall_asleep(world: World, point: str) -> tuple[str, Forked]:
     """Let a worker begin a run and stop at the point; gives the delivery and the worker."""
     commit = world.commit()
     world.start("clock")
@@ -27,7 +27,9 @@ def fall_asleep(world: World, point: str) -> tuple[str, "subprocess.Popen[str]"]
     delivery = world.deliver(commit)
 
     def stopped() -> object:
-        return os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        # The state comes after the name, which is in brackets.
+        state = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T" or None
 
     wait_for(stopped, "the worker to fall asleep")
     return delivery, sleeper

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from runner.model.run import Running
-from tests.crash.world import World, wait_for
+from runner.model.step import Result
+from tests.crash.world import PATIENCE, World, wait_for
 from tests.executors.jobs import comes_alive
 from tests.servers import Redis
 
@@ -135,6 +136,30 @@ def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) 
         world.start("embedded" if world.broker == "memory://" else "worker")
 
     world.is_sound(world.ended(delivery), commit)
+
+
+@BOTH
+@pytest.mark.parametrize("drain", [PATIENCE])
+def test_a_worker_that_drains_lets_its_step_end_and_another_goes_on_with_the_next(
+    world: World, drain: float
+) -> None:
+    start(world)
+    leaving = world.processes[-1]
+    with in_the_first_step(world) as delivery:
+        commit = world.git("rev-parse", "HEAD")
+        leaving.terminate()
+        assert "draining\n" in iter(leaving.stdout.readline, "")
+        second = world.deliver(commit, "push-2")
+    assert leaving.wait(PATIENCE) == 0
+    run = world.run_of(delivery)
+    assert run is not None
+    assert [type(job.phase).__name__ for job in run.jobs] == ["Queued", "Waiting"]
+    world.leaves_nothing_alive()
+    world.start("embedded" if world.broker == "memory://" else "worker")
+
+    world.is_sound(world.ended(delivery), commit)
+    assert world.ended(second).result is Result.SUCCESS
+    assert sum(line[:3] == ["a", "1", "1"] for line in world.lines()) == 2, "one for each run"
 
 
 @pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 12.0), (Redis.silence, 25.0)])

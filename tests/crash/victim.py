@@ -7,7 +7,7 @@ a port of its choice, `keep`, which keeps a secret and ends, or `rotate`, which 
 ends. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
 `store.record:2:before`, or `store.update:N:within`, in its transaction. With --stop it does not die there
 but falls asleep by SIGSTOP. With --thrice every message is sent three times. Containers have no network.
-Prints `ready`, then works until SIGTERM.
+Prints `ready`, then works until SIGTERM, then prints `draining` where RUNNER_DRAIN is more than 0.
 """
 
 import os
@@ -133,7 +133,8 @@ def seal(role: str, point: str) -> None:
     real.close()
 
 
-def main(role: str, *rest: str) -> None:
+def main() -> None:
+    role, *rest = sys.argv[1:]
     points = [word for word in rest if not word.startswith("--")]
     point, thrice = points[0] if points else "", "--thrice" in rest
     if "--stop" in rest:
@@ -163,10 +164,14 @@ def main(role: str, *rest: str) -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     ended.wait()
+    if role in ("embedded", "worker") and settings.drain:
+        sys.stdout.write("draining\n")
+        sys.stdout.flush()
+        worker.drain(settings.drain)
     for part in parts:
         part.stop()
     real.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -31,6 +30,8 @@ from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
 from tests.builders import an_event
 from tests.executors.jobs import a_token, living
+from tests.forked import Forked, forked
+from tests.servers import migrated_sqlite
 
 T = TypeVar("T")
 PATIENCE = 150.0
@@ -90,7 +91,8 @@ class World:
     executor: str | None = "host"
     image: str | None = None
     docker: str = ""
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    drain: float = 0
+    processes: list[Forked] = field(default_factory=list)
     _supervisors: list[threading.Thread] = field(default_factory=list)
     _starting: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
@@ -111,9 +113,14 @@ class World:
             labels="linux",
             concurrency=2,
             lease=self.lease,
+            drain=self.drain,
         )
+        if not self.database:
+            self.settings.home.mkdir(mode=0o711)
+            migrated_sqlite(self.settings.home / "runner.db")
         self.services = services(self.settings)
-        self.services.database.migrate()
+        if self.database:
+            self.services.database.migrate()
         repository = Repository("git", "octo/hello", str(self.repository), image=self.image)
         self.services.repositories.add(repository, "secret")
         # What the clock would have read of it is no part of what a test kills.
@@ -167,7 +174,7 @@ class World:
 
     # --- processes ---------------------------------------------------------------------------
 
-    def start(self, role: str, *rest: str, home: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, role: str, *rest: str, home: Path | None = None) -> Forked:
         """`home`: that of another machine, which has no file of ours."""
         environment = dict(os.environ) | {
             f"RUNNER_{name.upper()}": str(getattr(self.settings, name))
@@ -182,6 +189,7 @@ class World:
                 "labels",
                 "concurrency",
                 "lease",
+                "drain",
             )
         }
         if home is not None:
@@ -189,17 +197,11 @@ class World:
         with (self.folder / f"{role}.log").open("a") as log, self._starting:
             if self._closed:
                 raise RuntimeError("this world has ended")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.victim", role, *rest],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            process = forked("tests.crash.victim:main", [role, *rest], environment, stderr=log.fileno())
             self.processes.append(process)
         return process
 
-    def supervise(self, process: subprocess.Popen[str], role: str) -> None:
+    def supervise(self, process: Forked, role: str) -> None:
         """Start a process of that role when this one has died, as systemd would."""
 
         def watch() -> None:
@@ -210,12 +212,11 @@ class World:
         self._supervisors.append(threading.Thread(target=watch))
         self._supervisors[-1].start()
 
-    def ready(self, process: subprocess.Popen[str]) -> None:
+    def ready(self, process: Forked) -> None:
         """Wait until it works; one that died on its way there is fine, that is its business here."""
-        assert process.stdout is not None
         process.stdout.readline()
 
-    def killed(self, process: subprocess.Popen[str]) -> None:
+    def killed(self, process: Forked) -> None:
         """It has died of its crash point, or the point is none that a run comes by."""
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
@@ -224,11 +225,10 @@ class World:
             self._closed = True
         for process in self.processes:
             process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
         for supervisor in self._supervisors:
             supervisor.join()
+        for process in self.processes:
+            process.close()
         self.services.close()
 
     # --- runs --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
+from tests.servers import migrated_sqlite
 
 TWO_STEPS = """\
 name: ci
@@ -81,8 +82,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    database = Database(f"sqlite:///{tmp_path / 'runner.db'}")
-    database.migrate()
+    database = Database(migrated_sqlite(tmp_path / "runner.db"))
     store, repositories = SqlStore(database, LENGTH), SqlRepositories(database)
     repositories.add(Repository("git", "octo/hello", "/srv/hello.git"), "secret")
     workspaces, executor, logs, bell = (

@@ -185,6 +185,36 @@ def test_a_worker_that_leaves_hands_back_what_it_has_and_what_it_still_begins(he
             assert (before.why, after.why) == (Why.RELEASED, Why.RELEASED)
 
 
+def test_a_worker_that_drains_lets_its_steps_run_and_begins_no_job(heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as before:
+        before.stops(unwanted, unwanted)
+        heart.drain()
+        with heart.hold(replace(LEASE, job=2), time.monotonic()) as after:
+            assert (before.why, before.yields) == (None, Why.RELEASED)
+            assert after.why is Why.RELEASED
+
+
+def test_a_worker_that_drains_waits_until_its_last_job_is_handed_back(heart: Heart) -> None:
+    drained: list[bool] = []
+
+    with heart.hold(LEASE, time.monotonic()):
+        heart.drain()
+        assert not heart.empty(0)
+        waiting = threading.Thread(target=lambda: drained.append(heart.empty(PATIENCE)))
+        waiting.start()
+
+    waiting.join(PATIENCE)
+    assert drained == [True]
+
+
+def test_the_first_reason_to_hand_a_job_back_is_the_one_that_counts(heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.hand_back(Why.RELEASED)
+        hold.hand_back(Why.LATE)
+
+        assert hold.yields is Why.RELEASED
+
+
 def test_whoever_stops_a_job_its_own_names_are_on_the_line_of_the_log(
     heart: Heart, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -241,6 +241,36 @@ def test_a_worker_that_leaves_hands_its_job_back(bench: Bench) -> None:
     assert [message.job for message in bench.bell.rung] == [job.id]
 
 
+def test_a_worker_that_drains_hands_its_job_back_before_the_next_step(bench: Bench) -> None:
+    run = bench.a_run()
+
+    def draining(command: Command) -> Exit:
+        bench.station.heart.drain()
+        return Exit(0)
+
+    bench.executor.act = draining
+    perform(bench.bell.rung.pop(0), bench.station)
+
+    (job,) = bench.store.load(run.id).jobs
+    assert isinstance(job.phase, Queued)
+    assert job.lost == ()
+    assert list(bench.store.recall(job)) == ["1"]
+    assert [message.job for message in bench.bell.rung] == [job.id]
+
+
+def test_a_worker_that_drains_ends_a_job_whose_last_step_it_ran(bench: Bench) -> None:
+    run = bench.a_run(TWO_STEPS.replace("      - run: two\n", ""))
+
+    def draining(command: Command) -> Exit:
+        bench.station.heart.drain()
+        return Exit(0)
+
+    bench.executor.act = draining
+    perform(bench.bell.rung.pop(0), bench.station)
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+
+
 def test_a_cancelled_run_ends_its_jobs_and_begins_none(bench: Bench) -> None:
     run = bench.a_run()
 

@@ -44,6 +44,7 @@ from runner.web.server import Server, TimedProtocol
 from runner.web.site import Site
 from runner.workspaces import GitWorkspaces
 from tests.builders import COMMIT, LENGTH
+from tests.servers import migrated_sqlite
 
 SECRET = "a secret of the hook"
 PATIENCE = 30.0
@@ -140,8 +141,7 @@ def lookup(host: str) -> list[str]:
 def web(tmp_path: Path) -> Iterator[Web]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         settings = Settings(home=tmp_path, port=listener.getsockname()[1], git_protocols="https:ssh:file")
-        database = Database(settings.database_url, patience=0.2)
-        database.migrate()
+        database = Database(migrated_sqlite(tmp_path / "runner.db"), patience=0.2)
         dispatcher, logs = RecordingDispatcher(), FileLogs(tmp_path / "logs")
         bell, token = Bell(dispatcher), admin_token(settings)
         secrets, variables = SqlSecrets(database), SqlVariables(database)
