@@ -49,7 +49,7 @@ def heard(bench: Bench, paused: bool = True) -> None:
     (hold,) = bench.station.heart._held()
     assert isinstance(hold, Hold)
     for _ in range(1000):
-        if hold.paused == paused:
+        if (hold.yields is not None) == paused:
             return
         threading.Event().wait(0.01)
     raise AssertionError("the heart did not hear of it")
