@@ -87,7 +87,8 @@ def test_a_sleep_gives_the_worker_back_and_goes_on_when_it_is_due(bench: Bench) 
 def test_nobody_is_rung_for_while_it_sleeps(bench: Bench) -> None:
     run = bench.a_run(SLEEP.replace("200ms", "1h"))
     bench.work()
-    rest = sweep(store=bench.store, dispatcher=bench.bell, everything=True)
+    sweep(store=bench.store, dispatcher=bench.bell, everything=True)
+    rest = sweep(store=bench.store, dispatcher=bench.bell)
     assert rest is not None
     assert rest > timedelta(minutes=59)
     assert bench.bell.rung == []
