@@ -148,7 +148,7 @@ def on_all(
     """Act on all runs that match, some with each request. Broken off, it is simply done again."""
     done, left = 0, 1
     while left:
-        answer = client.post(f"{path_of(repository or '')}/runs/{verb}", wanted)
+        answer = client.post(f"{path_of(repository or '')}/actions/runs/{verb}", wanted)
         done, left = done + answer["done"], answer["left"]
         if left and not answer["done"]:
             raise Unavailable(f"{past} {done} runs of {repository}; {left} do not change, try again")

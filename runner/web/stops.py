@@ -89,6 +89,27 @@ def routes(site: Site) -> APIRouter:
         control.unpause(run_id, store=site.store, dispatcher=site.dispatcher, act=act)
         return site.views.run(run_id)
 
+    # Before what is shorter, which would take a part of these for a repository's name.
+
+    @router.post("/repos/{name:path}/actions/runs/cancel")
+    def cancel_runs(name: str, wanted: Cancelling, actor: Acting) -> Done:
+        """End the unfinished runs of a repository, some with each request: again until none is left."""
+        verb, word = control.cancel, "cancel"
+        if wanted.force:
+            verb, word = control.force_cancel, "force-cancel"
+        return _all_of(site, name, wanted, word, verb, actor)
+
+    @router.post("/repos/{name:path}/actions/runs/pause")
+    def pause_runs(name: str, wanted: Block, actor: Acting) -> Done:
+        """Pause the unfinished runs of a repository, some with each request: again until none is left."""
+        reason = _reason(wanted)
+        return _all_of(site, name, wanted, "pause", partial(control.pause, reason=reason), actor, reason)
+
+    @router.post("/repos/{name:path}/actions/runs/unpause")
+    def unpause_runs(name: str, wanted: What, actor: Acting) -> Done:
+        """Have paused runs of a repository go on, some with each request: again until none is left."""
+        return _all_of(site, name, wanted, "unpause", control.unpause, actor)
+
     @router.get("/repos/{name:path}/stops")
     def list_stops(name: str) -> list[StopView]:
         """What is blocked of a repository, and whether it is paused."""
@@ -125,25 +146,6 @@ def routes(site: Site) -> APIRouter:
             found, about(actor, "unblock", found, commit=commit, workflow=workflow), commit, workflow
         )
         return Stopped(site.stops.all(found))
-
-    @router.post("/repos/{name:path}/runs/cancel")
-    def cancel_runs(name: str, wanted: Cancelling, actor: Acting) -> Done:
-        """End the unfinished runs of a repository, some with each request: again until none is left."""
-        verb, word = control.cancel, "cancel"
-        if wanted.force:
-            verb, word = control.force_cancel, "force-cancel"
-        return _all_of(site, name, wanted, word, verb, actor)
-
-    @router.post("/repos/{name:path}/runs/pause")
-    def pause_runs(name: str, wanted: Block, actor: Acting) -> Done:
-        """Pause the unfinished runs of a repository, some with each request: again until none is left."""
-        reason = _reason(wanted)
-        return _all_of(site, name, wanted, "pause", partial(control.pause, reason=reason), actor, reason)
-
-    @router.post("/repos/{name:path}/runs/unpause")
-    def unpause_runs(name: str, wanted: What, actor: Acting) -> Done:
-        """Have paused runs of a repository go on, some with each request: again until none is left."""
-        return _all_of(site, name, wanted, "unpause", control.unpause, actor)
 
     return router
 
