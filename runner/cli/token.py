@@ -90,5 +90,5 @@ def revoke(name: str) -> None:
 def seconds_of(span: str) -> int:
     found = _SPAN.fullmatch(span)
     if found is None or not int(found[1]):
-        raise Rejected(f"--expires {span[:100]!a} is no span of time; give one such as 90m, 12h, 30d")
+        raise Rejected(f"--expires {span[:100]!a} is no span of time; give one such as 90m, 12h or 30d")
     return int(found[1]) * _SECONDS[found[2]]

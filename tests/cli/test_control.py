@@ -51,7 +51,10 @@ def test_a_token_that_cannot_be_made_is_refused_by_name(on_machine: Shell) -> No
     soon = on_machine("token", "create", "a", "--role", "viewer", "--expires", "soon")
     admin = on_machine("token", "create", "admin", "--role", "viewer")
 
-    assert (soon.status, "'soon' is no span of time; give one such as 90m, 12h, 30d" in soon.err) == (1, True)
+    assert (soon.status, "'soon' is no span of time; give one such as 90m, 12h or 30d" in soon.err) == (
+        1,
+        True,
+    )
     assert (admin.status, "the server itself acts under that name" in admin.err) == (1, True)
 
 
@@ -72,19 +75,17 @@ def test_what_people_did_is_listed_for_them_and_for_programs(machine: Machine, o
     assert (unknown.status, "no repository no/such" in unknown.err) == (1, True)
 
 
-def test_a_paused_run_stops_after_its_step_and_goes_on_where_it_was(
-    machine: Machine, on_machine: Shell
-) -> None:
+def test_a_paused_run_says_why_and_goes_on_where_it_was(machine: Machine, on_machine: Shell) -> None:
     flag = machine.folder / "paused"
     _, run = pushed(machine, on_machine, WAITS.format(flag=flag))
 
     said = on_machine("runs", "pause", str(run), "--reason", "wait for me")
-    flag.touch()
 
     assert said.out == f"run {run} is paused; `runner runs unpause {run}` has it go on\n"
     shown = on_machine("runs", "view", str(run)).out
     assert "paused by admin since " in shown
     assert ": wait for me" in shown
+    flag.touch()
     assert on_machine("runs", "unpause", str(run)).out == f"run {run} goes on\n"
     with machine.spawn("runs", "watch", str(run)) as watching:
         assert watching.wait(PATIENCE) == 0
