@@ -172,20 +172,23 @@ class SqlStops:
     def lift(self, repository: Repository, act: Act, commit: str | None, workflow: str | None) -> None:
         """Take it back: what stood still goes on within a second or two. Where nothing is stopped: fine."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             _lock(connection, repository)
-            now = micros(self._database.now(connection))
             gone = delete(stops).where(_same(repository, commit, workflow))
             gone = gone.execution_options(preserve_rowcount=True)
             changed = connection.execute(gone).rowcount > 0
-            if changed:
-                mine = [runs.c.forge == repository.forge, runs.c.repo == repository.name]
-                mine += [runs.c.commit == commit] if commit else []
-                mine += [runs.c.workflow == workflow] if workflow else []
-                _ring(connection, and_(*mine), now)
-            note(connection, act, now, changed=changed)
+            note(connection, act, micros(self._database.now(connection)), changed=changed)
+            return changed
 
-        self._database.writing(work)
+        def ring(connection: Connection) -> None:
+            mine = [*_of(runs, repository)]
+            mine += [runs.c.commit == commit] if commit else []
+            mine += [runs.c.workflow == workflow] if workflow else []
+            _ring(connection, and_(*mine), micros(self._database.now(connection)))
+
+        if self._database.writing(work):
+            # By itself: whoever holds a job may wait for the repository. Lost, it is a minute later.
+            self._database.writing(ring, durable=False)
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
@@ -273,7 +276,7 @@ class SqlStops:
             "pause": and_(unfinished, not_(was_cancelled(runs.c.attempt)), pause_of_run().is_(None)),
             "unpause": pause_of_run().is_not(None),
         }[verb]
-        mine = [runs.c.forge == repository.forge, runs.c.repo == repository.name, concerned]
+        mine = [*_of(runs, repository), concerned]
         mine += [runs.c.commit == commit] if commit else []
         mine += [runs.c.workflow == workflow] if workflow else []
         with self._database.reading() as connection:
