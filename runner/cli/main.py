@@ -57,7 +57,7 @@ SUMMARIES: Mapping[str, str] = {
     "variable": "Set, show, list and remove the variables of a repository's workflows.",
     "deliveries": "Show what forges sent and what became of it.",
     "token": "Make, list and revoke tokens: who may do what.",
-    "audit": "List what people did: to which run or repository, and when.",
+    "audit": "List what people did, newest first: to which run or repository, and when.",
 }
 
 
