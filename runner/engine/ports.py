@@ -351,6 +351,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a ring led to: the change of a run, and which of its jobs was claimed."""
+
+    change: Change
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run that goes on for longer than `limit`, or one of its jobs for which no worker came for as long."""
+
+    run: int
+    limit: timedelta
+    job: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stranded:
     """What is due and has nobody working on it."""
 
@@ -360,6 +377,8 @@ class Stranded:
     envelopes: tuple[Envelope, ...] = ()
     stirred: tuple[int, ...] = ()
     """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up."""
+    overdue: tuple[Overdue, ...] = ()
+    """What has to end."""
     rest: timedelta | None = timedelta()
     """How long nothing else is due after this; None while nothing is at all."""
 
@@ -427,6 +446,17 @@ class Store(Protocol):
         `signal`: is put into the run's inbox with it. Whatever jobs wait for there they are given, each once.
         `act`: what somebody did, written down with it.
         """
+
+    def claim(self, rung: Envelope, take: Callable[[Run, int, datetime], Run]) -> Claim | None:
+        """Apply `take` to a run and the id of its job that is to be claimed for a ring, as `update` does.
+
+        That is a job with the labels of the rung one, of the repository that has the fewest running; the rung
+        one itself where none is fairer. None where nothing may be claimed. No loss of power is survived.
+        Raises `Rejected` where the message's Route is not the run's, and what `take` does of the rung job.
+        """
+
+    def freed(self, route: Route) -> Sequence[Envelope]:
+        """What a repository with a limit of jobs may begin once one of them has ended: rung for again."""
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         """The checkpoints that count for a job, by key, oldest first."""
