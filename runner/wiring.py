@@ -28,6 +28,7 @@ from runner.store import (
     SqlAudit,
     SqlLogs,
     SqlRepositories,
+    SqlRetention,
     SqlSecrets,
     SqlStandings,
     SqlStops,
@@ -49,6 +50,7 @@ class Services:
     database: Database
     store: SqlStore
     repositories: SqlRepositories
+    retention: SqlRetention
     views: Views
     workers: SqlWorkers
     standings: SqlStandings
@@ -103,6 +105,7 @@ def services(settings: Settings) -> Services:
         database=database,
         store=SqlStore(database, settings.lease_length, limits),
         repositories=SqlRepositories(database),
+        retention=SqlRetention(database, limits),
         views=Views(database, limits),
         workers=SqlWorkers(database),
         standings=SqlStandings(database),

@@ -123,6 +123,9 @@ class Workspaces(Protocol):
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
 
+    def let_go(self, keep: str) -> None:
+        """Release that keep-ref and all whose names begin with it, in every repository that is here."""
+
 
 # --- executors -------------------------------------------------------------------------------
 
@@ -548,3 +551,48 @@ class Logs(Protocol):
 
     def flush(self, job: int) -> None:
         """Make everything appended so far visible to every reader, and durable as a checkpoint is."""
+
+
+class KeptLogs(Logs, Protocol):
+    """Logs as those see them who keep them for a while only."""
+
+    def printed(self, job: int) -> Sequence[tuple[int, str]]:
+        """Attempt and step of each log that a job has."""
+
+    def remove(self, job: int) -> None:
+        """Remove all that a job has printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """Jobs whose run ended so long ago that their logs are to go: each by its id and newest attempt."""
+
+    run: int
+    attempt: int
+    jobs: tuple[tuple[int, int], ...]
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any."""
+
+    run: int
+    jobs: tuple[int, ...]
+    keep: str | None
+
+
+class Retention(Protocol):
+    """What is kept for a while only. Nothing of a run that has not ended is ever given out."""
+
+    def silenced(self, most: int) -> Sequence[Silenced]:
+        """Up to `most` runs whose logs have been kept for long enough."""
+
+    def silence(self, run: Silenced) -> None:
+        """Say that the logs are gone. A newer attempt that has begun meanwhile has its own."""
+
+    def forget(self, most: int) -> Sequence[Forgotten]:
+        """Remove up to `most` runs that have been kept for long enough, each in a transaction of its own.
+
+        Not the newest one of a workflow and branch, nor the newest one there that counts for a badge.
+        """

@@ -499,7 +499,7 @@ def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run
     if again or after.pins != before.pins or after.turn != before.turn:
         turn = turn_to(after.turn) if after.turn else None
         columns = {"attempt": after.attempt, "pins": dict(after.pins), "turn": turn}
-        columns |= {"attempt_at": micros(now)} if again else {}
+        columns |= {"attempt_at": micros(now), "logs_removed_at": None} if again else {}
         connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     former = {job.id: job for job in before.jobs}
     saved = []

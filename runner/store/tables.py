@@ -126,10 +126,18 @@ runs = Table(
     Column("created_at", BigInteger, nullable=False),
     # When its newest attempt began, where that is not the first.
     Column("attempt_at", BigInteger),
+    # When the logs of its jobs were removed, all of them.
+    Column("logs_removed_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
     Index("runs_of_repository", "forge", "repo", "id"),
     Index("runs_by_age", "created_at"),
+    Index(
+        "runs_with_logs",
+        "created_at",
+        sqlite_where=text("logs_removed_at IS NULL"),
+        postgresql_where=text("logs_removed_at IS NULL"),
+    ),
 )
 
 # The attempts of runs that somebody wanted to end.

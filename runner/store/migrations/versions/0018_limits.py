@@ -11,6 +11,7 @@ down_revision = "0017"
 QUEUED = sa.text("phase = 'queued' AND asked_at IS NULL")
 RUNNING = sa.text("phase = 'running'")
 UNFINISHED = sa.text("phase <> 'finished'")
+WITH_LOGS = sa.text("logs_removed_at IS NULL")
 
 
 def upgrade() -> None:
@@ -22,8 +23,12 @@ def upgrade() -> None:
         op.add_column("jobs", sa.Column(name, sa.Text()))
     op.add_column("jobs", sa.Column("held_at", sa.BigInteger()))
     op.add_column("cancels", sa.Column("reason", sa.Text()))
-    op.add_column("runs", sa.Column("attempt_at", sa.BigInteger()))
+    for name in ("attempt_at", "logs_removed_at"):
+        op.add_column("runs", sa.Column(name, sa.BigInteger()))
     op.create_index("runs_by_age", "runs", ["created_at"])
+    op.create_index(
+        "runs_with_logs", "runs", ["created_at"], sqlite_where=WITH_LOGS, postgresql_where=WITH_LOGS
+    )
     op.execute(
         "UPDATE jobs SET repository = (SELECT forge || ':' || repo FROM runs WHERE runs.id = jobs.run) "
         "WHERE phase <> 'finished'"
