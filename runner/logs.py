@@ -5,6 +5,7 @@ printed, by job, attempt and step, and never rewritten.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -61,6 +62,9 @@ class FileLogs(Logs):
         folder = self._path(job, 0, "").parents[1]
         attempts = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
         return [(attempt, step) for attempt in attempts for step in _in_order(folder / str(attempt))]
+
+    def remove(self, job: int) -> None:
+        shutil.rmtree(self._path(job, 0, "").parents[1], ignore_errors=True)
 
     def _path(self, job: int, attempt: int, step: str) -> Path:
         # Step keys of every kind of program are safe as file names once their slashes are not.

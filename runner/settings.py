@@ -5,15 +5,38 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runner.errors import Rejected
 
 DEFAULT_ACTIONS_URL = "https://github.com"
 DEFAULT_LABELS = ("self-hosted", "linux", "x64", "ubuntu-latest")
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+LONGEST = 100 * 365 * 86400
+
+
+def seconds(said: object) -> int:
+    """A span of time as people write it, such as `90d` or `1h30m`, or a number of seconds; up to 100 years.
+
+    Raises `ValueError`.
+    """
+    text = str(said).strip().lower()
+    parts = re.findall(r"(\d{1,12})([smhdw])", text)
+    whole = parts and "".join(f"{number}{unit}" for number, unit in parts) == text
+    number = sum(int(number) * UNITS[unit] for number, unit in parts) if whole else None
+    if number is None and re.fullmatch(r"\d{1,12}", text):
+        number = int(text)
+    if number is None or number > LONGEST:
+        raise ValueError("give a span of time such as 90d, 24h or 1h30m, or a number of seconds")
+    return number
+
+
+Span = Annotated[int, BeforeValidator(seconds)]
 
 
 class Settings(BaseSettings):
@@ -50,6 +73,18 @@ class Settings(BaseSettings):
     """Where repositories that are used, but not registered, are cloned from: `owner/name` comes after it."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
+    repo_max_jobs: int = Field(default=0, ge=0, le=10**6)
+    """How many jobs of one repository run at once; 0 is no limit, here and below."""
+    repo_max_queued: int = Field(default=0, ge=0, le=10**6)
+    """How many runs of one repository may be there that have not ended."""
+    queue_timeout: Span = 24 * 3600
+    """How long a job waits for a worker before it fails."""
+    run_timeout: Span = 35 * 86400
+    """How long a run may take, whatever it waits for, before it is cancelled."""
+    keep_logs: Span = 90 * 86400
+    """How long the logs of a run are kept after its end."""
+    keep_runs: Span = 400 * 86400
+    """How long a run is kept after its end."""
 
     @field_validator("host")
     @classmethod

@@ -20,6 +20,7 @@ from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.forges import FORGES
 from runner.logs import FileLogs
+from runner.model.limits import Limits
 from runner.model.source import shown_url
 from runner.settings import Settings
 from runner.store import (
@@ -27,6 +28,7 @@ from runner.store import (
     SqlAudit,
     SqlLogs,
     SqlRepositories,
+    SqlRetention,
     SqlSecrets,
     SqlStandings,
     SqlStops,
@@ -48,6 +50,7 @@ class Services:
     database: Database
     store: SqlStore
     repositories: SqlRepositories
+    retention: SqlRetention
     views: Views
     workers: SqlWorkers
     standings: SqlStandings
@@ -88,13 +91,22 @@ def services(settings: Settings) -> Services:
     with _setting("database", shown_url(settings.database)):
         database = Database(settings.database_url)
     secrets, variables = SqlSecrets(database), SqlVariables(database)
+    limits = Limits(
+        settings.repo_max_jobs,
+        settings.repo_max_queued,
+        settings.queue_timeout,
+        settings.run_timeout,
+        settings.keep_logs,
+        settings.keep_runs,
+    )
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     return Services(
         settings=settings,
         database=database,
-        store=SqlStore(database, settings.lease_length),
+        store=SqlStore(database, settings.lease_length, limits),
         repositories=SqlRepositories(database),
-        views=Views(database),
+        retention=SqlRetention(database, limits),
+        views=Views(database, limits),
         workers=SqlWorkers(database),
         standings=SqlStandings(database),
         secrets=secrets,

@@ -20,6 +20,7 @@ from runner.engine.admit import admit
 from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.report import report
+from runner.engine.retire import retire
 from runner.engine.standings import following
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
@@ -40,6 +41,8 @@ ROUND_SECONDS = 1.0
 """How often the clock looks for due work, if it knows of none that is due before."""
 LEAST_SECONDS = 0.05
 """How long it waits at least: what is due may be another's to deal with."""
+RETENTION = timedelta(minutes=1)
+"""How often it looks for what has been kept for long enough."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
 """A message's headers, as lines of the log name them."""
 
@@ -261,16 +264,22 @@ class Clock:
         self._services = services
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
+        keep = partial(
+            retire, retention=services.retention, logs=services.logs, workspaces=services.workspaces
+        )
+        self._retention = _Chore("retention", keep, RETENTION)
 
     def start(self, everything: bool = False) -> None:
         """`everything`: no other worker is alive, so all unfinished work is due now."""
         if everything:
             self._round(everything=True)
         self._thread.start()
+        self._retention.start()
 
     def stop(self) -> None:
         """End after the round that goes on. One that the broker holds up is left: its rows are still due."""
         self._stopped.set()
+        self._retention.stop()
         self._thread.join(SECONDS_TO_STOP)
 
     def _run(self) -> None:

@@ -1,10 +1,14 @@
 """`runner repo`: which repositories there are, and how they tell of pushes."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.limiting import limit_options, limit_pairs, limits_said
+from runner.errors import Rejected
 from runner.web.names import checked_name
 
 
@@ -32,6 +36,7 @@ def repo() -> None:
     is_flag=True,
     help="Let workflows of all other repositories here use what it has; their forks too where those name it.",
 )
+@limit_options
 @json_option
 def add(
     name: str,
@@ -42,10 +47,15 @@ def add(
     image: str | None,
     shared: bool,
     fields: str | None,
+    **limits: Any,
 ) -> None:
     """Register a repository under NAME, such as octo/hello."""
-    given = {"secret": secret, "executor": executor, "image": image, "shared": shared or None}
-    wanted = {"name": name, "url": url, "forge": forge} | {k: v for k, v in given.items() if v is not None}
+    given: dict[str, Any] = {"secret": secret, "executor": executor, "image": image, "shared": shared or None}
+    wanted: dict[str, Any] = {"name": name, "url": url, "forge": forge} | {
+        k: v for k, v in given.items() if v is not None
+    }
+    if said := limits_said(limits):
+        wanted["limits"] = said
     with connect() as client:
         made = client.post("/repos", wanted)
     if fields is not None:
@@ -95,7 +105,29 @@ def show(name: str, fields: str | None) -> None:
     if fields is not None:
         print_json(found, fields)
     else:
-        print_pairs(found.items())
+        _print(found)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    own = [(name, value) for name, value in found.items() if name != "limits"]
+    print_pairs([*own, *limit_pairs(found["limits"])])
+
+
+@repo.command("set", cls=JsonCommand)
+@click.argument("name")
+@limit_options
+@json_option
+def change(name: str, fields: str | None, **limits: Any) -> None:
+    """Change what the repository NAME may use: 0 is no limit, `default` what the server's settings say."""
+    said = limits_said(limits)
+    if not said:
+        raise Rejected("nothing is to be changed; give a limit, such as --max-jobs 4")
+    with connect() as client:
+        found = client.patch(path_of(name), {"limits": said})
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        _print(found)
 
 
 @repo.command("remove")

@@ -9,7 +9,7 @@ from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Unavailable
 from runner.model.audit import Act
 from runner.model.lifecycle import decide, stands_still
-from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
+from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run, Running
 from runner.model.waits import Signal
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,17 @@ def advance(
     Runs whose turns in concurrency groups it changed hear of that, each in a transaction of its own.
     `act`: what somebody did, where it is a person's doing.
     """
-    made = _changed(run_id, change, store, dispatcher, durable, signal, act)
-    tell(made.stirred, store=store, dispatcher=dispatcher)
+    made = store.update(
+        run_id, lambda run, now: decide(change(run, now), now), durable=durable, signal=signal, act=act
+    )
+    spread(made, store=store, dispatcher=dispatcher)
     return made
+
+
+def spread(made: Change, *, store: Store, dispatcher: Dispatcher) -> None:
+    """Wake whoever is concerned by a change that stands."""
+    _ring(made, store, dispatcher)
+    tell(made.stirred, store=store, dispatcher=dispatcher)
 
 
 def tell(runs: Iterable[int], *, store: Store, dispatcher: Dispatcher) -> None:
@@ -45,27 +53,27 @@ def tell(runs: Iterable[int], *, store: Store, dispatcher: Dispatcher) -> None:
     while stirred:
         run = stirred.popleft()
         try:
-            stirred += _changed(run, lambda run, now: run, store, dispatcher, durable=True).stirred
+            made = store.update(run, decide)
+            _ring(made, store, dispatcher)
+            stirred += made.stirred
         except Unavailable as error:
             log.warning("a run hears later of its turn", extra={"run": run, "error": str(error)})
         except Exception:
             log.exception("a run did not hear of its turn by a bug", extra={"run": run})
 
 
-def _changed(
-    run_id: int,
-    change: Callable[[Run, datetime], Run],
-    store: Store,
-    dispatcher: Dispatcher,
-    durable: bool,
-    signal: Signal | None = None,
-    act: Act | None = None,
-) -> Change:
-    made = store.update(
-        run_id, lambda run, now: decide(change(run, now), now), durable=durable, signal=signal, act=act
-    )
+def _ring(made: Change, store: Store, dispatcher: Dispatcher) -> None:
     ring(made.after, dispatcher, before=made.before)
-    return made
+    if _runs_less(made):
+        # Asked once the change stands: whoever is not seen here is rung for by those who see it.
+        for next_one in store.freed(made.after.route):
+            dispatcher.perform(next_one)
+
+
+def _runs_less(made: Change) -> bool:
+    """Whether a job of the run has stopped running: its repository may have one more."""
+    running = {job.id for job in made.before.jobs if isinstance(job.phase, Running)}
+    return bool(running - {job.id for job in made.after.jobs if isinstance(job.phase, Running)})
 
 
 def ring(run: Run, dispatcher: Dispatcher, before: Run | None = None) -> None:

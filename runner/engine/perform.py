@@ -13,7 +13,7 @@ from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
-from runner.engine.advance import advance
+from runner.engine.advance import advance, spread
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
 from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of
@@ -34,7 +34,6 @@ from runner.errors import (
     BrokenDefinition,
     DatabaseUnavailable,
     LeaseLost,
-    Rejected,
     RunnerError,
     SnapshotGone,
     Unavailable,
@@ -44,6 +43,7 @@ from runner.model.lifecycle import (
     NotClaimable,
     claim,
     conclude,
+    decide,
     lay_down,
     postpone,
     release,
@@ -115,30 +115,24 @@ def _held(run: Run, lease: Lease) -> Job:
 
 
 def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
-    def change(run: Run, now: datetime) -> Run:
-        if run.route != envelope.route:
-            raise Rejected(f"message for run {run.id} says {envelope.route}, but the run is at {run.route}")
-        # A job of an earlier attempt of the run is nobody's any more.
-        if not run.has(envelope.job):
-            return run
-        job = run.job(envelope.job)
+    """A ring is a wake-up call: what is claimed may be another repository's job, whose turn it is."""
+
+    def take(run: Run, job_id: int, now: datetime) -> Run:
+        job = run.job(job_id)
         if stands_still(run, job):
-            return run.with_job(lay_down(job, now, station.lease))
-        return run.with_job(claim(job, station.worker, now, station.lease))
+            return decide(run.with_job(lay_down(job, now, station.lease)), now)
+        return decide(run.with_job(claim(job, station.worker, now, station.lease)), now)
 
     try:
-        # Without power there is no worker either: a claim that is forgotten is nobody's.
-        made = advance(
-            envelope.run, change, store=station.store, dispatcher=station.dispatcher, durable=False
-        )
+        claimed = station.store.claim(envelope, take)
     except NotClaimable:
         return None
-    if not made.after.has(envelope.job):
+    if claimed is None:
         return None
-    job = made.after.job(envelope.job)
-    if isinstance(job.phase, Running) and job != made.before.job(envelope.job):
-        return made.after, job.phase.lease
-    return None
+    spread(claimed.change, store=station.store, dispatcher=station.dispatcher)
+    job = claimed.change.after.job(claimed.job)
+    # One that was cancelled when its worker was lost has ended instead.
+    return (claimed.change.after, job.phase.lease) if isinstance(job.phase, Running) else None
 
 
 def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> None:

@@ -123,6 +123,9 @@ class Workspaces(Protocol):
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
 
+    def let_go(self, keep: str) -> None:
+        """Release that keep-ref and all whose names begin with it, in every repository that is here."""
+
 
 # --- executors -------------------------------------------------------------------------------
 
@@ -351,6 +354,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a ring led to: the change of a run, and which of its jobs was claimed."""
+
+    change: Change
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run that goes on for longer than `limit`, or one of its jobs for which no worker came for as long."""
+
+    run: int
+    limit: timedelta
+    job: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stranded:
     """What is due and has nobody working on it."""
 
@@ -360,6 +380,8 @@ class Stranded:
     envelopes: tuple[Envelope, ...] = ()
     stirred: tuple[int, ...] = ()
     """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up."""
+    overdue: tuple[Overdue, ...] = ()
+    """What has to end."""
     rest: timedelta | None = timedelta()
     """How long nothing else is due after this; None while nothing is at all."""
 
@@ -427,6 +449,17 @@ class Store(Protocol):
         `signal`: is put into the run's inbox with it. Whatever jobs wait for there they are given, each once.
         `act`: what somebody did, written down with it.
         """
+
+    def claim(self, rung: Envelope, take: Callable[[Run, int, datetime], Run]) -> Claim | None:
+        """Apply `take` to a run and the id of its job that is to be claimed for a ring, as `update` does.
+
+        That is a job with the labels of the rung one, of the repository that has the fewest running; the rung
+        one itself where none is fairer. None where nothing may be claimed. No loss of power is survived.
+        Raises `Rejected` where the message's Route is not the run's, and what `take` does of the rung job.
+        """
+
+    def freed(self, route: Route) -> Sequence[Envelope]:
+        """What a repository with a limit of jobs may begin once one of them has ended: rung for again."""
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         """The checkpoints that count for a job, by key, oldest first."""
@@ -518,3 +551,48 @@ class Logs(Protocol):
 
     def flush(self, job: int) -> None:
         """Make everything appended so far visible to every reader, and durable as a checkpoint is."""
+
+
+class KeptLogs(Logs, Protocol):
+    """Logs as those see them who keep them for a while only."""
+
+    def printed(self, job: int) -> Sequence[tuple[int, str]]:
+        """Attempt and step of each log that a job has."""
+
+    def remove(self, job: int) -> None:
+        """Remove all that a job has printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """Jobs whose run ended so long ago that their logs are to go: each by its id and newest attempt."""
+
+    run: int
+    attempt: int
+    jobs: tuple[tuple[int, int], ...]
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any."""
+
+    run: int
+    jobs: tuple[int, ...]
+    keep: str | None
+
+
+class Retention(Protocol):
+    """What is kept for a while only. Nothing of a run that has not ended is ever given out."""
+
+    def silenced(self, most: int) -> Sequence[Silenced]:
+        """Up to `most` runs whose logs have been kept for long enough."""
+
+    def silence(self, run: Silenced) -> None:
+        """Say that the logs are gone. A newer attempt that has begun meanwhile has its own."""
+
+    def forget(self, most: int) -> Sequence[Forgotten]:
+        """Remove up to `most` runs that have been kept for long enough, each in a transaction of its own.
+
+        Not the newest one of a workflow and branch, nor the newest one there that counts for a badge.
+        """

@@ -4,10 +4,16 @@ A message may be lost with the broker, a worker with its machine. The rows are s
 the time at which somebody should look again.
 """
 
-from datetime import timedelta
+import logging
+from datetime import datetime, timedelta
 
-from runner.engine.advance import tell
-from runner.engine.ports import Dispatcher, Store
+from runner.engine.advance import advance, tell
+from runner.engine.ports import Dispatcher, Overdue, Store
+from runner.errors import Unavailable
+from runner.model.lifecycle import give_up, time_out
+from runner.model.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> timedelta | None:
@@ -24,4 +30,21 @@ def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> 
     for envelope in due.envelopes:
         dispatcher.perform(envelope)
     tell(due.stirred, store=store, dispatcher=dispatcher)
+    for late in due.overdue:
+        _end(late, store, dispatcher)
     return due.rest
+
+
+def _end(late: Overdue, store: Store, dispatcher: Dispatcher) -> None:
+    """End what took too long; what fails for one of them is found again, and keeps none of the others."""
+    job = late.job
+
+    def change(run: Run, now: datetime) -> Run:
+        return time_out(run, late.limit, now) if job is None else give_up(run, job, late.limit, now)
+
+    try:
+        advance(late.run, change, store=store, dispatcher=dispatcher)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("what took too long did not end by a bug", extra={"run": late.run})

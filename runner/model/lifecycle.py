@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from runner.errors import LeaseLost, Rejected
+from runner.model.limits import shown
 from runner.model.run import (
     Finished,
     Group,
@@ -325,7 +326,7 @@ def settle(
     return run.with_job(replace(job, phase=Finished(result, at, reason), outputs=outputs or {}))
 
 
-def cancel(run: Run, at: datetime) -> Run:
+def cancel(run: Run, at: datetime, why: str = "") -> Run:
     """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
 
     Jobs with an `if` are left to it, also those that it has begun: it may say `always()`. Not so in a run
@@ -334,11 +335,30 @@ def cancel(run: Run, at: datetime) -> Run:
     if run.result is not None or run.cancelled:
         return run
     wound_down = _bound if run.held_back else partial(_wound_down, at=at)
-    return replace(run, cancelled=True, jobs=tuple(map(wound_down, run.jobs)))
+    return replace(run, cancelled=True, over=why, jobs=tuple(map(wound_down, run.jobs)))
 
 
 def _bound(job: Job) -> Job:
     return job if isinstance(job.phase, Finished) else replace(job, cancelled=True)
+
+
+def give_up(run: Run, job_id: int, limit: timedelta, at: datetime) -> Run:
+    """End a job that no worker has claimed for that long, though any with its labels might have: it fails."""
+    if not run.has(job_id):
+        return run
+    job = run.job(job_id)
+    match job.phase:
+        case Queued(since, due) if job.asked is None and not job.cancelled and (due or since) + limit <= at:
+            labels = ", ".join(job.labels)
+            reason = f"no worker with the labels {labels} took it within {shown(limit)} (queue-timeout)"
+            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason)))
+        case _:
+            return run
+
+
+def time_out(run: Run, limit: timedelta, at: datetime) -> Run:
+    """Cancel a run that goes on for longer than it may, whatever it waits for."""
+    return cancel(run, at, f"it was cancelled: it took longer than {shown(limit)} (run-timeout)")
 
 
 def oust(run: Run, job_id: int, at: datetime) -> Run:
@@ -451,7 +471,15 @@ def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
         elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
             jobs.append(_afresh(job))
     turn = replace(run.turn, state=State.WANTED, reason="") if run.turn else None
-    return replace(run, attempt=run.attempt + 1, cancelled=False, jobs=tuple(jobs), turn=turn, pause=None)
+    return replace(
+        run,
+        attempt=run.attempt + 1,
+        cancelled=False,
+        over="",
+        jobs=tuple(jobs),
+        turn=turn,
+        pause=None,
+    )
 
 
 def failed_jobs(run: Run) -> frozenset[int]:
@@ -526,7 +554,7 @@ class _Groups:
     def __init__(self, run: Run) -> None:
         self._held_back = run.held_back
         self._paused_at = run.paused_at
-        self._ousted = run.turn.reason if run.turn else ""
+        self._ousted = (run.turn.reason if run.turn else "") or run.over
         self._legs: dict[Group, list[Job]] = {}
         self._called: dict[int, list[Job]] = {}
         for job in run.jobs:

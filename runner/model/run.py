@@ -233,6 +233,8 @@ class Run:
     """Somebody wants it to stand still."""
     hold: Stop | None = None
     """Somebody wants its commit, its workflow or its repository to; never changed through it."""
+    over: str = ""
+    """Why it was cancelled, where no person did."""
 
     @property
     def paused_at(self) -> datetime | None:

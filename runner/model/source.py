@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from runner.model.limits import NONE, Limits
+
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
 """Events whose runs have the code of a pull request."""
@@ -100,6 +102,8 @@ class Repository:
     """Sets it apart from whatever is registered under its name before or after it."""
     shared: bool = False
     """Whether workflows of the other repositories here may use its actions and workflows."""
+    limits: Limits = NONE
+    """What it may use of the server, where that is said of this repository."""
 
 
 def shown_url(url: str) -> str:

@@ -10,6 +10,7 @@ from runner.store.audit import SqlAudit
 from runner.store.database import Database
 from runner.store.logs import SqlLogs
 from runner.store.repositories import SqlRepositories
+from runner.store.retention import SqlRetention
 from runner.store.runs import SqlStore
 from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.standings import SqlStandings
@@ -22,6 +23,7 @@ __all__ = [
     "SqlAudit",
     "SqlLogs",
     "SqlRepositories",
+    "SqlRetention",
     "SqlSecrets",
     "SqlStandings",
     "SqlStops",

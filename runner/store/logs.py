@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -68,6 +69,10 @@ class SqlLogs(Logs):
     def printed(self, job: int) -> Sequence[tuple[int, str]]:
         with self._database.reading() as connection:
             return [(row.attempt, row.step) for row in connection.execute(_begun(job))]
+
+    def remove(self, job: int) -> None:
+        gone = delete(log_chunks).where(log_chunks.c.job == job)
+        self._database.writing(lambda connection: connection.execute(gone), durable=False)
 
     def _tend(self) -> None:
         while True:

@@ -1,14 +1,16 @@
 """SqlRepositories: the administrator's list, the only place a clone URL or a webhook secret comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
 from runner.model.audit import Act
+from runner.model.limits import Limits
 from runner.model.source import Repository
 from runner.store.audit import note
 from runner.store.database import Database, micros
@@ -16,7 +18,7 @@ from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.stops import forget_stops
-from runner.store.tables import repositories
+from runner.store.tables import jobs, repositories
 
 
 class SqlRepositories:
@@ -33,7 +35,7 @@ class SqlRepositories:
             "executor": repository.executor,
             "image": repository.image,
             "shared": repository.shared,
-        }
+        } | asdict(repository.limits)
 
         def work(connection: Connection) -> None:
             now = micros(self._database.now(connection))
@@ -91,6 +93,24 @@ class SqlRepositories:
                 _from(row) for row in connection.execute(select(repositories).order_by(repositories.c.name))
             ]
 
+    def limit(
+        self, repository: Repository, changed: Mapping[str, int | None], act: Act | None = None
+    ) -> None:
+        """Change what a repository may use, by the names of `Limits`; what waits is looked at anew."""
+        mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
+        waiting = (jobs.c.repository == f"{repository.forge}:{repository.name}") & (jobs.c.phase == "queued")
+
+        def work(connection: Connection) -> None:
+            now = micros(self._database.now(connection))
+            note(connection, act, now, changed=bool(changed))
+            if not changed:
+                return
+            connection.execute(update(repositories).where(mine).values(changed))
+            rung = update(jobs).where(waiting, jobs.c.ring_at > now, jobs.c.due_at.is_(None))
+            connection.execute(rung.values(ring_at=now))
+
+        self._database.writing(work)
+
     def remove(self, repository: Repository, act: Act | None = None) -> None:
         """Forget the registration, its schedules, secrets, variables and stops; its runs and logs stay."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
@@ -131,4 +151,10 @@ def _unknown(name: str) -> NotFound:
 def _from(row: Row[Any]) -> Repository:
     # SQLite gives the id of a removed row to the next one.
     registration = f"{row.id}.{row.created_at}"
-    return Repository(row.forge, row.name, row.url, row.executor, row.image, registration, row.shared)
+    return Repository(
+        row.forge, row.name, row.url, row.executor, row.image, registration, row.shared, limits_of(row)
+    )
+
+
+def limits_of(row: Row[Any]) -> Limits:
+    return Limits(**{one.name: getattr(row, one.name) for one in fields(Limits)})

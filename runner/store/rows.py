@@ -1,6 +1,6 @@
 """Rows to values and back: the one place that knows both shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple
 from datetime import timedelta
 from typing import Any
@@ -50,6 +50,7 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         title=row.title,
         pins=row.pins,
         turn=turn_from(row.turn) if row.turn else None,
+        over=row.over or "",
     )
 
 
@@ -196,6 +197,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "asked_at": None if job.asked is None else micros(job.asked),
         "name": job.name,
         "labels": list(job.labels),
+        "queue": queue_of(job.labels),
         "steps": [list(astuple(step)) for step in job.steps],
         "leg": asdict(job.leg),
         "calls": job.calls,
@@ -240,7 +242,17 @@ def new_job_columns(job: Job, run: Run) -> dict[str, Any]:
         "dynamic": job.dynamic,
         "conditional": job.conditional,
         "caller": job.caller,
+        "repository": repository_of(run.route),
     } | job_columns(job)
+
+
+def queue_of(labels: Iterable[str]) -> str:
+    """The same for all jobs that the same workers may take."""
+    return "+".join(sorted(set(labels)))
+
+
+def repository_of(route: Route) -> str:
+    return f"{route.forge}:{route.repo}"
 
 
 def delivery_from(row: Row[Any], runs: tuple[int, ...] = ()) -> Delivery:

@@ -20,10 +20,11 @@ from sqlalchemy import (
     update,
 )
 
-from runner.engine.ports import Arrival, Change, NewRun, Renewal, Stranded, Verdict
+from runner.engine.ports import Arrival, Change, Claim, NewRun, Renewal, Stranded, Verdict
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.model.audit import Act
 from runner.model.lifecycle import UNSAVED, decide
+from runner.model.limits import NONE, Limits
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
@@ -31,6 +32,7 @@ from runner.model.turns import Turn
 from runner.model.waits import Signal
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.audit import note, note_of_run
+from runner.store.claims import claim
 from runner.store.database import Database, micros
 from runner.store.followers import announce
 from runner.store.lines import announce_turn, heard, moved
@@ -42,9 +44,11 @@ from runner.store.rows import (
     job_from,
     new_job_columns,
     outcome_to,
+    repository_of,
     run_from,
     turn_to,
 )
+from runner.store.sharing import next_of, of_run, queue_full
 from runner.store.signals import delivered, put
 from runner.store.stops import (
     goes_no_further,
@@ -65,7 +69,9 @@ from runner.store.tables import (
     repositories,
     runs,
     was_cancelled,
+    why_cancelled,
 )
+from runner.store.timeouts import Patience, late_runs
 
 RAREST_RING = timedelta(minutes=1)
 """How long a message that was lost may keep work waiting."""
@@ -99,6 +105,7 @@ _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delive
 _run_by_id = select(
     runs,
     was_cancelled(runs.c.attempt).label("cancelled"),
+    why_cancelled(runs.c.attempt).label("over"),
     pause_of_run().label("pause"),
     hold_of_run().label("hold"),
 ).where(runs.c.id == bindparam("run_id"))
@@ -143,11 +150,12 @@ _standing = (
 
 
 class SqlStore:
-    """The queue of record. `lease` is how long a claim or a renewal lasts."""
+    """The queue of record. `lease` is how long a claim or a renewal lasts, `limits` are the server's."""
 
-    def __init__(self, database: Database, lease: timedelta) -> None:
+    def __init__(self, database: Database, lease: timedelta, limits: Limits = NONE) -> None:
         self._database = database
         self._lease = lease
+        self._limits = limits
 
     def receive(self, event: Event, guid: str, digest: str) -> tuple[Delivery, bool]:
         return self.receive_all([Arrival(event, guid, digest)])[0]
@@ -229,21 +237,26 @@ class SqlStore:
                 verdict = unblocked(connection, said, said.route)
             commit = verdict.route.commit if verdict.route else delivery.commit
             ref = verdict.ref or delivery.ref
+            status, reason = verdict.status, verdict.reason
+            wanted = verdict.runs if verdict.route else ()
+            more = len(wanted)
+            if more and (full := queue_full(connection, delivery.forge, delivery.repo, more, self._limits)):
+                status, reason, wanted = "ignored", full, ()
             connection.execute(
                 _settle,
                 {
                     "delivery_id": delivery_id,
-                    "status": verdict.status,
-                    "reason": verdict.reason,
+                    "status": status,
+                    "reason": reason,
                     "commit": commit,
                     "ref": ref,
                     "ring_at": None,
                 },
             )
-            if verdict.route is None or not verdict.runs:
+            if verdict.route is None or not wanted:
                 return ()
             now = self._database.now(connection)
-            made = [_create(connection, delivery, ref, verdict.route, new, now) for new in verdict.runs]
+            made = [_create(connection, delivery, ref, verdict.route, new, now) for new in wanted]
             for run in made:
                 announce(connection, None, run, micros(now))
             return tuple(made)
@@ -265,23 +278,40 @@ class SqlStore:
         act: Act | None = None,
     ) -> Change:
         def work(connection: Connection) -> Change:
-            before = _load(connection, run_id, lock=True)
-            now = self._database.now(connection)
-            # Saved first, so that a job that comes to a line has an id.
-            changed = _save(connection, before, change(heard(connection, before, now), now))
-            fresh = signal is None or put(connection, changed, signal, now)
-            told = delivered(connection, changed, now)
-            if told is not changed:
-                changed = _save(connection, changed, decide(told, now))
-            after, stirred = moved(connection, before, changed, now)
-            if after is not changed:
-                after = _save(connection, changed, after)
-            announce(connection, before, after, micros(now))
-            save_pause(connection, before, after, micros(now))
-            note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
-            return Change(before, after, stirred, fresh)
+            return self._changed(connection, _load(connection, run_id, lock=True), change, signal, act)
 
         return self._database.writing(work, durable)
+
+    def claim(self, rung: Envelope, take: Callable[[Run, int, datetime], Run]) -> Claim | None:
+        return claim(self._database, _load, self._changed, rung, take, self._limits)
+
+    def freed(self, route: Route) -> Sequence[Envelope]:
+        with self._database.reading() as connection:
+            return next_of(connection, route, self._database.now(connection), self._limits)
+
+    def _changed(
+        self,
+        connection: Connection,
+        before: Run,
+        change: Callable[[Run, datetime], Run],
+        signal: Signal | None = None,
+        act: Act | None = None,
+    ) -> Change:
+        """Change a run whose lock is held."""
+        now = self._database.now(connection)
+        # Saved first, so that a job that comes to a line has an id.
+        changed = _save(connection, before, change(heard(connection, before, now), now), now)
+        fresh = signal is None or put(connection, changed, signal, now)
+        told = delivered(connection, changed, now)
+        if told is not changed:
+            changed = _save(connection, changed, decide(told, now), now)
+        after, stirred = moved(connection, before, changed, now)
+        if after is not changed:
+            after = _save(connection, changed, after, now)
+        announce(connection, before, after, micros(now))
+        save_pause(connection, before, after, micros(now))
+        note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
+        return Change(before, after, stirred, fresh)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         query = (
@@ -337,12 +367,15 @@ class SqlStore:
             now = micros(self._database.now(connection))
             due = now + (10**15 if everything else 0)
             first = _first_ring(connection)
+            late = late_runs(connection, now, self._limits, ROUND)
         # The round of an idle server takes no lock.
         if first is None or first > due:
-            return Stranded(rest=None if first is None else timedelta(microseconds=first - now))
-        return self._database.writing(
-            lambda connection: _take_due(connection, now, due, everything), durable=False
+            rest = None if first is None else timedelta(microseconds=first - now)
+            return Stranded(rest=rest, overdue=late)
+        taken = self._database.writing(
+            lambda connection: _take_due(connection, now, due, everything, self._limits), durable=False
         )
+        return replace(taken, overdue=(*taken.overdue, *late))
 
     def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
         """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""
@@ -458,13 +491,15 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
     return replace(run, pause=stop_of(connection, row.pause), hold=stop_of(connection, row.hold))
 
 
-def _save(connection: Connection, before: Run, after: Run) -> Run:
+def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run:
     again = after.attempt != before.attempt
     if after.cancelled and (again or not before.cancelled):
-        connection.execute(_insert_cancel, {"run": after.id, "attempt": after.attempt})
+        row = {"run": after.id, "attempt": after.attempt, "reason": after.over or None}
+        connection.execute(_insert_cancel, row)
     if again or after.pins != before.pins or after.turn != before.turn:
         turn = turn_to(after.turn) if after.turn else None
         columns = {"attempt": after.attempt, "pins": dict(after.pins), "turn": turn}
+        columns |= {"attempt_at": micros(now), "logs_removed_at": None} if again else {}
         connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     former = {job.id: job for job in before.jobs}
     saved = []
@@ -472,14 +507,15 @@ def _save(connection: Connection, before: Run, after: Run) -> Run:
         if job.id == UNSAVED:
             job = _insert(connection, after, job)
         elif former[job.id] != job:
-            connection.execute(_change_job, {"job_id": job.id, **job_columns(job)})
+            row = {"job_id": job.id, "repository": repository_of(after.route)}
+            connection.execute(_change_job, row | job_columns(job))
         saved.append(job)
     if gone := former.keys() - {job.id for job in saved}:
         connection.execute(_supersede, [{"job_id": one, "by": after.attempt} for one in sorted(gone)])
     return replace(after, jobs=tuple(saved))
 
 
-def _take_due(connection: Connection, now: int, due: int, everything: bool) -> Stranded:
+def _take_due(connection: Connection, now: int, due: int, everything: bool, limits: Limits) -> Stranded:
     waiting = (
         select(deliveries.c.id, deliveries.c.received_at)
         .where(deliveries.c.ring_at <= due)
@@ -508,14 +544,17 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             jobs.c.started_at,
             runs.c.id.label("run"),
         )
-        .add_columns(runs.c.forge, runs.c.repo, runs.c.commit)
+        .add_columns(runs.c.forge, runs.c.repo, runs.c.commit, jobs.c.held_at)
+        .add_columns(repositories.c.max_jobs, repositories.c.queue_timeout)
         .join(runs)
+        .outerjoin(repositories, of_run())
         .where(jobs.c.ring_at <= due, calls)
         .order_by(jobs.c.ring_at)
         .limit(ROUND)
         .with_for_update(skip_locked=True, of=jobs)
     )
     due_jobs = connection.execute(stalled).all()
+    patience = Patience(connection, now, limits)
     for row in due_jobs:
         if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
             # Whoever takes everything takes what is due, and not what waits for its time.
@@ -525,9 +564,12 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
             columns = {"ring_at": now + micros_of(FIRST_RING)}
             if everything:
                 columns["lease_until"] = min(row.lease_until, now)
+        over = patience.ends(row, columns)
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
+        if over:
+            continue
         route = Route(row.forge, row.repo, row.commit)
-        if _is_for_time(row):
+        if _is_for_time(row) or patience.holds(row):
             stirred.append(row.run)
             continue
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
@@ -535,7 +577,11 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool) -> S
     # Where no worker comes to tidy up after a cancel, time ends the job.
     stirred += (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
     return Stranded(
-        tuple(row.id for row in found), tuple(plans), tuple(envelopes), tuple(dict.fromkeys(stirred))
+        tuple(row.id for row in found),
+        tuple(plans),
+        tuple(envelopes),
+        tuple(dict.fromkeys(stirred)),
+        overdue=tuple(patience.overdue),
     )
 
 

@@ -66,12 +66,13 @@ def job_views(
     there: Collection[Place] = (),
     held_back: str = "",
     stopped: str = "",
+    full: str = "",
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
     `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
     there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins;
-    `stopped`: why none goes on.
+    `stopped`: why none goes on; `full`: why none is claimed.
     """
     known = {row.id: row for row in rows}
     begun: dict[int, int] = {}
@@ -82,7 +83,7 @@ def job_views(
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
     for row in sorted(rows, key=lambda row: [_place(one) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
-        reason = _reason(row, offered, there) or (
+        reason = _reason(row, offered, there, full) or (
             held_back if row.phase == "waiting" and not row.needs else ""
         )
         if row.phase != "finished" and not row.cancelled:
@@ -140,7 +141,7 @@ def _job_view(
     )
 
 
-def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collection[Place]) -> str:
+def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collection[Place], full: str) -> str:
     """Why a job ended as it did, or why it does not go on."""
     if row.phase == "pending":
         return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns or ())), "")
@@ -148,7 +149,7 @@ def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collectio
         return "; ".join(map(said_of, opened(map(wait_from, row.waits or ()))))
     if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
         return f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
-    return str(row.reason)
+    return str(row.reason) or (full if row.phase == "queued" else "")
 
 
 def _wait_view(wait: Wait) -> WaitView:

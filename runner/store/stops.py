@@ -115,7 +115,9 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
         .with_for_update(skip_locked=True, of=jobs)
     )
     later = now + PUT_OFF // MICROSECOND
-    connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(ring_at=_not_before(later)))
+    # The time in the queue begins anew when they go on.
+    put = {"ring_at": _not_before(later), "held_at": now}
+    connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(put))
     return True
 
 

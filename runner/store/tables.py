@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    ScalarSelect,
     String,
     Table,
     Text,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     exists,
     false,
     or_,
+    select,
+    text,
     true,
 )
 
@@ -58,6 +61,14 @@ repositories = Table(
     Column("shared", Boolean, nullable=False, server_default=false()),
     Column("default_branch", Text),
     Column("created_at", BigInteger, nullable=False),
+    # What it may use: 0 is no limit, NULL what the server's settings say.
+    Column("max_jobs", Integer),
+    Column("max_queued", Integer),
+    # In seconds.
+    Column("queue_timeout", BigInteger),
+    Column("run_timeout", BigInteger),
+    Column("keep_logs", BigInteger),
+    Column("keep_runs", BigInteger),
     UniqueConstraint("forge", "name"),
 )
 
@@ -113,9 +124,20 @@ runs = Table(
     # Its own in a concurrency group; NULL where its workflow names none.
     Column("turn", JSON(none_as_null=True)),
     Column("created_at", BigInteger, nullable=False),
+    # When its newest attempt began, where that is not the first.
+    Column("attempt_at", BigInteger),
+    # When the logs of its jobs were removed, all of them.
+    Column("logs_removed_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
     Index("runs_of_repository", "forge", "repo", "id"),
+    Index("runs_by_age", "created_at"),
+    Index(
+        "runs_with_logs",
+        "created_at",
+        sqlite_where=text("logs_removed_at IS NULL"),
+        postgresql_where=text("logs_removed_at IS NULL"),
+    ),
 )
 
 # The attempts of runs that somebody wanted to end.
@@ -124,6 +146,8 @@ cancels = Table(
     metadata,
     Column("run", Id, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     Column("attempt", Integer, primary_key=True),
+    # Why, where no person did.
+    Column("reason", Text),
 )
 
 jobs = Table(
@@ -183,9 +207,24 @@ jobs = Table(
     Column("turns", JSON(none_as_null=True)),
     # What it waits for or has waited for, with the answers; NULL where there is nothing.
     Column("waits", JSON(none_as_null=True)),
+    # Who is served next is looked up in these: FORGE:NAME of its repository, and its labels in their order.
+    Column("repository", Text),
+    Column("queue", Text),
+    # When the clock last saw that its repository's limit keeps it waiting: no worker is to blame until then.
+    Column("held_at", BigInteger),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
+QUEUED = text("phase = 'queued' AND asked_at IS NULL")
+RUNNING = text("phase = 'running'")
+UNFINISHED = text("phase <> 'finished'")
+# Databases only take a partial index for what is written out: no parameter may stand for the phase.
+for _index, _columns, _which in (
+    ("jobs_queued", (jobs.c.queue, jobs.c.repository, jobs.c.queued_at, jobs.c.id), QUEUED),
+    ("jobs_running", (jobs.c.repository,), RUNNING),
+    ("jobs_unfinished", (jobs.c.repository, jobs.c.run), UNFINISHED),
+):
+    Index(_index, *_columns, sqlite_where=_which, postgresql_where=_which)
 
 # The lines before the concurrency groups of each repository. Runs and jobs keep what they heard of theirs.
 places = Table(
@@ -378,3 +417,9 @@ def within(scope: Scope, forge: ColumnElement[str], repo: ColumnElement[str]) ->
     if scope is None:
         return true()
     return or_(false(), *(and_(forge == its, repo == name) for its, name in sorted(scope)))
+
+
+def why_cancelled(attempt: ColumnElement[int]) -> ScalarSelect[str | None]:
+    """Why that attempt of the run of the enclosing query was cancelled, where no person did."""
+    mine = (cancels.c.run == runs.c.id) & (cancels.c.attempt == attempt)
+    return select(cancels.c.reason).where(mine).correlate(runs).scalar_subquery()

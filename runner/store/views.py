@@ -21,7 +21,8 @@ from sqlalchemy import (
 
 from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
-from runner.model.source import shown_url
+from runner.model.limits import NONE, Limits
+from runner.model.source import Route, shown_url
 from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import (
@@ -38,7 +39,9 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
+from runner.store.repositories import limits_of
 from runner.store.rows import place_from
+from runner.store.sharing import fullness
 from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
 from runner.store.tables import (
@@ -50,6 +53,7 @@ from runner.store.tables import (
     repositories,
     runs,
     was_cancelled,
+    why_cancelled,
     within,
     workers,
 )
@@ -114,6 +118,7 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
         runs,
         was_cancelled(attempt).label("cancelled"),
         func.coalesce(hold_of_run(), pause_of_run()).label("stop"),
+        why_cancelled(attempt).label("over"),
         status_of(attempt).label("status"),
         _of_jobs(func.min(case((own, jobs.c.started_at))), attempt).label("started_at"),
         case((_broken(), runs.c.created_at), (unfinished == 0, last)).label("finished_at"),
@@ -127,8 +132,10 @@ _newest_status = status_of(runs.c.attempt)
 class Views:
     """Reads only, each call from the newest committed state."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits = NONE) -> None:
+        """`limits` are the server's."""
         self._database = database
+        self._limits = limits
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -155,12 +162,14 @@ class Views:
             # A run that was told to end may have succeeded before it heard of it.
             turn = row.turn if newest and row.status in (*UNFINISHED, "cancelled") else None
             reason = held_up(row.id, None, turn, there) or turn["reason"] if turn else ""
+            reason = reason or row.over or ""
             fields = run_fields(row) | {"attempt": shown}
             fields["stopped"] = newest and fields["stopped"]
             stop = stop_of(connection, row.stop) if fields["stopped"] else None
             stopped = stop.words if stop else ""
             offered = self._offered(connection)
-            found = _jobs(connection, run_id, shown, offered, there, reason, stopped)
+            full = fullness(connection, Route(row.forge, row.repo, row.commit), self._limits)
+            found = _jobs(connection, run_id, shown, offered, there, reason, stopped, full)
         return RunView(
             **fields,
             attempts=row.attempt,
@@ -345,6 +354,7 @@ def _jobs(
     there: Sequence[Place],
     held_back: str,
     stopped: str,
+    full: str,
 ) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
@@ -354,7 +364,7 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered, there, held_back, stopped))
+    return tuple(job_views(found, done, offered, there, held_back, stopped, full))
 
 
 def _line(connection: Connection, run: Row[Any]) -> list[Place]:
@@ -384,4 +394,5 @@ def _repository(row: Row[Any]) -> RepositoryView:
         row.shared,
         row.default_branch,
         moment(row.created_at),
+        limits_of(row),
     )

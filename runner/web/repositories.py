@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter
@@ -13,7 +13,9 @@ from pydantic import Field
 from runner.engine.receive import receive
 from runner.errors import Rejected, Unavailable
 from runner.model.access import Actor
+from runner.model.limits import Limits
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
+from runner.settings import Span
 from runner.store.read_models import RepositoryView
 from runner.web.access import Acting
 from runner.web.answers import Conflict
@@ -24,6 +26,32 @@ from runner.web.names import checked_executor, checked_image, checked_name
 from runner.web.site import Site
 
 SECRET_LETTERS = 200
+Count = Annotated[int | None, Field(ge=0, le=10**6)]
+Time = Span | None
+
+
+class AskedLimits(Asked):
+    """What a repository may use: 0 is no limit, null is what the server's settings say.
+
+    Times are in seconds, or as people write them: `90d`, `24h`, `1h30m`.
+    """
+
+    max_jobs: Count = None
+    max_queued: Count = None
+    queue_timeout: Time = None
+    run_timeout: Time = None
+    keep_logs: Time = None
+    keep_runs: Time = None
+
+    @property
+    def said(self) -> dict[str, int | None]:
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class Changes(Asked):
+    """What is to be changed of a repository; of its limits only those that are named."""
+
+    limits: AskedLimits
 
 
 class NewRepository(Asked):
@@ -39,6 +67,7 @@ class NewRepository(Asked):
     executor: str | None = None
     image: str | None = None
     shared: bool = False
+    limits: AskedLimits = AskedLimits()
 
 
 class Trigger(Asked):
@@ -58,6 +87,7 @@ class Registered:
     executor: str | None
     image: str | None
     shared: bool
+    limits: Limits
     secret: str
     hook: str
     """Where a forge posts its deliveries."""
@@ -93,6 +123,12 @@ def routes(site: Site) -> APIRouter:
     def show_repository(name: str) -> RepositoryView:
         return shown(site, name)
 
+    @router.patch("/repos/{name:path}")
+    def change_repository(name: str, wanted: Changes, actor: Acting) -> RepositoryView:
+        found, said = site.repositories.named(name), wanted.limits.said
+        site.repositories.limit(found, said, about(actor, "set-limits", found, **said))
+        return shown(site, name)
+
     @router.delete("/repos/{name:path}", status_code=204)
     def remove_repository(name: str, actor: Acting) -> None:
         found = site.repositories.named(name)
@@ -114,6 +150,7 @@ def _register(site: Site, new: NewRepository, actor: Actor) -> Registered:
         checked_executor(new.executor, site.executors),
         checked_image(new.image),
         shared=new.shared,
+        limits=Limits(**new.limits.said),
     )
     site.check_address(repository)
     said = {"executor": repository.executor, "image": repository.image, "shared": repository.shared}
@@ -130,6 +167,7 @@ def _register(site: Site, new: NewRepository, actor: Actor) -> Registered:
         repository.executor,
         repository.image,
         repository.shared,
+        repository.limits,
         secret,
         hook,
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from runner.engine import control
+from runner.engine.opening import LAST_WORDS
 from runner.errors import Forbidden, NotFound, Rejected
 from runner.model import lifecycle
 from runner.model.access import Actor, Role
@@ -219,8 +220,11 @@ def _has(site: Site, job: JobView, step: str) -> bool:
 
 def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
     for job in jobs:
-        for page in pages_of(job, site.logs):
-            if step is None or step in (page.key, str(page.number)):
+        pages = pages_of(job, site.logs)
+        # Where only the job itself has a word, that is why its steps have none.
+        alone = all(page.key == LAST_WORDS for page in pages)
+        for page in pages:
+            if step is None or alone or step in (page.key, str(page.number)):
                 offset = 0
                 while chunk := site.logs.read(job.id, page.attempt, page.key, offset, 256 * 1024):
                     offset += len(chunk)

@@ -155,6 +155,13 @@ class GitWorkspaces:
         """Let go of a keep-ref; one that does not exist is fine."""
         self._mirror(route.forge, route.repo).release(keep)
 
+    def let_go(self, keep: str) -> None:
+        """Release that keep-ref and all whose names begin with it, in every repository that is here."""
+        for path in self._mirrors.glob("*.git"):
+            mirror = Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
+            for name in mirror.kept(keep):
+                mirror.release(name)
+
     def adopt(self, repo: Repository, checkout: Checkout, environment: Mapping[str, str]) -> tuple[str, str]:
         """Have a checkout of this machine as it is now, though it was never pushed, as a commit of `repo`.
 

@@ -208,6 +208,14 @@ class Mirror:
             with self._alone(), suppress(GitFailed):
                 self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
 
+    def kept(self, prefix: str) -> set[str]:
+        """The keep-refs whose names begin so."""
+        folder, packed = self.path / _KEEP, self.path / "packed-refs"
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
+        if packed.exists():
+            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", packed.read_text(), re.MULTILINE))
+        return {name for name in names if name.startswith(file_name(prefix))}
+
     def _read(self, path: Path) -> str | None:
         try:
             return path.read_text().strip()

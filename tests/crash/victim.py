@@ -47,6 +47,8 @@ class Mortal:
         if not callable(found):
             return found
         what = f"{self._name}.{attribute}"
+        # A claim changes a run as every other update does.
+        what = "store.update" if what == "store.claim" else what
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with Mortal.lock:

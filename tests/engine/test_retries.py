@@ -159,16 +159,12 @@ class DyingStore:
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
-        self._claimed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def update(self, *args: Any, **given: Any) -> Change:
-        if self._claimed:
-            raise DatabaseUnavailable("away")
-        self._claimed = True
-        return self._store.update(*args, **given)
+        raise DatabaseUnavailable("away")
 
 
 def test_a_worker_that_dies_before_it_says_that_the_job_waits_makes_the_next_one_say_it(

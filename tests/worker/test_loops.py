@@ -55,7 +55,7 @@ def goes_on(world: World) -> Run:
     return run
 
 
-@pytest.mark.parametrize("method", ["delivery", "settle", "update"])
+@pytest.mark.parametrize("method", ["delivery", "settle", "claim", "update"])
 def test_a_message_that_failed_by_a_bug_is_rung_for_again_and_the_next_is_taken(
     world: World, method: str
 ) -> None:

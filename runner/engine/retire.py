@@ -1,0 +1,39 @@
+"""Let go of what has been kept for long enough: first the logs of a run, then the run.
+
+Each round is bounded, and each part of it may be done twice: who dies in between leaves it to the next.
+"""
+
+import logging
+
+from runner.engine.opening import LAST_WORDS
+from runner.engine.perform import JOB
+from runner.engine.ports import KeptLogs, Retention, Silenced, Workspaces
+from runner.model.limits import shown
+
+ROUND = 100
+"""How many runs are dealt with in one round."""
+
+log = logging.getLogger(__name__)
+
+
+def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces) -> None:
+    """Remove the logs of runs that ended long enough ago, and then such runs with all that is theirs."""
+    for silenced in retention.silenced(ROUND):
+        _remove_logs(silenced, logs)
+        retention.silence(silenced)
+    for gone in retention.forget(ROUND):
+        log.info("a run was kept for long enough", extra={"run": gone.run})
+        for job in gone.jobs:
+            logs.remove(job)
+            workspaces.forget(f"{JOB}{job}")
+        if gone.keep is not None:
+            workspaces.let_go(gone.keep)
+
+
+def _remove_logs(run: Silenced, logs: KeptLogs) -> None:
+    note = f"##[notice]its log was removed {shown(run.after)} after the end of its run (keep-logs)\n"
+    for job, attempt in run.jobs:
+        if logs.printed(job):
+            logs.remove(job)
+            logs.append(job, attempt, LAST_WORDS, note.encode())
+            logs.flush(job)
