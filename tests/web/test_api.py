@@ -154,7 +154,7 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
         ("POST", "/repos/octo/hello/actions/workflows/ci.yml/dispatches", {"input": {}}, "ref, inputs"),
         ("PUT", "/repos/octo/hello/actions/secrets/A", {"encrypted_value": "x"}, "value"),
         ("PUT", "/repos/octo/hello/actions/variables/A", {"valeu": "x"}, "value"),
-        ("POST", "/runs/1/rerun", {"fail": True}, "failed, job"),
+        ("POST", "/runs/1/rerun", {"fail": True}, "failed, job, from_step"),
     ],
 )
 def test_a_field_that_is_not_known_is_named_with_those_that_are(
