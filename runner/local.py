@@ -237,7 +237,12 @@ class Local:
         self._workers = SqlWorkers(self._database)
         self.logs = FileLogs(home / "logs")
         self._workspaces = GitWorkspaces(
-            home, terms.protocols, owner(), environment=environment.for_git(), networks=terms.networks
+            home,
+            terms.protocols,
+            owner(),
+            environment=environment.for_git(),
+            networks=terms.networks,
+            keeping=False,
         )
         self._bell = Doorbell(self._plan, self._perform, terms.threads)
         self._station = Station(

@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     """Where the key of the secrets is, the same on every machine; in the home where it is not said."""
     actions_url: str = DEFAULT_ACTIONS_URL
     """Where repositories that are used, but not registered, are cloned from: `owner/name` comes after it."""
+    keep_snapshots: float = Field(default=3 * 24 * 3600, ge=0)
+    """For how long the files of a job that has ended are kept, so that it can be resumed where it stopped."""
+    snapshot_bytes: int = Field(default=10 * 1024**3, ge=0)
+    """The space that the kept files of all such jobs may take on a worker's machine."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
     repo_max_jobs: int = Field(default=0, ge=0, le=10**6)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 
@@ -37,9 +38,11 @@ from runner.store import (
     SqlVariables,
     SqlWorkers,
 )
+from runner.store.read_models import JobEnd
 from runner.store.views import Views
 from runner.vault import KeyFile, SealedVault
 from runner.workspaces import GitWorkspaces
+from runner.workspaces.keeping import Ended, too_much
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +204,29 @@ def _sweep_folders(services: Services, station: Station) -> None:
     for folder, whose in left:
         if whose is not None and whose not in held:
             shutil.rmtree(folder, ignore_errors=True)
-    jobs = {int(name.removeprefix(JOB)): name for name in names if name.removeprefix(JOB).isdecimal()}
+    jobs = {_job(name): name for name in names if name.removeprefix(JOB).isdecimal()}
     for job in services.views.finished(jobs):
-        services.workspaces.forget(jobs[job])
+        services.workspaces.retire(jobs[job])
+
+
+def collect(services: Services) -> None:
+    """Remove what is kept here of jobs that have ended, as the settings say, but of no run that goes on."""
+    kept = [one for one in services.workspaces.kept() if one.name.removeprefix(JOB).isdecimal()]
+    ends = services.views.ends(_job(one.name) for one in kept)
+    ended = {}
+    for one in kept:
+        # A job that there is no more may be one of another database, which this one was changed for.
+        end = ends.get(_job(one.name), JobEnd(one.since, succeeded=False))
+        if end is not None:
+            ended[one.name] = Ended(end.at, end.succeeded)
+    settings = services.settings
+    keep = timedelta(seconds=settings.keep_snapshots)
+    for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
+        services.workspaces.forget(name)
+
+
+def _job(name: str) -> int:
+    return int(name.removeprefix(JOB))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -43,6 +43,8 @@ LEAST_SECONDS = 0.05
 """How long it waits at least: what is due may be another's to deal with."""
 RETENTION = timedelta(minutes=1)
 """How often it looks for what has been kept for long enough."""
+COLLECTING = timedelta(minutes=1)
+"""How often a worker looks what is kept for too long, or takes too much space."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
 """A message's headers, as lines of the log name them."""
 
@@ -68,12 +70,14 @@ class Worker:
         self._presence = _Chore("presence", announce, PRESENCE / 3)
         # Until its lease has run out, a worker that died may seem to live.
         self._sweep = _Chore("sweep", partial(wiring.sweep, services, station), station.lease)
+        self._collect = _Chore("collect", partial(wiring.collect, services), COLLECTING)
 
     def start(self) -> None:
         for consumer in self._consumers:
             consumer.start()
         self._presence.start()
         self._sweep.start()
+        self._collect.start()
 
     def drain(self, seconds: float) -> None:
         """Take no more, and wait for so long at the most until every job ended or is handed back.
@@ -98,6 +102,7 @@ class Worker:
             consumer.join(until)
         self._station.heart.close()
         self._sweep.stop()
+        self._collect.stop()
         try:
             self._workers.leave(self._station.worker)
         except Unavailable as error:

@@ -1,6 +1,7 @@
 """Values for tests: each builder defaults whatever the test is not about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -43,6 +44,21 @@ def a_job(key: str = "build", **given: Any) -> Job:
         "phase": Queued(NOON),
     }
     return Job(key=key, **fields | given)
+
+
+def with_ids(jobs: Iterable[Job], ids: Iterator[int]) -> tuple[Job, ...]:
+    """As a store does it, for those that are new."""
+    made: dict[int | None, int] = {}
+    saved = []
+    for job in jobs:
+        job = replace(job, caller=made.get(job.caller, job.caller))
+        if job.id <= UNSAVED:
+            new = next(ids)
+            if job.id != UNSAVED:
+                made[job.id] = new
+            job = replace(job, id=new)
+        saved.append(job)
+    return tuple(saved)
 
 
 def a_run(*jobs: Job, **given: Any) -> Run:

@@ -202,6 +202,7 @@ class FakeWorkspaces:
     resolved: list[str] = field(default_factory=list)
     placed: list[tuple[Route, tuple[str, ...]]] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
+    inherited: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -268,7 +269,12 @@ class FakeWorkspaces:
     def let_go(self, keep: str) -> None:
         """Nothing is held."""
 
-    def forget(self, name: str) -> None:
+    def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
+        if self.gone:
+            raise SnapshotGone("no snapshot on this machine")
+        self.inherited.append((name, tuple(line), snapshot))
+
+    def retire(self, name: str) -> None:
         """Nothing was kept."""
 
 

@@ -40,7 +40,8 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
         yield marked(job, job["name"])
         yield from tries_of(job, "  ")
         for step in job["steps"]:
-            yield "  " + marked(step, step["name"])
+            kept = step["attempt"] and step.get("job") not in (None, job["id"])
+            yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}"
             yield from tries_of(step, "    ")
 
 

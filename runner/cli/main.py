@@ -52,7 +52,7 @@ SUMMARIES: Mapping[str, str] = {
     "graph": "Print the jobs of a workflow file and what each waits for.",
     "repo": "Register repositories, print their hooks, and block what is bad in them.",
     "trigger": "Start what a push to the repository NAME would start, or one workflow of it with inputs.",
-    "runs": "List, show, watch, rerun, pause and cancel runs.",
+    "runs": "List, show, watch, rerun, resume, pause and cancel runs.",
     "secret": "Set, list and remove the secrets of a repository's workflows.",
     "variable": "Set, show, list and remove the variables of a repository's workflows.",
     "deliveries": "Show what forges sent and what became of it.",

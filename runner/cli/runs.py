@@ -37,7 +37,7 @@ attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="T
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, rerun, pause and cancel runs."""
+    """List, show, watch, rerun, resume, pause and cancel runs."""
 
 
 @runs.command("list", cls=JsonCommand)
@@ -148,13 +148,25 @@ def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> No
 @click.argument("run", type=int)
 @click.option("--failed", is_flag=True, help="Only the jobs that failed, and those that need them.")
 @click.option("--job", "-j", help="Only this job, and those that need it: its key, path, name or id.")
+@click.option(
+    "--from-step",
+    metavar="JOB:STEP",
+    help="Only this job, from a step on, and those that need it; what was done before is kept.",
+)
 @json_option
-def rerun(run: int, failed: bool, job: str | None, fields: str | None) -> None:
+def rerun(run: int, failed: bool, job: str | None, from_step: str | None, fields: str | None) -> None:
     """Run every job of RUN again, at the same commit, as a new attempt."""
-    if failed and job is not None:
-        raise click.UsageError("either --failed or --job: all that failed runs again, or the one job")
+    if [failed, job is not None, from_step is not None].count(True) > 1:
+        raise click.UsageError(
+            "one of --failed, --job and --from-step: all that failed, one job, or a part of it"
+        )
+    asked = {"failed": failed, "job": job} | ({} if from_step is None else {"from_step": from_step})
     with connect() as client:
-        found = client.post(f"/runs/{run}/rerun", {"failed": failed, "job": job})
+        found = client.post(f"/runs/{run}/rerun", asked)
+    _print_attempt(run, found, fields)
+
+
+def _print_attempt(run: int, found: Values, fields: str | None) -> None:
     if fields is not None:
         print_json(found, fields)
     else:
@@ -240,7 +252,7 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
 
 @runs.command("resume", cls=JsonCommand)
 @click.argument("run", type=int)
-@click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
+@click.option("--job", "-j", help="Only this job: its key, path, name or id.")
 @click.option(
     "--as",
     "word",
@@ -252,7 +264,12 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
 @click.option("--comment", "-m", default="", help="Why.")
 @json_option
 def resume(run: int, job: str | None, word: str, comment: str, fields: str | None) -> None:
-    """Say what becomes of a step that may have run when its worker was lost, as `on-lost: ask` has it."""
+    """Go on with RUN where it stopped.
+
+    Where it has ended, each job that did not succeed goes on at the step where it stopped, in a new attempt:
+    files and outputs of the steps before are kept, and jobs that need it run again. Where it waits for a word
+    on a step that may have run when its worker was lost, as `on-lost: ask` has it, --as is that word.
+    """
     with connect() as client:
         found = client.post(f"/runs/{run}/resume", {"job": job, "word": word, "comment": comment})
     if fields is not None:

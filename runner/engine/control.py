@@ -1,15 +1,16 @@
 """What a person may ask of a run."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from runner.engine.advance import advance
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Rejected
-from runner.model import lifecycle
+from runner.model import lifecycle, reruns
 from runner.model.audit import Act
-from runner.model.run import Run
+from runner.model.forks import Fork
+from runner.model.run import Job, Run
 from runner.model.stops import Stop
 from runner.model.waits import Answer, Awaited, Signal, Word
 from runner.workflow.built_in import BadWait, signal_name
@@ -58,11 +59,71 @@ def rerun(
     """Every job again, or those that are chosen, as a new attempt of the same run at the same commit."""
     return advance(
         run_id,
-        lambda run, now: lifecycle.rerun(run, chosen(run)),
+        lambda run, now: reruns.rerun(run, chosen(run)),
         store=store,
         dispatcher=dispatcher,
         act=act,
     ).after
+
+
+def rerun_from(
+    run_id: int,
+    steps: Collection[tuple[int, str]],
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    act: Act | None = None,
+) -> Run:
+    """Jobs again, each from the step that is named by its position, id or name, and what needs them.
+
+    What came before is not done again: the new attempt has its checkpoints and files. Raises `NotFound` for
+    a step that there is not, `Rejected` for one that the job has not come to.
+    """
+    run = store.load(run_id)
+    forks = {}
+    for id, named in steps:
+        job = _job(run, id)
+        step = reruns.step_named(run, job, named)
+        # What a job that has ended wrote down stays as it is.
+        forks[id] = reruns.fork_at(run, job, step, store.recall(job))
+    return _forked(run_id, forks, store, dispatcher, act)
+
+
+def resume(
+    run_id: int,
+    within: Collection[int] | None = None,
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    act: Act | None = None,
+) -> Run:
+    """What did not succeed again, each job from the first step that did not, and what needs them.
+
+    `within`: only of these jobs, and of the workflows that they call. Raises `Rejected` where all succeeded.
+    """
+    run = store.load(run_id)
+    jobs = [run.job(id) for id in sorted(reruns.failed_jobs(run, within))]
+    forks = {job.id: reruns.fork_where_it_stopped(job, store.recall(job)) for job in jobs}
+    return _forked(run_id, forks, store, dispatcher, act)
+
+
+def _forked(
+    run_id: int, found: Mapping[int, Fork | None], store: Store, dispatcher: Dispatcher, act: Act | None
+) -> Run:
+    forks = {id: fork for id, fork in found.items() if fork is not None}
+    return advance(
+        run_id,
+        lambda run, now: reruns.rerun(run, found.keys(), forks),
+        store=store,
+        dispatcher=dispatcher,
+        act=act,
+    ).after
+
+
+def _job(run: Run, id: int) -> Job:
+    if not run.has(id):
+        raise Rejected(f"the newest attempt of run {run.id} has no job {id}")
+    return run.job(id)
 
 
 def signal(

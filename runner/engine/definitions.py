@@ -123,6 +123,11 @@ def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
         dynamic=dynamic,
         planned=not dynamic,
         conditional=job.condition is not None,
+        step_ids={
+            step.id: step.key
+            for step in (body.steps if isinstance(body, Steps) else ())
+            if step.id is not None
+        },
         calls=called_from(body.workflow, home) if isinstance(body, Reusable) else None,
     )
 

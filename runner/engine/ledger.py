@@ -10,7 +10,7 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.heart import Hold, Why
 from runner.engine.ports import Workspace
 from runner.engine.programs import StepCall
-from runner.engine.retries import MAY_HAVE_RUN, Later, again, delay_of, losses
+from runner.engine.retries import MAY_HAVE_RUN, GivenUp, Later, again, delay_of, losses
 from runner.engine.stage import Released
 from runner.engine.station import Station
 from runner.engine.waiting import Suspend, wait_of
@@ -63,13 +63,12 @@ class Ledger:
             over = self._ending or lost is not None
             if outcome.result.failed and not over and again(call.retry, failed, outcome.exit_code):
                 # What a try that failed did to the files is undone.
-                made = self._record(
-                    call, f"{call.key}{TRY}{failed}", outcome, started, self.workspace.snapshot
-                )
+                made = self._record(call, f"{call.key}{TRY}{failed}", outcome, started)
                 self._wait(call, [*tries, made])
             if tries and outcome.result.failed:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
-            self._record(call, call.key, outcome, started, self._saved(outcome))
+            kept = self._save(outcome)
+            self._record(call, call.key, outcome, started, kept)
         return outcome
 
     def _begun(self, call: StepCall) -> datetime:
@@ -124,15 +123,15 @@ class Ledger:
         return Outcome(Result.SUCCESS, Result.SUCCESS, reason=f"{wait.answer.by} said that it is done")
 
     def _given_up(self, why: str) -> Outcome:
-        raise BrokenDefinition(f"{MAY_HAVE_RUN}, and {why}")
+        raise GivenUp(f"{MAY_HAVE_RUN}, and {why}")
 
     @property
     def gave_up(self) -> bool:
         """Whether a step was not run for fear of running it twice."""
-        return any(done.outcome.reason.startswith(MAY_HAVE_RUN) for done in self.checkpoints.values())
+        return any(done.outcome.given_up for done in self.checkpoints.values())
 
     def _record(
-        self, call: StepCall, key: str, outcome: Outcome, started: datetime, snapshot: str
+        self, call: StepCall, key: str, outcome: Outcome, started: datetime, kept: bool = True
     ) -> Checkpoint:
         lease = self.hold.lease
         self.station.logs.flush(lease.job)
@@ -144,20 +143,24 @@ class Ledger:
             outcome,
             started,
             datetime.now(UTC),
-            snapshot,
+            self.workspace.snapshot,
+            kept,
         )
         self.station.store.record(lease, made)
         self.checkpoints[key] = made
         return made
 
-    def _saved(self, outcome: Outcome) -> str:
-        """Keep the files, unless no other worker will ever need them: the job comes to its end here."""
-        if outcome.result is Result.SKIPPED or self._ending:
-            return self.workspace.snapshot
+    def _save(self, outcome: Outcome) -> bool:
+        """Keep the files; False where that is left, for no other worker needs them: the job ends here."""
+        if outcome.result is Result.SKIPPED:
+            return True
+        if self._ending:
+            return False
         try:
-            return self.workspace.save(self._go_on)
+            self.workspace.save(self._go_on)
         except _Ending:
-            return self.workspace.snapshot
+            return False
+        return True
 
     @property
     def _ending(self) -> bool:

@@ -184,7 +184,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             dispatcher=station.dispatcher,
         )
         if isinstance(made.after.job(job.id).phase, Finished):
-            tidy.callback(station.workspaces.forget, f"{JOB}{job.id}")
+            tidy.callback(station.workspaces.retire, f"{JOB}{job.id}")
 
 
 def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., Job]:
@@ -355,10 +355,13 @@ def _workspace(
     name = f"{JOB}{job.id}"
     try:
         snapshot = newest.snapshot if newest else None
+        if newest and job.forked and _is_carried(job, newest):
+            line = [f"{JOB}{one}" for one, _ in job.forked.line]
+            station.workspaces.inherit(name, line, newest.snapshot)
         return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
     except SnapshotGone as gone:
         _check_starting_over(job, body, checkpoints, gone)
-        note = f"##[warning]the job starts over: {gone}\n"
+        note = f"##[warning]the job starts over: {gone}{_done_twice(job, body, checkpoints)}\n"
         station.logs.append(job.id, job.attempt, FIRST_WORDS, note.encode())
         advance(
             run.id,
@@ -379,9 +382,25 @@ def _check_starting_over(
             suspects -= 1
         if suspects < 0:
             return
-        if (lost := on_lost(step, body)) != "retry":
+        # Whoever has a job go on from another one has its steps run again where they must.
+        if (lost := on_lost(step, body)) != "retry" and not _is_carried(job, checkpoints.get(step.key)):
             what = f"step {step.key} ({step.title}) may have run, and on-lost is {lost}"
             raise BrokenDefinition(f"the job cannot start over: {gone}; {what}")
+
+
+def _is_carried(job: Job, done: Checkpoint | None) -> bool:
+    """Whether it was another job that did a step, from which this one goes on."""
+    return done is not None and job.forked is not None and done.attempt <= job.forked.attempt
+
+
+def _done_twice(job: Job, body: Steps, checkpoints: Mapping[str, Checkpoint]) -> str:
+    """A word about steps that run again though they have succeeded, and should rather not."""
+    named = ", ".join(
+        f"step {step.key} ({step.title}), whose on-lost is {lost}"
+        for step in body.steps
+        if (lost := on_lost(step, body)) != "retry" and _is_carried(job, checkpoints.get(step.key))
+    )
+    return f"; what has succeeded runs again: {named}" if named else ""
 
 
 class _StepLog:

@@ -50,7 +50,7 @@ class Workspace(Protocol):
         """
 
     def close(self) -> None:
-        """Give the folder up. Snapshots stay until `Workspaces.forget`."""
+        """Give the folder up. Snapshots stay."""
 
 
 class Workspaces(Protocol):
@@ -119,6 +119,15 @@ class Workspaces(Protocol):
 
         Steps may write below `root`: no link is followed that is there, and what is in the way is removed.
         """
+
+    def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
+        """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
+
+        Whatever becomes of theirs, it stays. Twice is fine. Raises `SnapshotGone` where none has it.
+        """
+
+    def retire(self, name: str) -> None:
+        """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 
-from runner.errors import RunnerError
+from runner.errors import BrokenDefinition, RunnerError
 from runner.model.run import Job
 from runner.model.step import Checkpoint
 from runner.workflow.document import Retry
@@ -23,6 +23,10 @@ class Later(RunnerError):
     def __init__(self, reason: str, delay: timedelta) -> None:
         super().__init__(reason)
         self.delay = delay
+
+
+class GivenUp(BrokenDefinition):
+    """A step is not done, for fear of doing it twice."""
 
 
 class Poisoned(RunnerError):

@@ -18,6 +18,7 @@ from runner.engine.outcomes import TooMuch, with_step, within_limits
 from runner.engine.output import ALLOWED_UNSAFE, StepOutput
 from runner.engine.pins import DEEPEST
 from runner.engine.ports import Boxed, Command, Exit
+from runner.engine.retries import GivenUp
 from runner.engine.stage import Level, Released, Stage, minutes, too_long
 from runner.engine.waiting import Suspend, await_step
 from runner.errors import BrokenDefinition, LeaseLost
@@ -98,7 +99,8 @@ class _Act:
 
     def _broken(self, error: BrokenDefinition) -> Outcome:
         self._complain(str(error))
-        return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error))
+        given_up = isinstance(error, GivenUp)
+        return Outcome(Result.FAILURE, Result.FAILURE, 1, reason=str(error), given_up=given_up)
 
     def _tolerated(self, outcome: Outcome) -> Outcome:
         if outcome.result.failed and monotonic() < self.stage.deadline and self._forgiven():

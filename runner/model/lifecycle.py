@@ -137,7 +137,8 @@ def postpone(
         return replace(job, tries=tries, phase=over)
     due = at + FIRST_DELAY * 2 ** (tries - 1)
     waits = f"{reason}; tried {tries} of {TRIES} times, {_again(due, at)}"
-    started = job.started if begun or job.attempt > tries else None
+    earlier = job.forked.attempt if job.forked else 0
+    started = job.started if begun or job.attempt - earlier > tries else None
     return replace(job, tries=tries, started=started, phase=Queued(at, due, waits))
 
 
@@ -440,95 +441,6 @@ def _shifted(job: Job, since: datetime, now: datetime) -> Job:
     return replace(job, waits=tuple(wait.shifted(since, now) for wait in job.waits))
 
 
-def rerun(run: Run, chosen: Collection[int] | None = None) -> Run:
-    """Jobs again, as a new attempt at the same commit: all, or those chosen by id and what needs them.
-
-    The others are part of the new attempt as they ended. What runs again is a job of its own; the former one
-    stays as it is. Where one job of a called workflow is chosen, the workflow is called again. With a leg run
-    those beside it that failed.
-    """
-    if run.problems:
-        raise Rejected(f"run {run.id} has an invalid workflow at {run.route.commit[:12]}; push a mended one")
-    if run.result is None:
-        raise Rejected(f"run {run.id} has not ended; cancel it first, or wait")
-    own = [job for job in run.jobs if job.caller is None]
-    begun = {job.id for job in own} if chosen is None else {_outermost(run, one).id for one in chosen}
-    # Beside a leg that has failed no other one would run.
-    legs = {job.key for job in own if job.id in begun}
-    begun |= {job.id for job in own if job.key in legs and job.leg.fail_fast and not _succeeded(job)}
-    whole = _whole(own, begun)
-    jobs: list[Job] = []
-    for job in run.jobs:
-        outermost = _outermost(run, job.id)
-        if outermost.key not in whole and outermost.id not in begun:
-            jobs.append(job)
-        elif job is outermost and job.key not in whole:
-            # What it calls comes to its own group when it is called.
-            turns = tuple(
-                replace(turn, state=State.WANTED, reason="") for turn in job.turns if not turn.called
-            )
-            jobs.append(replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns))
-        elif job is outermost and job.key not in [one.key for one in jobs if one.caller is None]:
-            jobs.append(_afresh(job))
-    turn = replace(run.turn, state=State.WANTED, reason="") if run.turn else None
-    return replace(
-        run,
-        attempt=run.attempt + 1,
-        cancelled=False,
-        over="",
-        jobs=tuple(jobs),
-        turn=turn,
-        pause=None,
-    )
-
-
-def failed_jobs(run: Run) -> frozenset[int]:
-    """What `rerun` is given to do again whatever did not succeed. Raises `Rejected` where all did."""
-    found = frozenset(job.id for job in run.jobs if job.caller is None and not _succeeded(job))
-    if not found and run.result is not None:
-        raise Rejected(f"no job of run {run.id} has failed; rerun all of it, or one job")
-    return found
-
-
-def _succeeded(job: Job) -> bool:
-    return isinstance(job.phase, Finished) and job.phase.conclusion.ok
-
-
-def _outermost(run: Run, job_id: int) -> Job:
-    """The job of the run's own workflow that a job belongs to."""
-    if not run.has(job_id):
-        raise Rejected(f"the newest attempt of run {run.id} has no job {job_id}")
-    job = run.job(job_id)
-    while job.caller is not None:
-        job = run.job(job.caller)
-    return job
-
-
-def _whole(own: Sequence[Job], begun: Collection[int]) -> set[str]:
-    """The keys of the jobs of which no leg stays as it was: all run again, or one that they need does."""
-    changed = {job.key for job in own if job.id in begun}
-    while more := {job.key for job in own if changed & set(job.needs)} - changed:
-        changed |= more
-    kept = {job.key for job in own if job.id not in begun}
-    return {job.key for job in own if job.key not in kept or changed & set(job.needs)}
-
-
-def _afresh(job: Job) -> Job:
-    return Job(
-        UNSAVED,
-        job.key,
-        job.key if job.dynamic else job.name,
-        job.needs,
-        job.labels,
-        job.steps,
-        dynamic=job.dynamic,
-        planned=not job.dynamic,
-        conditional=job.conditional,
-        calls=job.calls,
-        position=job.position,
-    )
-
-
 def pin(run: Run, found: Mapping[str, str]) -> Run:
     """Bind a run to commits of other repositories. What is bound stays so: the first one to say it counts."""
     return replace(run, pins={**found, **run.pins})
@@ -566,6 +478,12 @@ class _Groups:
         self._busy = {group: sum(map(self._begun, legs)) for group, legs in self._legs.items()}
         self._unwanted = self._failed_fast()
         self._beneath = self._called_by(self._unwanted)
+        # The workflow that one of these calls was called before; it goes on when its group is there again.
+        self._lining_up = {
+            job.id
+            for job in run.jobs
+            if not job.cancelled and any(turn.state in (State.WANTED, State.WAITING) for turn in job.turns)
+        }
 
     def moved(self, job: Job, now: datetime) -> Job:
         if isinstance(job.phase, Finished):
@@ -612,6 +530,10 @@ class _Groups:
     def _next(self, job: Job, now: datetime) -> Phase:
         called = self._called.get(job.id)
         match job.phase:
+            case Waiting() if called and job.id in self._lining_up:
+                return Pending(now)
+            case Pending() if called:
+                return job.phase if job.id in self._lining_up else Waiting()
             case Waiting() if called:
                 over = all(isinstance(one.phase, Finished) for one in called)
                 return Ready(now) if over else job.phase
@@ -644,7 +566,7 @@ class _Groups:
         return Ready(now) if job.calls else Queued(now)
 
     def _after_needs(self, job: Job, now: datetime) -> Phase:
-        if self._held_back:
+        if self._held_back or job.caller in self._lining_up:
             return job.phase
         if any(self._ended[job.caller, key] is None for key in job.needs):
             # What is skipped anyhow need not wait for the rest.

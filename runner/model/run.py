@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
+from runner.model.forks import Fork
 from runner.model.source import Route
 from runner.model.step import Result
 from runner.model.stops import Stop
@@ -170,6 +171,12 @@ class Job:
     """How it ended before, each time to be tried again as its `retry` says."""
     turns: tuple[Turn, ...] = ()
     """In concurrency groups: its own and then, where it calls a workflow, that one's."""
+    forked: Fork | None = None
+    """Where it goes on from, if that is not its first step."""
+    step_ids: Mapping[str, str] = field(default_factory=dict)
+    """The keys of those of its steps that have an id, by that."""
+    stands_for: int | None = None
+    """The job that called the workflow first which it has taken over; None where it calls it itself."""
     waits: tuple[Wait, ...] = ()
     """What it waits for or has waited for, in the order in which that began."""
 

@@ -96,6 +96,8 @@ class Outcome:
     """What is not to be shown any more from this step on, beside the secrets."""
     matchers: tuple[str, ...] = ()
     """What it said about problem matchers: files to add, as JSON."""
+    given_up: bool = False
+    """Whether it was not done, for fear of doing it twice."""
 
 
 TRY = "~"
@@ -106,7 +108,8 @@ TRY = "~"
 class Checkpoint:
     """A step's outcome as it was recorded, once, under the fence of `attempt`.
 
-    `snapshot` names the workspace's files as the step left them.
+    `snapshot` names the workspace's files as the step left them, or as they were before where they are not
+    `kept`: the job came to its end.
     """
 
     job: int
@@ -117,3 +120,4 @@ class Checkpoint:
     started: datetime
     finished: datetime
     snapshot: str
+    kept: bool = True

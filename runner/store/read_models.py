@@ -150,6 +150,8 @@ class TryView:
 class StepView:
     """One step. `attempt` is the job's attempt that ran it, and so the one that has its log; 0 before.
 
+    `job` is the job that has the log: another one where this one goes on from there.
+
     A running step shows as begun when the one before it ended. What an action does at the end of the job is a
     step after the declared ones, listed once they are over.
     """
@@ -170,11 +172,21 @@ class StepView:
     finished_at: datetime | None
     tries: tuple[TryView, ...] = ()
     """Those before the last one."""
+    job: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ForkView:
+    """Where a job goes on: after the last attempt of another one, at a step; an empty one is its end."""
+
+    job: int
+    attempt: int
+    step: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job of one attempt of a run. `attempt` counts how often a worker took it.
+    """One job of one attempt of a run. `attempt` counts how often a worker took it, and what it goes on from.
 
     `reason` is why it ended as it did or, before that, what has its concurrency group or why no worker will
     take it. The legs of a matrix have one `key` and `path`, and each its own `matrix`.
@@ -210,6 +222,16 @@ class JobView:
     tries: tuple[TryView, ...]
     """Those before the last one, each from the first step on."""
     waits: tuple[WaitView, ...] = ()
+    forked: ForkView | None = None
+    """What it goes on from; None where it began with its first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """When a job ended, and whether well."""
+
+    at: datetime
+    succeeded: bool
 
 
 @dataclass(frozen=True, slots=True)

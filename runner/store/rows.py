@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.errors import Unavailable
+from runner.model.forks import Fork
 from runner.model.run import (
     Finished,
     Job,
@@ -148,7 +149,16 @@ def job_from(row: Row[Any]) -> Job:
         asked=None if row.asked_at is None else moment(row.asked_at),
         turns=tuple(map(turn_from, row.turns)) if row.turns else (),
         waits=tuple(map(wait_from, row.waits)) if row.waits else (),
+        forked=fork_from(row.forked),
+        step_ids=row.step_ids or {},
+        stands_for=row.stands_for,
     )
+
+
+def fork_from(stored: Mapping[str, Any] | None) -> Fork | None:
+    if stored is None:
+        return None
+    return Fork(stored["step"], stored["carried"], tuple((job, attempt) for job, attempt in stored["line"]))
 
 
 def phase_from(row: Row[Any]) -> Phase:
@@ -243,6 +253,9 @@ def new_job_columns(job: Job, run: Run) -> dict[str, Any]:
         "conditional": job.conditional,
         "caller": job.caller,
         "repository": repository_of(run.route),
+        "forked": None if job.forked is None else asdict(job.forked),
+        "step_ids": dict(job.step_ids) or None,
+        "stands_for": job.stands_for,
     } | job_columns(job)
 
 
@@ -284,6 +297,7 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "posts": [asdict(one) for one in outcome.posts],
         "masks": list(outcome.masks),
         "matchers": list(outcome.matchers),
+        "given_up": outcome.given_up,
     }
 
 
@@ -301,6 +315,7 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         posts=tuple(Post(tuple(one["path"]), one["state"], one["steps"]) for one in stored.get("posts", ())),
         masks=tuple(stored.get("masks", ())),
         matchers=tuple(stored.get("matchers", ())),
+        given_up=stored.get("given_up", False),
     )
     return Checkpoint(
         job=row.job,
@@ -311,4 +326,5 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         started=moment(row.started_at),
         finished=moment(row.finished_at),
         snapshot=row.snapshot,
+        kept=row.kept,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Integer,
     Row,
     Text,
     bindparam,
@@ -142,6 +143,19 @@ _insert_checkpoint = (
         .with_for_update(),
     )
     .execution_options(preserve_rowcount=True)
+)
+_copied = [column for column in checkpoints.c if column.name not in ("job", "sequence")]
+# What a fork has of the job that it goes on from, in the same order.
+_carry_over = insert(checkpoints).from_select(
+    ["job", "sequence", *(column.name for column in _copied)],
+    select(
+        bindparam("to_job", type_=checkpoints.c.job.type),
+        func.row_number().over(order_by=checkpoints.c.sequence) - 1,
+        *_copied,
+    )
+    .where(checkpoints.c.job == bindparam("from_job"), checkpoints.c.base == bindparam("from_base"))
+    .order_by(checkpoints.c.sequence)
+    .limit(bindparam("carried", type_=Integer)),
 )
 _cancelled = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.cancelled)
 _standing = (
@@ -332,6 +346,7 @@ class SqlStore:
             "started_at": micros(checkpoint.started),
             "finished_at": micros(checkpoint.finished),
             "snapshot": checkpoint.snapshot,
+            "kept": checkpoint.kept,
             "held_job": lease.job,
             "fence": lease.attempt,
         }
@@ -466,8 +481,17 @@ def _insert_jobs(connection: Connection, run: Run) -> Run:
 
 
 def _insert(connection: Connection, run: Run, job: Job) -> Job:
-    made = connection.execute(_insert_job, new_job_columns(job, run)).inserted_primary_key
-    return replace(job, id=made[0] if made else UNSAVED, made_in=run.attempt)
+    """`run` is the one that the job belongs to, as it is about to be saved."""
+    columns = new_job_columns(job, run)
+    if job.caller is not None:
+        # What is called goes by the job that did so first, whichever stands for that one.
+        columns["caller"] = run.job(job.caller).stands_for or job.caller
+    made = connection.execute(_insert_job, columns).inserted_primary_key
+    id = made[0] if made else UNSAVED
+    if job.forked is not None:
+        of = {"from_job": job.forked.job, "from_base": job.base, "carried": job.forked.carried}
+        connection.execute(_carry_over, of | {"to_job": id})
+    return replace(job, id=id, made_in=run.attempt)
 
 
 def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
@@ -485,6 +509,11 @@ def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
         raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
     found = connection.execute(_lock_jobs if lock else _jobs_of_run, {"run_id": run_id})
     known = sorted(map(job_from, found), key=lambda job: (job.position, job.leg.index))
+    standing: dict[int | None, int | None] = {
+        job.stands_for: job.id for job in known if job.stands_for is not None
+    }
+    if standing:
+        known = [replace(job, caller=standing.get(job.caller, job.caller)) for job in known]
     run = run_from(row, tuple(known))
     if row.pause is None and row.hold is None:
         return run
@@ -503,13 +532,18 @@ def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run
         connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
     former = {job.id: job for job in before.jobs}
     saved = []
+    placed: dict[int | None, int] = {}
     for job in after.jobs:
-        if job.id == UNSAVED:
-            job = _insert(connection, after, job)
-        elif former[job.id] != job:
+        if job.id <= UNSAVED:
+            made = _insert(connection, after, job)
+            if job.id != UNSAVED:
+                placed[job.id] = made.id
+            job = made
+        elif former[job.id] != job and replace(former[job.id], caller=job.caller) != job:
             row = {"job_id": job.id, "repository": repository_of(after.route)}
             connection.execute(_change_job, row | job_columns(job))
         saved.append(job)
+    saved = [replace(job, caller=placed[job.caller]) if job.caller in placed else job for job in saved]
     if gone := former.keys() - {job.id for job in saved}:
         connection.execute(_supersede, [{"job_id": one, "by": after.attempt} for one in sorted(gone)])
     return replace(after, jobs=tuple(saved))

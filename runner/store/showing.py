@@ -10,8 +10,8 @@ from runner.model.step import Result
 from runner.model.turns import Place, State
 from runner.model.waits import Wait, opened, said_of
 from runner.store.database import moment
-from runner.store.read_models import UNFINISHED, JobView, TryView, WaitView
-from runner.store.rows import wait_from
+from runner.store.read_models import UNFINISHED, ForkView, JobView, TryView, WaitView
+from runner.store.rows import fork_from, wait_from
 from runner.store.steps import readable, step_views
 
 HEADS = "refs/heads/"
@@ -74,7 +74,9 @@ def job_views(
     there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins;
     `stopped`: why none goes on; `full`: why none is claimed.
     """
+    # What called a workflow may stand for the job that did so first.
     known = {row.id: row for row in rows}
+    known |= {row.stands_for: row for row in rows if row.stands_for is not None}
     begun: dict[int, int] = {}
     for row in rows:
         if row.started_at is not None:
@@ -88,7 +90,8 @@ def job_views(
         )
         if row.phase != "finished" and not row.cancelled:
             reason = stopped or reason
-        yield _job_view(row, path, begun.get(row.id), done.get(row.id, {}), reason)
+        caller = known[row.caller].id if row.caller in known else row.caller
+        yield _job_view(row, path, caller, begun.get(row.id), done.get(row.id, {}), reason)
 
 
 def _place(row: Row[Any]) -> tuple[int, int, int]:
@@ -106,18 +109,19 @@ def _callers(row: Row[Any], known: Mapping[int, Row[Any]]) -> Iterator[Row[Any]]
 def _job_view(
     row: Row[Any],
     path: str,
+    caller: int | None,
     begun: int | None,
     done: Mapping[str, Row[Any]],
     reason: str,
 ) -> JobView:
-    matrix = _written(row.leg.get("matrix", {}))
+    matrix, fork = _written(row.leg.get("matrix", {})), fork_from(row.forked)
     return JobView(
         id=row.id,
         key=row.key,
         path=path,
         name=row.name,
         label=row.key if row.caller is None and not matrix else row.name,
-        caller=row.caller,
+        caller=caller,
         calls=row.calls,
         matrix=matrix,
         needs=tuple(row.needs),
@@ -138,6 +142,7 @@ def _job_view(
             TryView(attempt, result, None, reason, None, moment(at))
             for attempt, result, reason, at in row.tried
         ),
+        forked=None if fork is None else ForkView(fork.job, fork.attempt, fork.step),
     )
 
 

@@ -7,14 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from runner.model.forks import POST, PRE, Fork
 from runner.model.step import TRY, Result, step_key
 from runner.store.database import moment
 from runner.store.read_models import AnnotationView, StepView, TryView
+from runner.store.rows import fork_from
 
-PRE = ".pre"
-"""How the key of what an action does before the job's first step ends."""
-POST = ".post"
-"""How the key of what an action does at the job's end ends."""
 PENDING = {"running": "running", "finished": "skipped", "suspended": "waiting"}
 LATER = {"running": "queued", "waiting": "queued", "cancelled": "skipped"}
 """How the steps after one that stands so do."""
@@ -27,12 +25,12 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
 
     Steps run one after another, so the first that is not over is the one that runs now.
     """
-    pending = _pending_in(job)
+    pending, fork = _pending_in(job), fork_from(job.forked)
     before = None if job.started_at is None else moment(job.started_at)
     for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
         tries = tuple(_tries(key, done))
         if key in done:
-            shown = _done(number, name, done[key])
+            shown = _done(number, name, done[key], fork)
             before = shown.finished_at
             yield replace(shown, tries=tries)
         elif passed:
@@ -44,7 +42,7 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
 
 def _pending_in(job: Row[Any]) -> str:
     """How the first step stands that nothing is written down of."""
-    if job.result == "cancelled" and job.reason and job.attempt:
+    if job.result == "cancelled" and job.reason and job.claimed_at is not None:
         # It was not its worker that ended the job: nobody wrote down how far that step came.
         return "cancelled"
     if job.phase == "suspended" and job.started_at is None:
@@ -116,14 +114,15 @@ def _pending(
         return replace(shown, conclusion=status)
     if job is None or status == "queued":
         return shown
-    shown = replace(shown, attempt=job.attempt, started_at=begun)
+    shown = replace(shown, attempt=job.attempt, started_at=begun, job=job.id)
     if status in ("running", "waiting"):
         return shown
     return replace(shown, conclusion=status, reason=job.reason, finished_at=moment(job.finished_at))
 
 
-def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:
+def _done(number: int, name: str, checkpoint: Row[Any], fork: Fork | None) -> StepView:
     outcome = checkpoint.outcome
+    before = fork.whose(checkpoint.attempt) if fork else None
     return StepView(
         number=number,
         key=checkpoint.key,
@@ -140,6 +139,7 @@ def _done(number: int, name: str, checkpoint: Row[Any]) -> StepView:
         attempt=checkpoint.attempt,
         started_at=moment(checkpoint.started_at),
         finished_at=moment(checkpoint.finished_at),
+        job=before or checkpoint.job,
     )
 
 

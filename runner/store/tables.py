@@ -212,6 +212,12 @@ jobs = Table(
     Column("queue", Text),
     # When the clock last saw that its repository's limit keeps it waiting: no worker is to blame until then.
     Column("held_at", BigInteger),
+    # Of which jobs it goes on, from which step and with how many checkpoints; NULL where it began anew.
+    Column("forked", JSON(none_as_null=True)),
+    # The keys of its steps by their ids; NULL where there are none.
+    Column("step_ids", JSON(none_as_null=True)),
+    # The job that called the workflow whose jobs have it as their caller; NULL where that is itself.
+    Column("stands_for", Id),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
@@ -279,6 +285,8 @@ checkpoints = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger, nullable=False),
     Column("snapshot", Text, nullable=False),
+    # Whether the snapshot has the files as the step left them.
+    Column("kept", Boolean, nullable=False, server_default=true()),
 )
 
 log_chunks = Table(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     literal,
     or_,
@@ -33,6 +34,7 @@ from runner.store.read_models import (
     Counts,
     DeliverySummary,
     DeliveryView,
+    JobEnd,
     JobView,
     RepositoryView,
     RunFilter,
@@ -295,6 +297,24 @@ class Views:
         query = select(jobs.c.id).where(jobs.c.id.in_(list(ids)), jobs.c.phase == "finished")
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
+
+    def ends(self, ids: Iterable[int]) -> dict[int, JobEnd | None]:
+        """How each of these jobs ended, where its run has ended too, else None; of no other number."""
+        going_on = jobs.alias()
+        unfinished = exists().where(
+            going_on.c.run == jobs.c.run, going_on.c.superseded.is_(None), going_on.c.phase != "finished"
+        )
+        wanted, found = list(ids), dict[int, JobEnd | None]()
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), MOST_ROWS):
+                query = select(jobs.c.id, jobs.c.phase, jobs.c.result, jobs.c.finished_at)
+                query = query.add_columns(unfinished.label("going_on")).where(
+                    jobs.c.id.in_(wanted[start : start + MOST_ROWS])
+                )
+                for row in connection.execute(query):
+                    over = row.phase == "finished" and not row.going_on
+                    found[row.id] = JobEnd(moment(row.finished_at), row.result == "success") if over else None
+        return found
 
     def counts(self) -> Counts:
         tables = [select(func.count()).select_from(table) for table in (repositories, deliveries, runs)]

@@ -1,6 +1,7 @@
 """/api/v1/runs: what ran, its log, and what a person may do about it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -11,9 +12,10 @@ from fastapi.responses import StreamingResponse
 from runner.engine import control
 from runner.engine.opening import LAST_WORDS
 from runner.errors import Forbidden, NotFound, Rejected
-from runner.model import lifecycle
 from runner.model.access import Actor, Role
 from runner.model.audit import Act
+from runner.model.lifecycle import NotAsked
+from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.waits import Awaited, Signal, Word
 from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView, SignalView
@@ -32,12 +34,14 @@ Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
 
 class Rerun(Asked):
-    """Which jobs run again; without either, all."""
+    """Which jobs run again; without any of these, all."""
 
     failed: bool = False
     """Those that failed."""
     job: str | None = None
     """One job: its key, path, name or id."""
+    from_step: str | None = None
+    """One job from one step on, as JOB:STEP: what `job` takes, and the step's position, id or name."""
 
 
 class Said(Asked):
@@ -90,10 +94,17 @@ def routes(site: Site) -> APIRouter:
     def rerun(run_id: int, actor: Acting, wanted: Rerun | None = None) -> RunView:
         """All jobs again, or some of them with those that need them; the others are kept as they ended."""
         wanted = wanted or Rerun()
-        if wanted.failed and wanted.job is not None:
-            raise Rejected("either failed or job: all that failed runs again, or the one job")
+        if [wanted.failed, wanted.job is not None, wanted.from_step is not None].count(True) > 1:
+            raise Rejected(
+                "failed, job or from_step: all that failed runs again, or the one job, or a part of it"
+            )
+        if wanted.from_step is not None:
+            steps = _steps(site.views.run(run_id), wanted.from_step)
+            _check_registered(site, run_id)
+            act = Act(actor.name, "rerun", details={"from_step": wanted.from_step})
+            return _controlled(partial(control.rerun_from, steps=steps), run_id, site, act)
         ids = None if wanted.job is None else [one.id for one in _jobs(site.views.run(run_id), wanted.job)]
-        chosen = lifecycle.failed_jobs if wanted.failed else lambda run: ids
+        chosen = failed_jobs if wanted.failed else lambda run: ids
         _check_registered(site, run_id)
         act = Act(actor.name, "rerun", details={"failed": wanted.failed, "job": wanted.job})
         return _controlled(partial(control.rerun, chosen=chosen), run_id, site, act)
@@ -133,8 +144,20 @@ def routes(site: Site) -> APIRouter:
 
     @router.post("/runs/{run_id}/resume")
     def resume(run_id: int, actor: Acting, wanted: Resumed | None = None) -> RunView:
-        """Say what becomes of a step that may have run when its worker was lost."""
+        """Have a run go on: where it waits for what becomes of a step that may have run, as it is said.
+
+        Where it has ended, what did not succeed goes on at the step where it stopped, in a new attempt, and
+        the jobs that need it run again.
+        """
         wanted = wanted or Resumed()
+        run = site.views.run(run_id)
+        if run.finished:
+            if wanted.word != "again":
+                raise Conflict(f"run {run_id} has ended: no step of it waits for what becomes of it")
+            within = None if wanted.job is None else [one.id for one in _jobs(run, wanted.job)]
+            _check_registered(site, run_id)
+            act = Act(actor.name, "resume", details={"job": wanted.job})
+            return _controlled(partial(control.resume, within=within), run_id, site, act)
         return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word), wanted, actor)
 
     @router.get("/runs/{run_id}/annotations")
@@ -194,7 +217,7 @@ def _controlled(verb: Callable[..., Run], run_id: int, site: Site, act: Act) -> 
         verb(run_id, store=site.store, dispatcher=site.dispatcher, act=act)
     except NotFound:
         raise
-    except lifecycle.NotAsked as error:
+    except NotAsked as error:
         raise Forbidden(str(error)) from None
     except Rejected as error:
         raise Conflict(str(error)) from None
@@ -212,6 +235,18 @@ def _jobs(run: RunView, wanted: str | None) -> list[JobView]:
     return found
 
 
+def _steps(run: RunView, wanted: str) -> list[tuple[int, str]]:
+    """The jobs that JOB:STEP names, and the step of each; there may be colons in either name."""
+    parts = wanted.split(":")
+    splits = [(":".join(parts[:at]), ":".join(parts[at:])) for at in range(1, len(parts))]
+    if not splits:
+        raise Rejected(f"{wanted!r} names no step: write JOB:STEP, such as build:2")
+    for job, step in splits:
+        with suppress(NotFound):
+            return [(one.id, step) for one in _jobs(run, job)]
+    return [(one.id, splits[0][1]) for one in _jobs(run, splits[0][0])]
+
+
 def _has(site: Site, job: JobView, step: str) -> bool:
     """Whether a job shows a step, or has a log of one that only an earlier attempt had."""
     shown = any(step in (one.key, str(one.number)) for one in job.steps)
@@ -226,6 +261,6 @@ def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
         for page in pages:
             if step is None or alone or step in (page.key, str(page.number)):
                 offset = 0
-                while chunk := site.logs.read(job.id, page.attempt, page.key, offset, 256 * 1024):
+                while chunk := site.logs.read(page.job, page.attempt, page.key, offset, 256 * 1024):
                     offset += len(chunk)
                     yield chunk

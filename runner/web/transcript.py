@@ -22,7 +22,10 @@ class Page:
     """What one step printed in one attempt of its job, or the job itself did before or after its steps.
 
     `order` counts the pages of its attempt; `number` is the step's, where the job still shows such a step.
+    `job` is the one that printed it: another one where this one goes on from there.
     """
+
+    job: int
 
     attempt: int
     order: int
@@ -56,10 +59,24 @@ def pages_of(job: JobView, logs: LogReader) -> list[Page]:
     numbers = {step.key: step.number for step in job.steps}
     names = {step.key: step.name for step in job.steps}
     return [
-        Page(attempt, order, key, numbers.get(key), names.get(key) or title_of(key, names))
-        for attempt, printed in groupby(logs.printed(job.id), lambda one: one[0])
-        for order, (_, key) in enumerate(printed)
+        Page(whose, attempt, order, key, numbers.get(key), names.get(key) or title_of(key, names))
+        for (attempt, whose), printed in groupby(_printed(job, logs), lambda one: one[:2])
+        for order, (*_, key) in enumerate(printed)
     ]
+
+
+def _printed(job: JobView, logs: LogReader) -> Iterator[tuple[int, int, str]]:
+    """Attempt, job and step of each log, in their order; of what it goes on from, that which it has of it."""
+    carried: dict[int, set[tuple[int, str]]] = {}
+    for step in job.steps:
+        if step.job not in (0, job.id):
+            attempts = (step.attempt, *(one.attempt for one in step.tries))
+            carried.setdefault(step.job, set()).update((attempt, step.key) for attempt in attempts)
+    # Numbers of attempts go on from one job to the next.
+    for whose in sorted(carried, key=lambda one: min(carried[one])):
+        kept = carried[whose]
+        yield from ((attempt, whose, key) for attempt, key in logs.printed(whose) if (attempt, key) in kept)
+    yield from ((attempt, job.id, key) for attempt, key in logs.printed(job.id))
 
 
 def pieces(job: JobView, place: Place, logs: LogReader) -> Iterator[Piece]:
@@ -79,7 +96,7 @@ def pieces(job: JobView, place: Place, logs: LogReader) -> Iterator[Piece]:
 
 def _piece(job: JobView, page: Page, offset: int, over: bool, logs: LogReader) -> Piece | None:
     """The next text of a page from `offset` on; `over`: nothing more comes on it."""
-    data = logs.read(job.id, page.attempt, page.key, offset, CHUNK)
+    data = logs.read(page.job, page.attempt, page.key, offset, CHUNK)
     text, used = _decoded(data, over and len(data) < CHUNK)
     after = Place(page.attempt, page.order, offset + used)
     return Piece(job, page, offset, text, after) if used else None

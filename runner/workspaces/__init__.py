@@ -20,6 +20,8 @@ Decisions:
 * **A snapshot is the commit and a chain of layers**, each one file with what changed since the last. What
   changed is seen from status alone. Hard links come back as separate files; owners, extended attributes,
   fifos, sockets and devices are not kept.
+* **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
+  each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
 * **`fsckObjects` is off.** It refuses old but honest repositories, while each tree is checked by us when it
   is used (`HostileTree`).
@@ -44,12 +46,13 @@ from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.folders import move_beneath, nodes_of, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
+from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, file_name
 from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import BASE, restored
+from runner.workspaces.snapshots import BASE, inherit, restored
 from runner.workspaces.trees import (
     Entry,
     HostileTree,
@@ -77,7 +80,8 @@ class GitWorkspaces:
     `protocols` is git's GIT_ALLOW_PROTOCOL; `owner` the uid and gid that job folders belong to, for
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
-    `timeout` is the seconds that one word with a repository may take.
+    `timeout` is the seconds that one word with a repository may take; `keeping` whether what a job leaves is
+    kept when it has ended.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class GitWorkspaces:
         networks: Collection[Network] = (),
         lookup: Lookup = lookup,
         timeout: float = 600,
+        keeping: bool = True,
     ) -> None:
         home = home.absolute()
         self._mirrors, self._workspaces, self._snapshots = (
@@ -99,6 +104,7 @@ class GitWorkspaces:
         self._protocols = protocols
         self._owner = owner
         self._timeout = timeout
+        self._keeping = keeping
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
@@ -266,13 +272,29 @@ class GitWorkspaces:
                 # Not there any more where it was moved.
                 self._trash.remove(aside)
 
+    def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
+        """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
+
+        Raises `SnapshotGone` where none has it.
+        """
+        own = self._snapshots / file_name(name)
+        with _disk_errors(own):
+            inherit(own, [self._snapshots / file_name(one) for one in line], snapshot)
+
     def names(self) -> set[str]:
-        """Of which jobs there are folders or snapshots here."""
-        found = set()
-        for parent in (self._workspaces, self._snapshots):
-            if parent.is_dir():
-                found |= {entry.name for entry in parent.iterdir() if not entry.name.startswith(".")}
-        return found
+        """Of which jobs there are folders here."""
+        return {path.name for path in _entries(self._workspaces)}
+
+    def kept(self) -> Iterator[Kept]:
+        """What is kept of each job that has snapshots here."""
+        return (kept for path in _entries(self._snapshots) if (kept := measured(path)) is not None)
+
+    def retire(self, name: str) -> None:
+        """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
+        self._trash.remove(self._workspaces / file_name(name))
+        if not self._keeping:
+            self._trash.remove(self._snapshots / file_name(name))
+        self._trash.empty()
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
@@ -300,6 +322,12 @@ class GitWorkspaces:
     def _reading(self, route: Route) -> Iterator[Reader]:
         with self._mirror(route.forge, route.repo).reading(route.commit) as reader:
             yield reader
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:

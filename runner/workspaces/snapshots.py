@@ -1,7 +1,9 @@
 """What a snapshot holds: the commit's files, then what each layer of its chain changed."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,39 @@ def restored(folder: Path, snapshot: str, commit: str, nodes: dict[str, Node]) -
     return nodes
 
 
+def inherit(folder: Path, others: Sequence[Path], snapshot: str) -> None:
+    """Link the layers of a snapshot into `folder` from the first that has all of them; raises `SnapshotGone`.
+
+    The newest layer comes last: a folder that has it has them all.
+    """
+    if snapshot == BASE or (folder / _checked(folder, snapshot)).exists():
+        return
+    gone: SnapshotGone | None = None
+    for other in others:
+        try:
+            names = _layers_of(other, snapshot)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in names:
+                with suppress(FileExistsError):
+                    os.link(other / name, folder / name)
+            return
+        except SnapshotGone as error:
+            gone = gone or error
+        except FileNotFoundError:
+            # It is being removed.
+            gone = gone or SnapshotGone(f"the snapshot {other / snapshot} is not on this machine")
+    raise gone or SnapshotGone(f"there is no snapshot {snapshot[:100]!a} for {folder}")
+
+
+def _layers_of(folder: Path, snapshot: str) -> list[str]:
+    """The names of a snapshot's layers, the first one first."""
+    names: list[str] = []
+    while snapshot != BASE:
+        names.append(_checked(folder, snapshot))
+        snapshot = read_manifest(folder / snapshot)["parent"]
+    return names[::-1]
+
+
 def last_number(folder: Path, attempt: int) -> int:
     """The highest number that this attempt has given to a layer, 0 for none."""
     numbers = [path.name.split(".")[1] for path in folder.glob(f"{attempt}.*") if _NAME.fullmatch(path.name)]
@@ -39,14 +74,18 @@ def _chain(folder: Path, snapshot: str, commit: str) -> list[dict[str, Any]]:
     """The layers of a snapshot, the first one first."""
     layers: list[dict[str, Any]] = []
     while snapshot != BASE:
-        if not _NAME.fullmatch(snapshot):
-            raise SnapshotGone(f"there is no snapshot {snapshot[:100]!a} in {folder}")
-        layer = read_manifest(folder / snapshot)
+        layer = read_manifest(folder / _checked(folder, snapshot))
         if layer["commit"] != commit:
             raise SnapshotGone(f"the snapshot {folder / snapshot} is one of commit {layer['commit']}")
         layers.append(layer)
         snapshot = layer["parent"]
     return layers[::-1]
+
+
+def _checked(folder: Path, snapshot: str) -> str:
+    if not _NAME.fullmatch(snapshot):
+        raise SnapshotGone(f"there is no snapshot {snapshot[:100]!a} in {folder}")
+    return snapshot
 
 
 def _fields(node: Node) -> list[Any]:

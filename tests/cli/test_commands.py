@@ -314,6 +314,44 @@ def test_a_run_sleeps_and_waits_for_a_signal_and_for_approval(machine: Machine, 
     assert (bad.status, "--payload is no JSON" in bad.err) == (2, True)
 
 
+STOPPING = """
+on: push
+jobs:
+  build:
+    runs-on: linux
+    steps:
+      - run: echo "made in $RUNNER_ATTEMPT" | tee made
+      - {{name: Gate, run: test -e {flag}}}
+      - run: echo "it was $(cat made)"
+"""
+
+
+def test_a_run_goes_on_at_the_step_where_it_stopped_and_from_one_that_is_named(
+    machine: Machine, on_machine: Shell
+) -> None:
+    flag = machine.folder / "stopping"
+    machine.push(STOPPING.format(flag=flag))
+    run = str(run_of(on_machine, machine.git("rev-parse", "HEAD").strip()))
+    assert on_machine("runs", "watch", run).status == 1
+    flag.touch()
+
+    assert on_machine("runs", "resume", run).status == 0
+    watched = on_machine("runs", "watch", run)
+
+    assert watched.status == 0
+    assert [watched.out.count(said) for said in ("] made in 1", "it was made in 1", "made in 2")] == [1, 1, 0]
+    shown = on_machine("runs", "view", run).out
+    assert shown.count("(kept)") == 1
+    assert on_machine("runs", "logs", run, "--step", "1").out == "made in 1\n"
+    assert on_machine("runs", "rerun", run, "--from-step", "build:Gate").status == 0
+    assert on_machine("runs", "watch", run).status == 0
+    assert on_machine("runs", "view", run).out.count("(kept)") == 1
+    refused = on_machine("runs", "rerun", run, "--from-step", "build:nothing")
+    assert (refused.status, "has no step 'nothing'" in refused.err) == (1, True)
+    assert on_machine("runs", "rerun", run, "--failed", "--from-step", "build:2").status == 2
+    assert on_machine("runs", "resume", run).status == 1
+
+
 def test_a_trigger_runs_what_a_push_would_have_run(machine: Machine, on_machine: Shell, passed: str) -> None:
     ran = on_machine("trigger", "octo/hello", "--ref", "main", "--commit", passed, "--watch")
 

@@ -13,8 +13,9 @@ from runner.engine.ports import KeptLogs, Verdict
 from runner.engine.retire import retire
 from runner.errors import NotFound
 from runner.logs import FileLogs
-from runner.model.lifecycle import claim, conclude, decide, rerun
+from runner.model.lifecycle import claim, conclude, decide
 from runner.model.limits import Limits
+from runner.model.reruns import rerun
 from runner.model.run import Run, Running
 from runner.model.source import Repository
 from runner.model.step import Result

@@ -15,9 +15,9 @@ from runner.model.lifecycle import (
     claim,
     conclude,
     decide,
-    rerun,
     suspend,
 )
+from runner.model.reruns import rerun
 from runner.model.run import Job, Queued, Run, Running, Suspended
 from runner.model.source import Repository
 from runner.model.step import Result

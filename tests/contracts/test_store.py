@@ -17,13 +17,12 @@ from runner.model.lifecycle import (
     cancel,
     claim,
     conclude,
-    failed_jobs,
     pin,
     postpone,
-    rerun,
     start_over,
     wait,
 )
+from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, update
 
 from runner.engine.ports import Verdict
 from runner.engine.sweep import sweep
-from runner.model.lifecycle import claim, decide, rerun, wait
+from runner.model.lifecycle import claim, decide, wait
 from runner.model.limits import Limits
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Lease, Queued, Run, Running
 from runner.model.source import Repository
 from runner.model.step import Result

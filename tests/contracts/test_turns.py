@@ -17,7 +17,8 @@ from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition
-from runner.model.lifecycle import UNSAVED, NotClaimable, cancel, claim, conclude, plan, rerun
+from runner.model.lifecycle import UNSAVED, NotClaimable, cancel, claim, conclude, plan
+from runner.model.reruns import rerun
 from runner.model.run import Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Result

@@ -1,5 +1,6 @@
 """What every implementation of `Workspaces` and `Workspace` promises the engine."""
 
+import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from runner.engine.ports import Workspaces
 from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
-from runner.model.source import Repository
+from runner.model.source import Repository, Route
 from runner.workspaces import WORKFLOW_BYTES, GitWorkspaces
 from tests.workspaces.origin import FORGE, NAME, Origin, git
 
@@ -290,20 +291,70 @@ def test_a_file_is_hashed_piece_by_piece(workspaces: Workspaces, origin: Origin)
     assert (sum(read), len(read) > 1) == (3_000_000, True)
 
 
-def test_a_forgotten_jobs_snapshots_are_gone(workspaces: Workspaces, origin: Origin) -> None:
+def two_snapshots(workspaces: Workspaces, origin: Origin) -> tuple[Route, str, str]:
+    """Those of job `17`, which has ended: one with a file, and then one with another file."""
     route = origin.route(origin.commit({"a": "1"}))
     workspaces.fetch(origin.repository, route, "run-1")
     opened = workspaces.open(route, "17", 1, None)
-    (opened.path / "a").write_text("2")
-    snapshot = opened.save()
+    (opened.path / "b").write_text("2")
+    first = opened.save()
+    (opened.path / "c").write_text("3")
+    second = opened.save()
     opened.close()
-    assert not opened.path.exists()
+    return route, first, second
 
-    workspaces.forget("17")
-    workspaces.forget("17")
+
+def texts_in(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_of_a_job_that_has_ended_only_the_snapshots_stay(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route, _, snapshot = two_snapshots(workspaces, origin)
+
+    workspaces.retire("17")
+    workspaces.retire("17")
+
+    assert list((tmp_path / "home/workspaces").glob("17*")) == []
+    opened = workspaces.open(route, "17", 2, snapshot)
+    assert texts_in(opened.path) == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_who_goes_on_from_a_job_has_its_snapshots_whatever_becomes_of_that_one(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route, first, second = two_snapshots(workspaces, origin)
+
+    workspaces.inherit("18", ["17"], first)
+    workspaces.inherit("18", ["17"], first)
+    shutil.rmtree(tmp_path / "home/snapshots/17")
+
+    opened = workspaces.open(route, "18", 2, first)
+    assert texts_in(opened.path) == {"a": "1", "b": "2"}
+    (opened.path / "d").write_text("own")
+    own = opened.save()
+    assert own not in (first, second)
+    workspaces.inherit("19", ["17", "18"], own)
+    assert texts_in(workspaces.open(route, "19", 3, own).path) == {"a": "1", "b": "2", "d": "own"}
+
+
+def test_what_no_job_of_the_line_has_any_more_is_gone(
+    workspaces: Workspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route, first, second = two_snapshots(workspaces, origin)
+    (tmp_path / "home/snapshots/17" / first).unlink()
 
     with pytest.raises(SnapshotGone, match="is not on this machine"):
-        workspaces.open(route, "17", 2, snapshot)
+        workspaces.inherit("18", ["17", "16"], second)
+    with pytest.raises(SnapshotGone):
+        workspaces.open(route, "18", 1, second)
+
+
+@pytest.mark.parametrize("snapshot", ["../17/1.1", "", "1.1/../../x"])
+def test_no_snapshot_leads_out_of_the_folders_of_the_jobs(workspaces: Workspaces, snapshot: str) -> None:
+    with pytest.raises(SnapshotGone):
+        workspaces.inherit("18", ["17"], snapshot)
 
 
 def test_releasing_what_was_never_kept_is_fine(workspaces: Workspaces, origin: Origin) -> None:
@@ -381,7 +432,7 @@ def test_nothing_of_what_was_placed_is_left_beside_the_job(
     workspaces.place(route, "job-1", root, ("one",))
 
     assert [path.name for path in root.iterdir()] == ["one"]
-    workspaces.forget("job-1")
+    workspaces.retire("job-1")
     assert list((tmp_path / "home/workspaces").glob("job-1*")) == []
 
 

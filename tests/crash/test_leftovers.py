@@ -1,9 +1,14 @@
 """What workers that died, or were overtaken, left in folders."""
 
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from runner import wiring
 from runner.model.lifecycle import conclude
+from runner.model.reruns import rerun
+from runner.model.run import Lease, Run
 from runner.model.step import Result
 from tests.contracts.test_store import a_stored_run, claimed
 from tests.crash.world import a_world
@@ -28,17 +33,39 @@ def test_what_nobody_needs_any_more_is_removed_and_nothing_else(tmp_path: Path) 
             a_file(home / f"temp/{old}-1/big"),
             a_file(home / f"temp/{new}-0/big"),
             a_file(home / f"workspaces/job-{old}/1/big"),
-            a_file(home / f"snapshots/job-{old}/1.1"),
         ]
         needed = [
             a_file(home / f"temp/{new}-{held.attempt}/big"),
             a_file(home / "temp/whatever/big"),
             a_file(home / f"workspaces/job-{new}/1/big"),
+            a_file(home / f"snapshots/job-{old}/1.1"),
             a_file(home / f"snapshots/job-{new}/1.1"),
             a_file(home / "snapshots/job-99999/1.1"),
         ]
 
         wiring.sweep(world.services, wiring.station(world.services, "worker-1"))
+        wiring.collect(world.services)
 
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in needed)
+
+
+def test_what_jobs_left_goes_after_a_while_but_for_those_of_runs_that_go_on(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        store, home = world.services.store, world.services.settings.home
+        ended, again, running = (a_stored_run(store, guid=guid) for guid in "123")
+        for run in (ended, again):
+            store.update(run.id, partial(concluded, lease=claimed(store, run)))
+        store.update(again.id, lambda run, now: rerun(run))
+        left = a_file(home / f"snapshots/job-{ended.jobs[0].id}/1.1")
+        needed = [a_file(home / f"snapshots/job-{run.jobs[0].id}/1.1") for run in (again, running)]
+        settings = world.services.settings.model_copy(update={"keep_snapshots": 0})
+
+        wiring.collect(replace(world.services, settings=settings))
+
+        assert not left.exists()
+        assert all(path.exists() for path in needed)
+
+
+def concluded(run: Run, now: datetime, lease: Lease) -> Run:
+    return run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now))

@@ -2,7 +2,7 @@
 
 from runner.engine.control import cancel, rerun
 from runner.engine.ports import Command, Exit
-from runner.model.lifecycle import failed_jobs
+from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.source import Delivery
 from tests.builders import an_event

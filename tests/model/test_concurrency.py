@@ -22,13 +22,13 @@ from runner.model.lifecycle import (
     line_up,
     plan,
     release,
-    rerun,
     settle,
 )
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.step import Result
 from runner.model.turns import MOST_WAITING, Place, State, Turn, line
-from tests.builders import LENGTH, NOON, a_job, a_run
+from tests.builders import LENGTH, NOON, a_job, a_run, with_ids
 
 SECOND = timedelta(seconds=1)
 
@@ -97,7 +97,7 @@ class Server:
         return [job.phase.reason for job in self.runs[id].jobs if isinstance(job.phase, Finished)]
 
     def _saved(self, jobs: tuple[Job, ...]) -> tuple[Job, ...]:
-        return tuple(replace(job, id=next(self._ids)) if job.id == UNSAVED else job for job in jobs)
+        return with_ids(jobs, self._ids)
 
     # --- what must be true, always -----------------------------------------------------------------
 

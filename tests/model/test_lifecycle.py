@@ -17,10 +17,10 @@ from runner.model.lifecycle import (
     end,
     postpone,
     release,
-    rerun,
     retry,
     start_over,
 )
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
 from runner.model.step import Result
 from tests.builders import LENGTH, NOON, a_job, a_run, running

@@ -17,9 +17,9 @@ from runner.model.lifecycle import (
     decide,
     end,
     plan,
-    rerun,
     settle,
 )
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result
 from tests.builders import LENGTH, NOON, a_job, a_run, running

@@ -14,10 +14,10 @@ from runner.model.lifecycle import (
     decide,
     lay_down,
     pause,
-    rerun,
     stands_still,
     unpause,
 )
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Phase, Queued, Run, Running, Suspended
 from runner.model.step import Result
 from runner.model.stops import Stop

@@ -6,8 +6,9 @@ import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, failed_jobs, rerun, settle
+from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, settle
 from runner.model.lifecycle import end as end_by_force
+from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Post, Result

@@ -1,5 +1,6 @@
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -8,7 +9,7 @@ from starlette.routing import Mount, Route
 
 from runner.engine.ports import NewRun, Verdict
 from runner.model.lifecycle import claim, conclude
-from runner.model.run import Lease, Queued, Run
+from runner.model.run import Lease, Queued, Run, StepName
 from runner.model.step import Annotation, Outcome, Result
 from runner.web.api import PREFIX
 from runner.web.auth import COOKIE
@@ -153,7 +154,7 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
         ("POST", "/repos/octo/hello/actions/workflows/ci.yml/dispatches", {"input": {}}, "ref, inputs"),
         ("PUT", "/repos/octo/hello/actions/secrets/A", {"encrypted_value": "x"}, "value"),
         ("PUT", "/repos/octo/hello/actions/variables/A", {"valeu": "x"}, "value"),
-        ("POST", "/runs/1/rerun", {"fail": True}, "failed, job"),
+        ("POST", "/runs/1/rerun", {"fail": True}, "failed, job, from_step"),
     ],
 )
 def test_a_field_that_is_not_known_is_named_with_those_that_are(
@@ -391,6 +392,88 @@ def test_a_log_can_be_read_whole_by_job_and_by_step(web: Web) -> None:
     assert log("?job=build&step=1") == "build \u2713\n"
     assert "no job 'lint'; it has build, test" in log("?job=lint")
     assert "no step '9'" in log("?step=9")
+
+
+def a_failed_run(web: Web) -> Run:
+    """Of two steps, of which the second one failed; each has printed a line."""
+    web.add()
+    steps = (StepName("1", "Say: a"), StepName("2", "Run b"))
+    run = a_run(web, new=NewRun("ci.yml", "ci", (replace(a_new_run().jobs[0], steps=steps),)))
+    lease = take(web, run)
+    failure = Outcome(Result.FAILURE, Result.FAILURE, 1)
+    for key, outcome in (("1", None), ("2", failure)):
+        web.logs.append(lease.job, lease.attempt, key, f"{key} of the first\n".encode())
+        web.site.store.record(lease, a_checkpoint(lease, key, **({"outcome": outcome} if outcome else {})))
+    finish(web, run, lease, Result.FAILURE)
+    return run
+
+
+def test_a_run_that_ended_goes_on_where_it_stopped_and_has_the_log_of_what_came_before(web: Web) -> None:
+    run = a_failed_run(web)
+
+    again = web.api("POST", f"/runs/{run.id}/resume")
+
+    (job,) = again["jobs"]
+    assert (again["attempt"], job["forked"]) == (2, {"job": run.jobs[0].id, "attempt": 1, "step": "2"})
+    assert [(step["status"], step["job"]) for step in job["steps"]] == [
+        ("success", run.jobs[0].id),
+        ("queued", 0),
+    ]
+    lease = take(web, web.site.store.load(run.id))
+    web.logs.append(lease.job, lease.attempt, "2", b"2 of the second\n")
+
+    def log(query: str = "") -> str:
+        return web.call("GET", f"{PREFIX}/runs/{run.id}/log{query}").text
+
+    assert log() == "1 of the first\n2 of the second\n"
+    assert log("?step=1") == "1 of the first\n"
+    assert log("?attempt=1") == "1 of the first\n2 of the first\n"
+
+
+@pytest.mark.parametrize("named", ["build:1", "build:Say: a", "build:Run b"])
+def test_a_job_runs_again_from_a_step_that_is_named(web: Web, named: str) -> None:
+    run = a_failed_run(web)
+
+    again = web.api("POST", f"/runs/{run.id}/rerun", {"from_step": named})
+
+    assert (again["attempt"], again["status"]) == (2, "queued")
+    assert (again["jobs"][0]["forked"] is None) == (named != "build:Run b")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        ({"from_step": "build"}, 400, "'build' names no step: write JOB:STEP, such as build:2"),
+        ({"from_step": "nothing:1"}, 404, "has no job 'nothing'; it has build"),
+        ({"from_step": "build:3"}, 404, "job build of run 1 has no step '3'; it has 1: Say: a; 2: Run b"),
+        ({"from_step": "build:1", "job": "build"}, 400, "failed, job or from_step"),
+    ],
+)
+def test_a_step_that_is_not_there_is_named_with_those_that_are(
+    web: Web, content: object, status: int, says: str
+) -> None:
+    run = a_failed_run(web)
+
+    answer = web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json=content)
+
+    assert (answer.status_code, says in answer.json()["message"]) == (status, True), answer.json()
+    assert web.api("GET", f"/runs/{run.id}")["attempts"] == 1
+
+
+def test_what_cannot_go_on_is_refused_with_the_reason(web: Web) -> None:
+    run = a_run(web)
+    web.add()
+
+    def refused(content: object) -> tuple[int, str]:
+        answer = web.call("POST", f"{PREFIX}/runs/{run.id}/resume", json=content)
+        return answer.status_code, answer.json()["message"]
+
+    assert refused({})[0] == 409
+    finish(web, run, take(web, run))
+    assert refused({}) == (409, "no job of run 1 has failed; rerun all of it, or one job")
+    assert refused({"job": "build"})[1].startswith("none of these jobs of run 1 has failed")
+    assert refused({"word": "done"}) == (409, "run 1 has ended: no step of it waits for what becomes of it")
+    assert refused({"job": "lint"})[0] == 404
 
 
 def test_deliveries_are_listed_from_one_of_them_on(web: Web) -> None:

@@ -234,7 +234,8 @@ function job(said) {
     status(shown.querySelector(".status"), step.status);
     shown.querySelector(".name").textContent = visible(step.name);
     shown.querySelector(".took").textContent = took(step);
-    shown.querySelector(".reason").textContent = why(step);
+    const kept = step.job && step.job !== said.id ? " (kept)" : "";
+    shown.querySelector(".reason").textContent = why(step) + kept;
     summary(said, step);
   }
   const waiting = early.get(said.id) || [];

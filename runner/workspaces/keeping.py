@@ -1,0 +1,58 @@
+"""How long the snapshots of jobs that have ended are kept: for a while, and no more than fit."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The snapshots of one job; `size` is the space that they take, what it shares with others by parts."""
+
+    name: str
+    size: float
+    since: datetime
+    """When the newest of them was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that has ended, of a run that has."""
+
+    at: datetime
+    succeeded: bool
+
+
+def measured(folder: Path) -> Kept | None:
+    """What a job's folder of snapshots takes; None where it has gone meanwhile."""
+    try:
+        found = [path.lstat() for path in folder.iterdir()]
+        since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
+    return Kept(folder.name, sum(one.st_blocks * _BLOCK / max(1, one.st_nlink) for one in found), since)
+
+
+def too_much(
+    kept: Iterable[Kept], ended: Mapping[str, Ended], now: datetime, keep: timedelta, limit: int
+) -> list[str]:
+    """Whose snapshots are to be removed: those kept for longer than `keep`, and then what exceeds `limit`.
+
+    Of these, jobs that succeeded come first, and of those the oldest. What has not `ended` stays, and counts.
+    """
+    there = {one.name: one for one in kept}
+    removable = sorted(
+        there.keys() & ended.keys(), key=lambda name: (not ended[name].succeeded, ended[name].at, name)
+    )
+    gone = [name for name in removable if now - ended[name].at >= keep]
+    over = sum(one.size for name, one in there.items() if name not in gone) - limit
+    for name in removable:
+        if over <= 0:
+            break
+        if name not in gone:
+            gone.append(name)
+            over -= there[name].size
+    return gone

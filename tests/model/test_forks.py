@@ -1,0 +1,159 @@
+"""Jobs that go on where others stopped: from which step, with what, and what cannot be."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from runner.errors import NotFound, Rejected
+from runner.model.forks import Fork
+from runner.model.lifecycle import UNSAVED, claim, decide, postpone
+from runner.model.reruns import fork_at, fork_where_it_stopped, rerun, step_named
+from runner.model.run import Finished, Job, Lease, Queued, Running, StepName
+from runner.model.step import Checkpoint, Outcome, Result
+from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_run
+from tests.model.test_partial_reruns import ended
+
+LATER = NOON.replace(hour=13)
+STEPS = (StepName("1", "Run a"), StepName("2", "Run b"), StepName("3", "Run c", True))
+
+
+def a_failed_job(**given: object) -> Job:
+    phase = Finished(Result.FAILURE, NOON)
+    return a_job("build", **{"id": 7, "steps": STEPS, "phase": phase, "attempt": 2, "started": NOON} | given)
+
+
+def left(**said: str | bool) -> Mapping[str, Checkpoint]:
+    """Checkpoints by key, with _ for other signs: a result, or False for files that were not kept."""
+    found = {}
+    for name, how in said.items():
+        key = name.removeprefix("s").replace("_pre", ".pre").replace("_post", ".post").replace("_try", "~")
+        result = Result.SUCCESS if isinstance(how, bool) else Result(how)
+        made = a_checkpoint(running_lease(), key, outcome=Outcome(result, result), kept=how is not False)
+        found[key] = made
+    return found
+
+
+def running_lease() -> Lease:
+    phase = claim(a_job(id=7), "worker-1", NOON, LENGTH).phase
+    assert isinstance(phase, Running)
+    return phase.lease
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "step", "carried"),
+    [
+        (left(s1="success", s2="failure"), "2", 1),
+        (left(s1="success"), "2", 1),
+        (left(s1="success", s2_try1="failure", s2="failure", s3="success"), "2", 1),
+        (left(s1="success", s2_try1="failure"), "2", 1),
+        (left(s1_try1="failure", s1="success", s2="skipped", s3="timed_out"), "3", 3),
+        (left(s1_pre="success", s1="failure"), "1", 1),
+        (left(s1="success", s2=False, s3="success"), "2", 1),
+        (left(s1="success", s2="success", s3="success", s1_post="failure"), "1.post", 3),
+        (left(s1="success", s2="success", s3="success"), "", 3),
+    ],
+)
+def test_a_job_goes_on_at_the_first_step_that_did_not_succeed_with_all_that_came_before(
+    checkpoints: Mapping[str, Checkpoint], step: str, carried: int
+) -> None:
+    assert fork_where_it_stopped(a_failed_job(), checkpoints) == Fork(step, carried, ((7, 2),))
+
+
+@pytest.mark.parametrize(
+    "checkpoints", [{}, left(s1="failure"), left(s1_try1="failure"), left(s1_pre="failure")]
+)
+def test_where_nothing_came_before_that_it_begins_anew(checkpoints: Mapping[str, Checkpoint]) -> None:
+    assert fork_where_it_stopped(a_failed_job(), checkpoints) is None
+
+
+def test_the_new_job_has_the_terms_of_the_old_one_and_its_attempts_go_on() -> None:
+    job = a_failed_job(base=1, lost=(1, 2), dynamic=True, name="build (1)", labels=("gpu",))
+    fork = Fork("2", 1, ((7, 2),))
+
+    again = decide(rerun(a_run(job), {7}, {7: fork}), LATER)
+
+    new = again.jobs[0]
+    assert (new.id, new.phase, new.attempt, new.base, new.lost) == (UNSAVED, Queued(LATER), 2, 1, ())
+    assert (new.forked, new.name, new.labels, new.steps) == (fork, "build (1)", ("gpu",), STEPS)
+    assert claim(new, "worker-2", LATER, LENGTH).attempt == 3
+    assert again.attempt == 2
+
+
+def test_a_fork_of_a_fork_knows_all_that_it_comes_from() -> None:
+    fork = Fork("2", 1, ((7, 2),))
+
+    found = fork_where_it_stopped(a_failed_job(id=9, attempt=5, forked=fork), left(s1="success"))
+
+    assert found == Fork("2", 1, ((9, 5), (7, 2)))
+    assert [found.whose(attempt) for attempt in (1, 2, 3, 5, 6)] == [7, 7, 9, 9, None]
+
+
+def test_what_needs_a_job_that_goes_on_begins_anew_though_it_was_to_go_on_too() -> None:
+    run = a_run(a_failed_job(), replace(ended("deploy", 8, Result.FAILURE, "build"), attempt=1))
+    forks = {7: Fork("2", 1, ((7, 2),)), 8: Fork("2", 1, ((8, 1),))}
+
+    again = rerun(run, {7, 8}, forks)
+
+    assert [(job.key, job.forked, job.attempt) for job in again.jobs] == [
+        ("build", forks[7], 2),
+        ("deploy", None, 0),
+    ]
+
+
+def test_that_a_fork_cannot_begin_is_no_time_of_its_own() -> None:
+    job = a_failed_job(phase=Queued(NOON), started=None, forked=Fork("2", 1, ((7, 2),)))
+    claimed = claim(job, "worker-1", NOON, LENGTH)
+    assert isinstance(claimed.phase, Running)
+
+    assert postpone(claimed, claimed.phase.lease, NOON, "away").started is None
+
+
+@pytest.mark.parametrize("named", ["3", "last", "Run c"])
+def test_a_step_is_meant_by_its_position_its_id_or_its_name(named: str) -> None:
+    job = a_failed_job(step_ids={"last": "3"})
+
+    assert step_named(a_run(job), job, named) == "3"
+    assert rerun(a_run(job)).jobs[0].step_ids == {"last": "3"}
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "says"),
+    [
+        (left(s1="success", s2="failure"), r"from step 3 \(Run c\): step 2 \(Run b\) did not succeed"),
+        (left(s1="success"), r"from step 3 \(Run c\): step 2 \(Run b\) was not done"),
+        (left(s1=False, s2="success"), r"step 1 \(Run a\) was done as the job was ending, and its files"),
+        (left(s1_pre="failure"), "failed before its first step"),
+    ],
+)
+def test_no_job_goes_on_from_a_step_that_it_has_not_come_to(
+    checkpoints: Mapping[str, Checkpoint], says: str
+) -> None:
+    job = a_failed_job()
+
+    with pytest.raises(Rejected, match=says):
+        fork_at(a_run(job), job, "3", checkpoints)
+
+
+def test_a_job_that_succeeded_goes_on_from_any_of_its_steps() -> None:
+    job = a_failed_job(phase=Finished(Result.SUCCESS, NOON))
+    checkpoints = left(s1="success", s2="success", s3="skipped")
+
+    forks = [fork_at(a_run(job), job, step.key, checkpoints) for step in STEPS]
+
+    assert [fork and fork.carried for fork in forks] == [None, 1, 2]
+
+
+def test_what_has_no_steps_that_were_done_is_named() -> None:
+    skipped = a_failed_job(phase=Finished(Result.SKIPPED, NOON))
+    caller = a_failed_job(calls="deploy.yml", steps=())
+    run = a_run(caller, ended("push", 8, caller=7))
+
+    with pytest.raises(Rejected, match="was skipped: it has done no step"):
+        step_named(a_run(skipped), skipped, "2")
+    with pytest.raises(Rejected, match=r"it calls deploy.yml; name one of the jobs there \(push\)"):
+        step_named(run, caller, "1")
+    with pytest.raises(NotFound, match="has no step 'x'; it has 1: Run a; 2: Run b; 3: Run c"):
+        step_named(a_run(a_failed_job()), a_failed_job(), "x")
+    with pytest.raises(Rejected, match="has not ended"):
+        fork_at(a_run(a_failed_job(phase=Queued(NOON))), a_failed_job(), "2", {})
