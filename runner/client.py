@@ -103,6 +103,10 @@ class Client:
         answer: Values = self._asked("POST", path, {}, json={} if content is None else dict(content)).json()
         return answer
 
+    def patch(self, path: str, content: Mapping[str, object]) -> Values:
+        answer: Values = self._asked("PATCH", path, {}, json=dict(content)).json()
+        return answer
+
     def put(self, path: str, content: Mapping[str, object]) -> None:
         self._asked("PUT", path, {}, json=dict(content))
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import click
 
 from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.errors import Rejected
 from runner.web.names import checked_name
 
 
@@ -98,6 +99,27 @@ def show(name: str, fields: str | None) -> None:
         print_pairs(found.items())
 
 
+@repo.command("set", cls=JsonCommand)
+@click.argument("name")
+@click.option(
+    "--missed",
+    type=click.Choice(("once", "skip")),
+    help="What becomes of schedules that were due while no clock ran: one run for all of them, or none.",
+)
+@json_option
+def change(name: str, fields: str | None, missed: str | None) -> None:
+    """Change what is given of the repository NAME."""
+    wanted = {"missed": missed} if missed else {}
+    if not wanted:
+        raise Rejected("nothing is to be changed; give an option, such as --missed skip")
+    with connect() as client:
+        found = client.patch(path_of(name), wanted)
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        print_pairs(found.items())
+
+
 @repo.command("remove")
 @click.argument("name")
 def remove(name: str) -> None:
@@ -139,8 +161,11 @@ def schedules(name: str, fields: str | None) -> None:
     if fields is not None:
         print_json(found, fields)
         return
-    rows = [(one["workflow"], one["cron"], one["timezone"], one["due_at"] or "never") for one in found]
+    rows = [
+        (one["workflow"], one["cron"], one["timezone"], one["due_at"] or "never", one["skipped_at"] or "")
+        for one in found
+    ]
     if rows:
-        print_table(rows, ("workflow", "cron", "time zone", "due"))
+        print_table(rows, ("workflow", "cron", "time zone", "due", "missed and skipped"))
     else:
         click.echo("no schedules; they are read from the workflows on the default branch", err=True)

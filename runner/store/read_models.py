@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from runner.model.access import Scope
+from runner.model.standing import Missed
 
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
 """The words for how a run stands.
@@ -301,6 +302,8 @@ class RepositoryView:
     """Whether workflows of the other repositories here may use what is in it."""
     default_branch: str | None
     created_at: datetime
+    missed: Missed
+    """What becomes of its schedules' due times that passed while no clock ran."""
 
 
 @dataclass(frozen=True, slots=True)

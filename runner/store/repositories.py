@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
 from runner.model.audit import Act
 from runner.model.source import Repository
+from runner.model.standing import Missed
 from runner.store.audit import note
 from runner.store.database import Database, micros
 from runner.store.lines import dissolve
@@ -90,6 +91,16 @@ class SqlRepositories:
             return [
                 _from(row) for row in connection.execute(select(repositories).order_by(repositories.c.name))
             ]
+
+    def change(self, repository: Repository, missed: Missed, act: Act | None = None) -> None:
+        """Say what becomes of the due times of its schedules that pass while no clock runs."""
+        mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(repositories).where(mine).values(missed=missed))
+            note(connection, act, micros(self._database.now(connection)))
+
+        self._database.writing(work)
 
     def remove(self, repository: Repository, act: Act | None = None) -> None:
         """Forget the registration, its schedules, secrets, variables and stops; its runs and logs stay."""

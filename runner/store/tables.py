@@ -58,6 +58,8 @@ repositories = Table(
     Column("shared", Boolean, nullable=False, server_default=false()),
     Column("default_branch", Text),
     Column("created_at", BigInteger, nullable=False),
+    # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
+    Column("missed", String(8), nullable=False, server_default="once"),
     UniqueConstraint("forge", "name"),
 )
 
@@ -287,6 +289,8 @@ schedules = Table(
     Column("timezone", Text, nullable=False),
     # NULL for a day that never comes.
     Column("due_at", BigInteger),
+    # The newest due time that was left out as it had been missed.
+    Column("skipped_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "cron", "timezone"),
     Index("schedules_due", "due_at"),
 )

@@ -384,4 +384,5 @@ def _repository(row: Row[Any]) -> RepositoryView:
         row.shared,
         row.default_branch,
         moment(row.created_at),
+        missed=row.missed,
     )

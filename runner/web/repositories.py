@@ -14,6 +14,7 @@ from runner.engine.receive import receive
 from runner.errors import Rejected, Unavailable
 from runner.model.access import Actor
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
+from runner.model.standing import Missed
 from runner.store.read_models import RepositoryView
 from runner.web.access import Acting
 from runner.web.answers import Conflict
@@ -39,6 +40,16 @@ class NewRepository(Asked):
     executor: str | None = None
     image: str | None = None
     shared: bool = False
+
+
+class Changes(Asked):
+    """What is to be changed of a repository.
+
+    `missed` is what becomes of the due times of its schedules that pass while no clock runs: `once` starts
+    one run for all of them, `skip` none.
+    """
+
+    missed: Missed | None = None
 
 
 class Trigger(Asked):
@@ -91,6 +102,14 @@ def routes(site: Site) -> APIRouter:
 
     @router.get("/repos/{name:path}")
     def show_repository(name: str) -> RepositoryView:
+        return shown(site, name)
+
+    @router.patch("/repos/{name:path}")
+    def change_repository(name: str, wanted: Changes, actor: Acting) -> RepositoryView:
+        found = site.repositories.named(name)
+        if wanted.missed is not None:
+            act = about(actor, "change-repository", found, missed=wanted.missed)
+            site.repositories.change(found, wanted.missed, act)
         return shown(site, name)
 
     @router.delete("/repos/{name:path}", status_code=204)
