@@ -112,6 +112,11 @@ class Database:
         clock: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return clock.astimezone(UTC)
 
+    def time(self) -> datetime:
+        """What its clock says."""
+        with self.reading() as connection:
+            return self.now(connection)
+
     def migrate(self) -> None:
         """Bring the tables to this version's shape; safe to call from several processes at once.
 
