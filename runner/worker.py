@@ -23,6 +23,7 @@ from runner.engine.report import report
 from runner.engine.retire import retire
 from runner.engine.standings import following
 from runner.engine.station import Station
+from runner.engine.steadiness import Steadiness
 from runner.engine.sweep import sweep
 from runner.engine.titles import Titles
 from runner.errors import LeaseLost, Rejected, Unavailable
@@ -267,6 +268,7 @@ class Clock:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._steadiness = Steadiness(services.settings.lease_length)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
         keep = partial(
@@ -297,9 +299,16 @@ class Clock:
         services = self._services
         # What is fired is rung for in the same round.
         _in_spite_of_all(partial(services.standings.fire, following))
+        if _in_spite_of_all(self._doubts) is not None and not everything:
+            return ROUND_SECONDS
         ring = partial(sweep, store=services.store, dispatcher=services.dispatcher, everything=everything)
         rest = _in_spite_of_all(ring)
         return ROUND_SECONDS if rest is None else rest.total_seconds()
+
+    def _doubts(self) -> timedelta | None:
+        """How long to wait where leases cannot be judged now."""
+        at = self._services.database.time()
+        return None if self._steadiness.holds(at, time.monotonic()) else timedelta(seconds=ROUND_SECONDS)
 
 
 def _in_spite_of_all(work: Callable[[], timedelta | None]) -> timedelta | None:

@@ -266,6 +266,9 @@ class FakeWorkspaces:
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         self.placed.append((route, tuple(path)))
 
+    def forget(self, name: str) -> None:
+        """Nothing was kept."""
+
     def let_go(self, keep: str) -> None:
         """Nothing is held."""
 

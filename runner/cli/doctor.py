@@ -18,6 +18,7 @@ from runner.engine.sources import OPEN
 from runner.errors import RunnerError, Unavailable
 from runner.model.source import Repository
 from runner.settings import Settings
+from runner.store.database import Shape
 
 NETWORKS = {
     "host": "steps share this machine's network, localhost too",
@@ -118,11 +119,12 @@ def _actions(services: wiring.Services) -> str:
 
 def _database(services: wiring.Services) -> str:
     kind = "SQLite" if services.database.lite else "PostgreSQL"
-    if services.database.current():
+    found = services.database.shape()
+    if found is Shape.CURRENT:
         return f"{kind}, tables up to date"
-    if services.settings.embedded:
+    if found is Shape.OLDER and services.settings.embedded:
         return f"{kind}, tables are made when `runner serve` starts"
-    raise Unavailable(f"{kind} answers, but its tables are not this version's; run `runner migrate`")
+    raise Unavailable(f"{kind} answers, but {found.value}")
 
 
 def _secrets(services: wiring.Services) -> str:

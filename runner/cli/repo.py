@@ -116,14 +116,21 @@ def _print(found: Mapping[str, Any]) -> None:
 @repo.command("set", cls=JsonCommand)
 @click.argument("name")
 @limit_options
+@click.option(
+    "--missed",
+    type=click.Choice(("once", "skip")),
+    help="What becomes of schedules that were due while no clock ran: one run for all of them, or none.",
+)
 @json_option
-def change(name: str, fields: str | None, **limits: Any) -> None:
+def change(name: str, fields: str | None, missed: str | None, **limits: Any) -> None:
     """Change what the repository NAME may use: 0 is no limit, `default` what the server's settings say."""
     said = limits_said(limits)
-    if not said:
-        raise Rejected("nothing is to be changed; give a limit, such as --max-jobs 4")
+    wanted: dict[str, Any] = {"limits": said} if said else {}
+    wanted |= {"missed": missed} if missed else {}
+    if not wanted:
+        raise Rejected("nothing is to be changed; give an option, such as --max-jobs 4 or --missed skip")
     with connect() as client:
-        found = client.patch(path_of(name), {"limits": said})
+        found = client.patch(path_of(name), wanted)
     if fields is not None:
         print_json(found, fields)
     else:
@@ -171,8 +178,11 @@ def schedules(name: str, fields: str | None) -> None:
     if fields is not None:
         print_json(found, fields)
         return
-    rows = [(one["workflow"], one["cron"], one["timezone"], one["due_at"] or "never") for one in found]
+    rows = [
+        (one["workflow"], one["cron"], one["timezone"], one["due_at"] or "never", one["skipped_at"] or "")
+        for one in found
+    ]
     if rows:
-        print_table(rows, ("workflow", "cron", "time zone", "due"))
+        print_table(rows, ("workflow", "cron", "time zone", "due", "missed and skipped"))
     else:
         click.echo("no schedules; they are read from the workflows on the default branch", err=True)

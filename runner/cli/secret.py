@@ -10,7 +10,6 @@ from runner.cli.common import JsonCommand, connect, json_option, print_json, pri
 from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.terminal import ago
-from runner.errors import Unavailable
 from runner.model.secret import SECRET, checked_name
 from runner.settings import Settings
 
@@ -81,8 +80,7 @@ def rotate_key(home: Path | None) -> None:
     settings = Settings.from_env(home=home)
     # The parts of a server take a second to import, which setting a secret does not need.
     with closing(resolve_name("runner.wiring:services")(settings)) as services:
-        if not services.database.current():
-            raise Unavailable("the database's tables are not this version's; run `runner migrate` first")
+        services.database.check()
         done = services.vault.rotate()
     file = settings.key_file
     click.echo(f"sealed with the key {done.key} in {file}: all secrets, {done.count} of them")

@@ -18,7 +18,7 @@ from runner.cli.home import owned
 from runner.cli.journal import keep_journal
 from runner.cli.listening import listening
 from runner.client import published
-from runner.errors import Rejected, Unavailable
+from runner.errors import Rejected
 from runner.settings import Settings
 from runner.web.app import create_app
 from runner.web.server import Server
@@ -73,7 +73,7 @@ def worker(verbose: int, /, **given: Any) -> int:
     services = wiring.services(settings)
     with ExitStack() as stack:
         stack.callback(services.close)
-        _check_tables(services)
+        services.database.check()
         until_signal = stack.enter_context(_signals())
         working = _worker(services)
         working.start()
@@ -95,7 +95,7 @@ def clock(verbose: int, /, **given: Any) -> int:
     services = wiring.services(_distributed(Settings.from_env(**given), "clock"))
     with ExitStack() as stack:
         stack.callback(services.close)
-        _check_tables(services)
+        services.database.check()
         until_signal = stack.enter_context(_signals())
         ticking = Clock(services)
         ticking.start()
@@ -121,12 +121,7 @@ def _bring_tables(services: wiring.Services) -> None:
     if services.settings.embedded:
         services.database.migrate()
     else:
-        _check_tables(services)
-
-
-def _check_tables(services: wiring.Services) -> None:
-    if not services.database.current():
-        raise Unavailable("the database's tables are not this version's; run `runner migrate` first")
+        services.database.check()
 
 
 def _start_embedded(services: wiring.Services, stack: ExitStack) -> Worker:

@@ -172,6 +172,10 @@ class Heart:
         for hold in self._held():
             hold.stop(Why.RELEASED)
 
+    def holding(self) -> set[tuple[int, int]]:
+        """The id and attempt of every job that is performed here."""
+        return {(hold.lease.job, hold.lease.attempt) for hold in self._held()}
+
     def close(self) -> None:
         with self._changed:
             self._closed = True

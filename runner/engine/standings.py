@@ -16,7 +16,7 @@ from runner.engine.ports import Workspaces
 from runner.engine.subject import HEAD
 from runner.errors import Unavailable
 from runner.model.source import Event, Repository, Route
-from runner.model.standing import DueTimes, Follows, Scheduled, Standing
+from runner.model.standing import DueTimes, Follows, Missed, Scheduled, Standing
 from runner.workflow.cron import LEAST_MINUTES, BadCron, parse_cron
 from runner.workflow.document import InvalidWorkflow
 from runner.workflow.times import next_after
@@ -31,6 +31,8 @@ STAGES = ("requested", "in_progress", "completed")
 TRIES = 10
 LEAST = timedelta(minutes=LEAST_MINUTES)
 MOMENT = timedelta(microseconds=1)
+TOLERANCE = timedelta(minutes=5)
+"""How late a due time may be and still count as met: a clock may be restarted, and a database too."""
 
 Following = Callable[[Scheduled, datetime | None, datetime], datetime | None]
 
@@ -47,8 +49,14 @@ class Standings(Protocol):
     def due(self, forge: str, repo: str) -> DueTimes:
         """When each of a repository's schedules is due next."""
 
+    def skipped(self, forge: str, repo: str) -> DueTimes:
+        """The newest due time of each that was left out; None where none was."""
+
     def fire(self, following: Following) -> None:
-        """Store an event for each schedule that is due, and one for each repository that is new here."""
+        """Store an event for each schedule that is due, and one for each repository that is new here.
+
+        However many due times one has missed it is one event, or none where its repository skips them.
+        """
 
 
 def following(one: Scheduled, since: datetime | None, now: datetime) -> datetime | None:
@@ -63,6 +71,11 @@ def following(one: Scheduled, since: datetime | None, now: datetime) -> datetime
         # One that this machine cannot calculate must not keep the clock from all others.
         log.error("a schedule is not due any more", extra={"schedule": str(one), "error": str(error)})
         return None
+
+
+def left_out(missed: Missed, since: datetime, now: datetime) -> bool:
+    """Whether what was due starts nothing, as its repository skips what it missed."""
+    return missed == "skip" and now - since > TOLERANCE
 
 
 def due_event(forge: str, repo: str, one: Scheduled) -> Event:

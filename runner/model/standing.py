@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,6 +35,9 @@ class Standing:
         """Whether both ask for the same, at whichever commits."""
         return (self.schedules, self.follows) == (other.schedules, other.follows)
 
+
+Missed = Literal["once", "skip"]
+"""What becomes of a schedule's due times that passed while no clock ran: one event for all, or none."""
 
 DueTimes = Mapping[Scheduled, datetime | None]
 """When each is due next; None for a day that never comes."""

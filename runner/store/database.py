@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from runner.errors import DatabaseUnavailable, Rejected
+from runner.errors import DatabaseUnavailable, Rejected, Unavailable
 from runner.store.tables import metadata
 
 T = TypeVar("T")
@@ -25,6 +26,17 @@ CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
 ATTEMPTS = 10
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+
+
+class Shape(Enum):
+    """How a database's tables stand to this version's."""
+
+    CURRENT = "they are this version's"
+    OLDER = "the database's tables are of an older version, or not made yet; run `runner migrate` first"
+    NEWER = (
+        "the database's tables are of a newer version of runner; install that one here too, or restore a "
+        "backup of the database from before `runner migrate`"
+    )
 
 
 def micros(at: datetime) -> int:
@@ -100,8 +112,16 @@ class Database:
         clock: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         return clock.astimezone(UTC)
 
+    def time(self) -> datetime:
+        """What its clock says."""
+        with self.reading() as connection:
+            return self.now(connection)
+
     def migrate(self) -> None:
-        """Bring the tables to this version's shape; safe to call from several processes at once."""
+        """Bring the tables to this version's shape; safe to call from several processes at once.
+
+        Raises `Rejected` where a newer version was here.
+        """
         with (
             self._named(),
             self._writer.connect() as connection,
@@ -135,8 +155,20 @@ class Database:
 
     def current(self) -> bool:
         """Whether the tables have this version's shape."""
+        return self.shape() is Shape.CURRENT
+
+    def check(self, running: bool = False) -> None:
+        """Raises `Unavailable`, which says what to do, where the tables have not this version's shape.
+
+        What is `running` may see those of a newer one: it works on beside its successor.
+        """
+        found = self.shape()
+        if found is not Shape.CURRENT and not (running and found is Shape.NEWER):
+            raise Unavailable(found.value)
+
+    def shape(self) -> Shape:
         with self.reading() as connection:
-            found: bool = resolve_name("runner.store.migrating:current")(connection)
+            found: Shape = resolve_name("runner.store.migrating:shape")(connection)
         return found
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.model.access import Scope
 from runner.model.limits import Limits
+from runner.model.standing import Missed
 
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
 """The words for how a run stands.
@@ -326,6 +327,8 @@ class RepositoryView:
     created_at: datetime
     limits: Limits
     """What it may use: null is what the server's settings say, 0 is no limit, and times are in seconds."""
+    missed: Missed
+    """What becomes of its schedules' due times that passed while no clock ran."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,10 +93,13 @@ class SqlRepositories:
                 _from(row) for row in connection.execute(select(repositories).order_by(repositories.c.name))
             ]
 
-    def limit(
-        self, repository: Repository, changed: Mapping[str, int | None], act: Act | None = None
+    def change(
+        self, repository: Repository, changed: Mapping[str, int | str | None], act: Act | None = None
     ) -> None:
-        """Change what a repository may use, by the names of `Limits`; what waits is looked at anew."""
+        """Change what is said of a repository: by the names of `Limits`, or what `missed` schedules become.
+
+        What waits is looked at anew.
+        """
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
         waiting = (jobs.c.repository == f"{repository.forge}:{repository.name}") & (jobs.c.phase == "queued")
 

@@ -1,18 +1,20 @@
 """SqlStandings: what default branches ask for, and the events that the clock makes of it."""
 
+import logging
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, select, update
+from sqlalchemy import Column, Connection, Row, and_, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runner.engine.standings import ADOPTED, Following, due_event, sync_event
+from runner.engine.standings import ADOPTED, TOLERANCE, Following, due_event, left_out, sync_event
 from runner.model.source import Repository
-from runner.model.standing import DueTimes, Follows, Scheduled, Standing
+from runner.model.standing import DueTimes, Follows, Missed, Scheduled, Standing
 from runner.store.arrivals import post
 from runner.store.database import Database, micros, moment
 from runner.store.tables import repositories, schedules, standings
 
+log = logging.getLogger(__name__)
 ROUND = 500
 """How many rows the clock takes in one transaction; the rest follow in its next round."""
 _adopted = exists().where(standings.c.forge == repositories.c.forge, standings.c.repo == repositories.c.name)
@@ -63,10 +65,17 @@ class SqlStandings:
 
     def due(self, forge: str, repo: str) -> DueTimes:
         """When each of a repository's schedules is due next."""
+        return self._times(schedules.c.due_at, forge, repo)
+
+    def skipped(self, forge: str, repo: str) -> DueTimes:
+        """The newest due time of each that was left out; None where none was."""
+        return self._times(schedules.c.skipped_at, forge, repo)
+
+    def _times(self, which: Column[int], forge: str, repo: str) -> DueTimes:
         query = select(schedules).where(_of(schedules, forge, repo))
         with self._database.reading() as connection:
             return {
-                _scheduled(row): None if row.due_at is None else moment(row.due_at)
+                _scheduled(row): None if (at := row._mapping[which]) is None else moment(at)
                 for row in connection.execute(query)
             }
 
@@ -94,18 +103,34 @@ class SqlStandings:
             .limit(ROUND)
             .with_for_update(skip_locked=True)
         )
-        for row in connection.execute(due).all():
+        rows = connection.execute(due).all()
+        missed = _missed(connection) if rows else {}
+        for row in rows:
             one, since = _scheduled(row), moment(row.due_at)
-            event = due_event(row.forge, row.repo, one)
-            guid = f"schedule {one.workflow} {one.cron} {one.timezone} {since.isoformat()}"
-            post(connection, event, guid, now)
             later = following(one, since, at)
             values = {"due_at": None if later is None else micros(later)}
+            said = {"schedule": str(one), "repository": row.repo, "due": str(since), "next": str(later)}
+            late = (at - since).total_seconds()
+            if left_out(missed.get((row.forge, row.repo), "once"), since, at):
+                log.warning("a due time was missed and is left out", extra={**said, "seconds": late})
+                values["skipped_at"] = row.due_at
+            else:
+                if at - since > TOLERANCE:
+                    log.warning("what was missed is made good once", extra={**said, "seconds": late})
+                event = due_event(row.forge, row.repo, one)
+                guid = f"schedule {one.workflow} {one.cron} {one.timezone} {since.isoformat()}"
+                post(connection, event, guid, now)
             connection.execute(update(schedules).where(schedules.c.id == row.id).values(values))
         for row in connection.execute(_strangers.limit(ROUND)).all():
             if adopt(connection, row.forge, row.name):
                 event = sync_event(row.forge, row.name, ADOPTED)
                 post(connection, event, f"sync {row.id}.{row.created_at}", now)
+
+
+def _missed(connection: Connection) -> dict[tuple[str, str], Missed]:
+    """What each repository does with what it missed, but for those that make it good."""
+    query = select(repositories).where(repositories.c.missed != "once")
+    return {(row.forge, row.name): row.missed for row in connection.execute(query)}
 
 
 def adopt(connection: Connection, forge: str, repo: str) -> bool:

@@ -69,6 +69,8 @@ repositories = Table(
     Column("run_timeout", BigInteger),
     Column("keep_logs", BigInteger),
     Column("keep_runs", BigInteger),
+    # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
+    Column("missed", String(8), nullable=False, server_default="once"),
     UniqueConstraint("forge", "name"),
 )
 
@@ -334,6 +336,8 @@ schedules = Table(
     Column("timezone", Text, nullable=False),
     # NULL for a day that never comes.
     Column("due_at", BigInteger),
+    # The newest due time that was left out as it had been missed.
+    Column("skipped_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "cron", "timezone"),
     Index("schedules_due", "due_at"),
 )

@@ -415,4 +415,5 @@ def _repository(row: Row[Any]) -> RepositoryView:
         row.default_branch,
         moment(row.created_at),
         limits_of(row),
+        row.missed,
     )

@@ -57,12 +57,16 @@ class Dispatched(Triggered):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A cron time of a workflow on the default branch. `due_at` is null for a day that never comes."""
+    """A cron time of a workflow on the default branch. `due_at` is null for a day that never comes.
+
+    `skipped_at` is the newest due time that started nothing, as it was missed and its repository skips such.
+    """
 
     workflow: str
     cron: str
     timezone: str
     due_at: datetime | None
+    skipped_at: datetime | None
 
 
 def routes(site: Site) -> APIRouter:
@@ -98,7 +102,11 @@ def routes(site: Site) -> APIRouter:
     def list_schedules(name: str) -> list[ScheduleView]:
         found = shown(site, name)
         due = site.standings.due(found.forge, found.name)
-        return [ScheduleView(one.workflow, one.cron, one.timezone, due[one]) for one in sorted(due)]
+        skipped = site.standings.skipped(found.forge, found.name)
+        return [
+            ScheduleView(one.workflow, one.cron, one.timezone, due[one], skipped.get(one))
+            for one in sorted(due)
+        ]
 
     @router.post("/repos/{name:path}/sync", status_code=202)
     def sync(name: str, actor: Acting) -> Triggered:

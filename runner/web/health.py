@@ -33,8 +33,7 @@ class Health:
         return [reason for check in checks if (reason := _reason(check))]
 
     def _check_database(self) -> None:
-        if not self._site.database.current():
-            raise Unavailable("the database's tables are not this version's; `runner migrate` brings them")
+        self._site.database.check(running=True)
 
 
 def _reason(check: Callable[[], None]) -> str | None:

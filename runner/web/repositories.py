@@ -15,6 +15,7 @@ from runner.errors import Rejected, Unavailable
 from runner.model.access import Actor
 from runner.model.limits import Limits
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
+from runner.model.standing import Missed
 from runner.settings import Span
 from runner.store.read_models import RepositoryView
 from runner.web.access import Acting
@@ -48,12 +49,6 @@ class AskedLimits(Asked):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
-class Changes(Asked):
-    """What is to be changed of a repository; of its limits only those that are named."""
-
-    limits: AskedLimits
-
-
 class NewRepository(Asked):
     """A repository to register; its webhook secret is made up where none is given.
 
@@ -68,6 +63,17 @@ class NewRepository(Asked):
     image: str | None = None
     shared: bool = False
     limits: AskedLimits = AskedLimits()
+
+
+class Changes(Asked):
+    """What is to be changed of a repository; of its limits only those that are named.
+
+    `missed` is what becomes of the due times of its schedules that pass while no clock runs: `once` starts
+    one run for all of them, `skip` none.
+    """
+
+    limits: AskedLimits = AskedLimits()
+    missed: Missed | None = None
 
 
 class Trigger(Asked):
@@ -125,8 +131,10 @@ def routes(site: Site) -> APIRouter:
 
     @router.patch("/repos/{name:path}")
     def change_repository(name: str, wanted: Changes, actor: Acting) -> RepositoryView:
-        found, said = site.repositories.named(name), wanted.limits.said
-        site.repositories.limit(found, said, about(actor, "set-limits", found, **said))
+        found = site.repositories.named(name)
+        changed: dict[str, int | str | None] = {**wanted.limits.said}
+        changed |= {"missed": wanted.missed} if wanted.missed is not None else {}
+        site.repositories.change(found, changed, about(actor, "change-repository", found, **changed))
         return shown(site, name)
 
     @router.delete("/repos/{name:path}", status_code=204)

@@ -382,6 +382,9 @@ def test_repositories_are_registered_and_removed(on_machine: Shell) -> None:
     added = on_machine("repo", "add", "octo/other", "--url", "/srv/other.git", "--secret", "a long secret")
     assert (added.status, "a long secret" in added.out) == (0, False)
     assert on_machine("repo", "show", "--json", "octo/other").json["url"] == "/srv/other.git"
+    assert "--missed skip" in on_machine("repo", "set", "octo/other").err
+    assert "missed" in on_machine("repo", "set", "octo/other", "--missed", "skip").out
+    assert on_machine("repo", "show", "--json", "octo/other").json["missed"] == "skip"
     assert "octo/other\tgit\t/srv/other.git" in on_machine("repo", "list").out
     assert "'a long secret'" in on_machine("repo", "hook", "octo/other").out
     assert on_machine("repo", "add", "octo/other", "--url", "/srv/other.git").status == 1

@@ -337,12 +337,12 @@ def test_a_limit_that_is_changed_counts_from_the_next_claim_on_and_is_rung_for(s
     shop.ring(run, 0)
     assert shop.ring(run, 1) is None
 
-    shop.repositories.limit(shop.repositories.get("git", "octo/small"), {"max_jobs": 2})
+    shop.repositories.change(shop.repositories.get("git", "octo/small"), {"max_jobs": 2})
 
     assert {one.job for one in shop.store.stranded().envelopes} == {job.id for job in run.jobs[1:]}
     assert shop.ring(run, 1) is not None
     assert shop.ring(run, 2) is None
-    shop.repositories.limit(shop.repositories.get("git", "octo/small"), {"max_jobs": 0})
+    shop.repositories.change(shop.repositories.get("git", "octo/small"), {"max_jobs": 0})
     assert shop.ring(run, 2) is not None
 
 

@@ -4,20 +4,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from sqlalchemy import select, update
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select, update
 
 from runner.engine.ports import Verdict
-from runner.engine.standings import following
+from runner.engine.standings import LEAST, MOMENT, TOLERANCE, following, left_out
 from runner.model.lifecycle import cancel, decide
 from runner.model.run import Run
 from runner.model.source import Event, Repository
-from runner.model.standing import Follows, Scheduled, Standing
+from runner.model.standing import Follows, Missed, Scheduled, Standing
 from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
 from runner.store.database import micros
 from runner.store.tables import deliveries, schedules
+from runner.workflow.cron import parse_cron
+from runner.workflow.times import next_after
 from tests.builders import LENGTH, a_new_run, a_route, an_event
+from tests.servers import migrated_sqlite
 
 NIGHTLY = Scheduled(".github/workflows/ci.yml", "30 5 * * *", "Europe/Berlin")
 HOURLY = Scheduled(".github/workflows/ci.yml", "0 * * * *")
@@ -113,6 +121,112 @@ def test_a_clock_that_was_away_fires_each_schedule_once_and_goes_on_from_now(ben
     assert all(
         at is not None and at > datetime.now(UTC) for at in bench.store.due("git", "octo/hello").values()
     )
+
+
+def test_what_was_missed_is_left_out_where_the_repository_says_so_and_the_next_is_awaited(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.repositories.change(bench.repository, {"missed": "skip"})
+    bench.stand(NIGHTLY, HOURLY)
+    bench.put_back()
+
+    for _ in range(2):
+        bench.store.fire(following)
+
+    due = bench.store.due("git", "octo/hello")
+    assert bench.fired() == []
+    assert all(at is not None and at > datetime.now(UTC) for at in due.values())
+    assert bench.store.skipped("git", "octo/hello") == {NIGHTLY: PAST, HOURLY: PAST}
+    assert [record.message for record in caplog.records] == ["a due time was missed and is left out"] * 2
+
+
+def test_a_clock_that_is_a_little_late_has_missed_nothing(bench: Bench) -> None:
+    bench.repositories.change(bench.repository, {"missed": "skip"})
+    bench.stand(HOURLY)
+    bench.put_back(datetime.now(UTC) - TOLERANCE + timedelta(minutes=1))
+
+    bench.store.fire(following)
+
+    assert len(bench.fired()) == 1
+    assert bench.store.skipped("git", "octo/hello") == {HOURLY: None}
+
+
+def test_what_was_missed_is_made_good_again_when_the_repository_asks_for_it(bench: Bench) -> None:
+    for missed in ("skip", "once"):
+        bench.repositories.change(bench.repository, {"missed": missed})
+    bench.stand(HOURLY)
+    bench.put_back()
+
+    bench.store.fire(following)
+
+    assert len(bench.fired()) == 1
+
+
+class Moved(Database):
+    """A database whose clock says what a test says."""
+
+    at = PAST
+
+    def now(self, connection: Connection) -> datetime:
+        return self.at
+
+
+JUMPS = st.lists(
+    st.tuples(
+        # Seconds that pass between two looks, the clock's being away among them, and what it is off by then.
+        st.sampled_from([1, 30, 60, 299, 301, 1800, 3600, 3 * 3600]),
+        st.sampled_from([-3600, 0, 0, 0, 3600]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+# Clocks are put forward in Berlin on 29 March 2026 and back on 25 October, at 1:00; in Lord Howe by half an
+# hour, on 4 October and 5 April, at 15:30 and 15:00 of the day before.
+CHANGES = ["2026-03-28T22:00", "2026-10-24T22:00", "2026-10-03T13:00", "2026-04-04T13:00", "2026-06-01T00:00"]
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from(CHANGES),
+    st.sampled_from(["Europe/Berlin", "Australia/Lord_Howe", "UTC"]),
+    st.sampled_from(["15 * * * *", "*/10 * * * *", "30 2 * * *", "0,45 1-3 * * *"]),
+    st.sampled_from(["once", "skip"]),
+    JUMPS,
+)
+def test_however_the_clock_jumps_each_due_time_has_one_event_or_is_made_good_by_a_later_one(
+    begin: str, zone: str, cron: str, missed: Missed, steps: list[tuple[int, int]]
+) -> None:
+    one = Scheduled("ci.yml", cron, zone)
+    real = datetime.fromisoformat(begin).replace(tzinfo=UTC)
+    with TemporaryDirectory() as folder:
+        database = Moved(migrated_sqlite(Path(folder) / "runner.db"))
+        try:
+            database.at = real
+            bench = Bench(database)
+            bench.repositories.change(bench.repository, {"missed": missed})
+            bench.stand(one)
+            looks: list[tuple[datetime, datetime | None, int]] = []
+            for passed, off in steps:
+                real += timedelta(seconds=passed)
+                database.at = real + timedelta(seconds=off)
+                before, fired = bench.store.due("git", "octo/hello")[one], len(bench.fired())
+                bench.store.fire(following)
+                bench.store.fire(following)
+                looks.append((database.at, before, len(bench.fired()) - fired))
+        finally:
+            database.close()
+    dues = [due for _, due, _ in looks if due is not None]
+    assert dues == sorted(dues), "what was due once never is again"
+    for at, due, made in looks:
+        assert due is not None
+        assert made == (due <= at and not left_out(missed, due, at)), "one event for what is due, or none"
+    for (at, due, _), (_, later, _) in pairwise(looks):
+        assert due is not None
+        if due <= at:
+            expected = next_after(parse_cron(cron), zone, max(at, due + LEAST - MOMENT))
+            assert later == expected, "nothing is left out but what has passed, and what comes too soon"
+        else:
+            assert later == due
 
 
 def test_many_clocks_at_once_fire_each_due_time_once(bench: Bench) -> None:

@@ -102,6 +102,20 @@ def test_schedules_are_shown_with_their_next_time(web: Web) -> None:
     )
     assert datetime.fromisoformat(hourly["due_at"]) > datetime.now(UTC)
     assert never["due_at"] is None
+    assert hourly["skipped_at"] is None
+
+
+def test_what_a_repository_does_with_missed_schedules_can_be_changed(web: Web) -> None:
+    web.add()
+    assert web.api("GET", "/repos/octo/hello")["missed"] == "once"
+
+    assert web.api("PATCH", "/repos/octo/hello", {"missed": "skip"})["missed"] == "skip"
+    assert web.api("PATCH", "/repos/octo/hello", {})["missed"] == "skip"
+
+    refused = web.call("PATCH", f"{PREFIX}/repos/octo/hello", {"missed": "twice"})
+    assert refused.status_code == 400
+    assert "'once' or 'skip'" in refused.text
+    assert web.call("PATCH", f"{PREFIX}/repos/octo/nobody", {"missed": "skip"}).status_code == 404
 
 
 def test_a_default_branch_is_read_again_when_somebody_asks(web: Web) -> None:
