@@ -43,6 +43,7 @@ from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
 from runner.logs import FileLogs
+from runner.model.environment import Environment
 from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
@@ -224,6 +225,13 @@ class _Only:
         return [self.repository] if name.lower() == self.repository.name.lower() else []
 
 
+class _Unprotected:
+    """The port `Environments` where nobody keeps rules."""
+
+    def rules(self, repository: Repository, name: str) -> Environment | None:
+        return None
+
+
 class Local:
     """The runs of one checkout. Every method is for one thread, but for `cancel` and `abandon`."""
 
@@ -258,6 +266,7 @@ class Local:
             heart=Heart(self.store, LEASE),
             dispatcher=self._bell,
             vault=vault,
+            environments=_Unprotected(),
             env=terms.env,
             matrix=terms.matrix,
         )

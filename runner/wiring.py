@@ -25,6 +25,7 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlAudit,
+    SqlEnvironments,
     SqlLogs,
     SqlRepositories,
     SqlSecrets,
@@ -56,6 +57,7 @@ class Services:
     stops: SqlStops
     tokens: SqlTokens
     audit: SqlAudit
+    environments: SqlEnvironments
     vault: SealedVault
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
@@ -102,6 +104,7 @@ def services(settings: Settings) -> Services:
         stops=SqlStops(database),
         tokens=SqlTokens(database),
         audit=SqlAudit(database),
+        environments=SqlEnvironments(database),
         vault=SealedVault(secrets, variables, key),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(
@@ -172,6 +175,7 @@ def station(services: Services, worker: str) -> Station:
         heart=Heart(services.store, settings.lease_length),
         dispatcher=services.dispatcher,
         vault=services.vault,
+        environments=services.environments,
     )
 
 

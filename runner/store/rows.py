@@ -87,6 +87,7 @@ def wait_to(wait: Wait) -> dict[str, Any]:
         "name": wait.name,
         "message": wait.message,
         "approvers": list(wait.approvers),
+        "barred": list(wait.barred),
         "answer": None
         if answer is None
         else asdict(answer) | {"word": answer.word.value, "at": micros(answer.at)},
@@ -107,6 +108,7 @@ def wait_from(stored: Mapping[str, Any]) -> Wait:
         stored["message"],
         tuple(stored["approvers"]),
         answer,
+        tuple(stored.get("barred", ())),
     )
 
 

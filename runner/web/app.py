@@ -59,6 +59,7 @@ def create_app(services: Services) -> "App":
         stops=services.stops,
         tokens=services.tokens,
         audit=services.audit,
+        environments=services.environments,
         vault=services.vault,
         logs=services.logs,
         forges=FORGES,
