@@ -54,6 +54,10 @@ class NotClaimable(Rejected):
         super().__init__(f"job {job.key} cannot be claimed: it is {stands}")
 
 
+class Unheard(Rejected):
+    """Nobody is there any more to be told something."""
+
+
 class NotAsked(Rejected):
     """Somebody else has to say it."""
 
@@ -230,9 +234,9 @@ def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> st
 
 
 def check_listening(run: Run) -> Run:
-    """Raises `Rejected` where no job of a run can take a signal any more."""
+    """Raises `Unheard` where no job of a run can take a signal any more."""
     if run.result is not None:
-        raise Rejected(f"run {run.id} has ended; a signal would reach nobody")
+        raise Unheard(f"run {run.id} has ended; a signal would reach nobody")
     return run
 
 
