@@ -28,7 +28,7 @@ from uuid import uuid4
 from runner import environment
 from runner.engine.admit import Selection, admit
 from runner.engine.advance import advance
-from runner.engine.control import cancel
+from runner.engine.control import answer, cancel, signal
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -48,6 +48,7 @@ from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
+from runner.model.waits import Awaited, Signal, Word
 from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
@@ -307,6 +308,24 @@ class Local:
     def cancel(self, run: int) -> None:
         """End a run in order: what it does when it is cancelled is still done."""
         cancel(run, store=self.store, dispatcher=self._bell)
+
+    def signal(self, run: int, said: Signal) -> None:
+        """Raises `Unheard` where the run has ended."""
+        signal(run, said, store=self.store, dispatcher=self._bell)
+
+    def answer(self, run: int, job: int, awaited: Awaited, word: Word, by: str) -> None:
+        """Say what a person is asked for by a job; one that asks no more stays as it is."""
+        with suppress(Rejected):
+            answer(
+                run,
+                awaited,
+                word,
+                store=self.store,
+                dispatcher=self._bell,
+                by=by,
+                chosen=lambda run: {job},
+                anyone=True,
+            )
 
     def abandon(self) -> None:
         """End every step now, and begin none any more."""
