@@ -57,7 +57,7 @@ def tries_of(one: Values, indent: str) -> Iterator[str]:
 
 def answers_of(job: Values, indent: str) -> Iterator[str]:
     """What people and signals have said to a job that waited for them."""
-    for wait in job["waits"]:
+    for wait in job.get("waits", ()):
         if wait["answer"] is not None and wait["by"]:
             what = {"approval": "approval", "signal": "signal"}.get(wait["awaited"], "wait")
             about = f"{what} {wait['name']}".rstrip()

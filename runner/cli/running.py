@@ -91,8 +91,8 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
 
     WORKFLOW is a file, or its name in .runner/workflows or .github/workflows; all that the event starts if
     not given. Changed and new files are part of it, ignored ones are not. Nothing is written to the
-    checkout, and nothing is left behind. Ends with 0 on success, 1 on failure, 2 where a workflow is invalid, 8
-    where it waits for what nobody gives.
+    checkout, and nothing is left behind. Ends with 0 on success, 1 on failure, 2 where a workflow is invalid,
+    8 where it waits for what nobody gives.
     """
     _journal(verbose)
     os.umask(PASSABLE)
@@ -238,6 +238,8 @@ def _follow(
             while not (ended := follower.look()) and not attendant.look():
                 local.wait(LOOK_SECONDS)
                 stops.carry_out(cancel)
+            # It may have come to wait after it was looked at.
+            ended = ended or follower.look()
         if ended or not attendant.ask(stops):
             return follower
 
