@@ -179,12 +179,9 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
         chosen=lambda run: ids,
         anyone=actor.role is Role.ADMIN,
     )
-    details = {
-        "job": judged.job,
-        "environment": _environment(judged),
-        "comment": judged.comment,
-        "word": word.value,
-    }
+    details = {"job": judged.job, "comment": judged.comment, "word": word.value}
+    if (environment := _environment(judged)) is not None:
+        details["environment"] = environment
     return _controlled(verb, run_id, site, Act(actor.name, VERBS[word], details=details))
 
 

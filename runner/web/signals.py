@@ -18,6 +18,7 @@ from runner.engine import control
 from runner.errors import NotFound, Rejected, RunnerError, Unauthorized
 from runner.forges.github import REFUSED
 from runner.forges.payload import read_json
+from runner.model.audit import Act
 from runner.model.lifecycle import Unheard
 from runner.model.source import FULL_COMMIT_ID, Repository
 from runner.model.waits import Signal
@@ -131,9 +132,12 @@ class SignalHook:
         return sorted(one.id for one in found)
 
     def _sent(self, runs: Iterable[int], signal: Signal, *, lenient: bool) -> Iterable[dict[str, Any]]:
+        act = Act(SENDER, "signal", details={"name": signal.name, "key": signal.key})
         for run in runs:
             try:
-                made = control.signal(run, signal, store=self._site.store, dispatcher=self._site.dispatcher)
+                made = control.signal(
+                    run, signal, store=self._site.store, dispatcher=self._site.dispatcher, act=act
+                )
             except Unheard as error:
                 # Of those of a commit it may have ended meanwhile.
                 if lenient:
