@@ -72,12 +72,14 @@ def list_runs(fields: str | None, user: str | None, repo: str | None, **filters:
             run["event"],
             took(run["started_at"], run["finished_at"]),
             ago(run["created_at"]),
+            *([one_line(run["awaits"])] if filters["status"] == "waiting" else []),
         )
         for run in found
     ]
     heads = ("status", "run", "workflow", "repository", "branch", "commit", "event", "took", "created")
+    more = ("waits for",) if filters["status"] == "waiting" else ()
     if rows:
-        print_table(rows, heads)
+        print_table(rows, (*heads, *more))
     else:
         click.echo(NO_RUNS, err=True)
 

@@ -236,6 +236,8 @@ class RunSummary:
     """Somebody wants it to end; it has ended once `status` says so."""
     stopped: bool
     """It is paused, or blocked; its `reason` says by whom."""
+    awaits: str
+    """What its jobs wait for, where all that could go on waits for an instant, a signal or a person."""
     workflow: str
     name: str
     title: str

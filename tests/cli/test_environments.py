@@ -50,6 +50,8 @@ def test_a_job_waits_for_the_reviewers_of_its_environment(machine: Machine, on_m
         assert any(
             "waits for approval by anna: environment production, until 20" in line for line in watching.stdout
         )
+        listed = on_machine("runs", "list", "--status", "waiting", *REPOSITORY)
+        assert "waits for approval by anna: environment production" in listed.out
         wrong = on_machine("runs", "approve", run, "--environment", "staging")
         assert (wrong.status, "waited for: production" in wrong.err) == (1, True)
         both = on_machine("runs", "approve", run, "--environment", "production", "--job", "test")
