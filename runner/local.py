@@ -28,7 +28,7 @@ from uuid import uuid4
 from runner import environment
 from runner.engine.admit import Selection, admit
 from runner.engine.advance import advance
-from runner.engine.control import cancel
+from runner.engine.control import answer, cancel, signal
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -43,10 +43,12 @@ from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
 from runner.logs import FileLogs
+from runner.model.environment import Environment
 from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
+from runner.model.waits import Awaited, Signal, Word
 from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
@@ -224,6 +226,13 @@ class _Only:
         return [self.repository] if name.lower() == self.repository.name.lower() else []
 
 
+class _Unprotected:
+    """The port `Environments` where nobody keeps rules."""
+
+    def rules(self, repository: Repository, name: str) -> Environment | None:
+        return None
+
+
 class Local:
     """The runs of one checkout. Every method is for one thread, but for `cancel` and `abandon`."""
 
@@ -263,6 +272,7 @@ class Local:
             heart=Heart(self.store, LEASE),
             dispatcher=self._bell,
             vault=vault,
+            environments=_Unprotected(),
             env=terms.env,
             matrix=terms.matrix,
         )
@@ -303,6 +313,24 @@ class Local:
     def cancel(self, run: int) -> None:
         """End a run in order: what it does when it is cancelled is still done."""
         cancel(run, store=self.store, dispatcher=self._bell)
+
+    def signal(self, run: int, said: Signal) -> None:
+        """Raises `Unheard` where the run has ended."""
+        signal(run, said, store=self.store, dispatcher=self._bell)
+
+    def answer(self, run: int, job: int, awaited: Awaited, word: Word, by: str) -> None:
+        """Say what a person is asked for by a job; one that asks no more stays as it is."""
+        with suppress(Rejected):
+            answer(
+                run,
+                awaited,
+                word,
+                store=self.store,
+                dispatcher=self._bell,
+                by=by,
+                chosen=lambda run: {job},
+                anyone=True,
+            )
 
     def abandon(self) -> None:
         """End every step now, and begin none any more."""

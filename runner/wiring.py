@@ -27,6 +27,7 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlAudit,
+    SqlEnvironments,
     SqlLogs,
     SqlRepositories,
     SqlRetention,
@@ -62,6 +63,7 @@ class Services:
     stops: SqlStops
     tokens: SqlTokens
     audit: SqlAudit
+    environments: SqlEnvironments
     vault: SealedVault
     logs: FileLogs | SqlLogs
     dispatcher: CeleryDispatcher
@@ -117,6 +119,7 @@ def services(settings: Settings) -> Services:
         stops=SqlStops(database),
         tokens=SqlTokens(database),
         audit=SqlAudit(database),
+        environments=SqlEnvironments(database),
         vault=SealedVault(secrets, variables, key),
         logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
         dispatcher=CeleryDispatcher(
@@ -187,6 +190,7 @@ def station(services: Services, worker: str) -> Station:
         heart=Heart(services.store, settings.lease_length),
         dispatcher=services.dispatcher,
         vault=services.vault,
+        environments=services.environments,
     )
 
 

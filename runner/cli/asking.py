@@ -48,6 +48,11 @@ def asked_for(given: Mapping[str, Any]) -> Asked:
     return Asked(kind, given["ref"] or github.get("ref"), payload, github, inputs)
 
 
+def actor_of(asked: Asked) -> str:
+    """Who runs it."""
+    return str(asked.github.get("actor") or environment.variable("USER") or "runner")
+
+
 def both(kind: str, files: Sequence[Path], said: Sequence[str]) -> dict[str, str]:
     """What files say, and what options say over it."""
     return givens.from_files(f"--{kind}-file", files) | givens.pairs(f"--{kind}", said)
@@ -128,7 +133,7 @@ def definitions_of(
 
 def event_of(asked: Asked, name: str, checkout: Checkout, commit: str, files: Sequence[str]) -> Event:
     """What a forge would have sent of this checkout; whatever the user says of it wins."""
-    actor = str(asked.github.get("actor") or environment.variable("USER") or "runner")
+    actor = actor_of(asked)
     owner, _, short = name.partition("/")
     payload: dict[str, Any] = {
         "repository": {"name": short, "full_name": name, "owner": {"login": owner, "name": owner}},

@@ -132,8 +132,8 @@ def _leg(job: Job, shown: JobView, workflow: Workflow) -> Values:
             "index": index,
             "id": ids.get(step.key),
             "name": step.name,
-            "outcome": conclusion(Result(step.status)),
-            "conclusion": conclusion(Result(step.conclusion or step.status)),
+            "outcome": conclusion(_result(step.status)),
+            "conclusion": conclusion(_result(step.conclusion or step.status)),
         }
         for index, step in enumerate(shown.steps)
     ]
@@ -144,6 +144,11 @@ def _leg(job: Job, shown: JobView, workflow: Workflow) -> Values:
         "reason": phase.reason if isinstance(phase, Finished) else "",
         "steps": steps,
     }
+
+
+def _result(status: str) -> Result | None:
+    """How a step ended; None where it waits, or one before it does."""
+    return Result(status) if status in {one.value for one in Result} else None
 
 
 def conclusion(result: Result | None) -> str | None:

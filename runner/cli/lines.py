@@ -13,6 +13,8 @@ from runner.web.text import one_line, place_of, visible
 Values = dict[str, Any]
 EXITS = {"success": 0, "skipped": 0, "failure": 1, "cancelled": 3, "timed_out": 124}
 """The exit status that says how a run ended."""
+WAITING = 8
+"""The one of a run that waits."""
 MARKS = {
     "success": ("✓", "green"),
     "failure": ("✗", "red"),
@@ -24,6 +26,8 @@ MARKS = {
 LEVELS = {"error": ("✗", "red"), "warning": ("!", "yellow"), "notice": ("i", "blue")}
 """Of what steps say about files."""
 PENDING = ("·", "bright_black")
+SUSPENDED = ("◷", "yellow")
+"""Of what waits for a time, a signal or a person."""
 RUNNING: Values = {"status": "running", "reason": "", "started_at": None, "finished_at": None}
 LONGEST_LINE = 64 * 1024
 
@@ -39,6 +43,7 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
     for job in jobs:
         yield marked(job, job["name"])
         yield from tries_of(job, "  ")
+        yield from answers_of(job, "  ")
         for step in job["steps"]:
             kept = step["attempt"] and step.get("job") not in (None, job["id"])
             yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}"
@@ -49,6 +54,16 @@ def tries_of(one: Values, indent: str) -> Iterator[str]:
     """How a job or a step failed before it was tried again."""
     for number, attempt in enumerate(one["tries"], start=1):
         yield indent + marked(attempt, f"try {number}")
+
+
+def answers_of(job: Values, indent: str) -> Iterator[str]:
+    """What people and signals have said to a job that waited for them."""
+    for wait in job.get("waits", ()):
+        if wait["answer"] is not None and wait["by"]:
+            what = {"approval": "approval", "signal": "signal"}.get(wait["awaited"], "wait")
+            about = f"{what} {wait['name']}".rstrip()
+            comment = f": {wait['comment']}" if wait["comment"] else ""
+            yield f"{indent}{one_line(about)}: {wait['answer']} by {one_line(wait['by'] + comment)}"
 
 
 def in_order(jobs: Iterable[Values]) -> list[Values]:
@@ -66,8 +81,15 @@ def _paths(job: Values) -> list[str]:
     return ["/".join(keys[: end + 1]) for end in range(len(keys))]
 
 
+def mark_of(one: Values) -> tuple[str, str]:
+    """The sign for how a job or a step stands, and its colour."""
+    if one["status"] == "waiting" and any(wait["answer"] is None for wait in one.get("waits", ())):
+        return SUSPENDED
+    return MARKS.get(one["status"], PENDING)
+
+
 def marked(one: Values, name: str) -> str:
-    mark, colour = MARKS.get(one["status"], PENDING)
+    mark, colour = mark_of(one)
     if coloured() is not False:
         mark = click.style(mark, fg=colour)
     about = [

@@ -17,6 +17,7 @@ from runner.cli.asking import (
     DERIVED,
     OVERRIDES,
     Asked,
+    actor_of,
     asked_for,
     both,
     combinations,
@@ -24,10 +25,11 @@ from runner.cli.asking import (
     event_of,
     workflow_files,
 )
+from runner.cli.attending import Attendant, given_of
 from runner.cli.checking import print_problem
 from runner.cli.following import Follower, conclusion, failed_steps, jobs_of, log_of
 from runner.cli.interrupts import Interrupts, interrupts
-from runner.cli.lines import EXITS, Show, Values, a_show
+from runner.cli.lines import EXITS, WAITING, Show, Values, a_show
 from runner.cli.terminal import coloured, took
 from runner.engine.admit import Selection
 from runner.engine.sources import checked_base
@@ -78,6 +80,10 @@ LOCALLY = {"ACT": "true"}
 @click.option("--matrix", multiple=True, metavar="KEY=VALUE", help="Only the combinations that have it.")
 @click.option("--label", "labels", multiple=True, help="What this machine offers.")
 @click.option("--executor", type=click.Choice(list(EXECUTORS)), help="The sandbox where it works, else host.")
+@click.option(
+    "--signal", "signals", multiple=True, metavar="NAME[=JSON]", help="Given to whatever waits for it."
+)
+@click.option("--approve", is_flag=True, help="Approve whatever waits for approval.")
 @click.option("--json", "as_json", is_flag=True, help="Print how it ended as JSON, and nothing else.")
 @click.pass_obj
 def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **given: Any) -> int:
@@ -85,7 +91,8 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
 
     WORKFLOW is a file, or its name in .runner/workflows or .github/workflows; all that the event starts if
     not given. Changed and new files are part of it, ignored ones are not. Nothing is written to the
-    checkout, and nothing is left behind. Ends with 0 on success, 1 on failure, 2 where a workflow is invalid.
+    checkout, and nothing is left behind. Ends with 0 on success, 1 on failure, 2 where a workflow is invalid,
+    8 where it waits for what nobody gives.
     """
     _journal(verbose)
     os.umask(PASSABLE)
@@ -94,6 +101,8 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
         givens.from_files("--secret-file", given["secret_files"]) | givens.secrets(given["secrets"]),
         both("var", given["variable_files"], given["variables"]),
     )
+    person = actor_of(asked)
+    given_before = given_of(given["signals"], given["approve"], person)
     checkout = look(folder, environment.inherited())
     files = workflow_files(checkout.folder, workflow)
     definitions, problems = definitions_of(checkout.folder, files)
@@ -115,9 +124,13 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
             if not delivery.runs:
                 return _nothing(delivery, as_json)
             show = _Silence() if as_json else a_show()
-            follower = _follow(local, delivery.runs, show, stops)
+            attendant = Attendant(local, delivery.runs, given_before, person)
+            follower = _follow(local, delivery.runs, show, stops, attendant)
             report = _report_json if as_json else _report
             status = report(local, follower, definitions) or _unmet(terms.matrix, follower)
+            for missing in attendant.missing():
+                status = status or WAITING
+                click.echo(f"runner: {one_line(missing)}", err=True)
         finally:
             stops.tidy()
             local.close()
@@ -210,18 +223,25 @@ class _Silence:
     def log(self, said: Values) -> None: ...
 
 
-def _follow(local: Local, runs: Sequence[int], show: Show, stops: Interrupts) -> Follower:
+def _follow(
+    local: Local, runs: Sequence[int], show: Show, stops: Interrupts, attendant: Attendant
+) -> Follower:
     follower = Follower(local, runs, show)
 
     def cancel() -> None:
         for run in runs:
             local.cancel(run)
 
-    with show, stops.during():
-        while not follower.look():
-            local.wait(LOOK_SECONDS)
-            stops.carry_out(cancel)
-    return follower
+    attendant.begin()
+    while True:
+        with show, stops.during():
+            while not (ended := follower.look()) and not attendant.look():
+                local.wait(LOOK_SECONDS)
+                stops.carry_out(cancel)
+            # It may have come to wait after it was looked at.
+            ended = ended or follower.look()
+        if ended or not attendant.ask(stops):
+            return follower
 
 
 def _unmet(wanted: Mapping[str, Collection[str]], follower: Follower) -> int:
@@ -251,7 +271,7 @@ def _report(local: Local, follower: Follower, definitions: Mapping[str, Workflow
         click.echo()
     statuses = []
     for view in follower.views.values():
-        statuses.append(EXITS.get(view.status, 1))
+        statuses.append(WAITING if view.status == "waiting" else EXITS.get(view.status, 1))
         begun, ended = (at.isoformat() if at else None for at in (view.started_at, view.finished_at))
         click.echo(f"{one_line(view.title)} {view.status} in {took(begun, ended) or '0s'}")
     return next((status for status in statuses if status), 0)
@@ -266,12 +286,13 @@ def _report_json(local: Local, follower: Follower, definitions: Mapping[str, Wor
         for key, said in jobs_of(run, follower.views[run.id], definitions[run.workflow]).items()
     }
     results = [run.result for run in runs]
-    worst = combined(
-        Finished(result, run.created_at) for run, result in zip(runs, results, strict=True) if result
-    )
+    ended = [Finished(result, run.created_at) for run, result in zip(runs, results, strict=True) if result]
+    # One that waits has no result, and so neither has all of it.
+    worst = combined(ended) if len(ended) == len(runs) else None
     log = "".join(log_of(view, local) for view in follower.views.values())
     _print({"triggered": True, "conclusion": conclusion(worst), "log": log, "jobs": jobs})
-    return next((EXITS[str(result)] for result in results if EXITS[str(result)]), 0)
+    statuses = [EXITS[str(result)] if result else WAITING for result in results]
+    return next(filter(None, statuses), 0)
 
 
 def _print(value: Values) -> None:

@@ -72,12 +72,14 @@ def list_runs(fields: str | None, user: str | None, repo: str | None, **filters:
             run["event"],
             took(run["started_at"], run["finished_at"]),
             ago(run["created_at"]),
+            *([one_line(run["awaits"])] if filters["status"] == "waiting" else []),
         )
         for run in found
     ]
     heads = ("status", "run", "workflow", "repository", "branch", "commit", "event", "took", "created")
+    more = ("waits for",) if filters["status"] == "waiting" else ()
     if rows:
-        print_table(rows, heads)
+        print_table(rows, (*heads, *more))
     else:
         click.echo(NO_RUNS, err=True)
 
@@ -235,11 +237,15 @@ def _judgement(name: str, done: str, what: str) -> None:
     @runs.command(name, cls=JsonCommand, help=what)
     @click.argument("run", type=int)
     @click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
+    @click.option("--environment", "-e", help="All jobs that wait to deploy there.")
     @click.option("--comment", "-m", default="", help="Why.")
     @json_option
-    def judge(run: int, job: str | None, comment: str, fields: str | None) -> None:
+    def judge(run: int, job: str | None, environment: str | None, comment: str, fields: str | None) -> None:
+        if job is not None and environment is not None:
+            raise click.UsageError("either --job or --environment: one job, or all that deploy there")
+        said = {"job": job, "environment": environment, "comment": comment}
         with connect() as client:
-            found = client.post(f"/runs/{run}/{name}", {"job": job, "comment": comment})
+            found = client.post(f"/runs/{run}/{name}", said)
         if fields is not None:
             print_json(found, fields)
         else:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.text import Text
 
-from runner.cli.lines import MARKS, PENDING, Show, Split, Values, in_order, titled
+from runner.cli.lines import Show, Split, Values, in_order, mark_of, titled
 from runner.cli.terminal import took
 from runner.environment import colourless
 from runner.web.text import one_line, visible
@@ -24,10 +24,11 @@ class Tree:
         self._jobs: dict[int, Values] = {}
         self._split = Split()
         self._last: dict[int, deque[str]] = {}
-        console = Console(no_color=colourless())
-        self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=8)
+        self._console = Console(no_color=colourless())
 
     def __enter__(self) -> Show:
+        # One that is left, as to ask something, is drawn anew below that.
+        self._live = Live(console=self._console, get_renderable=self._drawn, refresh_per_second=8)
         self._live.__enter__()
         return self
 
@@ -68,7 +69,7 @@ class Tree:
 
 
 def _row(one: Values, name: str, indent: int) -> RenderableType:
-    mark, colour = MARKS.get(one["status"], PENDING)
+    mark, colour = mark_of(one)
     text = Text(one_line(name))
     text.append(f"  {took(one['started_at'], one['finished_at'])}", style="dim")
     if one["reason"]:

@@ -2,13 +2,12 @@
 
 import click
 
-from runner.cli.lines import EXITS, a_show
+from runner.cli.lines import EXITS, WAITING, a_show
 from runner.cli.terminal import took
 from runner.client import Client, Values
 from runner.web.text import one_line
 
 INVALID = 5
-WAITING = 8
 
 
 def ended(run: Values) -> int:

@@ -137,9 +137,12 @@ def signal(
         signal_name(said.name)
     except BadWait as error:
         raise Rejected(str(error)) from None
-    if not said.key or len(said.key) > lifecycle.LONGEST_KEY:
+    if not said.key or len(said.key) > lifecycle.LONGEST_KEY or not said.key.isprintable():
         raise Rejected(f"the key of a signal has 1 to {lifecycle.LONGEST_KEY} letters")
-    size = len(json.dumps(said.payload))
+    try:
+        size = len(json.dumps(said.payload, allow_nan=False))
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"the payload of the signal is no JSON: {error}") from None
     if size > PAYLOAD_BYTES:
         raise Rejected(f"the payload of the signal has {size} bytes; the limit is {PAYLOAD_BYTES}")
     return advance(

@@ -107,7 +107,8 @@ def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
     body = job.body
     names = [job.name] if job.name is not None else []
     said = [*names, *(body.labels if isinstance(body, Steps) else ())]
-    asks = job.condition is not None or job.strategy is not None or job.concurrency is not None
+    deploys = isinstance(body, Steps) and body.environment is not None
+    asks = deploys or job.condition is not None or job.strategy is not None or job.concurrency is not None
     dynamic = asks or any(one.expressions for one in said)
     return Job(
         UNSAVED,

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache, partial
 from typing import Any
 
 from structlog.contextvars import bound_contextvars
@@ -13,6 +14,7 @@ from runner.engine.advance import advance
 from runner.engine.concurrency import turn_of
 from runner.engine.contexts import Asked, Contexts, strategy_of
 from runner.engine.definitions import asked_of, called_by, definition_of, unsaved_jobs
+from runner.engine.gates import Rules, gate_of
 from runner.engine.pins import walked
 from runner.engine.station import Station
 from runner.errors import (
@@ -146,11 +148,13 @@ def _fetched(run: Run, station: Station) -> Repository:
 
 
 def _next(run: Run, job: Job, station: Station) -> Next:
-    asked = asked_of(run, station, _fetched(run, station))
+    repository = _fetched(run, station)
+    asked = asked_of(run, station, repository)
     _, definition = definition_of(run, job, station)
     seen = asked.of_job(job)
     if not job.planned:
-        return _legs(asked, job, definition, seen, station.matrix)
+        rules = cache(partial(station.environments.rules, repository))
+        return _legs(asked, job, definition, seen, station.matrix, rules)
     if not isinstance(definition.body, Reusable) or job.calls is None:
         raise BrokenDefinition(f"the job {job.key} has nothing to plan")
     wanted = remote_call(job.calls)
@@ -175,7 +179,12 @@ def _next(run: Run, job: Job, station: Station) -> Next:
 
 
 def _legs(
-    asked: Asked, job: Job, definition: JobDef, seen: Contexts, wanted: Mapping[str, Collection[str]]
+    asked: Asked,
+    job: Job,
+    definition: JobDef,
+    seen: Contexts,
+    wanted: Mapping[str, Collection[str]],
+    rules: Rules,
 ) -> Next:
     run = asked.run
     if not _is_met(asked, job, definition):
@@ -193,10 +202,22 @@ def _legs(
         raise BrokenDefinition(f'"max-parallel" is a number from 1, not {to_string(most)!r}')
     limit = None if most is None else int(most)
     legs = [
-        _leg(run, job, definition, seen, Leg(combination, index, len(found), fast, limit))
+        replace(job, leg=Leg(combination, index, len(found), fast, limit))
         for index, combination in enumerate(found)
     ]
-    return _bounded(job, legs, lambda run, now: lifecycle.plan(run, job.id, legs))
+    sights = [_seen_by(leg, seen) for leg in legs]
+    legs = [_leg(run, leg, definition, sight) for leg, sight in zip(legs, sights, strict=True)]
+    gates = [gate_of(definition, sight, asked.event, rules) for sight in sights]
+
+    def planned(run: Run, now: datetime) -> Run:
+        ready = [replace(leg, waits=gate(now)) for leg, gate in zip(legs, gates, strict=True)]
+        return lifecycle.plan(run, job.id, ready)
+
+    return _bounded(job, legs, planned)
+
+
+def _seen_by(leg: Job, seen: Contexts) -> Contexts:
+    return {**seen, "matrix": dict(leg.leg.matrix) or None, "strategy": strategy_of(leg)}
 
 
 def _is_met(asked: Asked, job: Job, definition: JobDef) -> bool:
@@ -229,13 +250,11 @@ def _skipped(job: Job, reason: str) -> Next:
     return lambda run, now: lifecycle.settle(run, job.id, Result.SKIPPED, now, reason)
 
 
-def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts, leg: Leg) -> Job:
-    one = replace(job, leg=leg)
-    seen = {**seen, "matrix": dict(leg.matrix) or None, "strategy": strategy_of(one)}
+def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts) -> Job:
     steps = definition.body.steps if isinstance(definition.body, Steps) else ()
     return replace(
-        one,
-        name=_prefix(run, job) + _name(definition, leg.matrix, seen),
+        job,
+        name=_prefix(run, job) + _name(definition, job.leg.matrix, seen),
         labels=_labels(definition, seen),
         steps=tuple(StepName(step.key, _title(step, seen), step.condition is not None) for step in steps),
         turns=() if definition.concurrency is None else (turn_of(definition.concurrency, seen),),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.model.audit import Act
+from runner.model.environment import Environment
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
@@ -497,6 +498,13 @@ class Repositories(Protocol):
 
     def alike(self, name: str) -> Sequence[Repository]:
         """All that have the name, on whichever forge and in whichever case."""
+
+
+class Environments(Protocol):
+    """The protection rules of the environments that repositories deploy to."""
+
+    def rules(self, repository: Repository, name: str) -> Environment | None:
+        """Those of one environment, whatever the case of its name; None where there are none."""
 
 
 class Vault(Protocol):

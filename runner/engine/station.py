@@ -6,7 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.engine.heart import Heart
-from runner.engine.ports import Containers, Dispatcher, Executor, Logs, Repositories, Store, Vault, Workspaces
+from runner.engine.ports import (
+    Containers,
+    Dispatcher,
+    Environments,
+    Executor,
+    Logs,
+    Repositories,
+    Store,
+    Vault,
+    Workspaces,
+)
 from runner.engine.sources import Sources
 
 
@@ -33,6 +43,7 @@ class Station:
     heart: Heart
     dispatcher: Dispatcher
     vault: Vault
+    environments: Environments
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)

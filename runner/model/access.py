@@ -11,7 +11,7 @@ Scope = frozenset[tuple[str, str]] | None
 """The repositories that somebody sees, each as its forge and its name; None is all of them."""
 ADMIN = "admin"
 """Who holds the token of the server's home."""
-TAKEN = (ADMIN, "runner")
+TAKEN = (ADMIN, "runner", "webhook")
 """Who acts under names of the server's own."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from runner.errors import LeaseLost, Rejected
+from runner.model.environment import GATES
 from runner.model.limits import shown
 from runner.model.run import (
     Finished,
@@ -38,8 +39,6 @@ UNSAVED = 0
 CANCELLED = "it was cancelled before it began"
 LONGEST_KEY = 255
 """Letters of a signal's key."""
-GATE = "environment"
-"""The key of what a job waits for before it begins."""
 TRIES = 6
 """How often in a row a job is begun that cannot begin."""
 TIDYING = timedelta(minutes=5)
@@ -54,6 +53,10 @@ class NotClaimable(Rejected):
     def __init__(self, job: Job) -> None:
         stands = type(job.phase).__name__.lower() if job.asked is None else "asked whether it goes on"
         super().__init__(f"job {job.key} cannot be claimed: it is {stands}")
+
+
+class Unheard(Rejected):
+    """Nobody is there any more to be told something."""
 
 
 class NotAsked(Rejected):
@@ -153,7 +156,7 @@ def wait(job: Job, lease: Lease, at: datetime, delay: timedelta, reason: str) ->
 def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result, reason: str) -> Job:
     """Have a job that ended run again from its first step, after a delay."""
     tried = (*job.tried, Try(lease.attempt, result, reason, at))
-    waits = tuple(one for one in job.waits if one.key == GATE)
+    waits = tuple(one for one in job.waits if one.key in GATES)
     job = replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
     return replace(job, waits=waits)
 
@@ -204,6 +207,11 @@ def settle_waits(
         keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
         raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")
     for job, wait in waiting:
+        if wait.bars(given.by) and given.word is Word.APPROVED:
+            raise NotAsked(
+                f"{given.by} started run {run.id}, and environment {wait.name} prevents self-review: "
+                f"somebody else has to approve job {job.key}"
+            )
         if wait.approvers and not anyone and given.by not in wait.approvers:
             raise NotAsked(
                 f"{given.by} is not among those who may approve job {job.key}: {', '.join(wait.approvers)}"
@@ -228,9 +236,9 @@ def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> st
 
 
 def check_listening(run: Run) -> Run:
-    """Raises `Rejected` where no job of a run can take a signal any more."""
+    """Raises `Unheard` where no job of a run can take a signal any more."""
     if run.result is not None:
-        raise Rejected(f"run {run.id} has ended; a signal would reach nobody")
+        raise Unheard(f"run {run.id} has ended; a signal would reach nobody")
     return run
 
 
@@ -494,7 +502,11 @@ class _Groups:
             job = _wound_down(job, now)
         if isinstance(job.phase, Suspended):
             job = job.over(now, self._paused_at)
-        return replace(job, phase=self._next(job, now))
+        phase = self._next(job, now)
+        if isinstance(phase, Suspended) and isinstance(job.phase, Waiting):
+            # It was planned before there was a place for it.
+            job = replace(job, waits=tuple(wait.begun(now) for wait in job.waits))
+        return replace(job, phase=phase)
 
     def _begun(self, job: Job) -> bool:
         match job.phase:
@@ -547,10 +559,10 @@ class _Groups:
                 return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
             case Ready() if job.cancelled and not called:
                 return Finished(Result.CANCELLED, now, job.ousted or self._ousted or CANCELLED)
-            case Suspended() if job.awaits:
-                return job.phase
             case Suspended() if job.started is None:
                 return self._let_in(job, now)
+            case Suspended() if job.awaits:
+                return job.phase
             case Suspended():
                 return Queued(now)
             case Pending() if all(turn.state is State.HELD for turn in job.turns):
@@ -580,13 +592,15 @@ class _Groups:
         if most is not None and self._busy[job.group] >= most:
             return job.phase
         self._busy[job.group] += 1
-        return Suspended(now) if job.awaits else self._lined_up(job, now)
+        return self._let_in(job, now)
 
     def _let_in(self, job: Job, now: datetime) -> Phase:
-        """A job whose environment has no wait left: it goes on, unless somebody or time said otherwise."""
+        """A job before it begins: it goes on once its environment has no wait left, unless it was refused."""
         for wait in job.waits:
             if (reason := refusal(wait)) is not None:
                 return Finished(Result.FAILURE, now, reason)
+        if job.awaits:
+            return job.phase if isinstance(job.phase, Suspended) else Suspended(now)
         return self._lined_up(job, now)
 
     def _lined_up(self, job: Job, now: datetime) -> Phase:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from runner.errors import NotFound, Rejected
+from runner.model.environment import asked_again
 from runner.model.forks import PRE, Fork, done_before
-from runner.model.lifecycle import GATE, UNSAVED
+from runner.model.lifecycle import UNSAVED
 from runner.model.run import Finished, Job, Run
 from runner.model.step import TRY, Checkpoint, Result
 from runner.model.turns import State
@@ -198,8 +199,8 @@ class _Again:
         # What it calls comes to its own group when it is called.
         turns = tuple(replace(turn, state=State.WANTED, reason="") for turn in job.turns if not turn.called)
         # An environment's protection asks anew.
-        waits = tuple(replace(wait, answer=None) for wait in job.waits if wait.key == GATE)
-        again = replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns, waits=waits)
+        again = replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns)
+        again = replace(again, waits=asked_again(job.waits))
         if (fork := self._forks.get(job.id)) is None:
             return again
         return replace(again, attempt=job.attempt, base=job.base, forked=fork)

@@ -65,6 +65,8 @@ class Wait:
     approvers: tuple[str, ...] = ()
     """Who may approve; empty for all who may at all."""
     answer: Answer | None = None
+    barred: tuple[str, ...] = ()
+    """Who may not approve, whatever else they may."""
 
     def over(self, at: datetime, paused: datetime | None = None) -> "Wait":
         """The wait as time has it: answered where it was due by then, or by when its run was `paused`."""
@@ -79,6 +81,15 @@ class Wait:
             return self
         return replace(self, due=self.due + (now - max(since, self.since)))
 
+    def begun(self, at: datetime) -> "Wait":
+        """The wait beginning only now: what it lasts counts from here."""
+        if self.answer is not None:
+            return self
+        return replace(self, since=at, due=None if self.due is None else at + (self.due - self.since))
+
+    def bars(self, name: str) -> bool:
+        return name.casefold() in map(str.casefold, self.barred)
+
 
 def opened(waits: Iterable[Wait]) -> tuple[Wait, ...]:
     """Those that are not over."""
@@ -90,6 +101,8 @@ def refusal(wait: Wait) -> str | None:
     answer = wait.answer
     comment = f": {answer.comment}" if answer is not None and answer.comment else ""
     match wait.awaited, answer.word if answer is not None else None:
+        case Awaited.APPROVAL, Word.REJECTED if answer is not None and not answer.by:
+            return answer.comment
         case Awaited.APPROVAL, Word.REJECTED if answer is not None:
             return f"{answer.by} rejected it{comment}"
         case Awaited.APPROVAL, Word.DUE if wait.due is not None:
@@ -104,7 +117,7 @@ def said_of(wait: Wait) -> str:
     """What is waited for, in words."""
     match wait.awaited:
         case Awaited.TIME:
-            about = "sleeps"
+            about = f"waits for the timer of environment {wait.name}" if wait.name else "sleeps"
         case Awaited.SIGNAL:
             about = f'waits for the signal "{wait.name}"'
         case Awaited.APPROVAL:
@@ -112,7 +125,8 @@ def said_of(wait: Wait) -> str:
             about = f"waits for approval{whose}"
         case Awaited.RESUMPTION:
             about = "waits for a person"
-    message = f": {wait.message}" if wait.message else ""
+    place = f"environment {wait.name}" if wait.awaited is Awaited.APPROVAL and wait.name else ""
+    message = f": {wait.message or place}" if wait.message or place else ""
     until = f", until {wait.due:%Y-%m-%d %H:%M:%S} UTC" if wait.due is not None else ""
     return about + message + until
 

@@ -8,6 +8,7 @@ Times are microseconds since the epoch, read from the database's clock, which is
 
 from runner.store.audit import SqlAudit
 from runner.store.database import Database
+from runner.store.environments import SqlEnvironments
 from runner.store.logs import SqlLogs
 from runner.store.repositories import SqlRepositories
 from runner.store.retention import SqlRetention
@@ -21,6 +22,7 @@ from runner.store.workers import SqlWorkers
 __all__ = [
     "Database",
     "SqlAudit",
+    "SqlEnvironments",
     "SqlLogs",
     "SqlRepositories",
     "SqlRetention",

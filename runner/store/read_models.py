@@ -44,6 +44,19 @@ class VariableView:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentView:
+    """What jobs of a repository wait for that deploy there; `wait_timer` is in minutes."""
+
+    name: str
+    reviewers: tuple[str, ...]
+    wait_timer: int
+    branches: tuple[str, ...]
+    prevent_self_review: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SignalView:
     """A signal that a run was sent. `repeated`: it is a copy of one that came before, and was not kept."""
 
@@ -58,7 +71,7 @@ class WaitView:
     """What a job waits for or has waited for without a worker. `answer` says how it ended, once it has."""
 
     key: str
-    """Of the step that waits, or `environment`."""
+    """Of the step that waits, or `environment` and `environment timer`, for which a job waits to begin."""
     awaited: str
     """time, signal, approval or resumption"""
     name: str
@@ -247,6 +260,8 @@ class RunSummary:
     """Somebody wants it to end; it has ended once `status` says so."""
     stopped: bool
     """It is paused, or blocked; its `reason` says by whom."""
+    awaits: str
+    """What its jobs wait for, where all that could go on waits for an instant, a signal or a person."""
     workflow: str
     name: str
     title: str

@@ -115,7 +115,7 @@ class SqlRepositories:
         self._database.writing(work)
 
     def remove(self, repository: Repository, act: Act | None = None) -> None:
-        """Forget the registration, its schedules, secrets, variables and stops; its runs and logs stay."""
+        """Forget the registration and all that was set for it; its runs and logs stay readable."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:

@@ -89,6 +89,7 @@ def wait_to(wait: Wait) -> dict[str, Any]:
         "name": wait.name,
         "message": wait.message,
         "approvers": list(wait.approvers),
+        "barred": list(wait.barred),
         "answer": None
         if answer is None
         else asdict(answer) | {"word": answer.word.value, "at": micros(answer.at)},
@@ -109,6 +110,7 @@ def wait_from(stored: Mapping[str, Any]) -> Wait:
         stored["message"],
         tuple(stored["approvers"]),
         answer,
+        tuple(stored.get("barred", ())),
     )
 
 

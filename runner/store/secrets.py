@@ -16,14 +16,14 @@ from runner.model.source import Repository
 from runner.store.audit import note
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import SecretView, VariableView
-from runner.store.tables import repositories, secrets, variables
+from runner.store.tables import environments, repositories, secrets, variables
 
 SEALING = 727167
 """PostgreSQL's lock of who seals: two who begin at once seal with one key all the same."""
 Seal = Callable[[Collection[str]], Sealed]
 """Seals a value; is told which keys there are secrets of."""
 Sealeds = Mapping[Place, Sealed]
-_mine = and_(
+of_registration = and_(
     repositories.c.id == bindparam("id"),
     repositories.c.created_at == bindparam("at"),
     repositories.c.forge == bindparam("forge"),
@@ -33,14 +33,14 @@ _mine = and_(
 def _of(table: Table, *columns: Any) -> Any:
     """Those of one registration. Made once, for every job asks, and making it takes as long as asking."""
     joined = table.join(repositories, repositories.c.id == table.c.repository)
-    return select(*columns).select_from(joined).where(_mine).order_by(table.c.name)
+    return select(*columns).select_from(joined).where(of_registration).order_by(table.c.name)
 
 
 _SEALED = _of(secrets, secrets.c.name, secrets.c.key, secrets.c.sealed)
 _SHOWN = _of(secrets, secrets.c.name, secrets.c.created_at, secrets.c.updated_at)
 _VALUES = _of(variables, variables.c.name, variables.c.value)
 _VARIABLES = _of(variables, variables)
-_REGISTERED = select(repositories.c.id).where(_mine).with_for_update()
+_REGISTERED = select(repositories.c.id).where(of_registration).with_for_update()
 
 
 class SqlSecrets:
@@ -51,7 +51,7 @@ class SqlSecrets:
 
     def sealed(self, repository: Repository) -> Mapping[str, Sealed]:
         with self._database.reading() as connection:
-            found = connection.execute(_SEALED, _registration(repository))
+            found = connection.execute(_SEALED, registration_of(repository))
             return {row.name: Sealed(row.key, row.sealed) for row in found}
 
     def all(self, repository: Repository) -> list[SecretView]:
@@ -59,7 +59,7 @@ class SqlSecrets:
         with self._database.reading() as connection:
             return [
                 SecretView(row.name, moment(row.created_at), moment(row.updated_at))
-                for row in connection.execute(_SHOWN, _registration(repository))
+                for row in connection.execute(_SHOWN, registration_of(repository))
             ]
 
     def keys(self) -> Mapping[str, int]:
@@ -76,7 +76,7 @@ class SqlSecrets:
 
         def work(connection: Connection) -> bool:
             self._alone(connection)
-            mine = _locked(connection, repository)
+            mine = locked(connection, repository)
             used = connection.execute(select(secrets.c.key).distinct()).scalars().all()
             sealed = seal(used)
             row, now = {"key": sealed.key, "sealed": sealed.data}, self._now(connection)
@@ -133,13 +133,13 @@ class SqlVariables:
 
     def values(self, repository: Repository) -> Mapping[str, str]:
         with self._database.reading() as connection:
-            return {row.name: row.value for row in connection.execute(_VALUES, _registration(repository))}
+            return {row.name: row.value for row in connection.execute(_VALUES, registration_of(repository))}
 
     def all(self, repository: Repository) -> list[VariableView]:
         with self._database.reading() as connection:
             return [
                 VariableView(row.name, row.value, moment(row.created_at), moment(row.updated_at))
-                for row in connection.execute(_VARIABLES, _registration(repository))
+                for row in connection.execute(_VARIABLES, registration_of(repository))
             ]
 
     def keep(self, repository: Repository, name: str, value: str, act: Act | None = None) -> bool:
@@ -149,7 +149,7 @@ class SqlVariables:
         """
 
         def work(connection: Connection) -> bool:
-            mine = _locked(connection, repository)
+            mine = locked(connection, repository)
             others = select(variables.c.value).where(variables.c.repository == mine, variables.c.name != name)
             held = sum(len(other.encode()) for other in connection.execute(others).scalars())
             size = len(value.encode())
@@ -177,18 +177,18 @@ class SqlVariables:
 
 def forget_given(connection: Connection, registered: int) -> None:
     """What is a repository's that is removed."""
-    for table in (secrets, variables):
+    for table in (secrets, variables, environments):
         connection.execute(delete(table).where(table.c.repository == registered))
 
 
-def _registration(repository: Repository) -> Mapping[str, int | str]:
+def registration_of(repository: Repository) -> Mapping[str, int | str]:
     identity, _, at = repository.registration.partition(".")
     return {"id": int(identity or 0), "at": int(at or 0), "forge": repository.forge}
 
 
-def _locked(connection: Connection, repository: Repository) -> int:
+def locked(connection: Connection, repository: Repository) -> int:
     """The id of a registration, which stays until the transaction ends."""
-    found: int | None = connection.execute(_REGISTERED, _registration(repository)).scalar_one_or_none()
+    found: int | None = connection.execute(_REGISTERED, registration_of(repository)).scalar_one_or_none()
     if found is None:
         raise NotFound(f"no repository {repository.name} any more; `runner repo list` shows those there are")
     return found
@@ -220,7 +220,7 @@ def _put(
 
 
 def _remove(connection: Connection, table: Table, kind: Kind, repository: Repository, name: str) -> None:
-    mine = _locked(connection, repository)
+    mine = locked(connection, repository)
     gone = delete(table).where(table.c.repository == mine, table.c.name == name)
     if not connection.execute(gone.execution_options(preserve_rowcount=True)).rowcount:
         raise NotFound(

@@ -1,6 +1,6 @@
 """Rows to read models."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ def run_fields(row: Row[Any]) -> dict[str, Any]:
         "status": row.status,
         "cancelled": row.cancelled,
         "stopped": row.stop is not None and not row.cancelled and row.status in UNFINISHED,
+        "awaits": "",
         "workflow": row.workflow,
         "name": row.name,
         "title": row.title or row.name,
@@ -92,6 +93,12 @@ def job_views(
             reason = stopped or reason
         caller = known[row.caller].id if row.caller in known else row.caller
         yield _job_view(row, path, caller, begun.get(row.id), done.get(row.id, {}), reason)
+
+
+def awaited_by(rows: Iterable[Row[Any]]) -> str:
+    """What suspended jobs of a run wait for, each thing once."""
+    said = (said_of(wait) for row in rows for wait in opened(map(wait_from, row.waits or ())))
+    return "; ".join(dict.fromkeys(said))
 
 
 def _place(row: Row[Any]) -> tuple[int, int, int]:

@@ -364,6 +364,23 @@ variables = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
+# What jobs wait for that deploy there.
+environments = Table(
+    "environments",
+    metadata,
+    Column("repository", Id, ForeignKey("repositories.id"), primary_key=True),
+    # Its name, which is the same whatever its case.
+    Column("key", String(255), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("reviewers", JSON, nullable=False),
+    # Minutes.
+    Column("wait_timer", Integer, nullable=False),
+    Column("branches", JSON, nullable=False),
+    Column("prevent_self_review", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
 
 tokens = Table(
     "tokens",

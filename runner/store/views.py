@@ -44,7 +44,7 @@ from runner.store.read_models import (
 from runner.store.repositories import limits_of
 from runner.store.rows import place_from
 from runner.store.sharing import fullness
-from runner.store.showing import HEADS, delivery_fields, held_up, job_views, run_fields
+from runner.store.showing import HEADS, awaited_by, delivery_fields, held_up, job_views, run_fields
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
 from runner.store.tables import (
     Id,
@@ -146,7 +146,8 @@ class Views:
         query = _newest_attempt.where(*_conditions(wanted)).order_by(runs.c.id.desc())
         with self._database.reading() as connection:
             found = connection.execute(query.limit(_limit(wanted.limit))).all()
-        return [RunSummary(**run_fields(row)) for row in found]
+            awaits = _awaits(connection, [row.id for row in found if row.status == "waiting"])
+        return [RunSummary(**run_fields(row) | {"awaits": awaits.get(row.id, "")}) for row in found]
 
     def run(self, run_id: int, attempt: int | None = None) -> RunView:
         """One attempt of a run, the newest if none is named; raises `NotFound`."""
@@ -169,6 +170,8 @@ class Views:
             fields["stopped"] = newest and fields["stopped"]
             stop = stop_of(connection, row.stop) if fields["stopped"] else None
             stopped = stop.words if stop else ""
+            if newest and row.status == "waiting":
+                fields |= {"awaits": _awaits(connection, [row.id]).get(row.id, "")}
             offered = self._offered(connection)
             full = fullness(connection, Route(row.forge, row.repo, row.commit), self._limits)
             found = _jobs(connection, run_id, shown, offered, there, reason, stopped, full)
@@ -385,6 +388,19 @@ def _jobs(
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
     return tuple(job_views(found, done, offered, there, held_back, stopped, full))
+
+
+def _awaits(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """What the suspended jobs of runs wait for, by the run."""
+    if not ids:
+        return {}
+    query = select(jobs.c.run, jobs.c.waits).where(
+        jobs.c.run.in_(ids), jobs.c.phase == "suspended", jobs.c.superseded.is_(None)
+    )
+    found: dict[int, list[Any]] = {}
+    for row in connection.execute(query.order_by(jobs.c.position, jobs.c.id)):
+        found.setdefault(row.run, []).append(row)
+    return {run: awaited_by(rows) for run, rows in found.items()}
 
 
 def _line(connection: Connection, run: Row[Any]) -> list[Place]:

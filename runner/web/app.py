@@ -26,6 +26,9 @@ from runner.web.health import Health
 from runner.web.intake import Intake
 from runner.web.live import Streams
 from runner.web.pages import Pages
+from runner.web.signals import BODY_BYTES as SIGNAL_BYTES
+from runner.web.signals import PREFIX as SIGNALS
+from runner.web.signals import SignalHook
 from runner.web.site import Site
 from runner.web.webhooks import Webhooks
 from runner.wiring import Services
@@ -59,6 +62,7 @@ def create_app(services: Services) -> "App":
         stops=services.stops,
         tokens=services.tokens,
         audit=services.audit,
+        environments=services.environments,
         vault=services.vault,
         logs=services.logs,
         forges=FORGES,
@@ -72,6 +76,10 @@ def create_app(services: Services) -> "App":
     return App(site, bell.close)
 
 
+def _api_bytes(path: str) -> int:
+    return SIGNAL_BYTES if path.endswith("/signal") else API_BYTES
+
+
 class App:
     """Webhooks go straight in, everything else by its route; routes are tried in their order."""
 
@@ -80,6 +88,7 @@ class App:
         self._close = close
         self._intake = Intake(site.store, site.repositories, site.dispatcher)
         self._webhooks = Webhooks(site.forges, self._intake, site.settings.address)
+        self._signals = SignalHook(site)
         self._streams = Streams(site)
         self.api = create_api(site)
         pages, badges, health = Pages(site, self.api.openapi()), Badges(site), Health(site)
@@ -87,7 +96,7 @@ class App:
             routes=[
                 Route(f"{PREFIX}/runs/{{run_id:id}}/stream", self._streams),
                 Route(f"{PREFIX}/openapi.json", self._openapi),
-                Mount(PREFIX, Guarded(BoundedBodies(self.api, API_BYTES), site.guard)),
+                Mount(PREFIX, Guarded(BoundedBodies(self.api, _api_bytes), site.guard)),
                 Route("/badges/{repo:path}.svg", badges.picture),
                 Route("/badges/{repo:path}.json", badges.endpoint),
                 Route("/{repo:path}/actions/workflows/{workflow}/badge.svg", badges.picture),
@@ -109,6 +118,8 @@ class App:
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             # PostgreSQL has no such character, in whatever it is asked for.
             await refusal(Rejected("an address cannot hold a NUL character"))(scope, receive, send)
+        elif scope["path"].startswith(SIGNALS):
+            await self._signals(scope, receive, send)
         elif scope["path"].startswith("/hooks/"):
             await self._webhooks(scope, receive, send)
         else:

@@ -1,7 +1,7 @@
 """Reading a request's body: bounded in bytes and in time, before anything looks at it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import BaseModel, model_validator
 from pydantic_core import PydanticCustomError
@@ -70,9 +70,9 @@ def _too_large(limit: int) -> TooLarge:
 
 
 class BoundedBodies:
-    """Hands an app its request bodies whole, or answers in its place."""
+    """Hands an app its request bodies whole, or answers in its place; `limit` gives the bytes for a path."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int]) -> None:
         self._app = app
         self._limit = limit
 
@@ -81,7 +81,7 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         try:
-            body = await read_body(scope["headers"], receive, self._limit)
+            body = await read_body(scope["headers"], receive, self._limit(scope["path"]))
         except (TooLarge, TooSlow) as error:
             await refusal(error)(scope, receive, send)
             return

@@ -7,7 +7,9 @@ from runner.errors import Rejected
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9._-]*"
 REPOSITORY = re.compile(rf"(?!.*\.\.){_SEGMENT}(?:/{_SEGMENT})*")
 """Names that can be registered; whatever else a payload names is unknown."""
-_TAKEN = re.compile(r"/actions/(runs|secrets|variables|workflows)(/|$)|/(hook|schedules|stops)$")
+_TAKEN = re.compile(
+    r"/actions/(runs|secrets|variables|workflows)(/|$)|/environments(/|$)|/(hook|schedules|stops)$"
+)
 """What follows a repository's name in addresses of the API that the repository of that name has too."""
 _DELIVERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")

@@ -61,6 +61,11 @@ class Judged(Asked):
     comment: str = ""
 
 
+class Reviewed(Judged):
+    environment: str | None = None
+    """All jobs that wait to deploy there, in the place of one job."""
+
+
 class Resumed(Judged):
     """What becomes of a step that may have run: it runs again, counts as done, or as failed."""
 
@@ -133,14 +138,14 @@ def routes(site: Site) -> APIRouter:
         return SignalView(run_id, sent.name, sent.key, not made.fresh)
 
     @router.post("/runs/{run_id}/approve")
-    def approve(run_id: int, actor: Acting, judged: Judged | None = None) -> RunView:
+    def approve(run_id: int, actor: Acting, judged: Reviewed | None = None) -> RunView:
         """Let a job go on that waits for approval."""
-        return _answered(site, run_id, Awaited.APPROVAL, Word.APPROVED, judged or Judged(), actor)
+        return _answered(site, run_id, Awaited.APPROVAL, Word.APPROVED, judged or Reviewed(), actor)
 
     @router.post("/runs/{run_id}/reject")
-    def reject(run_id: int, actor: Acting, judged: Judged | None = None) -> RunView:
+    def reject(run_id: int, actor: Acting, judged: Reviewed | None = None) -> RunView:
         """Have a job fail that waits for approval."""
-        return _answered(site, run_id, Awaited.APPROVAL, Word.REJECTED, judged or Judged(), actor)
+        return _answered(site, run_id, Awaited.APPROVAL, Word.REJECTED, judged or Reviewed(), actor)
 
     @router.post("/runs/{run_id}/resume")
     def resume(run_id: int, actor: Acting, wanted: Resumed | None = None) -> RunView:
@@ -188,7 +193,7 @@ def routes(site: Site) -> APIRouter:
 
 
 def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Judged, actor: Actor) -> RunView:
-    ids = None if judged.job is None else [one.id for one in _jobs(site.views.run(run_id), judged.job)]
+    ids = _judged(site, run_id, judged)
     verb = partial(
         control.answer,
         awaited=awaited,
@@ -199,7 +204,41 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
         anyone=actor.role is Role.ADMIN,
     )
     details = {"job": judged.job, "comment": judged.comment, "word": word.value}
+    if (environment := _environment(judged)) is not None:
+        details["environment"] = environment
     return _controlled(verb, run_id, site, Act(actor.name, VERBS[word], details=details))
+
+
+def _judged(site: Site, run_id: int, judged: Judged) -> list[int] | None:
+    """The jobs that a person means; None for the only one that waits."""
+    environment = _environment(judged)
+    if environment is not None and judged.job is not None:
+        raise Rejected("either job or environment: the one job, or all that wait to deploy there")
+    if environment is not None:
+        return _deploying(site.views.run(run_id), environment)
+    return None if judged.job is None else [one.id for one in _jobs(site.views.run(run_id), judged.job)]
+
+
+def _environment(judged: Judged) -> str | None:
+    return judged.environment if isinstance(judged, Reviewed) else None
+
+
+def _deploying(run: RunView, environment: str) -> list[int]:
+    """The jobs that wait for whoever reviews an environment."""
+    asked = {
+        job.id: wait.name
+        for job in run.jobs
+        for wait in job.waits
+        if wait.awaited == Awaited.APPROVAL and wait.name and wait.answer is None
+    }
+    found = [job for job, name in asked.items() if name.casefold() == environment.casefold()]
+    if not found:
+        there = ", ".join(dict.fromkeys(asked.values())) or "none"
+        raise Conflict(
+            f"no job of run {run.id} waits for approval of environment {environment[:100]!a}; "
+            f"waited for: {there}"
+        )
+    return found
 
 
 def _check_registered(site: Site, run_id: int) -> None:

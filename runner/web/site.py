@@ -11,6 +11,7 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlAudit,
+    SqlEnvironments,
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
@@ -43,6 +44,7 @@ class Site:
     stops: SqlStops
     tokens: SqlTokens
     audit: SqlAudit
+    environments: SqlEnvironments
     vault: SealedVault
     logs: LogReader
     forges: Mapping[str, Forge]

@@ -16,7 +16,7 @@ from runner.engine.station import Station
 from runner.engine.titles import Titles
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
-from runner.store import Database, SqlRepositories, SqlStandings, SqlStore
+from runner.store import Database, SqlEnvironments, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
@@ -110,6 +110,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         heart=heart,
         dispatcher=bell,
         vault=vault,
+        environments=SqlEnvironments(database),
     )
     standings = SqlStandings(database)
     yield Bench(

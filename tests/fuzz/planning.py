@@ -73,6 +73,11 @@ class OneRepository:
         return []
 
 
+class Ungated:
+    def rules(self, repository: Repository, name: str) -> None:
+        return None
+
+
 class World:
     """The run of one definition, which is also every workflow that it calls."""
 
@@ -100,6 +105,7 @@ class World:
             heart=Heart(cast(Store, self.store), LENGTH),
             dispatcher=RecordingDispatcher(),
             vault=MemoryVault({}, {"A": "b"}),
+            environments=Ungated(),
         )
         self.change(lambda run, now: replace(run, jobs=jobs))
 

@@ -8,6 +8,8 @@ scenario goes through the whole engine. `expected.json` holds:
 * `docker`: whether it needs a daemon, with the image `runner-test:latest`;
 * `ref`: what is pushed, `refs/heads/main` if not given; `change`: files, by path, that the push changes
   on top of a first commit with all others; without it the push is the first of a new branch;
+* `environments`: their rules by name; `told`: what people say to its runs, in that order: a `signal` with its
+  `payload`, or to `approve` or `reject` a job once that waits for it, with `by` and `comment`;
 * `delivery`: `status` and `reason` of a push that starts nothing;
 * `runs`: every run, by the name of its workflow's file; in it `result`, `problems` and `jobs`: every job,
   by its key, or by its name where it is one of several legs or of a called workflow; in it `result`,

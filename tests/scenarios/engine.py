@@ -3,16 +3,21 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from typing import Any
 
+from runner.engine import control
 from runner.engine.receive import receive
-from runner.model.run import Finished, Job, Run
+from runner.model.environment import Environment
+from runner.model.run import Finished, Job, Run, Suspended
 from runner.model.source import Delivery, Repository
+from runner.model.waits import Awaited, Signal, Word
 from runner.settings import Settings
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
@@ -48,6 +53,7 @@ class Engine:
         commit: str,
         ref: str = "refs/heads/main",
         before: str | None = None,
+        environments: Mapping[str, Values] = MappingProxyType({}),
     ) -> Delivery:
         """What the server does with a push; gives the delivery as soon as it is judged."""
         store = self.services.store
@@ -57,6 +63,9 @@ class Engine:
             self.services.vault.keep_secret(registered, name, value)
         for name, value in VARIABLES.items():
             self.services.vault.keep_variable(registered, name, value)
+        for name, rules in environments.items():
+            said: Any = {key: tuple(one) if isinstance(one, list) else one for key, one in rules.items()}
+            self.services.environments.keep(registered, Environment(name, **said))
         event = an_event(
             repo=repository.name, ref=ref, commit=commit, before=before, actor="ada", payload={"ref": ref}
         )
@@ -68,6 +77,40 @@ class Engine:
             assert time.monotonic() < end, f"not admitted within {PATIENCE} s: {found}"
             time.sleep(0.01)
         return found
+
+    def tell(self, delivery: Delivery, told: Sequence[Values]) -> None:
+        """Say to the runs of a delivery what people say, one after the other."""
+        ports: Any = {"store": self.services.store, "dispatcher": self.services.dispatcher}
+        for number, said in enumerate(told):
+            for run in delivery.runs:
+                if "signal" in said:
+                    signal = Signal(said["signal"], str(number), "ada", said["payload"])
+                    control.signal(run, signal, **ports)
+                    continue
+                word = Word.APPROVED if "approve" in said else Word.REJECTED
+                job = self._asking(run, said.get("approve") or said["reject"])
+                control.answer(
+                    run,
+                    Awaited.APPROVAL,
+                    word,
+                    by=said["by"],
+                    comment=said.get("comment", ""),
+                    chosen=partial(_only, job),
+                    **ports,
+                )
+
+    def _asking(self, run_id: int, key: str) -> int:
+        """The job of that key as soon as it waits for approval."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            for job in self.services.store.load(run_id).jobs:
+                asks = isinstance(job.phase, Suspended) and Awaited.APPROVAL in {
+                    w.awaited for w in job.awaits
+                }
+                if job.key == key and asks:
+                    return job.id
+            assert time.monotonic() < end, f"{key} asked nobody within {PATIENCE} s"
+            time.sleep(0.01)
 
     def ended(self, run_id: int) -> Run:
         end = time.monotonic() + PATIENCE
@@ -146,6 +189,10 @@ class Engine:
             if f"{home}/workspaces/".encode() in said:
                 found.append(said.decode(errors="replace"))
         return found
+
+
+def _only(job: int, run: Run) -> set[int]:
+    return {job}
 
 
 def _label(run: Run, job: Job) -> str:

@@ -35,7 +35,8 @@ def test_scenario(
     published(source, engine.others)
     repository = Repository("git", f"{executor}/{name}", str(tmp_path / "origin"), executor, image)
 
-    delivery = engine.push(repository, commit, ref, before)
+    delivery = engine.push(repository, commit, ref, before, expected.get("environments", {}))
+    engine.tell(delivery, expected.get("told", []))
 
     wanted = {part: expected[part] for part in ("delivery", "runs") if part in expected}
     assert lines(as_expected(engine.seen(delivery), wanted)) == lines(wanted)

@@ -27,6 +27,7 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlAudit,
+    SqlEnvironments,
     SqlRepositories,
     SqlSecrets,
     SqlStandings,
@@ -158,6 +159,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
             stops=SqlStops(database),
             tokens=SqlTokens(database),
             audit=SqlAudit(database),
+            environments=SqlEnvironments(database),
             vault=SealedVault(secrets, variables, KeyFile(settings.key_file, ours=True)),
             logs=logs,
             forges=FORGES,

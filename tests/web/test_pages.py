@@ -1,9 +1,13 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import httpx2
 import pytest
 from markupsafe import escape
 
 from runner.engine.advance import tell
 from runner.engine.ports import NewRun
+from runner.model.environment import Environment, gates
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, StepName, Waiting
 from runner.model.step import Annotation, Outcome, Result
@@ -154,6 +158,28 @@ def test_a_run_that_waits_for_its_group_says_what_has_it(web: Web, cookie: dict[
     shown = web.api("GET", f"/runs/{second.id}")
     assert (shown["reason"], shown["jobs"][0]["reason"]) == (said, said)
     assert page.count(str(escape(said))) == 2
+
+
+def test_a_job_that_waits_says_for_whom_and_then_who_has_said_what(web: Web, cookie: dict[str, str]) -> None:
+    at = datetime.now(UTC)
+    rules = Environment("production", ("anna",), wait_timer=30)
+    job = replace(a_job(id=UNSAVED, phase=Waiting()), waits=gates(rules, at, ""))
+    run = a_run(web, new=NewRun("ci.yml", "ci", (job,)))
+
+    before = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+    listed = web.call("GET", "/", headers=cookie).text
+    web.api("POST", f"/runs/{run.id}/approve", {"environment": "production", "comment": HOSTILE})
+    after = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    timer = "waits for the timer of environment production, until 20"
+    assert "waits for approval by anna: environment production, until 20" in before
+    assert timer in before
+    assert 'title="waits for approval by anna: environment production' in listed
+    assert web.api("GET", "/runs")[0]["awaits"].startswith(timer)
+    assert timer in after
+    assert "· production: approved by admin: &lt;img src=x" in after
+    assert "<img" not in after
+    assert 'class="status waiting"' in after
 
 
 def test_no_page_may_run_what_is_not_ours(web: Web, cookie: dict[str, str]) -> None:

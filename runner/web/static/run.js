@@ -111,7 +111,14 @@ function took(step) {
 function why(one) {
   const tolerated = one.conclusion && one.conclusion !== one.status;
   const tries = one.tries.map((found, at) => " · try " + (at + 1) + ": " + visible(found.reason)).join("");
-  return visible(one.reason) + (tolerated ? " (continue-on-error)" : "") + tries;
+  return visible(one.reason) + (tolerated ? " (continue-on-error)" : "") + tries + heard(one);
+}
+
+// What people and signals have said to a job that waited for them.
+function heard(one) {
+  return (one.waits || []).filter((wait) => wait.by).map((wait) => " · " + visible(
+    (wait.name ? wait.name + ": " : "") + wait.answer + " by " + wait.by + (wait.comment ? ": " + wait.comment : "")
+  )).join("");
 }
 
 const told = new Map();

@@ -1,0 +1,134 @@
+"""What jobs of a local run wait for that only a person can give: given beforehand, or asked for."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import click
+
+from runner.cli.interrupts import Interrupts
+from runner.errors import Rejected
+from runner.local import Local
+from runner.model.lifecycle import Unheard
+from runner.model.run import Finished, Job, Pending, Run, Suspended, Waiting
+from runner.model.waits import Awaited, Signal, Wait, Word, said_of
+from runner.web.text import one_line
+from runner.workflow.built_in import BadWait, signal_name
+
+PATIENCE = timedelta(minutes=5)
+"""How far away the end of a wait may be that is awaited though nobody will say anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was said beforehand."""
+
+    signals: tuple[Signal, ...] = ()
+    approve: bool = False
+    """Whether everything is approved."""
+
+
+def given_of(signals: Sequence[str], approve: bool, person: str) -> Given:
+    """Raises `Rejected`, naming the option. Of signals with one name each is one of its own."""
+    return Given(
+        tuple(_signal(text, str(number), person) for number, text in enumerate(signals, start=1)), approve
+    )
+
+
+def _signal(text: str, key: str, person: str) -> Signal:
+    name, mark, payload = text.partition("=")
+    try:
+        return Signal(signal_name(name), key, person, json.loads(payload) if mark else None)
+    except BadWait as error:
+        raise Rejected(f"--signal: {error}") from None
+    except ValueError as error:
+        raise Rejected(
+            f'--signal {name}: what follows "=" is no JSON: {error}; a text is written {name}=\'"so"\''
+        ) from None
+
+
+class Attendant:
+    """Speaks for the person to the runs of this process."""
+
+    def __init__(self, local: Local, runs: Sequence[int], given: Given, person: str) -> None:
+        self._local = local
+        self._runs = runs
+        self._given = given
+        self._person = person
+
+    def begin(self) -> None:
+        """Say what was said beforehand to every run; whoever waits for it later finds it."""
+        for run in self._runs:
+            for signal in self._given.signals:
+                try:
+                    self._local.signal(run, signal)
+                except Unheard:
+                    break
+
+    def look(self) -> bool:
+        """Approve what is to be approved; whether nothing more can happen without somebody."""
+        if self._given.approve:
+            for job, wait in self._open(Awaited.APPROVAL):
+                self._answer(job, wait, Word.APPROVED)
+        return all(map(_stuck, found)) if (found := self._unfinished()) else False
+
+    def ask(self, stops: Interrupts) -> bool:
+        """Ask whoever sits at the terminal for approval; whether something was said by that."""
+        asked = False
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            for job, wait in self._open(Awaited.APPROVAL):
+                if stops.status:
+                    break
+                question = f"{one_line(job.name)} {one_line(said_of(wait))}. Approve?"
+                word = Word.APPROVED if click.confirm(question, err=True) else Word.REJECTED
+                self._answer(job, wait, word)
+                asked = True
+        return asked
+
+    def missing(self) -> Iterator[str]:
+        """What is waited for, and which option would have given it."""
+        for job, wait in self._open():
+            yield f"{job.name} {said_of(wait)}{_option(wait)}"
+
+    def _unfinished(self) -> list[Run]:
+        views = [self._local.views.run(run) for run in self._runs]
+        return [self._local.store.load(view.id) for view in views if not view.finished]
+
+    def _open(self, *awaited: Awaited) -> Iterator[tuple[Job, Wait]]:
+        for run in self._unfinished():
+            for job in run.jobs:
+                if isinstance(job.phase, Suspended):
+                    yield from ((job, one) for one in job.awaits if not awaited or one.awaited in awaited)
+
+    def _answer(self, job: Job, wait: Wait, word: Word) -> None:
+        run = next(one for one in self._unfinished() if one.has(job.id))
+        self._local.answer(run.id, job.id, wait.awaited, word, self._person)
+
+
+def _stuck(run: Run) -> bool:
+    """Whether no job of a run goes on by itself within a while."""
+    phases = [job.phase for job in run.jobs]
+    if any(job.asked is not None for job in run.jobs):
+        return False
+    if not all(isinstance(phase, Waiting | Pending | Suspended | Finished) for phase in phases):
+        return False
+    held = [job for job in run.jobs if isinstance(job.phase, Suspended)]
+    return bool(held) and all(any(not _ends_soon(wait) for wait in job.awaits) for job in held)
+
+
+def _ends_soon(wait: Wait) -> bool:
+    if wait.awaited is Awaited.TIME:
+        return True
+    return wait.due is not None and wait.due - datetime.now(wait.due.tzinfo) < PATIENCE
+
+
+def _option(wait: Wait) -> str:
+    match wait.awaited:
+        case Awaited.SIGNAL:
+            return f"; --signal {wait.name} gives it, --signal {wait.name}=JSON with a payload"
+        case Awaited.APPROVAL:
+            return "; --approve approves it, and on a terminal you are asked"
+        case _:
+            return ""

@@ -1,0 +1,267 @@
+"""Environments with protection rules: what a job waits for before it begins."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from runner.engine import control
+from runner.engine.ports import Exit
+from runner.errors import Rejected
+from runner.model.environment import GATE, TIMER, Environment
+from runner.model.lifecycle import decide
+from runner.model.run import Finished, Job, Phase, Run, Suspended, Waiting
+from runner.model.step import Result
+from runner.model.waits import Awaited, Word
+from runner.store import SqlEnvironments
+from runner.store.views import Views
+from tests.builders import an_event
+from tests.engine.conftest import Bench
+
+DEPLOY = """\
+on: push
+jobs:
+  deploy:
+    runs-on: linux
+    environment: production
+    steps:
+      - run: ship
+"""
+LEGS = """\
+on: push
+jobs:
+  deploy:
+    runs-on: linux
+    strategy: {fail-fast: false, matrix: {to: [staging, production]}}
+    environment: {name: "${{ matrix.to }}", url: "https://${{ matrix.to }}.test"}
+    steps:
+      - run: ship
+"""
+REVIEWED = Environment("production", reviewers=("anna", "bert"))
+
+
+def protect(bench: Bench, rules: Environment) -> None:
+    SqlEnvironments(bench.database).keep(bench.repositories.get("git", "octo/hello"), rules)
+
+
+def jobs_of(bench: Bench, run: Run) -> tuple[Job, ...]:
+    return bench.store.load(run.id).jobs
+
+
+def phase_of(bench: Bench, run: Run) -> Phase:
+    return jobs_of(bench, run)[0].phase
+
+
+def judge(bench: Bench, run: Run, word: Word, by: str = "anna", comment: str = "") -> Run:
+    return control.answer(
+        run.id, Awaited.APPROVAL, word, store=bench.store, dispatcher=bench.bell, by=by, comment=comment
+    )
+
+
+def reason_of(bench: Bench, run: Run) -> str:
+    return Views(bench.database).run(run.id).jobs[0].reason
+
+
+def test_a_job_waits_for_the_reviewers_of_its_environment_and_says_for_whom(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    assert bench.executor.scripts == []
+    wait = jobs_of(bench, run)[0].waits[0]
+    assert wait.due == wait.since + timedelta(days=30)
+    assert reason_of(bench, run).startswith(
+        "waits for approval by anna, bert: environment production, until 20"
+    )
+    with pytest.raises(Rejected, match="carl is not among those who may approve job deploy: anna, bert"):
+        judge(bench, run, Word.APPROVED, by="carl")
+    judge(bench, run, Word.APPROVED, by="bert")
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
+    assert isinstance(phase := phase_of(bench, run), Finished)
+    assert phase.result is Result.SUCCESS
+
+
+def test_a_name_is_the_same_environment_whatever_its_case(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY.replace("production", "PRODUCTION"))
+    bench.work()
+    assert isinstance(phase_of(bench, run), Suspended)
+
+
+def test_an_environment_without_rules_is_not_waited_for(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.a_run(DEPLOY.replace("production", "staging"))
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
+
+
+def test_a_name_that_an_expression_leaves_empty_is_no_environment(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.a_run(DEPLOY.replace("production", "\"${{ github.event.nothing && 'production' || '' }}\""))
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
+
+
+def test_a_rejected_job_fails_before_it_begins_though_its_timer_goes_on(bench: Bench) -> None:
+    protect(bench, replace(REVIEWED, wait_timer=30))
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    judge(bench, run, Word.REJECTED, comment="not on a Friday")
+    phase = phase_of(bench, run)
+    assert isinstance(phase, Finished)
+    assert (phase.result, phase.reason) == (Result.FAILURE, "anna rejected it: not on a Friday")
+    assert bench.executor.scripts == []
+
+
+def test_an_approved_job_still_waits_for_the_timer_of_its_environment(bench: Bench) -> None:
+    protect(bench, replace(REVIEWED, wait_timer=30))
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    judge(bench, run, Word.APPROVED)
+    job = jobs_of(bench, run)[0]
+    approval, timer = job.waits
+    assert (approval.key, timer.key) == (GATE, TIMER)
+    assert job.wakes == timer.since + timedelta(minutes=30)
+    assert reason_of(bench, run).startswith("waits for the timer of environment production, until 20")
+    after = decide(bench.store.load(run.id), job.wakes)
+    assert not isinstance(after.jobs[0].phase, Suspended)
+
+
+def test_who_started_a_run_does_not_approve_it_where_self_review_is_prevented(bench: Bench) -> None:
+    protect(bench, replace(REVIEWED, prevent_self_review=True))
+    bench.write(DEPLOY)
+    run = bench.store.load(bench.admit(bench.receive(an_event(actor="Anna"))).runs[0])
+    bench.work()
+    with pytest.raises(
+        Rejected, match=r"anna started run 1, and environment production prevents self-review"
+    ):
+        judge(bench, run, Word.APPROVED, by="anna")
+    judge(bench, run, Word.APPROVED, by="bert")
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "ref", "ships"),
+    [
+        (("main",), "refs/heads/main", True),
+        (("release/*",), "refs/heads/release/1", True),
+        (("release/*", "!release/0"), "refs/heads/release/0", False),
+        (("release/*",), "refs/heads/main", False),
+        (("main", "v*"), "refs/tags/v1", False),
+        (("refs/tags/v*",), "refs/tags/v1", True),
+    ],
+)
+def test_only_the_branches_and_tags_that_the_rules_name_deploy(
+    bench: Bench, patterns: tuple[str, ...], ref: str, ships: bool
+) -> None:
+    protect(bench, Environment("production", branches=patterns))
+    bench.write(DEPLOY)
+    run = bench.store.load(bench.admit(bench.receive(an_event(ref=ref))).runs[0])
+    bench.work()
+    phase = phase_of(bench, run)
+    assert isinstance(phase, Finished)
+    if ships:
+        assert (phase.result, bench.executor.scripts) == (Result.SUCCESS, ["ship"])
+        return
+    kind, name = (
+        ("Tag", ref[10:]) if ref.startswith("refs/tags/") else ("Branch", ref.removeprefix("refs/heads/"))
+    )
+    said = f'{kind} "{name}" is not allowed to deploy to production due to environment protection rules'
+    assert (phase.result, phase.reason, bench.executor.scripts) == (Result.FAILURE, said, [])
+
+
+def test_each_leg_waits_for_its_own_environment(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(LEGS)
+    bench.work()
+    staging, production = jobs_of(bench, run)
+    assert isinstance(staging.phase, Finished)
+    assert isinstance(production.phase, Suspended)
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    assert bench.executor.scripts == ["ship", "ship"]
+
+
+def test_a_job_that_is_skipped_asks_nobody(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY.replace("environment:", "if: false\n    environment:"))
+    bench.work()
+    phase = phase_of(bench, run)
+    assert isinstance(phase, Finished)
+    assert phase.result is Result.SKIPPED
+
+
+def test_a_rerun_asks_again_and_a_try_of_the_same_attempt_does_not(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.executor.act = lambda command: Exit(1)
+    run = bench.a_run(DEPLOY.replace("    steps:", "    retry: {max-attempts: 2}\n    steps:"))
+    bench.work()
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    assert bench.executor.scripts == ["ship", "ship"]
+    control.rerun(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    assert isinstance(phase_of(bench, run), Suspended)
+
+
+def test_one_leg_that_runs_again_asks_again(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(LEGS)
+    bench.work()
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    production = jobs_of(bench, run)[1].id
+    control.rerun(run.id, store=bench.store, dispatcher=bench.bell, chosen=lambda run: {production})
+    bench.work()
+    assert len(bench.executor.scripts) == 2
+    assert isinstance(jobs_of(bench, run)[1].phase, Suspended)
+
+
+def test_a_leg_that_had_to_wait_for_its_place_waits_for_approval_from_then_on(bench: Bench) -> None:
+    protect(bench, replace(REVIEWED, wait_timer=30))
+    text = LEGS.replace("fail-fast: false", "max-parallel: 1").replace("staging", "PRODUCTION")
+    run = bench.a_run(text)
+    bench.work()
+    first, second = jobs_of(bench, run)
+    assert (type(first.phase), type(second.phase)) == (Suspended, Waiting)
+    later = first.waits[0].since + timedelta(days=1)
+    held = bench.store.load(run.id)
+    held = held.with_job(replace(first, phase=Finished(Result.SUCCESS, later)))
+    begun = decide(held, later).jobs[1].waits
+    assert [(wait.since, wait.due) for wait in begun] == [
+        (later, later + timedelta(days=30)),
+        (later, later + timedelta(minutes=30)),
+    ]
+
+
+def test_a_job_of_a_called_workflow_waits_too(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.write(DEPLOY.replace("on: push", "on: workflow_call"), ".runner/workflows/called.yml")
+    run = bench.a_run("on: push\njobs:\n  call:\n    uses: ./.runner/workflows/called.yml\n")
+    bench.work()
+    assert isinstance(jobs_of(bench, run)[1].phase, Suspended)
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
+
+
+def test_a_cancelled_job_stops_waiting_for_its_environment(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    control.cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    phase = phase_of(bench, run)
+    assert isinstance(phase, Finished)
+    assert phase.result is Result.CANCELLED
+
+
+def test_a_review_that_nobody_gave_in_30_days_fails_the_job(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    due = jobs_of(bench, run)[0].wakes
+    assert due is not None
+    phase = decide(bench.store.load(run.id), due).jobs[0].phase
+    assert isinstance(phase, Finished)
+    assert (phase.result, phase.reason.startswith("nobody approved it by 20")) == (Result.FAILURE, True)
