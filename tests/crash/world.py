@@ -29,7 +29,8 @@ from runner.store.standings import adopt
 from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
 from tests.builders import an_event
-from tests.executors.jobs import a_token, living
+from tests.crash import invariants
+from tests.executors.jobs import a_token, comes_alive, living
 from tests.forked import Forked, forked
 from tests.servers import migrated_sqlite
 
@@ -100,6 +101,8 @@ class World:
     def __post_init__(self) -> None:
         self.record = self.folder / "record"
         self.gate = self.folder / "gate"
+        self.stamps = self.folder / "stamps"
+        self.past = invariants.Past()
         self.repository = self.folder / "repository"
         self.token = a_token()
         self.settings = Settings.from_env(
@@ -116,7 +119,7 @@ class World:
             drain=self.drain,
         )
         if not self.database:
-            self.settings.home.mkdir(mode=0o711)
+            self.settings.home.mkdir(mode=0o711, exist_ok=True)
             migrated_sqlite(self.settings.home / "runner.db")
         self.services = services(self.settings)
         if self.database:
@@ -174,8 +177,10 @@ class World:
 
     # --- processes ---------------------------------------------------------------------------
 
-    def start(self, role: str, *rest: str, home: Path | None = None) -> Forked:
-        """`home`: that of another machine, which has no file of ours."""
+    def start(
+        self, role: str, *rest: str, home: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> Forked:
+        """`home`: that of another machine, which has no file of ours. `settings`: others than ours."""
         environment = dict(os.environ) | {
             f"RUNNER_{name.upper()}": str(getattr(self.settings, name))
             for name in (
@@ -194,6 +199,7 @@ class World:
         }
         if home is not None:
             environment["RUNNER_HOME"] = str(home)
+        environment |= {f"RUNNER_{name.upper()}": value for name, value in (settings or {}).items()}
         with (self.folder / f"{role}.log").open("a") as log, self._starting:
             if self._closed:
                 raise RuntimeError("this world has ended")
@@ -221,6 +227,11 @@ class World:
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
     def close(self) -> None:
+        self.kill_all()
+        self.services.close()
+
+    def kill_all(self) -> None:
+        """No process of ours is started any more, and none lives."""
         with self._starting:
             self._closed = True
         for process in self.processes:
@@ -229,7 +240,28 @@ class World:
             supervisor.join()
         for process in self.processes:
             process.close()
-        self.services.close()
+        self.processes.clear()
+
+    @contextmanager
+    def in_the_first_step(self) -> Iterator[str]:
+        """A run that stands in the middle of its first step until the block ends; gives its delivery."""
+        pause = f"until test -e {self.gate}; do sleep 0.02; done"
+        delivery = self.deliver(self.commit(pause=pause))
+        wait_for(lambda: self.lines() or None, "the first step to begin")
+        assert comes_alive(self.token), "what a step leaves behind it"
+        yield delivery
+        self.gate.touch()
+
+    def attempts_alive(self) -> set[str]:
+        """Which attempts of jobs have a step that runs."""
+        mark = f"RUNNER_TEMP={self.settings.home}".encode()
+        found = [one for one in _environments() if mark in one]
+        return {
+            name.decode().removeprefix("RUNNER_ATTEMPT=")
+            for one in found
+            for name in one.split(b"\0")
+            if name.startswith(b"RUNNER_ATTEMPT=")
+        }
 
     # --- runs --------------------------------------------------------------------------------
 
@@ -272,7 +304,9 @@ class World:
             run = self.run_of(delivery)
             return run if run is not None and run.result is not None else None
 
-        return wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+        run = wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+        self.past.look(self.services.database)
+        return run
 
     def lines(self) -> list[list[str]]:
         """What the steps wrote as they began: job, step, attempt, commit, version."""
@@ -326,6 +360,17 @@ class World:
             assert (seen, content) == (commit, version), "every attempt saw the same commit"
         assert {(job, step) for job, step, *_ in self.lines()} == set(kept), "every step ran"
         assert all(isinstance(job.phase, Finished) for job in run.jobs)
+
+    def keeps_the_laws(self) -> None:
+        """What is true of every case at its end: its processes are killed first, wherever they are."""
+        self.kill_all()
+        self.leaves_nothing_alive()
+        database = self.services.database
+        invariants.check(database)
+        self.past.look(database)
+        invariants.nobody_is_inside_with_too_many(self.stamps)
+        if self.record.exists():
+            invariants.every_attempt_saw_a_commit_of_its_own(self.record.read_text(), database)
 
     def leaves_nothing_alive(self) -> None:
         """No process of any job's is left.

@@ -1,0 +1,113 @@
+"""People ask for everything at once, steps end meanwhile: each run comes to one end, and keeps its past."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from runner.engine.control import cancel, force_cancel, pause, rerun, unpause
+from runner.errors import Rejected
+from runner.model.audit import Act
+from runner.model.lifecycle import failed_jobs
+from runner.model.run import Run
+from runner.model.step import Result
+from runner.wiring import station
+from runner.worker import Clock, Worker
+from tests.crash.world import World, wait_for
+
+QUICK = """\
+name: ci
+on: push
+jobs:
+  a:
+    runs-on: linux
+    steps:
+      - run: |
+          echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+          echo "enter $RUNNER_RUN_ID-a 1 $GITHUB_RUN_ATTEMPT" >> STAMPS
+          sleep 0.05
+          echo "leave $RUNNER_RUN_ID-a 1 $GITHUB_RUN_ATTEMPT" >> STAMPS
+  b:
+    needs: a
+    if: always()
+    runs-on: linux
+    steps:
+      - run: |
+          echo "b 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+  c:
+    needs: a
+    runs-on: linux
+    steps:
+      - run: |
+          echo "c 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+"""
+THREADS, EACH = 4, 15
+
+
+def _failed(run: int, **given: object) -> Run:
+    return rerun(run, chosen=failed_jobs, **given)  # type: ignore[arg-type]
+
+
+def _stands_still(run: int, **given: object) -> Run:
+    return pause(run, "a storm", act=Act("anna", "pause"), **given)  # type: ignore[arg-type]
+
+
+def _goes_on(run: int, **given: object) -> Run:
+    return unpause(run, act=Act("anna", "unpause"), **given)  # type: ignore[arg-type]
+
+
+VERBS: tuple[Callable[..., Run], ...] = (
+    *(cancel, force_cancel, rerun, rerun, _failed),
+    *(_stands_still, _goes_on, _goes_on),
+)
+
+
+@contextmanager
+def working(world: World) -> Iterator[None]:
+    """In this process: what is asked for here is rung for there, and not at the clock's next round."""
+    worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+    clock = Clock(world.services)
+    for part in (worker, clock):
+        part.start()
+    try:
+        yield
+    finally:
+        for part in (clock, worker):
+            part.stop()
+
+
+@pytest.mark.parametrize("kind", ["embedded", "distributed"])
+def test_a_storm_of_cancels_pauses_and_reruns_leaves_runs_that_ended_once_and_can_run_again(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world: World = request.getfixturevalue(kind)
+    real = world.services
+    text = QUICK.replace("STAMPS", str(world.stamps))
+    delivery = world.deliver(world.commit(text=text))
+
+    def storm(seed: int) -> int:
+        (run_id,) = real.store.delivery(delivery).runs
+        dice, done = random.Random(seed), 0
+        for _ in range(EACH):
+            # The others may have been faster.
+            with suppress(Rejected):
+                dice.choice(VERBS)(run_id, store=real.store, dispatcher=real.dispatcher)
+                done += 1
+            world.past.look(real.database)
+        return done
+
+    with working(world):
+        wait_for(lambda: world.lines() or None, "the first step to begin")
+        with ThreadPoolExecutor(THREADS) as people:
+            assert sum(people.map(storm, range(THREADS))) > THREADS
+
+        (run_id,) = real.store.delivery(delivery).runs
+        _goes_on(run_id, store=real.store, dispatcher=real.dispatcher)
+        ended = world.ended(delivery)
+        rerun(ended.id, store=real.store, dispatcher=real.dispatcher)
+        again = world.ended(delivery)
+    assert again.attempt == ended.attempt + 1
+    assert {job.made_in for job in again.jobs} == {again.attempt}
+    assert again.result is Result.SUCCESS
