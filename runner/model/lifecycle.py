@@ -409,7 +409,7 @@ def answer(run: Run, job_id: int, goes_on: bool) -> Run:
     job = run.job(job_id)
     if job.asked is None:
         return run
-    return run.with_job(replace(job, asked=None, cancelled=job.cancelled or not goes_on))
+    return run.with_job(replace(job, asked=None) if goes_on else _doomed(job, job.asked))
 
 
 def end(run: Run, at: datetime) -> Run:

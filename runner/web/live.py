@@ -11,8 +11,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pydantic import TypeAdapter
 from starlette.datastructures import Headers, QueryParams
@@ -29,6 +30,8 @@ from runner.web.transcript import Piece, Place, pieces
 POLL_SECONDS = 0.15
 ALIVE_SECONDS = 15.0
 """How often a silent stream says that it is still there."""
+CHECK_SECONDS = 15.0
+"""How long a token that was revoked may go on to read."""
 BATCH_LETTERS = 512 * 1024
 THREADS = 8
 _CURSOR = re.compile(r"[0-9]{1,9}(;[0-9]{1,18}([.:])[0-9]{1,9}\2[0-9]{1,9}\2[0-9]{1,12})*")
@@ -50,7 +53,8 @@ class Streams:
         try:
             loop = asyncio.get_running_loop()
             run_id = scope["path_params"]["run_id"]
-            await loop.run_in_executor(self._threads, self._check, scope["method"], headers, run_id)
+            check = partial(self._check, scope["method"], headers, run_id)
+            await loop.run_in_executor(self._threads, check)
             attempt = _number(query.get("attempt"))
             cursor = headers.get("last-event-id") or query.get("after", "")
             watcher = Watcher(run_id, attempt, cursor, self._site, self._views)
@@ -59,7 +63,7 @@ class Streams:
             await refusal(error)(scope, receive, send)
             return
         response = StreamingResponse(
-            self._events(watcher, first),
+            self._events(watcher, first, check),
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
@@ -69,8 +73,12 @@ class Streams:
         # Every role reads.
         self._site.views.run_of(run_id, self._site.guard.check(method, headers).scope)
 
-    async def _events(self, watcher: "Watcher", first: bytes) -> AsyncIterator[bytes]:
+    async def _events(
+        self, watcher: "Watcher", first: bytes, check: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """`check` raises `Rejected` once whoever reads may not any more."""
         loop, batch, said = asyncio.get_running_loop(), first, time.monotonic()
+        checked = said
         while True:
             if batch:
                 yield batch
@@ -83,8 +91,11 @@ class Streams:
                     yield b": still here\n\n"
                     said = time.monotonic()
             try:
+                if time.monotonic() - checked > CHECK_SECONDS:
+                    await loop.run_in_executor(self._threads, check)
+                    checked = time.monotonic()
                 batch = await loop.run_in_executor(self._threads, watcher.look)
-            except Unavailable:
+            except (Unavailable, Rejected):
                 # The reader comes back, and is told what is wrong if it still is.
                 return
 

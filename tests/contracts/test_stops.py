@@ -151,6 +151,21 @@ def test_a_delivery_of_what_is_blocked_is_refused_and_replayed_once_it_is_not(be
     assert bench.store.settle(refused.id, Verdict("admitted", route=a_route(BAD), runs=new))
 
 
+def test_a_run_of_what_is_blocked_waits_when_it_is_run_again(bench: Bench) -> None:
+    run = bench.a_run()
+    bench.pause(run)
+    bench.cancel(run)
+    bench.stops.put(HELLO, ACT, "", BAD, None)
+
+    again = control.rerun(run.id, store=bench.store, dispatcher=bench.bell, act=ACT)
+
+    found = bench.store.load(run.id)
+    assert (again.attempt, found.pause, found.result) == (2, None, None)
+    assert found.stopped.startswith(f"commit {BAD[:12]} is blocked")
+    bench.stops.lift(HELLO, ACT, BAD, None)
+    assert bench.stopped(run) == ""
+
+
 def test_of_a_push_only_the_workflow_that_is_blocked_is_refused(bench: Bench) -> None:
     bench.stops.put(HELLO, ACT, "", None, DEPLOY)
 

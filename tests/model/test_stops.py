@@ -7,6 +7,7 @@ import pytest
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.lifecycle import (
+    answer,
     answer_wait,
     cancel,
     claim,
@@ -164,6 +165,16 @@ def test_what_stood_still_for_long_has_time_for_its_last_steps_once_it_is_cancel
         run = decide(cancel(run, NOON + HOUR), NOON + later)
         assert run.jobs[0].phase == Queued(NOON + HOUR)
     assert isinstance(phase_at(run, HOUR + timedelta(minutes=5)), Finished)
+
+
+def test_so_has_a_job_that_was_asked_first_whether_it_goes_on() -> None:
+    run = a_run(a_job(phase=Queued(NOON), started=NOON, conditional=True), pause=PAUSE)
+
+    asked = decide(cancel(run, NOON + HOUR), NOON + HOUR)
+    ended = decide(answer(asked, 1, goes_on=False), NOON + HOUR)
+
+    assert asked.jobs[0].asked == NOON + HOUR
+    assert ended.jobs[0] == replace(run.jobs[0], cancelled=True, phase=Queued(NOON + HOUR))
 
 
 def test_a_step_that_runs_may_still_end_its_job() -> None:

@@ -15,12 +15,15 @@ from fastapi.routing import APIRoute
 from runner.engine.ports import Verdict
 from runner.model.access import Role, Scope, Token
 from runner.model.audit import Act
+from runner.model.lifecycle import suspend
 from runner.model.run import Run
+from runner.model.waits import Awaited, Wait
 from runner.web.access import NEEDS
 from runner.web.api import PREFIX
 from runner.web.auth import digest_of
-from tests.builders import COMMIT, a_new_run, a_route, an_event
+from tests.builders import COMMIT, NOON, a_new_run, a_route, an_event
 from tests.web.conftest import Web
+from tests.web.test_api import take
 from tests.web.test_pages import sign_in
 
 HERE, OTHER = ("git", "octo/hello"), ("git", "octo/other")
@@ -314,3 +317,35 @@ def test_what_is_judged_again_or_approved_is_written_down(web: Web) -> None:
     (second, first) = web.api("GET", "/audit")
     assert (first["act"], first["details"]["delivery"]) == ("replay", delivery.id)
     assert (first["details"]["changed"], second["details"]["changed"]) == (True, False)
+
+
+def test_a_signal_and_its_copy_are_written_down_with_who_sent_them(web: Web) -> None:
+    web.add()
+    run, who = a_run(web), a_token(web, Role.WRITER)
+
+    for _ in range(2):
+        ask(web, who, "POST", f"/runs/{run.id}/signal", {"name": "go", "key": "k", "payload": "hunter2"})
+
+    acts = web.api("GET", f"/audit?run={run.id}")
+    assert [(one["actor"], one["act"], one["details"]["changed"]) for one in acts] == [
+        ("anna", "signal", False),
+        ("anna", "signal", True),
+    ]
+    assert "hunter2" not in str(acts)
+
+
+def test_an_approval_is_given_by_those_who_are_asked_or_an_admin(web: Web) -> None:
+    web.add()
+    run = a_run(web)
+    lease = take(web, run)
+    wait = Wait("1", Awaited.APPROVAL, NOON, approvers=("bert",))
+    web.site.store.update(run.id, lambda run, now: run.with_job(suspend(run.jobs[0], lease, now, wait)))
+    anna, bert = a_token(web, Role.MAINTAINER), a_token(web, Role.MAINTAINER, name="bert")
+
+    refused = ask(web, anna, "POST", f"/runs/{run.id}/approve")
+    given = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "ship it"})
+
+    assert (refused.status_code, given.status_code) == (403, 200)
+    assert "anna is not among those who may approve" in refused.json()["message"]
+    (act,) = web.api("GET", f"/audit?run={run.id}")
+    assert (act["actor"], act["act"], act["details"]["comment"]) == ("bert", "approve", "ship it")

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx2
+import pytest
 
 from runner.client import Client
+from runner.model.access import Role, Token
+from runner.model.audit import Act
 from runner.model.lifecycle import retry
 from runner.model.run import Lease, Run
 from runner.model.step import Outcome, Post, Result
 from runner.settings import Settings
+from runner.web import live
+from runner.web.auth import digest_of
 from tests.builders import a_checkpoint
 from tests.web.conftest import PATIENCE, Web
 from tests.web.test_api import a_run, finish, take
@@ -17,8 +22,8 @@ from tests.web.test_api import a_run, finish, take
 Event = httpx2.ServerSentEvent
 
 
-def stream(web: Web, run_id: int, after: str = "") -> Iterator[Event]:
-    headers = web.admin | ({"last-event-id": after} if after else {})
+def stream(web: Web, run_id: int, after: str = "", who: dict[str, str] | None = None) -> Iterator[Event]:
+    headers = (who or web.admin) | ({"last-event-id": after} if after else {})
     with (
         httpx2.Client(timeout=PATIENCE) as client,
         client.stream("GET", f"{web.url}/api/v1/runs/{run_id}/stream", headers=headers) as answer,
@@ -80,6 +85,24 @@ def test_a_running_job_is_followed_as_it_prints(served: Web) -> None:
 
     assert text_of(events) == "first \u2713 last\n"
     assert events[-1].event == "end"
+
+
+def test_whoever_reads_does_so_no_longer_once_the_token_is_revoked(
+    served: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CHECK_SECONDS", 0.0)
+    run, who = a_run(served), {"authorization": "Bearer annas"}
+    token = Token("anna", Role.VIEWER, None, digest_of("annas"))
+    served.site.tokens.add(token, Act("admin", "create-token"))
+
+    events = []
+    for event in stream(served, run.id, who=who):
+        events.append(event.event)
+        if event.event == "job":
+            served.site.tokens.revoke("anna", Act("admin", "revoke-token"))
+
+    # It came to its end, though the run did not.
+    assert events == ["run", "job"]
 
 
 def test_whoever_comes_back_gets_only_what_is_new(served: Web) -> None:
