@@ -49,6 +49,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/repos"): READS,
     ("POST", "/repos"): ADMINISTERS,
     ("GET", "/repos/{name:path}"): READS,
+    ("PATCH", "/repos/{name:path}"): ADMINISTERS,
     ("DELETE", "/repos/{name:path}"): ADMINISTERS,
     ("GET", "/repos/{name:path}/hook"): MAINTAINS,
     ("GET", "/repos/{name:path}/schedules"): READS,
