@@ -298,10 +298,11 @@ class Views:
             return {(row.id, row.attempt) for row in connection.execute(running)}
 
     def finished(self, ids: Iterable[int]) -> set[int]:
-        """Which of these jobs have ended."""
-        query = select(jobs.c.id).where(jobs.c.id.in_(list(ids)), jobs.c.phase == "finished")
+        """Which of these jobs have ended, or are kept no more."""
+        asked = set(ids)
+        query = select(jobs.c.id).where(jobs.c.id.in_(asked), jobs.c.phase != "finished")
         with self._database.reading() as connection:
-            return set(connection.execute(query).scalars())
+            return asked - set(connection.execute(query).scalars())
 
     def ends(self, ids: Iterable[int]) -> dict[int, JobEnd | None]:
         """How each of these jobs ended, where its run has ended too, else None; of no other number."""
