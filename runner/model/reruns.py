@@ -85,7 +85,9 @@ def fork_at(run: Run, job: Job, step: str, checkpoints: Mapping[str, Checkpoint]
 def _what_it_lacks(done: Checkpoint | None) -> str:
     if done is None:
         return "was not done"
-    return "did not succeed" if done.kept else "was done as the job was ending, and its files were not kept"
+    if not done.outcome.conclusion.ok:
+        return "did not succeed"
+    return "was done as the job was ending, and its files were not kept"
 
 
 def fork_where_it_stopped(job: Job, checkpoints: Mapping[str, Checkpoint]) -> Fork | None:

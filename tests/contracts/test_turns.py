@@ -17,8 +17,8 @@ from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition
-from runner.model.lifecycle import UNSAVED, NotClaimable, cancel, claim, conclude, plan
-from runner.model.reruns import rerun
+from runner.model.lifecycle import UNSAVED, NotClaimable, call, cancel, claim, conclude, plan, settle
+from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Result
@@ -373,6 +373,43 @@ def test_a_rerun_stands_in_line_again(store: SqlStore) -> None:
     again = store.update(first.id, lambda run, now: rerun(run)).after
 
     assert (store.load(first.id), again.held_back, second.held_back) == (again, True, False)
+
+
+def test_a_called_workflow_of_which_a_job_runs_again_stands_in_line_before_that_goes_on(
+    store: SqlStore,
+) -> None:
+    bell = RecordingDispatcher()
+    run = admitted(store, "a", a_member("deploy", calls="deploy.yml", turns=(a_turn(),)))
+    tell([run.id], store=store, dispatcher=bell)
+    caller = run.jobs[0].id
+    inside = [a_member("push"), a_member("report", needs=("push",))]
+
+    def calls(run: Run, now: datetime) -> Run:
+        return call(run, caller, inside, {}, now)
+
+    push, report = advance(run.id, calls, store=store, dispatcher=bell).after.jobs[1:]
+    assert performed(store, run.id, push.id, bell)
+    advance(run.id, lambda run, now: fails(run, now, report.id), store=store, dispatcher=bell)
+    advance(run.id, lambda run, now: settle(run, caller, Result.FAILURE, now), store=store, dispatcher=bell)
+    other = admitted(store, "b", turn=a_turn())
+
+    again = advance(run.id, lambda run, now: rerun(run, failed_jobs(run)), store=store, dispatcher=bell).after
+
+    assert other.held_back is False
+    waits, kept, new = store.load(run.id).jobs
+    assert (kept.id, isinstance(waits.phase, Pending), new.phase) == (push.id, True, Waiting())
+    assert again.attempt == 2
+    advance(other.id, _ended, store=store, dispatcher=bell)
+    waits, _, new = store.load(run.id).jobs
+    assert (waits.phase, isinstance(new.phase, Queued)) == (Waiting(), True)
+    assert performed(store, run.id, new.id, bell)
+    assert isinstance(store.load(run.id).jobs[0].phase, Ready)
+
+
+def fails(run: Run, now: datetime, job: int) -> Run:
+    claimed = claim(run.job(job), "worker", now, LENGTH)
+    assert isinstance(claimed.phase, Running)
+    return run.with_job(conclude(claimed, claimed.phase.lease, Result.FAILURE, now))
 
 
 # --- what is shown ----------------------------------------------------------------------------------
