@@ -20,7 +20,7 @@ jobs:
 
 
 def limited(bench: Bench, most: int) -> Run:
-    bench.repositories.limit(bench.repositories.get("git", "octo/hello"), {"max_jobs": most})
+    bench.repositories.change(bench.repositories.get("git", "octo/hello"), {"max_jobs": most})
     return bench.a_run(TWO_JOBS)
 
 

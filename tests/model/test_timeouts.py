@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from runner.model.lifecycle import cancel, decide, give_up, rerun, time_out
+from runner.model.lifecycle import cancel, decide, give_up, time_out
 from runner.model.limits import Limits, Waiting, fairest
+from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Phase, Queued
 from runner.model.run import Waiting as Needing
 from runner.model.step import Result
