@@ -56,7 +56,7 @@ SUMMARIES: Mapping[str, str] = {
     "runs": "List, show, watch, rerun, resume, pause and cancel runs.",
     "secret": "Set, list and remove the secrets of a repository's workflows.",
     "variable": "Set, show, list and remove the variables of a repository's workflows.",
-    "environment": "Set, list, show and remove what jobs with an `environment:` wait for.",
+    "environment": "Set, list, show and remove the protection rules of a repository's environments.",
     "deliveries": "Show what forges sent and what became of it.",
     "token": "Make, list and revoke tokens: who may do what.",
     "audit": "List what people did, newest first: to which run or repository, and when.",
