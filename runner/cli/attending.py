@@ -72,7 +72,8 @@ class Attendant:
         if self._given.approve:
             for job, wait in self._open(Awaited.APPROVAL):
                 self._answer(job, wait, Word.APPROVED)
-        return all(map(_stuck, found)) if (found := self._unfinished()) else False
+        found = self._unfinished()
+        return bool(found) and all(_stuck(run, self._given.approve) for run in found)
 
     def ask(self, stops: Interrupts) -> bool:
         """Ask whoever sits at the terminal for approval; whether something was said by that."""
@@ -107,19 +108,19 @@ class Attendant:
         self._local.answer(run.id, job.id, wait.awaited, word, self._person)
 
 
-def _stuck(run: Run) -> bool:
-    """Whether no job of a run goes on by itself within a while."""
+def _stuck(run: Run, approve: bool) -> bool:
+    """Whether no job of a run goes on by itself within a while, given that all is approved or not."""
     phases = [job.phase for job in run.jobs]
     if any(job.asked is not None for job in run.jobs):
         return False
     if not all(isinstance(phase, Waiting | Pending | Suspended | Finished) for phase in phases):
         return False
     held = [job for job in run.jobs if isinstance(job.phase, Suspended)]
-    return bool(held) and all(any(not _ends_soon(wait) for wait in job.awaits) for job in held)
+    return bool(held) and all(any(not _ends_soon(wait, approve) for wait in job.awaits) for job in held)
 
 
-def _ends_soon(wait: Wait) -> bool:
-    if wait.awaited is Awaited.TIME:
+def _ends_soon(wait: Wait, approve: bool) -> bool:
+    if wait.awaited is Awaited.TIME or (approve and wait.awaited is Awaited.APPROVAL):
         return True
     return wait.due is not None and wait.due - datetime.now(wait.due.tzinfo) < PATIENCE
 

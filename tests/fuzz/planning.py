@@ -17,9 +17,10 @@ from runner.engine.station import Station
 from runner.errors import BrokenDefinition
 from runner.model.audit import Act
 from runner.model.lifecycle import cancel, claim, conclude
-from runner.model.run import Finished, Job, Queued, Ready, Run
+from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 from runner.model.source import Event, Repository, Route
 from runner.model.step import Result
+from runner.model.waits import Signal
 from runner.vault import MemoryVault
 from runner.workflow.document import JobDef, Steps, Workflow
 from runner.workflow.trees import texts
@@ -52,6 +53,7 @@ class OneRun:
         change: Callable[[Run, datetime], Run],
         *,
         durable: bool = True,
+        signal: Signal | None = None,
         act: Act | None = None,
     ) -> Change:
         self._now += timedelta(seconds=1)
@@ -63,6 +65,9 @@ class OneRun:
             made.append(job if job.id else replace(job, id=newest))
         self.run = replace(after, jobs=tuple(made))
         return Change(before, self.run)
+
+    def freed(self, route: Route) -> Sequence[Envelope]:
+        return ()
 
 
 class OneRepository:
