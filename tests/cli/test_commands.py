@@ -394,6 +394,26 @@ def test_repositories_are_registered_and_removed(on_machine: Shell) -> None:
     assert "allowed are file (RUNNER_GIT_PROTOCOLS)" in refused.err
 
 
+def test_what_a_repository_may_use_is_set_and_shown(on_machine: Shell) -> None:
+    url = ("--url", "/srv/limited.git")
+    assert on_machine("repo", "add", "octo/limited", *url, "--max-jobs", "4").status == 0
+
+    changed = on_machine("repo", "set", "octo/limited", "--queue-timeout", "90m", "--keep-runs", "0")
+
+    assert changed.status == 0
+    shown = on_machine("repo", "show", "octo/limited").out
+    assert [line.split(":", 1)[1].strip() for line in shown.splitlines()[-3:]] == ["4", "90m", "no limit"]
+    assert on_machine("repo", "set", "octo/limited", "--max-jobs", "default").status == 0
+    limits = on_machine("repo", "show", "--json", "octo/limited").json["limits"]
+    assert (limits["max_jobs"], limits["queue_timeout"], limits["keep_runs"]) == (None, 5400, 0)
+    wrong = on_machine("repo", "set", "octo/limited", "--run-timeout", "soon")
+    assert wrong.status == 2
+    assert "give a span of time such as 90d, 24h or 1h30m, or a number of seconds; 0 is no limit" in wrong.err
+    nothing = on_machine("repo", "set", "octo/limited")
+    assert nothing.status == 1
+    assert "give an option, such as --max-jobs 4" in nothing.err
+
+
 def test_a_wrong_token_is_not_allowed(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNNER_TOKEN", "wrong")
 

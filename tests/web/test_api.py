@@ -145,13 +145,53 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
     assert web.call("GET", f"{PREFIX}/repos/octo/hello").status_code == 404
 
 
+def test_what_a_repository_may_use_is_said_and_changed_one_by_one(web: Web) -> None:
+    given = {"name": "octo/hello", "url": "https://example.org/hello.git"}
+    unsaid = dict.fromkeys(
+        ("max_jobs", "max_queued", "queue_timeout", "run_timeout", "keep_logs", "keep_runs")
+    )
+
+    made = web.api("POST", "/repos", given | {"limits": {"max_jobs": 4, "queue_timeout": "1h30m"}})
+    assert made["limits"] == unsaid | {"max_jobs": 4, "queue_timeout": 5400}
+
+    said = {"limits": {"max_jobs": None, "max_queued": 100, "keep_runs": "90d", "keep_logs": 0}}
+    changed = web.api("PATCH", "/repos/octo/hello", said)["limits"]
+    assert changed == unsaid | {
+        "max_queued": 100,
+        "queue_timeout": 5400,
+        "keep_runs": 90 * 86400,
+        "keep_logs": 0,
+    }
+    assert web.api("GET", "/repos/octo/hello")["limits"] == changed
+    assert web.call("PATCH", f"{PREFIX}/repos/octo/none", said).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("max_jobs", -1, "greater than or equal to 0"),
+        ("keep_logs", "soon", "give a span of time such as 90d, 24h or 1h30m, or a number of seconds"),
+        ("keep_logs", "99999w", "give a span of time"),
+        ("max_job", 1, "no field 'max_job'; there are max_jobs, max_queued, queue_timeout"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_by_its_name(web: Web, limit: str, value: object, said: str) -> None:
+    web.api("POST", "/repos", {"name": "octo/hello", "url": "https://example.org/hello.git"})
+
+    refused = web.call("PATCH", f"{PREFIX}/repos/octo/hello", {"limits": {limit: value}})
+
+    assert refused.status_code in (400, 422)
+    assert said in refused.json()["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "given", "known"),
     [
-        ("POST", "/repos", {"share": True}, "name, url, forge, secret, executor, image, shared"),
+        ("POST", "/repos", {"share": True}, "name, url, forge, secret, executor, image, shared, limits"),
         ("POST", "/repos/octo/hello/trigger", {"reff": "main"}, "ref, commit"),
         ("POST", "/repos/octo/hello/dispatches", {"input": {}}, "event_type, client_payload"),
         ("POST", "/repos/octo/hello/actions/workflows/ci.yml/dispatches", {"input": {}}, "ref, inputs"),
+        ("PATCH", "/repos/octo/hello", {"shared": True}, "limits, missed"),
         ("PUT", "/repos/octo/hello/actions/secrets/A", {"encrypted_value": "x"}, "value"),
         ("PUT", "/repos/octo/hello/actions/variables/A", {"valeu": "x"}, "value"),
         ("POST", "/runs/1/rerun", {"fail": True}, "failed, job, from_step"),
