@@ -411,7 +411,7 @@ def test_what_a_repository_may_use_is_set_and_shown(on_machine: Shell) -> None:
     assert "give a span of time such as 90d, 24h or 1h30m, or a number of seconds; 0 is no limit" in wrong.err
     nothing = on_machine("repo", "set", "octo/limited")
     assert nothing.status == 1
-    assert "give a limit, such as --max-jobs 4" in nothing.err
+    assert "give an option, such as --max-jobs 4" in nothing.err
 
 
 def test_a_wrong_token_is_not_allowed(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
