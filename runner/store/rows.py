@@ -226,8 +226,11 @@ def job_columns(job: Job) -> dict[str, Any]:
         case Suspended(since):
             at = None if job.wakes is None else micros(job.wakes)
             columns |= {"queued_at": micros(since), "due_at": at, "ring_at": at}
-        case Ready(since) | Queued(since, None):
+        case Ready(since):
             columns |= {"queued_at": micros(since), "ring_at": micros(since + FIRST_RING)}
+        case Queued(since, None, reason):
+            at = micros(since + FIRST_RING)
+            columns |= {"queued_at": micros(since), "ring_at": at, "reason": reason}
         case Queued(since, due, reason) if due is not None:
             at = micros(due)
             columns |= {"queued_at": micros(since), "due_at": at, "ring_at": at, "reason": reason}

@@ -363,6 +363,17 @@ def test_what_waits_for_its_time_is_not_rung_for_where_everything_else_is(store:
     assert store.stranded(everything=True).envelopes == ()
 
 
+def test_a_job_that_is_tried_again_at_once_still_says_why(store: SqlStore) -> None:
+    run = a_stored_run(store)
+
+    made = store.update(run.id, partial(waits, lease=claimed(store, run), delay=timedelta()))
+
+    (job,) = made.after.jobs
+    assert isinstance(job.phase, Queued)
+    assert (job.phase.due, job.phase.reason) == (None, "it failed")
+    assert store.load(run.id) == made.after
+
+
 def waits(run: Run, now: datetime, lease: Lease, delay: timedelta) -> Run:
     return run.with_job(wait(run.job(lease.job), lease, now, delay, "it failed"))
 

@@ -29,6 +29,7 @@ def drain() -> float:
 def embedded(tmp_path: Path, lease: float, drain: float) -> Iterator[World]:
     with a_world(tmp_path, lease=lease, drain=drain) as world:
         yield world
+        world.keeps_the_laws()
 
 
 @pytest.fixture
@@ -46,6 +47,7 @@ def distributed(tmp_path: Path, redis_of: Redis, lease: float, drain: float) -> 
         a_world(tmp_path, database, redis_of.url, lease, drain=drain) as world,
     ):
         yield world
+        world.keeps_the_laws()
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +68,4 @@ def isolated(request: pytest.FixtureRequest, redis_of: Redis) -> Iterator[World]
         a_world(folder, database, redis_of.url, **given) as world,
     ):
         yield world
+        world.keeps_the_laws()

@@ -42,6 +42,7 @@ POINTS = (
 def world(docker: Kind) -> Iterator[World]:
     with open_folder() as folder, a_world(folder, docker=docker.options["url"]) as made:
         yield made
+        made.keeps_the_laws()
 
 
 def with_a_port(pause: str) -> str:

@@ -29,6 +29,7 @@ from runner.store.standings import adopt
 from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
 from tests.builders import an_event
+from tests.crash import invariants
 from tests.executors.jobs import a_token, living
 from tests.forked import Forked, forked
 from tests.servers import migrated_sqlite
@@ -100,6 +101,8 @@ class World:
     def __post_init__(self) -> None:
         self.record = self.folder / "record"
         self.gate = self.folder / "gate"
+        self.stamps = self.folder / "stamps"
+        self.past = invariants.Past()
         self.repository = self.folder / "repository"
         self.token = a_token()
         self.settings = Settings.from_env(
@@ -221,6 +224,11 @@ class World:
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
     def close(self) -> None:
+        self.kill_all()
+        self.services.close()
+
+    def kill_all(self) -> None:
+        """No process of ours is started any more, and none lives."""
         with self._starting:
             self._closed = True
         for process in self.processes:
@@ -229,7 +237,6 @@ class World:
             supervisor.join()
         for process in self.processes:
             process.close()
-        self.services.close()
 
     # --- runs --------------------------------------------------------------------------------
 
@@ -272,7 +279,9 @@ class World:
             run = self.run_of(delivery)
             return run if run is not None and run.result is not None else None
 
-        return wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+        run = wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+        self.past.look(self.services.database)
+        return run
 
     def lines(self) -> list[list[str]]:
         """What the steps wrote as they began: job, step, attempt, commit, version."""
@@ -326,6 +335,17 @@ class World:
             assert (seen, content) == (commit, version), "every attempt saw the same commit"
         assert {(job, step) for job, step, *_ in self.lines()} == set(kept), "every step ran"
         assert all(isinstance(job.phase, Finished) for job in run.jobs)
+
+    def keeps_the_laws(self) -> None:
+        """What is true of every case at its end: its processes are killed first, wherever they are."""
+        self.kill_all()
+        self.leaves_nothing_alive()
+        database = self.services.database
+        invariants.check(database)
+        self.past.look(database)
+        invariants.nobody_is_inside_with_too_many(self.stamps)
+        if self.record.exists():
+            invariants.every_attempt_saw_a_commit_of_its_own(self.record.read_text(), database)
 
     def leaves_nothing_alive(self) -> None:
         """No process of any job's is left.
