@@ -304,6 +304,12 @@ class Redis:
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
+    def limit(self, memory: int) -> None:
+        """Refuse every write while more bytes than these are in use, which they are; 0 takes all again."""
+        with redis.Redis(port=self.port) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", memory)
+
     def flush(self) -> None:
         with redis.Redis(port=self.port) as client:
             client.flushall()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from runner.model.run import Finished
+from runner.model.run import Finished, Queued
 from runner.model.step import Result
-from tests.crash.world import World
+from tests.crash.world import World, wait_for
 
 TRIED = """\
 name: ci
@@ -83,3 +83,38 @@ def _is_sound(world: World, delivery: str, commit: str) -> None:
     assert sum(step == "2" for step in ran) - 3 + sum(step in "13" for step in ran) - 2 in (0, 1)
     assert {seen for *_, seen, _ in world.lines()} == {commit}
     world.leaves_nothing_alive()
+
+
+LATER = TRIED.replace("delay: 100ms, backoff: exponential", "delay: 3s").replace(
+    "max-attempts: 3", "max-attempts: 2"
+)
+
+
+def test_a_branch_that_is_rewritten_and_deleted_while_a_step_waits_to_be_tried_again_changes_nothing(
+    embedded: World,
+) -> None:
+    commit = embedded.commit(text=LATER)
+    delivery = embedded.deliver(commit)
+    embedded.start("embedded")
+
+    def waits() -> bool | None:
+        run = embedded.run_of(delivery)
+        phase = run.jobs[0].phase if run is not None else None
+        return True if isinstance(phase, Queued) and phase.due is not None else None
+
+    wait_for(waits, "the step to wait")
+    embedded.git("checkout", "--quiet", "--orphan", "other")
+    embedded.commit("2")
+    embedded.git("branch", "--delete", "--force", "main")
+    embedded.git("reflog", "expire", "--expire=now", "--all")
+    embedded.git("gc", "--quiet", "--prune=now")
+
+    run = embedded.ended(delivery)
+    assert run.result is Result.SUCCESS
+    assert [line[:3] for line in embedded.lines()] == [
+        ["a", "1", "1"],
+        ["a", "2", "1"],
+        ["a", "2", "2"],
+        ["a", "3", "2"],
+    ]
+    assert {tuple(line[3:]) for line in embedded.lines()} == {(commit, "1")}

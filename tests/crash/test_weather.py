@@ -1,15 +1,13 @@
 """What else can happen on a run's way: a broker that forgets, a branch that goes, a worker that sleeps."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from runner.model.run import Running
+from runner.model.run import Finished, Running
 from runner.model.step import Result
 from tests.crash.world import PATIENCE, World, wait_for
-from tests.executors.jobs import comes_alive
 from tests.servers import Redis
 
 BOTH = pytest.mark.parametrize("kind", ["embedded", "distributed"])
@@ -24,17 +22,6 @@ def world(kind: str, request: pytest.FixtureRequest) -> World:
 def start(world: World, *rest: str) -> None:
     for role in ("embedded",) if world.broker == "memory://" else ("clock", "worker"):
         world.start(role, *rest)
-
-
-@contextmanager
-def in_the_first_step(world: World) -> Iterator[str]:
-    """A run that stands in the middle of its first step until the block ends; gives its delivery."""
-    pause = f"until test -e {world.gate}; do sleep 0.02; done"
-    delivery = world.deliver(world.commit(pause=pause))
-    wait_for(lambda: world.lines() or None, "the first step to begin")
-    assert comes_alive(world.token), "what a step leaves behind it"
-    yield delivery
-    world.gate.touch()
 
 
 @BOTH
@@ -55,7 +42,7 @@ def test_every_attempt_sees_the_same_commit_although_the_branch_is_rewritten_and
     world: World,
 ) -> None:
     start(world)
-    with in_the_first_step(world) as delivery:
+    with world.in_the_first_step() as delivery:
         commit = world.git("rev-parse", "HEAD")
         for process in world.processes:
             process.kill()
@@ -84,7 +71,7 @@ def test_a_broker_that_dies_and_comes_back_empty_delays_a_run_and_no_more(
     distributed: World, redis_of: Redis
 ) -> None:
     start(distributed)
-    with in_the_first_step(distributed) as delivery:
+    with distributed.in_the_first_step() as delivery:
         commit = distributed.git("rev-parse", "HEAD")
         redis_of.kill()
     second = distributed.deliver(commit, "push-2")
@@ -97,7 +84,7 @@ def test_a_broker_that_dies_and_comes_back_empty_delays_a_run_and_no_more(
 def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(distributed: World) -> None:
     distributed.start("clock")
     sleeper = distributed.start("worker")
-    with in_the_first_step(distributed) as delivery:
+    with distributed.in_the_first_step() as delivery:
         commit = distributed.git("rev-parse", "HEAD")
         sleeper.send_signal(signal.SIGSTOP)
         distributed.start("worker")
@@ -124,7 +111,7 @@ def test_two_clocks_and_one_that_is_killed_are_as_good_as_one(distributed: World
 @BOTH
 def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) -> None:
     start(world)
-    with in_the_first_step(world) as delivery:
+    with world.in_the_first_step() as delivery:
         commit = world.git("rev-parse", "HEAD")
         leaving = world.processes[-1]
         leaving.terminate()
@@ -168,7 +155,7 @@ def test_a_worker_and_a_clock_without_their_broker_end_in_order_and_soon(
 ) -> None:
     start(distributed)
     clock, worker = distributed.processes
-    with in_the_first_step(distributed) as delivery:
+    with distributed.in_the_first_step() as delivery:
         commit = distributed.git("rev-parse", "HEAD")
         trouble(redis_of)
         worker.terminate()
@@ -185,3 +172,22 @@ def test_a_worker_and_a_clock_without_their_broker_end_in_order_and_soon(
 
     distributed.is_sound(distributed.ended(delivery), commit)
     distributed.leaves_nothing_alive()
+
+
+def test_a_broker_that_is_out_of_memory_delays_runs_and_no_more(distributed: World, redis_of: Redis) -> None:
+    start(distributed)
+    with distributed.in_the_first_step() as delivery:
+        commit = distributed.git("rev-parse", "HEAD")
+        redis_of.limit(1)
+    second = distributed.deliver(commit, "push-2")
+
+    def first_ended() -> bool | None:
+        run = distributed.run_of(delivery)
+        assert run is not None
+        return True if isinstance(run.jobs[0].phase, Finished) else None
+
+    wait_for(first_ended, "the end of the job that the worker has")
+    redis_of.limit(0)
+
+    distributed.is_sound(distributed.ended(delivery), commit)
+    assert distributed.ended(second).route.commit == commit

@@ -30,7 +30,7 @@ from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
 from tests.builders import an_event
 from tests.crash import invariants
-from tests.executors.jobs import a_token, living
+from tests.executors.jobs import a_token, comes_alive, living
 from tests.forked import Forked, forked
 from tests.servers import migrated_sqlite
 
@@ -177,8 +177,10 @@ class World:
 
     # --- processes ---------------------------------------------------------------------------
 
-    def start(self, role: str, *rest: str, home: Path | None = None) -> Forked:
-        """`home`: that of another machine, which has no file of ours."""
+    def start(
+        self, role: str, *rest: str, home: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> Forked:
+        """`home`: that of another machine, which has no file of ours. `settings`: others than ours."""
         environment = dict(os.environ) | {
             f"RUNNER_{name.upper()}": str(getattr(self.settings, name))
             for name in (
@@ -197,6 +199,7 @@ class World:
         }
         if home is not None:
             environment["RUNNER_HOME"] = str(home)
+        environment |= {f"RUNNER_{name.upper()}": value for name, value in (settings or {}).items()}
         with (self.folder / f"{role}.log").open("a") as log, self._starting:
             if self._closed:
                 raise RuntimeError("this world has ended")
@@ -237,6 +240,28 @@ class World:
             supervisor.join()
         for process in self.processes:
             process.close()
+        self.processes.clear()
+
+    @contextmanager
+    def in_the_first_step(self) -> Iterator[str]:
+        """A run that stands in the middle of its first step until the block ends; gives its delivery."""
+        pause = f"until test -e {self.gate}; do sleep 0.02; done"
+        delivery = self.deliver(self.commit(pause=pause))
+        wait_for(lambda: self.lines() or None, "the first step to begin")
+        assert comes_alive(self.token), "what a step leaves behind it"
+        yield delivery
+        self.gate.touch()
+
+    def attempts_alive(self) -> set[str]:
+        """Which attempts of jobs have a step that runs."""
+        mark = f"RUNNER_TEMP={self.settings.home}".encode()
+        found = [one for one in _environments() if mark in one]
+        return {
+            name.decode().removeprefix("RUNNER_ATTEMPT=")
+            for one in found
+            for name in one.split(b"\0")
+            if name.startswith(b"RUNNER_ATTEMPT=")
+        }
 
     # --- runs --------------------------------------------------------------------------------
 
