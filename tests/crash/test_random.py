@@ -7,18 +7,24 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.crash.loop import shake
-from tests.crash.world import World, a_world
+from tests.crash.world import PATIENCE, World, a_world
 from tests.servers import own_postgres, redis_server
 
 KILLS = int(os.environ.get("CRASH_KILLS", "8"))
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
 
+as_long_as_it_takes = pytest.mark.timeout(3 * PATIENCE + 60 * KILLS)
 
+
+@as_long_as_it_takes
 def test_an_embedded_server_gets_every_run_right_whatever_dies_and_when(embedded: World) -> None:
     shake(embedded, SEED, KILLS // 2, "embedded")
 
 
+@as_long_as_it_takes
 def test_workers_clocks_and_servers_get_every_run_right_whatever_dies_and_when(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as redis,
