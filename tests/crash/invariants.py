@@ -5,6 +5,7 @@ is a function more in `LAWS`.
 """
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -229,9 +230,14 @@ class Past:
     _jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
     _checkpoints: dict[tuple[int, int, str], Row[Any]] = field(default_factory=dict)
     _fences: dict[int, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, database: Database) -> None:
-        rows = read(database)
+        # Whoever reads later remembers later.
+        with self._lock:
+            self._compare(read(database))
+
+    def _compare(self, rows: Rows) -> None:
         changed: list[str] = []
         for job in rows.jobs:
             # That another one has taken its place in the run is said of it, and nothing else.
