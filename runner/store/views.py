@@ -289,11 +289,13 @@ class Views:
         return [frozenset(row.labels) for row in connection.execute(select(workers).where(there))]
 
     def held(self) -> set[tuple[int, int]]:
-        """The id and attempt of every job that a worker holds now."""
+        """The id and the newest attempt of every job that a worker has, as far as anybody knows.
+
+        One whose lease has run out may have been stopped for a while, and go on, until another has the job.
+        """
         with self._database.reading() as connection:
-            now = micros(self._database.now(connection))
-            holding = and_(jobs.c.phase == "running", jobs.c.lease_until > now)
-            return {(row.id, row.attempt) for row in connection.execute(select(jobs).where(holding))}
+            running = select(jobs.c.id, jobs.c.attempt).where(jobs.c.phase == "running")
+            return {(row.id, row.attempt) for row in connection.execute(running)}
 
     def finished(self, ids: Iterable[int]) -> set[int]:
         """Which of these jobs have ended."""

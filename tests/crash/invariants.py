@@ -8,7 +8,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Row, select, text
 
 from runner.store import Database
-from runner.store.tables import checkpoints, deliveries, jobs, metadata, places, runs
+from runner.store.tables import checkpoints, deliveries, jobs, places, runs, signals, stops
 
 COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 
@@ -30,11 +30,26 @@ class Rows:
     checkpoints: Sequence[Row[Any]]
     places: Sequence[Row[Any]]
     deliveries: Sequence[Row[Any]]
-    signals: Sequence[Row[Any]] = ()
+    signals: Sequence[Row[Any]]
+    stops: Sequence[Row[Any]]
 
     def of_run(self, run: int) -> list[Row[Any]]:
         """The jobs of its newest attempt."""
         return [job for job in self.jobs if job.run == run and job.superseded is None]
+
+    def stands_still(self, run: int) -> bool:
+        """Whether somebody wants that of it, of its commit, its workflow or its repository."""
+        mine = next(one for one in self.runs if one.id == run)
+        here = [one for one in self.stops if (one.forge, one.repo) == (mine.forge, mine.repo)]
+        return any(
+            one.run == run
+            or (
+                one.run is None
+                and one.commit in (None, mine.commit)
+                and one.workflow in (None, mine.workflow)
+            )
+            for one in here
+        )
 
     def checkpoints_of(self, job: int) -> list[Row[Any]]:
         """In their order."""
@@ -42,9 +57,7 @@ class Rows:
 
 
 def read(database: Database) -> Rows:
-    tables = [runs, jobs, checkpoints, places, deliveries]
-    if (signals := metadata.tables.get("signals")) is not None:
-        tables.append(signals)
+    tables = (runs, jobs, checkpoints, places, deliveries, signals, stops)
 
     def work(connection: Any) -> Rows:
         if not database.lite:
@@ -54,7 +67,7 @@ def read(database: Database) -> Rows:
     # A transaction of its own: what is read in several statements has to be of one moment.
     found = database.writing(work, durable=False)
     ordered = sorted(found.checkpoints, key=lambda one: (one.job, one.sequence))
-    return Rows(found.runs, found.jobs, ordered, found.places, found.deliveries, found.signals)
+    return replace(found, checkpoints=ordered)
 
 
 def check(database: Database) -> None:
@@ -124,7 +137,7 @@ def _for_a_time(_rows: Rows, job: Row[Any]) -> bool:
 
 
 def _for_a_time_or_a_signal(_rows: Rows, job: Row[Any]) -> bool:
-    return job.ring_at is not None or getattr(job, "waits", None) is not None
+    return job.ring_at is not None or any(wait["answer"] is None for wait in job.waits or ())
 
 
 def _for_its_worker(_rows: Rows, job: Row[Any]) -> bool:
@@ -136,6 +149,8 @@ def _for_its_group(rows: Rows, job: Row[Any]) -> bool:
 
 
 def _for_others(rows: Rows, job: Row[Any]) -> bool:
+    if rows.stands_still(job.run):
+        return True
     beside = rows.of_run(job.run)
     called = [one for one in beside if one.caller == job.id]
     if called:
@@ -197,14 +212,16 @@ def a_delivery_is_judged_or_will_be(rows: Rows) -> Iterator[str]:
             yield f"run {run.id} is of a delivery that started none"
 
 
-def a_signal_is_consumed_once(rows: Rows) -> Iterator[str]:
-    """A signal names the wait that consumed it in `job` and `step`, and no two name the same."""
-    taken = Counter(
-        (one.consumed_job, one.consumed_step)
-        for one in rows.signals
-        if getattr(one, "consumed_job", None) is not None
-    )
-    yield from (f"{wait} consumed {number}" for wait, number in taken.items() if number > 1)
+def a_signal_is_given_once(rows: Rows) -> Iterator[str]:
+    taken = Counter((one.job, one.wait) for one in rows.signals if one.job is not None)
+    yield from (f"the wait {wait} was given {number}" for wait, number in taken.items() if number > 1)
+    known = {job.id: job for job in rows.jobs}
+    for one in rows.signals:
+        if one.job is None:
+            continue
+        answers = {wait["key"]: wait["answer"] for wait in known[one.job].waits or ()}
+        if answers.get(one.wait) is None:
+            yield f"signal {one.id} was given to a wait that has no answer: {one}"
 
 
 LAWS: tuple[Callable[[Rows], Iterable[str]], ...] = (
@@ -216,7 +233,7 @@ LAWS: tuple[Callable[[Rows], Iterable[str]], ...] = (
     no_more_legs_at_once_than_allowed,
     a_group_has_one_holder_and_nobody_waits_for_a_free_one,
     a_delivery_is_judged_or_will_be,
-    a_signal_is_consumed_once,
+    a_signal_is_given_once,
 )
 
 

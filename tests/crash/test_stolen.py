@@ -1,10 +1,12 @@
 """Two workers on one database: one sleeps past its lease, the other takes its job, the first wakes up."""
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from runner.model.run import Running
 from runner.model.step import Result
 from tests.crash.world import World, wait_for
 from tests.forked import Forked
@@ -26,13 +28,13 @@ def fall_asleep(world: World, point: str) -> tuple[str, Forked]:
     sleeper = world.start("worker", point, "--stop")
     delivery = world.deliver(commit)
 
-    def stopped() -> object:
-        # The state comes after the name, which is in brackets.
-        state = Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state == "T" or None
-
-    wait_for(stopped, "the worker to fall asleep")
+    wait_for(lambda: is_stopped(sleeper) or None, "the worker to fall asleep")
     return delivery, sleeper
+
+
+def is_stopped(process: Forked) -> bool:
+    # The state comes after the name, which is in brackets.
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -78,3 +80,25 @@ def test_a_job_that_another_machine_took_starts_over_there_and_the_first_begins_
     ]
     assert distributed.rows(run) == before
     distributed.leaves_nothing_alive()
+
+
+@pytest.mark.parametrize("point", ["workspace.save:1:before", "executors.open:1:before"])
+def test_a_worker_that_wakes_up_before_anybody_has_taken_its_job_finds_its_files_where_they_were(
+    embedded: World, point: str
+) -> None:
+    commit = embedded.commit()
+    sleeper = embedded.start("embedded", point, "--stop")
+    delivery = embedded.deliver(commit)
+    wait_for(lambda: is_stopped(sleeper) or None, "the worker to fall asleep")
+
+    def over() -> bool | None:
+        run = embedded.run_of(delivery)
+        phase = run.jobs[0].phase if run is not None else None
+        assert isinstance(phase, Running)
+        return True if phase.lease.until < datetime.now(UTC) else None
+
+    wait_for(over, "the end of its lease")
+    sleeper.send_signal(signal.SIGCONT)
+
+    embedded.is_sound(embedded.ended(delivery), commit)
+    embedded.leaves_nothing_alive()

@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from runner.engine.control import cancel, force_cancel, rerun
+from runner.engine.control import cancel, force_cancel, pause, rerun, unpause
 from runner.errors import Rejected
+from runner.model.audit import Act
 from runner.model.lifecycle import failed_jobs
 from runner.model.run import Run
 from runner.model.step import Result
@@ -49,7 +50,18 @@ def _failed(run: int, **given: object) -> Run:
     return rerun(run, chosen=failed_jobs, **given)  # type: ignore[arg-type]
 
 
-VERBS: tuple[Callable[..., Run], ...] = (cancel, force_cancel, rerun, rerun, _failed)
+def _stands_still(run: int, **given: object) -> Run:
+    return pause(run, "a storm", act=Act("anna", "pause"), **given)  # type: ignore[arg-type]
+
+
+def _goes_on(run: int, **given: object) -> Run:
+    return unpause(run, act=Act("anna", "unpause"), **given)  # type: ignore[arg-type]
+
+
+VERBS: tuple[Callable[..., Run], ...] = (
+    *(cancel, force_cancel, rerun, rerun, _failed),
+    *(_stands_still, _goes_on, _goes_on),
+)
 
 
 @contextmanager
@@ -67,7 +79,7 @@ def working(world: World) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["embedded", "distributed"])
-def test_a_storm_of_cancels_and_reruns_leaves_runs_that_ended_once_and_can_run_again(
+def test_a_storm_of_cancels_pauses_and_reruns_leaves_runs_that_ended_once_and_can_run_again(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world: World = request.getfixturevalue(kind)
@@ -76,22 +88,23 @@ def test_a_storm_of_cancels_and_reruns_leaves_runs_that_ended_once_and_can_run_a
     delivery = world.deliver(world.commit(text=text))
 
     def storm(seed: int) -> int:
+        (run_id,) = real.store.delivery(delivery).runs
         dice, done = random.Random(seed), 0
         for _ in range(EACH):
             # The others may have been faster.
             with suppress(Rejected):
-                dice.choice(VERBS)(run.id, store=real.store, dispatcher=real.dispatcher)
+                dice.choice(VERBS)(run_id, store=real.store, dispatcher=real.dispatcher)
                 done += 1
             world.past.look(real.database)
         return done
 
     with working(world):
         wait_for(lambda: world.lines() or None, "the first step to begin")
-        run = world.run_of(delivery)
-        assert run is not None
         with ThreadPoolExecutor(THREADS) as people:
             assert sum(people.map(storm, range(THREADS))) > THREADS
 
+        (run_id,) = real.store.delivery(delivery).runs
+        _goes_on(run_id, store=real.store, dispatcher=real.dispatcher)
         ended = world.ended(delivery)
         rerun(ended.id, store=real.store, dispatcher=real.dispatcher)
         again = world.ended(delivery)

@@ -132,7 +132,7 @@ def test_a_worker_that_drains_lets_its_step_end_and_another_goes_on_with_the_nex
 ) -> None:
     start(world)
     leaving = world.processes[-1]
-    with in_the_first_step(world) as delivery:
+    with world.in_the_first_step() as delivery:
         commit = world.git("rev-parse", "HEAD")
         leaving.terminate()
         assert "draining\n" in iter(leaving.stdout.readline, "")

@@ -436,12 +436,17 @@ def test_deliveries_are_listed_with_what_became_of_them(store: SqlStore, views: 
         views.delivery("nothing")
 
 
-def test_a_job_is_held_while_its_lease_lasts(store: SqlStore, views: Views) -> None:
-    held, lost, _ = (admitted(store, guid)[0] for guid in "123")
-    lease = take(store, held)
-    store.update(lost.id, lambda run, now: run.with_job(claim(run.jobs[0], "w", now - LENGTH, LENGTH)))
+def test_a_job_is_held_until_it_ends_or_another_worker_has_it(store: SqlStore, views: Views) -> None:
+    held, late, ended, _ = (admitted(store, guid)[0] for guid in "1234")
+    lease, over = take(store, held), take(store, ended)
+    store.update(late.id, lambda run, now: run.with_job(claim(run.jobs[0], "w", now - LENGTH, LENGTH)))
+    store.update(ended.id, lambda run, now: run.with_job(conclude(run.jobs[0], over, Result.SUCCESS, now)))
+    mine = (lease.job, lease.attempt)
 
-    assert views.held() == {(lease.job, lease.attempt)}
+    assert views.held() == {mine, (late.jobs[0].id, 1)}
+
+    take(store, late)
+    assert views.held() == {mine, (late.jobs[0].id, 2)}
 
 
 def test_counts_say_how_much_there_is(store: SqlStore, views: Views) -> None:
