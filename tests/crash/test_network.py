@@ -40,7 +40,6 @@ def way(distributed: World, redis_of: Redis) -> Iterator[Way]:
 @pytest.mark.parametrize(
     ("which", "weather"),
     [
-        ("database", Weather.STALLED),
         ("database", Weather.HALF_OPEN),
         ("database broker", Weather.CUT),
     ],

@@ -119,7 +119,7 @@ class World:
             drain=self.drain,
         )
         if not self.database:
-            self.settings.home.mkdir(mode=0o711)
+            self.settings.home.mkdir(mode=0o711, exist_ok=True)
             migrated_sqlite(self.settings.home / "runner.db")
         self.services = services(self.settings)
         if self.database:
