@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runner.engine.ports import Change, NewRun, Renewal, Verdict
 from runner.errors import LeaseLost, Rejected
-from runner.model import lifecycle
+from runner.model import lifecycle, reruns
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.run import Finished, Job, Lease, Leg, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.source import Repository
@@ -420,7 +420,7 @@ class Machine(RuleBasedStateMachine):
 
         def change(run: Run, now: datetime) -> Run:
             chosen = {"all": None, "one": frozenset([one])}
-            return lifecycle.rerun(run, chosen[which] if which in chosen else lifecycle.failed_jobs(run))
+            return reruns.rerun(run, chosen[which] if which in chosen else reruns.failed_jobs(run))
 
         self.change(run, change)
 

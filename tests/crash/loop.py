@@ -18,7 +18,7 @@ from sqlalchemy import Row
 
 from runner.engine.control import cancel, rerun
 from runner.errors import Rejected, Unavailable
-from runner.model.lifecycle import failed_jobs
+from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.step import Result
 from tests.crash import invariants

@@ -10,7 +10,7 @@ import pytest
 from runner.engine.control import cancel, force_cancel, pause, rerun, unpause
 from runner.errors import Rejected
 from runner.model.audit import Act
-from runner.model.lifecycle import failed_jobs
+from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.step import Result
 from runner.wiring import station
