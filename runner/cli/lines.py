@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import click
 
 from runner.cli.terminal import coloured, took
+from runner.model.run import NEEDS
 from runner.web.text import one_line, place_of, visible
 
 Values = dict[str, Any]
@@ -179,7 +180,9 @@ class Lines:
             click.echo(f"run {said['id']}  {one_line(about)}")
 
     def job(self, said: Values) -> None:
-        if said["status"] in ("waiting", "queued") and said["reason"] != self._waits.get(said["id"], ""):
+        # That jobs need each other is known to whoever wrote the workflow.
+        held_up = said["status"] in ("waiting", "queued") and not said["reason"].startswith(NEEDS)
+        if held_up and said["reason"] != self._waits.get(said["id"], ""):
             self._waits[said["id"]] = said["reason"]
             self._print(said["label"], marked(said, said["name"]))
         for step in said["steps"]:

@@ -84,6 +84,8 @@ class Finished:
 Phase = Waiting | Ready | Pending | Queued | Running | Suspended | Finished
 
 
+NEEDS = "needs"
+"""How the reason begins of a job that waits for other jobs and for nothing else."""
 Group = tuple[int | None, str]
 """What called a job, and its key: all legs of one definition have them in common."""
 

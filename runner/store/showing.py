@@ -1,16 +1,16 @@
 """Rows to read models."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from runner.model.step import Result
-from runner.model.turns import Place, State
-from runner.model.waits import Wait, opened, said_of
+from runner.model.waits import Wait
 from runner.store.database import moment
 from runner.store.read_models import UNFINISHED, ForkView, JobView, TryView, WaitView
+from runner.store.reasons import Around, reason_of
 from runner.store.rows import fork_from, wait_from
 from runner.store.steps import readable, step_views
 
@@ -61,19 +61,11 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
 
 
 def job_views(
-    rows: Sequence[Row[Any]],
-    done: Mapping[int, Mapping[str, Row[Any]]],
-    offered: Collection[frozenset[str]],
-    there: Collection[Place] = (),
-    held_back: str = "",
-    stopped: str = "",
-    full: str = "",
+    rows: Sequence[Row[Any]], done: Mapping[int, Mapping[str, Row[Any]]], around: Around
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
-    `done`: of each job the checkpoints that count, by step key; `offered`: the labels of each worker that is
-    there; `there`: who is in the lines of its repository; `held_back`: why none of its jobs begins;
-    `stopped`: why none goes on; `full`: why none is claimed.
+    `done`: of each job the checkpoints that count, by step key.
     """
     # What called a workflow may stand for the job that did so first.
     known = {row.id: row for row in rows}
@@ -86,19 +78,10 @@ def job_views(
                 begun[one.id] = min(row.started_at, begun.get(one.id, row.started_at))
     for row in sorted(rows, key=lambda row: [_place(one) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
-        reason = _reason(row, offered, there, full) or (
-            held_back if row.phase == "waiting" and not row.needs else ""
-        )
-        if row.phase != "finished" and not row.cancelled:
-            reason = stopped or reason
         caller = known[row.caller].id if row.caller in known else row.caller
-        yield _job_view(row, path, caller, begun.get(row.id), done.get(row.id, {}), reason)
-
-
-def awaited_by(rows: Iterable[Row[Any]]) -> str:
-    """What suspended jobs of a run wait for, each thing once."""
-    said = (said_of(wait) for row in rows for wait in opened(map(wait_from, row.waits or ())))
-    return "; ".join(dict.fromkeys(said))
+        yield _job_view(
+            row, path, caller, begun.get(row.id), done.get(row.id, {}), reason_of(row, rows, around)
+        )
 
 
 def _place(row: Row[Any]) -> tuple[int, int, int]:
@@ -153,17 +136,6 @@ def _job_view(
     )
 
 
-def _reason(row: Row[Any], offered: Collection[frozenset[str]], there: Collection[Place], full: str) -> str:
-    """Why a job ended as it did, or why it does not go on."""
-    if row.phase == "pending":
-        return next(filter(None, (held_up(row.run, row.id, turn, there) for turn in row.turns or ())), "")
-    if row.phase == "suspended":
-        return "; ".join(map(said_of, opened(map(wait_from, row.waits or ()))))
-    if row.phase == "queued" and (unserved := unserved_by(offered, row.labels)):
-        return f"{unserved}; queued since {moment(row.queued_at):%Y-%m-%d %H:%M:%S} UTC"
-    return str(row.reason) or (full if row.phase == "queued" else "")
-
-
 def _wait_view(wait: Wait) -> WaitView:
     answer = wait.answer
     return WaitView(
@@ -179,18 +151,6 @@ def _wait_view(wait: Wait) -> WaitView:
         "" if answer is None else answer.comment,
         None if answer is None else answer.at,
     )
-
-
-def held_up(run: int, job: int | None, turn: Mapping[str, Any], there: Collection[Place]) -> str:
-    """What has the concurrency group that a run or a job waits for; empty where it does not wait."""
-    line = [one for one in there if one.turn.key == turn["key"]]
-    holders = [one for one in line if one.turn.state is State.HELD]
-    waiting = [one for one in line if one.turn.state is State.WAITING]
-    mine = [at for at, one in enumerate(waiting) if (one.run, one.job) == (run, job)]
-    if not holders or not mine:
-        return ""
-    before = f"; {mine[0]} more before it" if mine[0] else ""
-    return f'concurrency group "{turn["group"]}" is held by {holders[0].who}{before}'
 
 
 def _status(row: Row[Any], begun: int | None) -> str:
@@ -214,19 +174,6 @@ def _written(value: Any) -> Any:
     if isinstance(value, list):
         return [_written(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def unserved_by(offered: Collection[frozenset[str]], labels: Sequence[str]) -> str:
-    """Why none of the workers takes a job with these labels; empty where one does."""
-    if any(served.issuperset(labels) for served in offered):
-        return ""
-    if not offered:
-        return "no worker is running"
-    known = frozenset().union(*offered)
-    lacking = [label for label in labels if label not in known]
-    if lacking:
-        return f"no worker serves the label{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
-    return f"no worker serves the labels {', '.join(labels)} together"
 
 
 def _when(at: int | None) -> datetime | None:

@@ -1,6 +1,6 @@
 """Typed read models for the API, the pages and the command line."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -41,10 +41,11 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
 )
+from runner.store.reasons import Around, awaited_by, held_up
 from runner.store.repositories import limits_of
 from runner.store.rows import place_from
 from runner.store.sharing import fullness
-from runner.store.showing import HEADS, awaited_by, delivery_fields, held_up, job_views, run_fields
+from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
 from runner.store.tables import (
     Id,
@@ -172,9 +173,10 @@ class Views:
             stopped = stop.words if stop else ""
             if newest and row.status == "waiting":
                 fields |= {"awaits": _awaits(connection, [row.id]).get(row.id, "")}
-            offered = self._offered(connection)
             full = fullness(connection, Route(row.forge, row.repo, row.commit), self._limits)
-            found = _jobs(connection, run_id, shown, offered, there, reason, stopped, full)
+            now = micros(self._database.now(connection))
+            around = Around(now, self._offered(connection), there, reason, stopped, full)
+            found = _jobs(connection, run_id, shown, around)
         return RunView(
             **fields,
             attempts=row.attempt,
@@ -372,16 +374,7 @@ def _limit(wanted: int) -> int:
     return wanted
 
 
-def _jobs(
-    connection: Connection,
-    run_id: int,
-    run_attempt: int,
-    offered: Collection[frozenset[str]],
-    there: Sequence[Place],
-    held_back: str,
-    stopped: str,
-    full: str,
-) -> tuple[JobView, ...]:
+def _jobs(connection: Connection, run_id: int, run_attempt: int, around: Around) -> tuple[JobView, ...]:
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
     counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
@@ -390,7 +383,7 @@ def _jobs(
     done: dict[int, dict[str, Row[Any]]] = {}
     for row in connection.execute(query):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, offered, there, held_back, stopped, full))
+    return tuple(job_views(found, done, around))
 
 
 def _awaits(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -13,17 +13,19 @@ from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.lifecycle import (
     FIRST_DELAY,
+    UNSAVED,
     answer,
     cancel,
     claim,
     conclude,
+    decide,
     pin,
     postpone,
     start_over,
     wait,
 )
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
+from runner.model.run import Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
@@ -553,3 +555,38 @@ def test_finished_work_is_never_due(store: SqlStore) -> None:
 
     assert isinstance(made.after.jobs[0].phase, Finished)
     assert store.stranded(everything=True).envelopes == ()
+
+
+def test_every_job_that_does_not_move_says_why(store: SqlStore, database: Database) -> None:
+    run = a_stored_run(store, "build", "test", "ship", ship=("build", "test"))
+    SqlWorkers(database).announce("worker-1", ("linux",))
+    lost = claimed(store, run, length=timedelta(0))
+
+    def reasons() -> list[str]:
+        return [job.reason for job in Views(database).run(run.id).jobs]
+
+    first, second, third = reasons()
+    assert first.startswith("worker worker-1 has fallen silent: its lease ended at 20")
+    assert (second, third) == ("", "needs build, test")
+    store.update(run.id, lambda run, now: run.with_job(conclude(run.jobs[0], lost, Result.SUCCESS, now)))
+    assert reasons() == ["", "", "needs test"]
+
+
+def test_a_leg_says_how_many_others_of_its_matrix_have_begun(store: SqlStore, database: Database) -> None:
+    run = a_stored_run(store, "build")
+
+    def change(run: Run, now: datetime) -> Run:
+        legs = [
+            replace(
+                run.jobs[0], id=id, leg=Leg({"n": n}, n, 2, max_parallel=1), phase=Waiting(), dynamic=True
+            )
+            for n, id in enumerate((run.jobs[0].id, UNSAVED))
+        ]
+        return decide(replace(run, jobs=tuple(legs)), now)
+
+    store.update(run.id, change)
+    SqlWorkers(database).announce("worker-1", ("linux",))
+    assert [job.reason for job in Views(database).run(run.id).jobs] == [
+        "",
+        "1 of its legs has begun, and max-parallel is 1",
+    ]
