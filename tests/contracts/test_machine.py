@@ -33,9 +33,22 @@ from runner.engine.ports import Change, NewRun, Renewal, Verdict
 from runner.errors import LeaseLost, Rejected
 from runner.model import lifecycle, reruns
 from runner.model.lifecycle import UNSAVED, decide
-from runner.model.run import Finished, Job, Lease, Leg, Queued, Ready, Run, Running, Waiting, combined
+from runner.model.run import (
+    Finished,
+    Job,
+    Lease,
+    Leg,
+    Queued,
+    Ready,
+    Run,
+    Running,
+    Suspended,
+    Waiting,
+    combined,
+)
 from runner.model.source import Repository
 from runner.model.step import Checkpoint, Result
+from runner.model.waits import Answer, Awaited, Signal, Wait, Word
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.tables import metadata
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_route, an_event
@@ -75,6 +88,8 @@ def ring_of(job: Job) -> datetime | None:
             return due
         case Running(lease):
             return lease.until
+        case Suspended():
+            return job.wakes
         case _:
             return None
 
@@ -86,6 +101,25 @@ class Model:
     checkpoints: dict[tuple[int, int], dict[str, Checkpoint]] = field(default_factory=dict)
     deliveries: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     """Of those that nobody has judged yet: when they came, and when the clock rings for them."""
+    inboxes: dict[tuple[int, int], list[Signal]] = field(default_factory=dict)
+    """What was said to each attempt of a run and nobody was given yet, in its order."""
+    said: set[tuple[int, int, str, str]] = field(default_factory=set)
+
+    def say(self, run: Run, signal: Signal) -> bool:
+        """Whether it is no copy of one that came before."""
+        known = (run.id, run.attempt, signal.name, signal.key)
+        if known in self.said:
+            return False
+        self.said.add(known)
+        self.inboxes.setdefault((run.id, run.attempt), []).append(replace(signal, number=len(self.said)))
+        return True
+
+    def told(self, run: Run, now: datetime) -> Run:
+        """A run as it is once its jobs were given what is in its inbox."""
+        inbox = self.inboxes.get((run.id, run.attempt), [])
+        after, given = lifecycle.deliver(run, inbox, now)
+        self.inboxes[run.id, run.attempt] = [signal for signal in inbox if signal.number not in given]
+        return decide(after, now) if given else run
 
     def follows(self, before: Run | None, after: Run, now: datetime) -> None:
         """A run is stored: what changed of it is due as its phase says; and the laws."""
@@ -141,7 +175,9 @@ class Model:
                 continue
             if job.cancelled:
                 stirred.add(run.id)
-            if isinstance(job.phase, Queued) and job.phase.due is not None and job.phase.due > now:
+            due = job.wakes if isinstance(job.phase, Suspended) else None
+            due = job.phase.due if isinstance(job.phase, Queued) else due
+            if due is not None and due > now:
                 continue
             (plans if isinstance(job.phase, Ready) or job.asked is not None else performs).add(job.id)
             if isinstance(job.phase, Running):
@@ -150,7 +186,9 @@ class Model:
                     over = replace(job.phase.lease, until=min(job.phase.lease.until, now))
                     self.runs[run.id] = self.runs[run.id].with_job(replace(job, phase=Running(over)))
             else:
-                since = job.asked or (job.phase.since if isinstance(job.phase, Queued | Ready) else now)
+                phase = job.phase
+                since = phase.since if isinstance(phase, Queued | Ready | Suspended) else now
+                since = job.asked or since
                 self.rings[job.id] = later(now, since)
         return plans, performs, stirred
 
@@ -195,6 +233,10 @@ def definitions(draw: st.DrawFn, most: int = 4) -> tuple[Job, ...]:
 # --- both together -----------------------------------------------------------------------------
 
 
+CLAIMED = Queued | Running | Suspended
+"""The phases in which somebody may be rung for a job."""
+
+
 def is_running(job: Job) -> bool:
     return isinstance(job.phase, Running)
 
@@ -223,7 +265,7 @@ class Machine(RuleBasedStateMachine):
 
     # --- how a command is given to both ---
 
-    def change(self, run: Run, change: Next) -> Change | None:
+    def change(self, run: Run, change: Next, signal: Signal | None = None) -> Change | None:
         """As `advance` does it. None where it is refused, by both in the same way."""
         # No two changes come at the same moment.
         self.database.at += timedelta(milliseconds=1)
@@ -236,15 +278,17 @@ class Machine(RuleBasedStateMachine):
         except (Rejected, LeaseLost) as refused:
             kind, why = type(refused), str(refused)
         else:
-            return self._made(run, whole, wanted)
+            return self._made(run, whole, wanted, signal)
         with pytest.raises(kind) as raised:
-            self.store.update(run.id, whole)
+            self.store.update(run.id, whole, signal=signal)
         assert str(raised.value) == why
         return None
 
-    def _made(self, run: Run, whole: Next, wanted: Run) -> Change:
-        made = self.store.update(run.id, whole)
+    def _made(self, run: Run, whole: Next, wanted: Run, signal: Signal | None) -> Change:
+        made = self.store.update(run.id, whole, signal=signal)
         same(made.before, run)
+        assert made.fresh == (signal is None or self.model.say(wanted, signal))
+        wanted = self.model.told(with_ids(wanted, made.after), self.now)
         after = with_ids(wanted, made.after)
         same(made.after, after)
         self.model.follows(run, after, self.now)
@@ -295,10 +339,10 @@ class Machine(RuleBasedStateMachine):
         del self.model.deliveries[delivery]
         self.model.follows(None, wanted, self.now)
 
-    @precondition(lambda self: self.model.jobs(lambda job: isinstance(job.phase, Queued | Running)))
+    @precondition(lambda self: self.model.jobs(lambda job: isinstance(job.phase, CLAIMED)))
     @rule(data=st.data(), worker=st.sampled_from(["worker-1", "worker-2"]))
     def claim(self, data: st.DataObject, worker: str) -> None:
-        run, job = self.any_of(data, lambda job: isinstance(job.phase, Queued | Running))
+        run, job = self.any_of(data, lambda job: isinstance(job.phase, CLAIMED))
         made = self.of_job(run, lambda run, now: lifecycle.claim(run.job(job.id), worker, now, LENGTH))
         if made is not None:
             phase = made.after.job(job.id).phase
@@ -343,6 +387,47 @@ class Machine(RuleBasedStateMachine):
             return lifecycle.wait(job, lease, now, delay, "tried once")
 
         self.under(lease, change)
+
+    @precondition(lambda self: self.leases)
+    @rule(
+        data=st.data(),
+        awaited=st.sampled_from([Awaited.TIME, Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]),
+        name=st.sampled_from("ab"),
+        seconds=st.sampled_from([None, 1, 10, 100_000]),
+    )
+    def suspend(self, data: st.DataObject, awaited: Awaited, name: str, seconds: int | None) -> None:
+        lease = self.any_lease(data)
+        length = seconds * SECOND if seconds is not None else None
+        if awaited is Awaited.TIME:
+            length = length or SECOND
+
+        def change(job: Job, now: datetime) -> Job:
+            wait = Wait(f"{len(job.waits)}", awaited, now, name=name, message="why", approvers=("anna",))
+            return lifecycle.suspend(job, lease, now, wait, length)
+
+        self.under(lease, change)
+
+    @precondition(lambda self: self.model.runs)
+    @rule(data=st.data(), name=st.sampled_from("ab"), key=st.sampled_from("12345"))
+    def signal(self, data: st.DataObject, name: str, key: str) -> None:
+        run = data.draw(st.sampled_from(list(self.model.runs.values())))
+        said = Signal(name, key, "bert", {"key": key})
+        self.change(run, lambda run, now: lifecycle.check_listening(run), said)
+
+    @precondition(lambda self: self.model.jobs(lambda job: isinstance(job.phase, Suspended)))
+    @rule(
+        data=st.data(),
+        word=st.sampled_from([Word.APPROVED, Word.REJECTED]),
+        by=st.sampled_from(["anna", "bert"]),
+    )
+    def judge(self, data: st.DataObject, word: Word, by: str) -> None:
+        run, job = self.any_of(data, lambda job: isinstance(job.phase, Suspended))
+        chosen = data.draw(st.sampled_from([None, [job.id]]))
+
+        def change(run: Run, now: datetime) -> Run:
+            return lifecycle.settle_waits(run, Awaited.APPROVAL, Answer(word, now, by, "so"), chosen)
+
+        self.change(run, change)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
