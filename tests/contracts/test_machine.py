@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -233,6 +234,7 @@ def definitions(draw: st.DrawFn, most: int = 4) -> tuple[Job, ...]:
 # --- both together -----------------------------------------------------------------------------
 
 
+BUSY = a_job("busy", id=UNSAVED, phase=Waiting())
 CLAIMED = Queued | Running | Suspended
 """The phases in which somebody may be rung for a job."""
 
@@ -314,6 +316,15 @@ class Machine(RuleBasedStateMachine):
             return data.draw(st.sampled_from(held))
         return data.draw(st.sampled_from(self.leases))
 
+    @initialize(jobs=st.one_of(st.just((BUSY, replace(BUSY, key="other", position=1))), definitions()))
+    def begin(self, jobs: tuple[Job, ...]) -> None:
+        """Mostly with jobs that workers have already: most commands are theirs."""
+        self.deliver()
+        (delivery,) = self.model.deliveries
+        self._admitted(delivery, jobs)
+        for run, job in self.model.jobs(lambda job: isinstance(job.phase, Queued)):
+            self._claimed(self.model.runs[run.id], job, "worker-1")
+
     # --- commands ---
 
     @precondition(lambda self: len(self.model.runs) + len(self.model.deliveries) < MOST_RUNS)
@@ -328,7 +339,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.deliveries)
     @rule(data=st.data(), jobs=definitions())
     def admit(self, data: st.DataObject, jobs: tuple[Job, ...]) -> None:
-        delivery = data.draw(st.sampled_from(list(self.model.deliveries)))
+        self._admitted(data.draw(st.sampled_from(list(self.model.deliveries))), jobs)
+
+    def _admitted(self, delivery: str, jobs: tuple[Job, ...]) -> None:
         verdict = Verdict("admitted", route=a_route(), runs=(NewRun("ci.yml", "ci", jobs),))
         (run,) = self.store.settle(delivery, verdict)
         number = len(self.model.runs) + 1
@@ -342,7 +355,13 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs(lambda job: isinstance(job.phase, CLAIMED)))
     @rule(data=st.data(), worker=st.sampled_from(["worker-1", "worker-2"]))
     def claim(self, data: st.DataObject, worker: str) -> None:
-        run, job = self.any_of(data, lambda job: isinstance(job.phase, CLAIMED))
+        free = self.model.jobs(lambda job: isinstance(job.phase, Queued) and job.asked is None)
+        if free and data.draw(st.integers(0, 4)) > 0:
+            self._claimed(*free[data.draw(st.integers(0, len(free) - 1))], worker)
+        else:
+            self._claimed(*self.any_of(data, lambda job: isinstance(job.phase, CLAIMED)), worker)
+
+    def _claimed(self, run: Run, job: Job, worker: str) -> None:
         made = self.of_job(run, lambda run, now: lifecycle.claim(run.job(job.id), worker, now, LENGTH))
         if made is not None:
             phase = made.after.job(job.id).phase
@@ -388,11 +407,11 @@ class Machine(RuleBasedStateMachine):
 
         self.under(lease, change)
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: any(map(self.model.holds, self.leases)))
     @rule(
         data=st.data(),
-        awaited=st.sampled_from([Awaited.TIME, Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]),
-        name=st.sampled_from("ab"),
+        awaited=st.sampled_from([Awaited.SIGNAL, Awaited.SIGNAL, Awaited.TIME, Awaited.APPROVAL]),
+        name=st.sampled_from("aab"),
         seconds=st.sampled_from([None, 1, 10, 100_000]),
     )
     def suspend(self, data: st.DataObject, awaited: Awaited, name: str, seconds: int | None) -> None:
@@ -408,9 +427,10 @@ class Machine(RuleBasedStateMachine):
         self.under(lease, change)
 
     @precondition(lambda self: self.model.runs)
-    @rule(data=st.data(), name=st.sampled_from("ab"), key=st.sampled_from("12345"))
+    @rule(data=st.data(), name=st.sampled_from("aab"), key=st.sampled_from("12345"))
     def signal(self, data: st.DataObject, name: str, key: str) -> None:
-        run = data.draw(st.sampled_from(list(self.model.runs.values())))
+        going = [run for run in self.model.runs.values() if run.result is None]
+        run = data.draw(st.sampled_from(going or list(self.model.runs.values())))
         said = Signal(name, key, "bert", {"key": key})
         self.change(run, lambda run, now: lifecycle.check_listening(run), said)
 
@@ -573,16 +593,54 @@ def drive(database: SetDatabase, **given: Any) -> None:
     )
 
 
-def test_sqlite_does_with_runs_what_the_state_machine_says() -> None:
-    # Each command is a durable transaction of its own, and none of these has to outlive the power.
+@contextmanager
+def in_memory() -> Iterator[SetDatabase]:
+    """On SQLite. Each command is a durable transaction, and none of these has to outlive the power."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(dir=memory) as folder,
         a_database(f"sqlite:///{Path(folder) / 'runner.db'}") as database,
     ):
+        yield database
+
+
+def test_sqlite_does_with_runs_what_the_state_machine_says() -> None:
+    with in_memory() as database:
         drive(database, max_examples=60, stateful_step_count=40)
 
 
 def test_postgresql_does_with_runs_what_the_state_machine_says() -> None:
     with postgres_database() as url, a_database(url) as database:
         drive(database, max_examples=15, stateful_step_count=30)
+
+
+@given(data=st.data())
+def test_waits_and_what_ends_them_come_in_any_order(waiting: SetDatabase, data: st.DataObject) -> None:
+    """As the machine does it, with those commands alone: among all of them they are rare."""
+    machine = Machine(waiting)
+    try:
+        machine.begin(jobs=(BUSY, replace(BUSY, key="other", position=1)))
+        for _ in range(12):
+            match data.draw(st.sampled_from(["suspend", "signal", "signal", "claim", "judge", "pass"])):
+                case "suspend" if any(map(machine.model.holds, machine.leases)):
+                    awaited = data.draw(st.sampled_from([Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]))
+                    seconds = data.draw(st.sampled_from([None, 10]))
+                    machine.suspend(data=data, awaited=awaited, name="a", seconds=seconds)
+                case "signal":
+                    machine.signal(data=data, name="a", key=data.draw(st.sampled_from("12345")))
+                case "claim" if machine.model.jobs(lambda job: isinstance(job.phase, CLAIMED)):
+                    machine.claim(data=data, worker="worker-1")
+                case "judge" if machine.model.jobs(lambda job: isinstance(job.phase, Suspended)):
+                    machine.judge(data=data, word=Word.APPROVED, by="anna")
+                case "pass":
+                    machine.time_passes(seconds=data.draw(st.sampled_from([1, 11])))
+                    machine.sweep(everything=False)
+            machine.the_store_holds_what_the_model_does()
+    finally:
+        machine.teardown()
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Iterator[SetDatabase]:
+    with in_memory() as database:
+        yield database
