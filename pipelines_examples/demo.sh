@@ -37,7 +37,7 @@ show() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
 say "1. An embedded server: one process, SQLite, nothing else to install"
 runner serve --port 0 >"$home/serve.out" 2>"$home/serve.log" &
 server=$!
-until [ -e "$RUNNER_HOME/server.json" ]; do
+until [ -e "$RUNNER_HOME/server.json" ] && grep -q "listens on" "$home/serve.out"; do
   kill -0 "$server" 2>/dev/null || { server=; exit 1; }
   sleep 0.1
 done

@@ -26,9 +26,10 @@ jobs:
     steps:
       - run: |
           echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
-          echo "enter $RUNNER_RUN_ID-a 1 $GITHUB_RUN_ATTEMPT" >> STAMPS
+          # What is ended by force is killed within a heartbeat, while the next attempt of the run begins.
+          echo "enter $RUNNER_RUN_ID-$GITHUB_RUN_ATTEMPT-a 1 $RUNNER_ATTEMPT" >> STAMPS
           sleep 0.05
-          echo "leave $RUNNER_RUN_ID-a 1 $GITHUB_RUN_ATTEMPT" >> STAMPS
+          echo "leave $RUNNER_RUN_ID-$GITHUB_RUN_ATTEMPT-a 1 $RUNNER_ATTEMPT" >> STAMPS
   b:
     needs: a
     if: always()
