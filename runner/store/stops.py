@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     ScalarSelect,
     Select,
@@ -43,6 +44,7 @@ PUT_OFF = timedelta(minutes=1)
 """How long the clock leaves a job alone that stands still."""
 ROUND = 5000
 """How many of those it puts off at once."""
+_ANY = select(stops.c.id).limit(1)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
@@ -74,13 +76,18 @@ def stands_still() -> ColumnElement[bool]:
     return and_(waits, _stopped(), _uncancelled())
 
 
-def goes_no_further() -> ColumnElement[bool]:
+def goes_no_further(some: FromClause = jobs) -> ColumnElement[bool]:
     """`model.lifecycle.stands_still` in SQL, for a job and its run."""
-    return and_(_stopped(), _uncancelled())
+    return and_(_stopped(), _uncancelled(some))
 
 
-def _uncancelled() -> ColumnElement[bool]:
-    return and_(not_(jobs.c.cancelled), not_(was_cancelled(runs.c.attempt)))
+def _uncancelled(some: FromClause = jobs) -> ColumnElement[bool]:
+    return and_(not_(some.c.cancelled), not_(was_cancelled(runs.c.attempt)))
+
+
+def some_stopped(connection: Connection) -> bool:
+    """Whether anything at all may stand still."""
+    return connection.execute(_ANY).first() is not None
 
 
 def stop_of(connection: Connection, stop_id: int | None) -> Stop | None:
@@ -104,7 +111,7 @@ def save_pause(connection: Connection, before: Run, after: Run, now: int) -> Non
 
 def put_off(connection: Connection, now: int, due: int) -> bool:
     """Leave the jobs alone that are due and stand still; whether there may be any."""
-    if connection.execute(select(stops.c.id).limit(1)).first() is None:
+    if not some_stopped(connection):
         return False
     standing = (
         select(jobs.c.id)
