@@ -117,7 +117,8 @@ _jobs_of_run = (
     .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
     .order_by(jobs.c.position, jobs.c.id)
 )
-_lock_jobs = _jobs_of_run.with_for_update()
+# In the order in which leases are renewed, so that nobody waits for somebody who waits for him.
+_lock_jobs = _jobs_of_run.order_by(None).order_by(jobs.c.id).with_for_update()
 _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
 _renew = (
     update(jobs)

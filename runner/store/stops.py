@@ -148,11 +148,21 @@ def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict
     return Verdict(verdict.status, said, route, tuple(kept), verdict.ref)
 
 
-def forget_stops(connection: Connection, forge: str, repo: str, now: int) -> None:
-    """What is a repository's that is removed; what is about single runs stays with them."""
+def forget_stops(connection: Connection, forge: str, repo: str) -> bool:
+    """What is a repository's that is removed; what is about single runs stays with them.
+
+    Whether there was any: then `ring_all`, in a transaction that follows.
+    """
     mine = and_(stops.c.forge == forge, stops.c.repo == repo, stops.c.run.is_(None))
-    if connection.execute(delete(stops).where(mine).execution_options(preserve_rowcount=True)).rowcount:
-        _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
+    gone = delete(stops).where(mine).execution_options(preserve_rowcount=True)
+    return connection.execute(gone).rowcount > 0
+
+
+def ring_all(connection: Connection, forge: str, repo: str, now: int) -> None:
+    """Have the clock ring for what stood still of a repository. Whoever holds a job may wait for the
+    repository or its lines, so nobody may hold one of these who does this.
+    """
+    _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
 
 
 class SqlStops:

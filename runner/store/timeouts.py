@@ -21,8 +21,8 @@ class Patience:
     """How long jobs still wait for a worker, for one round of the clock; `overdue` is what has waited enough.
 
     Only the time counts in which any worker might have claimed it: neither the delay of a retry, nor the time
-    for which no clock ran nor, as far as it saw that, the one in which its repository had as many jobs running
-    as it may.
+    for which no clock ran nor, as far as it saw that, the one in which its repository had as many jobs
+    running as it may.
     """
 
     def __init__(self, connection: Connection, now: int, server: Limits) -> None:
