@@ -330,7 +330,9 @@ def _ring(connection: Connection, mine: ColumnElement[bool], now: int) -> None:
     waiting = (
         select(jobs.c.id)
         .join(runs)
-        .where(jobs.c.phase.in_(("queued", "suspended")), jobs.c.ring_at.is_not(None), mine)
+        .where(jobs.c.phase.in_(("queued", "suspended")), jobs.c.asked_at.is_(None), mine)
+        # Of many sleepers only those are locked that were put off.
+        .where(jobs.c.ring_at != _not_before(now))
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
     )

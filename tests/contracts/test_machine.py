@@ -160,7 +160,8 @@ class Model:
     def ring(self, run: Run, now: datetime) -> None:
         """It goes on."""
         for job in run.jobs:
-            if isinstance(job.phase, Queued | Suspended) and self.rings[job.id] is not None:
+            waits = isinstance(job.phase, Queued | Suspended) and job.asked is None
+            if waits and self.rings[job.id] is not None:
                 self.rings[job.id] = not_before(now, job)
 
     def jobs(self, which: Callable[[Job], bool] = lambda job: True) -> list[tuple[Run, Job]]:
