@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     """How many runs of one repository may be there that have not ended."""
     queue_timeout: Span = 24 * 3600
     """How long a job waits for a worker before it fails."""
-    run_timeout: Span = 35 * 86400
-    """How long a run may take, whatever it waits for, before it is cancelled."""
+    run_timeout: Span = 400 * 86400
+    """How long a run may take, whatever it waits for, before it is cancelled: no sleep is longer."""
     keep_logs: Span = 90 * 86400
     """How long the logs of a run are kept after its end."""
     keep_runs: Span = 400 * 86400

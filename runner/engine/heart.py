@@ -90,7 +90,8 @@ class Hold:
     def hand_back(self, why: Why) -> None:
         """Let the step that runs come to its end, and have the job handed back before the next."""
         with self._lock:
-            if self.yields is not None:
+            # Its run may go on again before the step has ended, and this worker does not.
+            if self.yields not in (None, Why.PAUSED):
                 return
             self.yields = why
         self._log(log.info, "handing back", extra={"why": why.value})

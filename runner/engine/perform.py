@@ -25,7 +25,7 @@ from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs, Workspace
 from runner.engine.programs import Ended, Program, declared, on_lost
-from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses
+from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses, lost_since_tried
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
 from runner.engine.waiting import Suspend
@@ -288,7 +288,6 @@ def _begin(
     library.prepare(body.steps, library.home)
     workspace, checkpoints = _workspace(run, job, hold.lease, body, station)
     tidy.callback(workspace.close)
-    _check_losses(job, checkpoints)
     temp = station.temp / f"{job.id}-{job.attempt}"
     shutil.rmtree(temp, ignore_errors=True)
     temp.mkdir(mode=0o700, parents=True)
@@ -325,8 +324,8 @@ def _begin(
     return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
 
 
-def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> None:
-    if losses(job, checkpoints) < MOST_LOSSES:
+def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) -> None:
+    if lost < MOST_LOSSES:
         return
     step = next((step for step in job.steps if step.key not in checkpoints), None)
     where = f" at step {step.key} ({step.name})" if step else ""
@@ -353,6 +352,8 @@ def _workspace(
     checkpoints = station.store.recall(job) if job.attempt > 1 else {}
     newest = list(checkpoints.values())[-1] if checkpoints else None
     name = f"{JOB}{job.id}"
+    lost = losses(job, checkpoints)
+    _check_losses(job, checkpoints, lost)
     try:
         snapshot = newest.snapshot if newest else None
         if newest and job.forked and _is_carried(job, newest):
@@ -361,6 +362,8 @@ def _workspace(
         return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
     except SnapshotGone as gone:
         _check_starting_over(job, body, checkpoints, gone)
+        # Where each worker that is lost takes the files along, nothing that gets done counts.
+        _check_losses(job, checkpoints, len(lost_since_tried(job)) if _started_over(job) else lost)
         note = f"##[warning]the job starts over: {gone}{_done_twice(job, body, checkpoints)}\n"
         station.logs.append(job.id, job.attempt, FIRST_WORDS, note.encode())
         advance(
@@ -370,6 +373,12 @@ def _workspace(
             dispatcher=station.dispatcher,
         )
         return station.workspaces.open(run.route, name, job.attempt, None), {}
+
+
+def _started_over(job: Job) -> bool:
+    """Whether it has before, and not only begun with its next try or where another job stopped."""
+    begun = job.tried[-1].attempt if job.tried else job.forked.attempt if job.forked else 0
+    return job.base > begun
 
 
 def _check_starting_over(

@@ -58,6 +58,11 @@ def again(retry: Retry | None, failed: int, exit_code: int | None) -> bool:
 
 def losses(job: Job, checkpoints: Mapping[str, Checkpoint]) -> int:
     """How many workers were lost with a job since it last got anything done; `checkpoints`: oldest first."""
-    newest = list(checkpoints.values())[-1] if checkpoints else None
+    since = list(checkpoints.values())[-1].attempt if checkpoints else job.base
+    return sum(attempt >= since for attempt in lost_since_tried(job))
+
+
+def lost_since_tried(job: Job) -> tuple[int, ...]:
+    """The attempts that were lost since the job last failed and was tried again."""
     since = job.tried[-1].attempt if job.tried else 0
-    return sum(newest is None or attempt >= newest.attempt for attempt in job.lost if attempt > since)
+    return tuple(attempt for attempt in job.lost if attempt > since)

@@ -242,7 +242,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """When a job ended, and whether well."""
+    """When the run of a job had ended, and whether the job had well."""
 
     at: datetime
     succeeded: bool

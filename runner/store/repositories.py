@@ -17,7 +17,7 @@ from runner.store.database import Database, micros
 from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
-from runner.store.stops import forget_stops
+from runner.store.stops import forget_stops, ring_all
 from runner.store.tables import jobs, repositories
 
 
@@ -118,7 +118,7 @@ class SqlRepositories:
         """Forget the registration and all that was set for it; its runs and logs stay readable."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             # Locked, so that nobody gives it a secret meanwhile.
             query = select(repositories.c.id).where(mine).with_for_update()
             for registered in connection.execute(query).scalars().all():
@@ -126,11 +126,18 @@ class SqlRepositories:
             forget(connection, repository.forge, repository.name)
             now = self._database.now(connection)
             dissolve(connection, repository.forge, repository.name, now)
-            forget_stops(connection, repository.forge, repository.name, micros(now))
+            stopped = forget_stops(connection, repository.forge, repository.name)
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
+            return stopped
 
-        self._database.writing(work)
+        def ring(connection: Connection) -> None:
+            now = micros(self._database.now(connection))
+            ring_all(connection, repository.forge, repository.name, now)
+
+        if self._database.writing(work):
+            # Lost, it is a minute later.
+            self._database.writing(ring, durable=False)
 
     def _row(self, forge: str, name: str) -> Row[Any]:
         mine = (repositories.c.forge == forge) & (repositories.c.name == name)

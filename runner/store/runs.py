@@ -117,7 +117,8 @@ _jobs_of_run = (
     .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
     .order_by(jobs.c.position, jobs.c.id)
 )
-_lock_jobs = _jobs_of_run.with_for_update()
+# In the order in which leases are renewed, so that nobody waits for somebody who waits for him.
+_lock_jobs = _jobs_of_run.order_by(None).order_by(jobs.c.id).with_for_update()
 _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
 _renew = (
     update(jobs)
@@ -576,6 +577,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
             jobs.c.due_at,
             jobs.c.cancelled,
             jobs.c.started_at,
+            jobs.c.ring_at,
             runs.c.id.label("run"),
         )
         .add_columns(runs.c.forge, runs.c.repo, runs.c.commit, jobs.c.held_at)
@@ -593,7 +595,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
         if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
             # Whoever takes everything takes what is due, and not what waits for its time.
             continue
-        columns = {"ring_at": _next_ring(now, row.asked_at or row.queued_at)}
+        columns = {"ring_at": _next_ring(now, row.asked_at or row.due_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}
             if everything:
@@ -603,7 +605,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
         if over:
             continue
         route = Route(row.forge, row.repo, row.commit)
-        if _is_for_time(row) or patience.holds(row):
+        if _is_for_time(row) or _was_rung_for(row) or patience.holds(row):
             stirred.append(row.run)
             continue
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
@@ -622,6 +624,11 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
 def _is_for_time(row: Any) -> bool:
     """Whether time decides what becomes of a job, and no worker: it has waited before it began."""
     return bool(row.phase == "suspended" and row.started_at is None and row.asked_at is None)
+
+
+def _was_rung_for(row: Any) -> bool:
+    """Whether a job whose wait is over got no worker at once: it then waits for one as the others do."""
+    return bool(row.phase == "suspended" and row.asked_at is None and row.ring_at > (row.due_at or 0))
 
 
 def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:

@@ -18,12 +18,15 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Row,
+    ScalarSelect,
     Select,
     and_,
     bindparam,
     case,
+    false,
     func,
     literal_column,
+    not_,
     select,
     text,
     true,
@@ -35,7 +38,11 @@ from runner.model.run import Envelope
 from runner.model.source import Route
 from runner.store.database import micros, moment
 from runner.store.rows import FIRST_RING, repository_of
+from runner.store.stops import goes_no_further, some_stopped
 from runner.store.tables import jobs, repositories, runs
+
+MOST_PASSED = 100
+"""How many jobs of one repository that stand still are passed over for one that does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,8 @@ def choices(
 
     No other one of the repositories that are `passed`. Raises `Rejected` where the Route is not the run's.
     """
-    found = connection.execute(_THERE, {"rung": envelope.job, "now": micros(now)}).all()
+    query = _THERE_BUT_STOPPED if some_stopped(connection) else _THERE
+    found = connection.execute(query, {"rung": envelope.job, "now": micros(now)}).all()
     if not found or found[0].rung_run != envelope.run:
         return []
     rung = found[0]
@@ -67,7 +75,14 @@ def choices(
     # was put there by a process of an older version, which knew nothing of this.
     if rung.rung_lost or rung.rung_repository is None:
         return [itself]
-    ordered = fairest([_waiting(row, server) for row in found if row.job is not None])
+    there = [_waiting(row, server) for row in found if row.job is not None]
+    may_begin = rung.rung_since is not None and not rung.rung_stands_still
+    if may_begin and all(one.repository != itself.repository for one in there):
+        # More of its repository's stand still before it than were looked at.
+        most, running = _most(connection, route, server), jobs_running(connection, itself.repository)
+        since = moment(rung.rung_since)
+        there.append(Waiting(itself.repository, itself.run, itself.job, since, running, most))
+    ordered = fairest(there)
     others = [
         Choice(one.repository, one.run, one.job, one.most) for one in ordered if one.repository not in passed
     ]
@@ -77,7 +92,7 @@ def choices(
         full = most is not None and jobs_running(connection, itself.repository) >= most
         return others if full else [replace(itself, most=most)]
     own = next((one for one in ordered if one.repository == itself.repository), None)
-    if own is None or rung.rung_since is None:
+    if own is None or not may_begin:
         return others
     itself = replace(itself, most=own.most)
     if own is ordered[0] and moment(rung.rung_since) <= own.since + FIRST_RING:
@@ -90,7 +105,8 @@ def next_of(connection: Connection, route: Route, now: datetime, server: Limits)
     """Where a repository has a limit of jobs: for each set of labels the job of it that waits longest."""
     if not _most(connection, route, server):
         return []
-    found = connection.execute(_NEXT, {"repository": repository_of(route), "now": micros(now)})
+    query = _NEXT_BUT_STOPPED if some_stopped(connection) else _NEXT
+    found = connection.execute(query, {"repository": repository_of(route), "now": micros(now)})
     return [
         Envelope(Route(route.forge, route.repo, row.commit), row.run, row.id, tuple(row.labels))
         for row in found
@@ -163,9 +179,17 @@ def _since(some: FromClause) -> ColumnElement[int]:
     return func.coalesce(some.c.due_at, some.c.queued_at)
 
 
-def _oldest(some: FromClause, *which: ColumnElement[bool]) -> Select[Any]:
+def _oldest(some: FromClause, each: CTE, stopped: bool, *which: ColumnElement[bool]) -> ScalarSelect[Any]:
+    """The job that waits longest; where some are `stopped`, of the first `MOST_PASSED` that go on."""
     due = _since(some) <= bindparam("now", type_=BigInteger)
-    return select(some.c.id).where(*which, _queued(some), due).order_by(some.c.queued_at, some.c.id).limit(1)
+    order = some.c.queued_at, some.c.id
+    found = select(some.c.id).where(*which, _queued(some), due).order_by(*order).correlate(each)
+    if not stopped:
+        return found.limit(1).scalar_subquery()
+    first = found.add_columns(some.c.run, some.c.queued_at, some.c.cancelled).limit(MOST_PASSED).subquery()
+    goes_on = not_(goes_no_further(first))
+    going = select(first.c.id).join(runs, runs.c.id == first.c.run).where(goes_on)
+    return going.order_by(first.c.queued_at, first.c.id).limit(1).scalar_subquery()
 
 
 def _each(column: str, *which: Any) -> CTE:
@@ -185,7 +209,7 @@ def _running(repository: Any) -> Select[Any]:
     )
 
 
-def _there() -> Select[Any]:
+def _there(stopped: bool) -> Select[Any]:
     """The rung job beside every repository that has one to be claimed by the same workers."""
     now = bindparam("now", type_=BigInteger)
     due = and_(_queued(jobs), _since(jobs) <= now)
@@ -198,6 +222,7 @@ def _there() -> Select[Any]:
             case((and_(jobs.c.phase == "running", jobs.c.lease_until <= now), 1), else_=0).label("lost"),
             case((due, _since(jobs))).label("since"),
             case((and_(woken, jobs.c.due_at <= now), 1), else_=0).label("wakes"),
+            (goes_no_further(jobs) if stopped else false()).label("stands_still"),
             runs.c.forge,
             runs.c.repo,
             runs.c.commit,
@@ -209,7 +234,7 @@ def _there() -> Select[Any]:
     queue = select(rung.c.queue).scalar_subquery()
     each = _each("repository", lambda one: one.c.queue == queue)
     first, of, other = jobs.alias("first"), runs.alias("of"), jobs.alias()
-    oldest = _oldest(other, other.c.queue == queue, other.c.repository == each.c.value).correlate(each)
+    oldest = _oldest(other, each, stopped, other.c.queue == queue, other.c.repository == each.c.value)
     there = (
         select(
             each.c.value.label("repository"),
@@ -220,7 +245,7 @@ def _there() -> Select[Any]:
             repositories.c.max_jobs,
         )
         .select_from(each)
-        .join(first, first.c.id == oldest.scalar_subquery())
+        .join(first, first.c.id == oldest)
         .join(of, of.c.id == first.c.run)
         .outerjoin(repositories, and_(repositories.c.forge == of.c.forge, repositories.c.name == of.c.repo))
         .subquery("there")
@@ -229,22 +254,22 @@ def _there() -> Select[Any]:
     return select(*said, there).select_from(rung.outerjoin(there, true()))
 
 
-def _next() -> Select[Any]:
+def _next(stopped: bool) -> Select[Any]:
     mine: BindParameter[str] = bindparam("repository")
     each = _each("queue", lambda one: one.c.repository == mine)
     other = jobs.alias()
-    oldest = _oldest(other, other.c.repository == mine, other.c.queue == each.c.value).correlate(each)
-    first = jobs.alias("first")
+    oldest = _oldest(other, each, stopped, other.c.repository == mine, other.c.queue == each.c.value)
+    first, of = jobs.alias("first"), runs.alias("of")
     return (
-        select(first.c.id, first.c.run, first.c.labels, runs.c.commit)
+        select(first.c.id, first.c.run, first.c.labels, of.c.commit)
         .select_from(each)
-        .join(first, first.c.id == oldest.scalar_subquery())
-        .join(runs, runs.c.id == first.c.run)
+        .join(first, first.c.id == oldest)
+        .join(of, of.c.id == first.c.run)
     )
 
 
-_THERE = _there()
-_NEXT = _next()
+_THERE, _THERE_BUT_STOPPED = _there(stopped=False), _there(stopped=True)
+_NEXT, _NEXT_BUT_STOPPED = _next(stopped=False), _next(stopped=True)
 _RUNNING = _running(bindparam("repository"))
 _UNFINISHED = select(func.count(jobs.c.run.distinct())).where(
     jobs.c.repository == bindparam("repository"), jobs.c.phase != literal_column("'finished'")

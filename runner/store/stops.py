@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     ScalarSelect,
     Select,
@@ -43,6 +44,7 @@ PUT_OFF = timedelta(minutes=1)
 """How long the clock leaves a job alone that stands still."""
 ROUND = 5000
 """How many of those it puts off at once."""
+_ANY = select(stops.c.id).limit(1)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
@@ -74,13 +76,18 @@ def stands_still() -> ColumnElement[bool]:
     return and_(waits, _stopped(), _uncancelled())
 
 
-def goes_no_further() -> ColumnElement[bool]:
+def goes_no_further(some: FromClause = jobs) -> ColumnElement[bool]:
     """`model.lifecycle.stands_still` in SQL, for a job and its run."""
-    return and_(_stopped(), _uncancelled())
+    return and_(_stopped(), _uncancelled(some))
 
 
-def _uncancelled() -> ColumnElement[bool]:
-    return and_(not_(jobs.c.cancelled), not_(was_cancelled(runs.c.attempt)))
+def _uncancelled(some: FromClause = jobs) -> ColumnElement[bool]:
+    return and_(not_(some.c.cancelled), not_(was_cancelled(runs.c.attempt)))
+
+
+def some_stopped(connection: Connection) -> bool:
+    """Whether anything at all may stand still."""
+    return connection.execute(_ANY).first() is not None
 
 
 def stop_of(connection: Connection, stop_id: int | None) -> Stop | None:
@@ -104,7 +111,7 @@ def save_pause(connection: Connection, before: Run, after: Run, now: int) -> Non
 
 def put_off(connection: Connection, now: int, due: int) -> bool:
     """Leave the jobs alone that are due and stand still; whether there may be any."""
-    if connection.execute(select(stops.c.id).limit(1)).first() is None:
+    if not some_stopped(connection):
         return False
     standing = (
         select(jobs.c.id)
@@ -141,11 +148,21 @@ def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict
     return Verdict(verdict.status, said, route, tuple(kept), verdict.ref)
 
 
-def forget_stops(connection: Connection, forge: str, repo: str, now: int) -> None:
-    """What is a repository's that is removed; what is about single runs stays with them."""
+def forget_stops(connection: Connection, forge: str, repo: str) -> bool:
+    """What is a repository's that is removed; what is about single runs stays with them.
+
+    Whether there was any: then `ring_all`, in a transaction that follows.
+    """
     mine = and_(stops.c.forge == forge, stops.c.repo == repo, stops.c.run.is_(None))
-    if connection.execute(delete(stops).where(mine).execution_options(preserve_rowcount=True)).rowcount:
-        _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
+    gone = delete(stops).where(mine).execution_options(preserve_rowcount=True)
+    return connection.execute(gone).rowcount > 0
+
+
+def ring_all(connection: Connection, forge: str, repo: str, now: int) -> None:
+    """Have the clock ring for what stood still of a repository. Whoever holds a job may wait for the
+    repository or its lines, so nobody may hold one of these who does this.
+    """
+    _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
 
 
 class SqlStops:
@@ -313,7 +330,9 @@ def _ring(connection: Connection, mine: ColumnElement[bool], now: int) -> None:
     waiting = (
         select(jobs.c.id)
         .join(runs)
-        .where(jobs.c.phase.in_(("queued", "suspended")), jobs.c.ring_at.is_not(None), mine)
+        .where(jobs.c.phase.in_(("queued", "suspended")), jobs.c.asked_at.is_(None), mine)
+        # Of many sleepers only those are locked that were put off.
+        .where(jobs.c.ring_at != _not_before(now))
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
     )

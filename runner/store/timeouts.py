@@ -13,13 +13,16 @@ from runner.store.sharing import jobs_running
 from runner.store.tables import jobs, repositories, runs, was_cancelled
 
 SECOND = 10**6
+ABSENCE = 60 * SECOND
+"""How much later than it should the clock looks at a job if there was none: nor was anybody else, maybe."""
 
 
 class Patience:
     """How long jobs still wait for a worker, for one round of the clock; `overdue` is what has waited enough.
 
-    Only the time counts in which any worker might have claimed it: neither the delay of a retry nor, as far
-    as the clock saw it, the time in which its repository had as many jobs running as it may.
+    Only the time counts in which any worker might have claimed it: neither the delay of a retry, nor the time
+    for which no clock ran nor, as far as it saw that, the one in which its repository had as many jobs
+    running as it may.
     """
 
     def __init__(self, connection: Connection, now: int, server: Limits) -> None:
@@ -34,7 +37,7 @@ class Patience:
             return False
         limits = Limits(queue_timeout=row.queue_timeout).over(self._server)
         since = max(row.due_at or row.queued_at, row.held_at or 0)
-        if self._full(row):
+        if self._full(row) or row.ring_at < self._now - ABSENCE:
             since = columns["held_at"] = self._now
         if not limits.queue_timeout:
             return False

@@ -307,21 +307,25 @@ class Views:
             return asked - set(connection.execute(query).scalars())
 
     def ends(self, ids: Iterable[int]) -> dict[int, JobEnd | None]:
-        """How each of these jobs ended, where its run has ended too, else None; of no other number."""
-        going_on = jobs.alias()
+        """How each of these jobs ended, where its run has ended too, else None; of no other number.
+
+        `at` is when that had: only then may the job be gone on with.
+        """
+        going_on, other = jobs.alias(), jobs.alias()
         unfinished = exists().where(
             going_on.c.run == jobs.c.run, going_on.c.superseded.is_(None), going_on.c.phase != "finished"
         )
         wanted, found = list(ids), dict[int, JobEnd | None]()
         with self._database.reading() as connection:
             for start in range(0, len(wanted), MOST_ROWS):
-                query = select(jobs.c.id, jobs.c.phase, jobs.c.result, jobs.c.finished_at)
-                query = query.add_columns(unfinished.label("going_on")).where(
-                    jobs.c.id.in_(wanted[start : start + MOST_ROWS])
-                )
+                last = select(func.max(other.c.finished_at)).where(other.c.run == jobs.c.run)
+                query = select(jobs.c.id, jobs.c.phase, jobs.c.result)
+                query = query.add_columns(
+                    unfinished.label("going_on"), last.scalar_subquery().label("ended_at")
+                ).where(jobs.c.id.in_(wanted[start : start + MOST_ROWS]))
                 for row in connection.execute(query):
                     over = row.phase == "finished" and not row.going_on
-                    found[row.id] = JobEnd(moment(row.finished_at), row.result == "success") if over else None
+                    found[row.id] = JobEnd(moment(row.ended_at), row.result == "success") if over else None
         return found
 
     def counts(self) -> Counts:

@@ -11,13 +11,15 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from runner.engine.ports import Verdict
 from runner.errors import Rejected
-from runner.model.lifecycle import claim, conclude, decide, release
+from runner.model.lifecycle import claim, conclude, decide, pause, release
 from runner.model.limits import Limits
 from runner.model.run import Envelope, Lease, Run, Running
 from runner.model.source import Repository, Route
 from runner.model.step import Result
+from runner.model.stops import Stop
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.runs import micros_of
+from runner.store.sharing import MOST_PASSED
 from runner.store.tables import jobs, workers
 from runner.store.views import Views
 from tests.builders import LENGTH, a_new_run, a_route, an_event
@@ -62,6 +64,11 @@ class Shop:
             return decide(run.with_job(conclude(run.job(lease.job), lease, Result.SUCCESS, now)), now)
 
         self.store.update(run.id, change)
+
+    def pause(self, run: Run) -> None:
+        """Have a run stand still whose jobs have waited for longer than those of any other."""
+        self.age(run, timedelta(minutes=5))
+        self.store.update(run.id, lambda run, now: pause(run, Stop("anna", now, "", run.route.repo, run.id)))
 
     def running(self, name: str) -> int:
         mine = (jobs.c.repository == f"git:{name}") & (jobs.c.phase == "running")
@@ -187,6 +194,46 @@ def test_what_cannot_be_claimed_keeps_no_other_repository_from_its_turn(shop: Sh
     assert claimed.job == fine.jobs[0].id
     with pytest.raises(ZeroDivisionError):
         shop.store.claim(Envelope(broken.route, broken.id, broken.jobs[0].id, ()), take)
+
+
+@pytest.mark.parametrize("stopped", [1, MOST_PASSED + 1])
+def test_what_stands_still_does_not_keep_the_rest_of_its_repository_from_its_turn(
+    shop: Shop, stopped: int
+) -> None:
+    for name in ("octo/paused", "octo/busy"):
+        shop.add(name)
+    shop.pause(shop.runs("octo/paused", *(f"job-{n}" for n in range(stopped))))
+    busy = shop.runs("octo/busy", "a", "b", "c", "d")
+    goes_on = shop.runs("octo/paused")
+
+    served = [name_of(shop.ring(run, place)) for run, place in ((busy, 0), (goes_on, 0), (busy, 1))]
+
+    assert sorted(map(str, served)) == ["octo/busy", "octo/busy", "octo/paused"]
+
+
+def test_the_ring_of_a_job_that_stands_still_is_another_ones(shop: Shop) -> None:
+    shop.add("octo/hello")
+    paused, goes_on = shop.runs("octo/hello"), shop.runs("octo/hello")
+    shop.pause(paused)
+
+    claimed = shop.ring(paused)
+
+    assert claimed is not None
+    assert claimed[0].id == goes_on.id
+    assert shop.ring(paused) is None
+
+
+def test_a_place_that_came_free_is_not_offered_to_what_stands_still(shop: Shop) -> None:
+    shop.add("octo/hello", max_jobs=1)
+    shop.pause(shop.runs("octo/hello"))
+    runs = [shop.runs("octo/hello"), shop.runs("octo/hello")]
+    claimed = shop.ring(runs[0])
+    assert claimed is not None
+    shop.end(*claimed)
+
+    (rung,) = shop.store.freed(runs[0].route)
+
+    assert rung.run == runs[1].id
 
 
 def test_a_job_of_a_process_that_knows_no_sharing_is_claimed_by_its_own_ring(shop: Shop) -> None:

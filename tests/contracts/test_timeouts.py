@@ -1,5 +1,6 @@
 """Jobs that no worker takes and runs that go on for too long, on every database that we promise."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -9,13 +10,15 @@ from sqlalchemy import Connection, update
 
 from runner.engine.ports import Verdict
 from runner.engine.sweep import sweep
-from runner.model.lifecycle import claim, decide, wait
+from runner.model.lifecycle import claim, decide, suspend, wait
 from runner.model.limits import Limits
 from runner.model.reruns import rerun
-from runner.model.run import Finished, Lease, Queued, Run, Running
+from runner.model.run import Envelope, Finished, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Repository
 from runner.model.step import Result
+from runner.model.waits import Awaited, Wait
 from runner.store import Database, SqlRepositories, SqlStore
+from runner.store.database import micros
 from runner.store.runs import micros_of
 from runner.store.tables import jobs, runs
 from runner.store.views import Views
@@ -50,8 +53,11 @@ class Site:
         assert isinstance(phase, Running)
         return phase.lease
 
-    def pass_time(self, by: timedelta) -> None:
-        """All that has happened was so much longer ago, by the database's own clock."""
+    def pass_time(self, by: timedelta, clock: bool = True) -> None:
+        """All that has happened was so much longer ago, by the database's own clock.
+
+        `clock`: whether one ran meanwhile.
+        """
 
         def work(connection: Connection) -> None:
             for table, names in (
@@ -64,11 +70,17 @@ class Site:
                 connection.execute(
                     update(table).values({name: table.c[name] - micros_of(by) for name in names})
                 )
+            if clock:
+                now = micros(self.database.now(connection))
+                connection.execute(update(jobs).where(jobs.c.ring_at < now).values(ring_at=now))
 
         self.database.writing(work)
 
-    def tick(self) -> None:
-        sweep(store=self.store, dispatcher=RecordingDispatcher())
+    def tick(self) -> list[Envelope]:
+        """What the clock rings for in its round."""
+        bell = RecordingDispatcher()
+        sweep(store=self.store, dispatcher=bell)
+        return bell.rung
 
     def phases(self, run: Run) -> list[object]:
         return [
@@ -131,6 +143,46 @@ def test_the_delay_of_a_retry_is_no_time_in_the_queue(site: Site) -> None:
 
     site.pass_time(6 * HOUR)
     site.tick()
+    assert site.phases(run) == [("failure", UNTAKEN)]
+
+
+def test_the_time_for_which_no_clock_ran_is_no_time_in_the_queue(site: Site) -> None:
+    site.add()
+    run = site.run()
+    site.pass_time(72 * HOUR, clock=False)
+    site.tick()
+    assert site.phases(run) == [Queued]
+
+    site.pass_time(23 * HOUR)
+    site.tick()
+    assert site.phases(run) == [Queued]
+    site.pass_time(HOUR)
+    site.tick()
+
+    assert site.phases(run) == [("failure", UNTAKEN)]
+
+
+def test_a_job_whose_sleep_is_over_waits_for_a_worker_as_others_do(site: Site) -> None:
+    site.add()
+    run = site.run()
+    lease = site.claim(run)
+    asleep = Wait("1", Awaited.TIME, lease.until)
+
+    def change(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(suspend(run.jobs[0], lease, now, asleep, timedelta(milliseconds=1))), now)
+
+    site.store.update(run.id, change)
+    time.sleep(0.01)
+    # Its ring is lost.
+    assert [rung.job for rung in site.tick()] == [lease.job]
+    assert site.phases(run) == [Suspended]
+
+    site.pass_time(timedelta(seconds=6))
+    assert [rung.job for rung in site.tick()] == [lease.job]
+    assert site.phases(run) == [Queued]
+    site.pass_time(24 * HOUR)
+    site.tick()
+
     assert site.phases(run) == [("failure", UNTAKEN)]
 
 

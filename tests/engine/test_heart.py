@@ -266,3 +266,11 @@ def test_a_cancelled_job_that_does_not_end_in_time_is_stopped(
 
     assert interrupted.is_set()
     assert hold.why is Why.LATE
+
+
+def test_a_worker_that_drains_hands_a_paused_job_back_though_its_run_goes_on_again(heart: Heart) -> None:
+    with heart.hold(LEASE, time.monotonic()) as hold:
+        hold.pause(True)
+        heart.drain()
+        hold.pause(False)
+        assert hold.yields is Why.RELEASED

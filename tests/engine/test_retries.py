@@ -388,6 +388,19 @@ def test_workers_are_counted_that_are_lost_where_each_one_starts_the_job_over(be
     assert "poisoned" in str(job_of(bench, run).phase)
 
 
+def test_workers_that_were_lost_long_before_it_starts_over_do_not_count(bench: Bench) -> None:
+    run = bench.a_run(STEPS.replace("RETRY", "{max-attempts: 9}"))
+    for step in ("1", "2", "3"):
+        lose(bench, step)
+    bench.workspaces.gone = True
+
+    lose(bench, "1")
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.SUCCESS
+    assert job_of(bench, run).lost == (1, 2, 3, 4)
+
+
 def test_what_a_job_says_of_lost_workers_holds_for_each_of_its_steps(bench: Bench) -> None:
     run = bench.a_run(WHOLE.replace("retry: RETRY", "on-lost: fail"))
     lose(bench, "1")

@@ -13,7 +13,7 @@ from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepN
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Post, Result
 from runner.store import Database, SqlRepositories, SqlStore
-from runner.store.read_models import AnnotationView, BadgeState, RunFilter
+from runner.store.read_models import AnnotationView, BadgeState, JobEnd, RunFilter
 from runner.store.views import Views
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_new_run, a_route, an_event
 
@@ -456,3 +456,16 @@ def test_counts_say_how_much_there_is(store: SqlStore, views: Views) -> None:
     counts = views.counts()
 
     assert (counts.deliveries, counts.runs, counts.jobs_queued, counts.jobs_running) == (1, 1, 1, 1)
+
+
+def test_what_a_job_left_may_be_gone_on_with_from_the_end_of_its_run(store: SqlStore, views: Views) -> None:
+    (run,) = admitted(store, "1", None, a_new_run("early", "late"))
+    early, late = (job.id for job in run.jobs)
+    end(store, run, Result.FAILURE)
+    assert views.ends([early]) == {early: None}
+
+    end(store, run, Result.SUCCESS, at=1)
+
+    ended = store.load(run.id).job(late).phase
+    assert isinstance(ended, Finished)
+    assert views.ends([early, late]) == {early: JobEnd(ended.at, False), late: JobEnd(ended.at, True)}
