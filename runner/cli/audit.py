@@ -40,7 +40,8 @@ def audit(repo: str | None, run: int | None, actor: str | None, limit: int, fiel
     if rows:
         print_table(rows, ("at", "actor", "act", "repository", "run", "details"))
     else:
-        click.echo("nobody did anything yet", err=True)
+        narrowed = repo is not None or run is not None or actor is not None
+        click.echo("nobody did anything of that" if narrowed else "nobody did anything yet", err=True)
 
 
 def _said(details: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -342,8 +343,26 @@ def _print_run(run: Values, job: str | None) -> None:
     jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
     for line in (*tree_of(jobs), *annotations_of(jobs)):
         click.echo(line)
+    for hint in _hints(run, jobs):
+        click.echo(hint, err=True)
+
+
+def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:
+    """The commands that come next."""
     if any(one["status"] in FAILED for one in jobs):
-        click.echo(f"`runner runs view {run['id']} --log-failed` shows why", err=True)
+        which = "" if run["attempt"] == run["attempts"] else f" --attempt {run['attempt']}"
+        yield f"`runner runs view {run['id']}{which} --log-failed` shows why"
+    if run["cancelled"] or run["stopped"]:
+        return
+    waits = [wait for one in jobs if not one["finished_at"] for wait in one["waits"]]
+    for awaited in dict.fromkeys(wait["awaited"] for wait in waits if wait["answer"] is None):
+        match awaited:
+            case "approval":
+                yield f"`runner runs approve {run['id']}` has it go on, `runner runs reject {run['id']}` fail"
+            case "signal":
+                yield f"`runner runs signal {run['id']} NAME` sends a signal"
+            case "resumption":
+                yield f"`runner runs resume {run['id']} --as again|done|failed` says what became of the step"
 
 
 def _failed_steps(run: Values) -> list[tuple[Values, Values]]:
