@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.limiting import limit_options, limit_pairs, limits_said
 from runner.errors import Rejected
 from runner.web.names import checked_name
@@ -19,7 +19,7 @@ def path_of(name: str) -> str:
     return f"/repos/{quote(name, safe='/')}"
 
 
-@click.group()
+@click.group(cls=Group)
 def repo() -> None:
     """Register repositories, print their hooks, and block what is bad in them."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.lines import annotations_of, titled, tree_of
 from runner.cli.repo import path_of
 from runner.cli.stops import (
@@ -36,7 +36,7 @@ NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """List, show, watch, rerun, resume, pause and cancel runs."""
 

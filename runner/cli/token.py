@@ -4,7 +4,7 @@ import re
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
 from runner.cli.terminal import ago
 from runner.model.access import Role, checked_token_name
 
@@ -12,7 +12,7 @@ _SPAN = re.compile(r"([0-9]{1,9})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Make, list and revoke tokens: who may do what."""
 
