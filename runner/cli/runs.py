@@ -115,8 +115,11 @@ def view(
         elif log:
             _print_log(client, found, job=job)
         elif log_failed:
-            for one, step in _failed_steps(found):
+            failed = _failed_steps(_chosen(found, job))
+            for one, step in failed:
                 _print_log(client, found, job=str(one["id"]), step=step["key"])
+            if not failed:
+                click.echo(f"no step failed; `runner runs view {run}` shows how each job ended", err=True)
         else:
             _print_run(found, job)
     return ended(found) if exit_status else 0
@@ -320,7 +323,17 @@ def _newest_started(client: Client) -> list[int]:
             raise Rejected(f"{became}: {newest['reason']}; `runner runs list` shows earlier runs")
 
 
+def _chosen(run: Values, job: str | None) -> list[Values]:
+    """The jobs that are meant; raises `NotFound`."""
+    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
+    if job is not None and not jobs:
+        there = ", ".join(dict.fromkeys(one["path"] for one in run["jobs"]))
+        raise NotFound(f"run {run['id']} has no job {job!r}; it has {there or 'none'}")
+    return jobs
+
+
 def _print_run(run: Values, job: str | None) -> None:
+    jobs = _chosen(run, job)
     cancelling = run["cancelled"] and not run["finished_at"]
     print_pairs(
         [
@@ -340,7 +353,6 @@ def _print_run(run: Values, job: str | None) -> None:
     )
     for problem in run["problems"]:
         click.echo(f"  {one_line(problem)}")
-    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
     for line in (*tree_of(jobs), *annotations_of(jobs)):
         click.echo(line)
     for hint in _hints(run, jobs):
@@ -349,7 +361,7 @@ def _print_run(run: Values, job: str | None) -> None:
 
 def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:
     """The commands that come next."""
-    if any(one["status"] in FAILED for one in jobs):
+    if _failed_steps(jobs):
         which = "" if run["attempt"] == run["attempts"] else f" --attempt {run['attempt']}"
         yield f"`runner runs view {run['id']}{which} --log-failed` shows why"
     if run["cancelled"] or run["stopped"]:
@@ -365,8 +377,8 @@ def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:
                 yield f"`runner runs resume {run['id']} --as again|done|failed` says what became of the step"
 
 
-def _failed_steps(run: Values) -> list[tuple[Values, Values]]:
-    return [(job, step) for job in run["jobs"] for step in job["steps"] if step["status"] in FAILED]
+def _failed_steps(jobs: Sequence[Values]) -> list[tuple[Values, Values]]:
+    return [(job, step) for job in jobs for step in job["steps"] if step["status"] in FAILED]
 
 
 def _print_log(client: Client, run: Values, job: str | None = None, step: str | None = None) -> None:

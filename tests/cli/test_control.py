@@ -112,6 +112,9 @@ def test_who_stops_a_run_twice_or_lets_one_go_that_stands_still_is_told_how_it_s
     assert (stop["commit"], left) == (commit, [])
     assert still == f"run {run} is not paused any more, and stands still: {stop['words']}\n"
     assert on_machine("runs", "unpause", str(run)).out == f"run {run} has ended: success\n"
+    unknown = on_machine("runs", "view", str(run), "--job", "nope")
+    assert (unknown.status, f"run {run} has no job 'nope'; it has " in unknown.err) == (1, True)
+    assert on_machine("runs", "view", str(run), "--log-failed").err.startswith("no step failed; ")
     said = on_machine("runs", "approve", str(run))
     assert (said.status, said.err) == (
         1,
@@ -135,6 +138,7 @@ def test_a_bad_commit_is_blocked_its_runs_are_ended_and_nothing_of_it_begins(
     ended = on_machine("runs", "cancel", "-R", "octo/hello", "--commit", commit)
     assert ended.out == "cancelled 1 run of octo/hello\n"
     assert on_machine("runs", "watch", str(run)).status == 3
+    assert f"of=commit {commit}" in on_machine("audit", "-L", "1").out
     assert on_machine("repo", "unblock", "octo/hello", "--commit", commit).status == 0
     assert on_machine("repo", "stops", "octo/hello").err == "nothing is stopped of octo/hello\n"
     assert on_machine("trigger", "octo/hello", "--commit", commit).status == 0
