@@ -40,12 +40,19 @@ def audit(repo: str | None, run: int | None, actor: str | None, limit: int, fiel
     if rows:
         print_table(rows, ("at", "actor", "act", "repository", "run", "details"))
     else:
-        click.echo("nobody did anything yet", err=True)
+        narrowed = repo is not None or run is not None or actor is not None
+        click.echo("nobody did anything of that" if narrowed else "nobody did anything yet", err=True)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {one}" for name, one in value.items() if one) or "all"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _said(details: dict[str, Any]) -> str:
     """What was chosen; the rest is for `--json`."""
-    chosen = [f"{name}={value}" for name, value in details.items() if value and name not in HIDDEN]
+    chosen = [f"{name}={_value(value)}" for name, value in details.items() if value and name not in HIDDEN]
     if started_by := details.get("started_by"):
         chosen.append(f"started by {started_by}")
     if details.get("commit"):

@@ -16,6 +16,7 @@ from runner.web.text import one_line
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Values = Mapping[str, Any]
+LONGEST_SUMMARY = 200
 _FIELDS = re.compile(r"[a-z_]+(,[a-z_]+)*")
 
 
@@ -42,6 +43,19 @@ class JsonCommand(click.Command):
                 args[at] = "--json="
             break
         return super().parse_args(ctx, args)
+
+
+class Group(click.Group):
+    """A group whose help has the whole first sentence of each command, however long."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, self.commands[name].get_short_help_str(LONGEST_SUMMARY))
+                    for name in self.list_commands(ctx)
+                ]
+            )
 
 
 def json_option(command: Command) -> Command:

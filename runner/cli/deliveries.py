@@ -4,12 +4,12 @@ import json
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.terminal import ago
 from runner.web.names import checked_delivery
 
 
-@click.group()
+@click.group(cls=Group)
 def deliveries() -> None:
     """Show what forges sent and what became of it."""
 

@@ -4,14 +4,14 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.repo import path_of
 from runner.cli.secret import repository_option
 from runner.client import Values
 from runner.model.environment import LONGEST_TIMER, checked_name
 
 
-@click.group()
+@click.group(cls=Group)
 def environment() -> None:
     """Set, list, show and remove the protection rules of a repository's environments."""
 

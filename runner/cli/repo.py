@@ -6,9 +6,8 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.limiting import limit_options, limit_pairs, limits_said
-from runner.errors import Rejected
 from runner.web.names import checked_name
 
 
@@ -19,7 +18,7 @@ def path_of(name: str) -> str:
     return f"/repos/{quote(name, safe='/')}"
 
 
-@click.group()
+@click.group(cls=Group)
 def repo() -> None:
     """Register repositories, print their hooks, and block what is bad in them."""
 
@@ -128,7 +127,9 @@ def change(name: str, fields: str | None, missed: str | None, **limits: Any) -> 
     wanted: dict[str, Any] = {"limits": said} if said else {}
     wanted |= {"missed": missed} if missed else {}
     if not wanted:
-        raise Rejected("nothing is to be changed; give an option, such as --max-jobs 4 or --missed skip")
+        raise click.UsageError(
+            "nothing is to be changed; give an option, such as --max-jobs 4 or --missed skip"
+        )
     with connect() as client:
         found = client.patch(path_of(name), wanted)
     if fields is not None:

@@ -2,10 +2,11 @@
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
 from runner.cli.lines import annotations_of, titled, tree_of
 from runner.cli.repo import path_of
 from runner.cli.stops import (
@@ -35,7 +36,7 @@ NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
 
 
-@click.group()
+@click.group(cls=Group)
 def runs() -> None:
     """List, show, watch, rerun, resume, pause and cancel runs."""
 
@@ -114,8 +115,11 @@ def view(
         elif log:
             _print_log(client, found, job=job)
         elif log_failed:
-            for one, step in _failed_steps(found):
+            failed = _failed_steps(_chosen(found, job))
+            for one, step in failed:
                 _print_log(client, found, job=str(one["id"]), step=step["key"])
+            if not failed:
+                click.echo(f"no step failed; `runner runs view {run}` shows how each job ended", err=True)
         else:
             _print_run(found, job)
     return ended(found) if exit_status else 0
@@ -319,7 +323,17 @@ def _newest_started(client: Client) -> list[int]:
             raise Rejected(f"{became}: {newest['reason']}; `runner runs list` shows earlier runs")
 
 
+def _chosen(run: Values, job: str | None) -> list[Values]:
+    """The jobs that are meant; raises `NotFound`."""
+    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
+    if job is not None and not jobs:
+        there = ", ".join(dict.fromkeys(one["path"] for one in run["jobs"]))
+        raise NotFound(f"run {run['id']} has no job {job!r}; it has {there or 'none'}")
+    return jobs
+
+
 def _print_run(run: Values, job: str | None) -> None:
+    jobs = _chosen(run, job)
     cancelling = run["cancelled"] and not run["finished_at"]
     print_pairs(
         [
@@ -339,15 +353,32 @@ def _print_run(run: Values, job: str | None) -> None:
     )
     for problem in run["problems"]:
         click.echo(f"  {one_line(problem)}")
-    jobs = [one for one in run["jobs"] if job in (None, one["key"], one["path"], one["name"], str(one["id"]))]
     for line in (*tree_of(jobs), *annotations_of(jobs)):
         click.echo(line)
-    if any(one["status"] in FAILED for one in jobs):
-        click.echo(f"`runner runs view {run['id']} --log-failed` shows why", err=True)
+    for hint in _hints(run, jobs):
+        click.echo(hint, err=True)
 
 
-def _failed_steps(run: Values) -> list[tuple[Values, Values]]:
-    return [(job, step) for job in run["jobs"] for step in job["steps"] if step["status"] in FAILED]
+def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:
+    """The commands that come next."""
+    if _failed_steps(jobs):
+        which = "" if run["attempt"] == run["attempts"] else f" --attempt {run['attempt']}"
+        yield f"`runner runs view {run['id']}{which} --log-failed` shows why"
+    if run["cancelled"] or run["stopped"]:
+        return
+    waits = [wait for one in jobs if not one["finished_at"] for wait in one["waits"]]
+    for awaited in dict.fromkeys(wait["awaited"] for wait in waits if wait["answer"] is None):
+        match awaited:
+            case "approval":
+                yield f"`runner runs approve {run['id']}` has it go on, `runner runs reject {run['id']}` fail"
+            case "signal":
+                yield f"`runner runs signal {run['id']} NAME` sends a signal"
+            case "resumption":
+                yield f"`runner runs resume {run['id']} --as again|done|failed` says what became of the step"
+
+
+def _failed_steps(jobs: Sequence[Values]) -> list[tuple[Values, Values]]:
+    return [(job, step) for job in jobs for step in job["steps"] if step["status"] in FAILED]
 
 
 def _print_log(client: Client, run: Values, job: str | None = None, step: str | None = None) -> None:

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
 from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.terminal import ago
@@ -18,7 +18,7 @@ repository_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def secret() -> None:
     """Set, list and remove the secrets of a repository's workflows."""
 

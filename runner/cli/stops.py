@@ -7,6 +7,7 @@ from runner.cli.repo import path_of, repo
 from runner.cli.terminal import ago
 from runner.client import Client, Values
 from runner.errors import Unavailable
+from runner.web.text import one_line
 
 reason_option = click.option("--reason", default="", help="Shown wherever something waits for it.")
 repo_option = click.option("--repo", "-R", "repository", help="All runs of this repository that go on.")
@@ -29,7 +30,10 @@ def pause_runs(
     reason: str,
     fields: str | None,
 ) -> None:
-    """Have RUN stand still, or all runs of a repository: their steps end, and no other begins."""
+    """Have RUN, or all of a repository, stand still.
+
+    Steps that run come to their end, and no other begins.
+    """
     check_chosen(run, repository, commit, workflow)
     said = {"reason": reason}
     with connect() as client:
@@ -42,6 +46,8 @@ def pause_runs(
         print_json(found, fields)
     else:
         click.echo(f"run {run} is paused; `runner runs unpause {run}` has it go on")
+        if reason not in found["reason"]:
+            click.echo(f"it was stopped before: {one_line(found['reason'])}", err=True)
 
 
 @click.command("unpause", cls=JsonCommand)
@@ -53,7 +59,10 @@ def pause_runs(
 def unpause_runs(
     run: int | None, repository: str | None, commit: str | None, workflow: str | None, fields: str | None
 ) -> None:
-    """Have RUN go on, or all runs of a repository that were paused one by one or together."""
+    """Have RUN, or all of a repository, go on.
+
+    Of a repository all that were paused, one by one or together.
+    """
     check_chosen(run, repository, commit, workflow)
     with connect() as client:
         if run is None:
@@ -63,54 +72,80 @@ def unpause_runs(
         found = client.post(f"/runs/{run}/unpause")
     if fields is not None:
         print_json(found, fields)
+    elif found["stopped"]:
+        click.echo(f"run {run} is not paused any more, and stands still: {one_line(found['reason'])}")
+    elif found["finished_at"]:
+        click.echo(f"run {run} has ended: {found['status']}")
     else:
-        click.echo(f"run {run} {found['reason'] + ' still' if found['stopped'] else 'goes on'}")
+        click.echo(f"run {run} goes on")
 
 
-@repo.command("pause")
+@repo.command("pause", cls=JsonCommand)
 @click.argument("name")
 @reason_option
-def pause_repository(name: str, reason: str) -> None:
-    """Have everything of the repository NAME stand still; pushes are taken, and their runs wait."""
+@json_option
+def pause_repository(name: str, reason: str, fields: str | None) -> None:
+    """Have all of NAME stand still.
+
+    Pushes are taken, and their runs wait.
+    """
     with connect() as client:
-        client.post(f"{path_of(name)}/pause", {"reason": reason})
+        found = client.post(f"{path_of(name)}/pause", {"reason": reason})["stops"]
+    if fields is not None:
+        print_json(found, fields)
+        return
     click.echo(f"{name} is paused; `runner repo unpause {name}` has it go on")
 
 
-@repo.command("unpause")
+@repo.command("unpause", cls=JsonCommand)
 @click.argument("name")
-def unpause_repository(name: str) -> None:
+@json_option
+def unpause_repository(name: str, fields: str | None) -> None:
     """Have the repository NAME go on."""
     with connect() as client:
         left = client.post(f"{path_of(name)}/unpause")["stops"]
+    if fields is not None:
+        print_json(left, fields)
+        return
     click.echo(f"{name} goes on{f'; `runner repo stops {name}` shows what is blocked of it' if left else ''}")
 
 
-@repo.command("block")
+@repo.command("block", cls=JsonCommand)
 @click.argument("name")
 @click.option("--commit", "-c", help="The commit; its first digits are enough.")
 @click.option("--workflow", "-w", help="The workflow: its file.")
 @reason_option
-def block(name: str, commit: str | None, workflow: str | None, reason: str) -> None:
-    """Have nothing of a commit or a workflow of NAME go on, and refuse new runs of it."""
+@json_option
+def block(name: str, commit: str | None, workflow: str | None, reason: str, fields: str | None) -> None:
+    """Stop a commit or a workflow of NAME.
+
+    Its runs stand still, and new ones are refused.
+    """
     wanted = _one_of(commit, workflow)
     with connect() as client:
         found = client.post(f"{path_of(name)}/block", {**wanted, "reason": reason})
+    if fields is not None:
+        print_json(found["stops"], fields)
+        return
     for one in found["stops"]:
         click.echo(one["words"])
     _, said = next(iter(wanted.items()))
     click.echo(f"`runner runs cancel -R {name} {_option(wanted)}` ends the runs of {said}", err=True)
 
 
-@repo.command("unblock")
+@repo.command("unblock", cls=JsonCommand)
 @click.argument("name")
 @click.option("--commit", "-c", help="The commit; its first digits are enough.")
 @click.option("--workflow", "-w", help="The workflow: its file.")
-def unblock(name: str, commit: str | None, workflow: str | None) -> None:
+@json_option
+def unblock(name: str, commit: str | None, workflow: str | None, fields: str | None) -> None:
     """Have a commit or a workflow of NAME go on."""
     wanted = _one_of(commit, workflow)
     with connect() as client:
-        client.post(f"{path_of(name)}/unblock", wanted)
+        found = client.post(f"{path_of(name)}/unblock", wanted)
+    if fields is not None:
+        print_json(found["stops"], fields)
+        return
     _, said = next(iter(wanted.items()))
     click.echo(f"{said} of {name} is not blocked any more")
     click.echo("`runner deliveries replay` starts what was refused meanwhile", err=True)

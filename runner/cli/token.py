@@ -4,16 +4,15 @@ import re
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
 from runner.cli.terminal import ago
-from runner.errors import Rejected
 from runner.model.access import Role, checked_token_name
 
 _SPAN = re.compile(r"([0-9]{1,9})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Make, list and revoke tokens: who may do what."""
 
@@ -48,7 +47,8 @@ def create(
         return
     click.echo(made["token"])
     until = f" until {made['expires_at']}" if made["expires_at"] else ""
-    click.echo(f"the token {name} is a {role}'s{until}; it is not shown again", err=True)
+    of = "an" if role == Role.ADMIN else "a"
+    click.echo(f"the token {name} is {of} {role}'s{until}; it is not shown again", err=True)
 
 
 @token.command("list", cls=JsonCommand)
@@ -90,5 +90,7 @@ def revoke(name: str) -> None:
 def seconds_of(span: str) -> int:
     found = _SPAN.fullmatch(span)
     if found is None or not int(found[1]):
-        raise Rejected(f"--expires {span[:100]!a} is no span of time; give one such as 90m, 12h or 30d")
+        raise click.UsageError(
+            f"--expires {span[:100]!a} is no span of time; give one such as 90m, 12h or 30d"
+        )
     return int(found[1]) * _SECONDS[found[2]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.common import JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
 from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.secret import repository_option
@@ -12,7 +12,7 @@ from runner.cli.terminal import ago
 from runner.model.secret import VARIABLE, checked_name
 
 
-@click.group()
+@click.group(cls=Group)
 def variable() -> None:
     """Set, show, list and remove the variables of a repository's workflows."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner.errors import BrokenDefinition, RunnerError
+from runner.model.limits import shown
 from runner.model.run import Job
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal, said_of
@@ -18,9 +19,13 @@ class Suspend(RunnerError):
     """The job waits, without a worker; `length`: how long from now on, unless it is until an instant."""
 
     def __init__(self, wait: Wait, length: timedelta | None = None) -> None:
-        super().__init__(said_of(wait) + (f", for {length}" if length is not None else ""))
+        super().__init__(said_of(wait) + (f", for {_long(length)}" if length is not None else ""))
         self.wait = wait
         self.length = length
+
+
+def _long(length: timedelta) -> str:
+    return f"{length.total_seconds():g}s" if length.microseconds else shown(length)
 
 
 def wait_of(job: Job, key: str) -> Wait | None:

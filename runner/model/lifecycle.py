@@ -192,7 +192,7 @@ def settle_waits(
 
     `anyone`: whether who says it may do so for all who are asked. Raises `Rejected`, `NotAsked`.
     """
-    what = "approval" if awaited is Awaited.APPROVAL else "what a person says"
+    what = "approval" if awaited is Awaited.APPROVAL else "a word on a step that may have run"
     waiting = [
         (job, wait)
         for job in run.jobs
@@ -202,7 +202,8 @@ def settle_waits(
     ]
     if not waiting:
         which = "this job" if chosen is not None else f"run {run.id}"
-        raise Rejected(f"{which} does not wait for {what}{_last_word(run, awaited, chosen)}")
+        last = _last_word(run, awaited, chosen) or f"; `runner runs view {run.id}` says what holds it up"
+        raise Rejected(f"{which} does not wait for {what}{last}")
     if chosen is None and len(waiting) > 1:
         keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
         raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")

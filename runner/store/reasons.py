@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -11,6 +12,9 @@ from runner.model.turns import Place, State
 from runner.model.waits import opened, said_of
 from runner.store.database import moment
 from runner.store.rows import wait_from
+
+SOON = timedelta(seconds=3)
+"""Within this a worker that is free takes a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,18 @@ def _held(row: Row[Any], rows: Sequence[Row[Any]], around: Around) -> str:
         case "queued" if unserved := unserved_by(around.offered, row.labels):
             return f"{unserved}; queued since {_at(row.queued_at)}"
         case "queued":
-            return row.reason or around.full
+            return row.reason or around.full or _untaken(row, around)
         case "running" if row.lease_until < around.now:
             lease = f"its lease ended at {_at(row.lease_until)}"
             return f"worker {row.worker} has fallen silent: {lease}, and the next worker goes on"
         case _:
             return str(row.reason)
+
+
+def _untaken(row: Row[Any], around: Around) -> str:
+    """That all workers are taken; empty for as long as one may just not have looked yet."""
+    late = around.now - row.queued_at > SOON // timedelta(microseconds=1)
+    return f"no worker that serves its labels is free; queued since {_at(row.queued_at)}" if late else ""
 
 
 def _before(row: Row[Any], rows: Sequence[Row[Any]]) -> str:

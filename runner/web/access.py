@@ -114,8 +114,8 @@ class Access:
         started_by = self._started_by(actor, request.path_params)
         if not actor.role.covers(need.role) and started_by != actor.name:
             raise Forbidden(
-                f"the token {actor.name} is a {actor.role}'s, who acts on runs that it started itself; this "
-                f"one was started by {started_by or 'somebody else'}, and needs a {need.role}'s"
+                f"the token {actor.name} is {_a(actor.role)}'s, who acts on runs that it started itself; "
+                f"this one was started by {started_by or 'somebody else'}, and needs {_a(need.role)}'s"
             )
 
     def _started_by(self, actor: Actor, given: dict[str, object]) -> str:
@@ -132,9 +132,13 @@ class Access:
 
 def _forbidden(actor: Actor, needed: Role) -> Forbidden:
     return Forbidden(
-        f"the token {actor.name} is a {actor.role}'s, and this needs a {needed}'s; `runner token create "
+        f"the token {actor.name} is {_a(actor.role)}'s, and this needs {_a(needed)}'s; `runner token create "
         f"--role {needed}` makes one"
     )
+
+
+def _a(role: Role) -> str:
+    return f"an {role}" if role is Role.ADMIN else f"a {role}"
 
 
 def _id(said: str) -> int:

@@ -14,7 +14,7 @@ from runner.engine.opening import LAST_WORDS
 from runner.errors import Forbidden, NotFound, Rejected
 from runner.model.access import Actor, Role
 from runner.model.audit import Act
-from runner.model.lifecycle import NotAsked
+from runner.model.lifecycle import NotAsked, Unheard
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.waits import Awaited, Signal, Word
@@ -131,9 +131,7 @@ def routes(site: Site) -> APIRouter:
         act = Act(actor.name, "signal", details={"name": sent.name, "key": sent.key})
         try:
             made = control.signal(run_id, sent, store=site.store, dispatcher=site.dispatcher, act=act)
-        except NotFound:
-            raise
-        except Rejected as error:
+        except Unheard as error:
             raise Conflict(str(error)) from None
         return SignalView(run_id, sent.name, sent.key, not made.fresh)
 

@@ -410,7 +410,7 @@ def test_what_a_repository_may_use_is_set_and_shown(on_machine: Shell) -> None:
     assert wrong.status == 2
     assert "give a span of time such as 90d, 24h or 1h30m, or a number of seconds; 0 is no limit" in wrong.err
     nothing = on_machine("repo", "set", "octo/limited")
-    assert nothing.status == 1
+    assert nothing.status == 2
     assert "give an option, such as --max-jobs 4" in nothing.err
 
 

@@ -52,7 +52,7 @@ def test_a_token_that_cannot_be_made_is_refused_by_name(on_machine: Shell) -> No
     admin = on_machine("token", "create", "admin", "--role", "viewer")
 
     assert (soon.status, "'soon' is no span of time; give one such as 90m, 12h or 30d" in soon.err) == (
-        1,
+        2,
         True,
     )
     assert (admin.status, "the server itself acts under that name" in admin.err) == (1, True)
@@ -85,11 +85,41 @@ def test_a_paused_run_says_why_and_goes_on_where_it_was(machine: Machine, on_mac
     shown = on_machine("runs", "view", str(run)).out
     assert "paused by admin since " in shown
     assert ": wait for me" in shown
-    flag.touch()
     assert on_machine("runs", "unpause", str(run)).out == f"run {run} goes on\n"
+    flag.touch()
     with machine.spawn("runs", "watch", str(run)) as watching:
         assert watching.wait(PATIENCE) == 0
     assert on_machine("runs", "logs", str(run)).out == "went on\n"
+
+
+def test_who_stops_a_run_twice_or_lets_one_go_that_stands_still_is_told_how_it_stands(
+    machine: Machine, on_machine: Shell
+) -> None:
+    flag = machine.folder / "twice"
+    commit, run = pushed(machine, on_machine, WAITS.format(flag=flag))
+    on_machine("runs", "pause", str(run), "--reason", "the first")
+
+    again = on_machine("runs", "pause", str(run), "--reason", "the second")
+    (stop,) = on_machine("repo", "block", "octo/hello", "--commit", commit, "--json", "commit,words").json
+    still = on_machine("runs", "unpause", str(run)).out
+    left = on_machine("repo", "unblock", "octo/hello", "--commit", commit, "--json").json
+    flag.touch()
+    with machine.spawn("runs", "watch", str(run)) as watching:
+        assert watching.wait(PATIENCE) == 0
+
+    assert "it was stopped before: paused by admin since " in again.err
+    assert again.err.endswith(": the first\n")
+    assert (stop["commit"], left) == (commit, [])
+    assert still == f"run {run} is not paused any more, and stands still: {stop['words']}\n"
+    assert on_machine("runs", "unpause", str(run)).out == f"run {run} has ended: success\n"
+    unknown = on_machine("runs", "view", str(run), "--job", "nope")
+    assert (unknown.status, f"run {run} has no job 'nope'; it has " in unknown.err) == (1, True)
+    assert on_machine("runs", "view", str(run), "--log-failed").err.startswith("no step failed; ")
+    said = on_machine("runs", "approve", str(run))
+    assert (said.status, said.err) == (
+        1,
+        f"runner: run {run} does not wait for approval; `runner runs view {run}` says what holds it up\n",
+    )
 
 
 def test_a_bad_commit_is_blocked_its_runs_are_ended_and_nothing_of_it_begins(
@@ -108,6 +138,7 @@ def test_a_bad_commit_is_blocked_its_runs_are_ended_and_nothing_of_it_begins(
     ended = on_machine("runs", "cancel", "-R", "octo/hello", "--commit", commit)
     assert ended.out == "cancelled 1 run of octo/hello\n"
     assert on_machine("runs", "watch", str(run)).status == 3
+    assert f"of=commit {commit}" in on_machine("audit", "-L", "1").out
     assert on_machine("repo", "unblock", "octo/hello", "--commit", commit).status == 0
     assert on_machine("repo", "stops", "octo/hello").err == "nothing is stopped of octo/hello\n"
     assert on_machine("trigger", "octo/hello", "--commit", commit).status == 0

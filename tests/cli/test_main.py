@@ -30,6 +30,13 @@ def test_the_summary_is_what_the_command_says_of_itself(name: str) -> None:
     assert (command.help or "").splitlines()[0].rstrip(".") == SUMMARIES[name].rstrip(".")
 
 
+@pytest.mark.parametrize("name", ["repo", "runs", "secret", "variable", "environment", "deliveries", "token"])
+def test_the_help_of_a_group_has_no_summary_that_is_cut(shell: Shell, name: str) -> None:
+    _, _, commands = shell(name, "--help").out.partition("Commands:")
+
+    assert not [line for line in commands.splitlines() if line.endswith("...")]
+
+
 def test_what_does_not_exist_is_a_usage_error(shell: Shell) -> None:
     assert shell("nothing").status == 2
     assert shell("runs", "view", "one").status == 2

@@ -29,6 +29,7 @@ from runner.model.run import Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
+from runner.store.reasons import SOON
 from runner.store.runs import micros_of
 from runner.store.tables import jobs
 from runner.store.tables import workers as table_of_workers
@@ -453,6 +454,21 @@ def test_a_queued_job_says_which_label_no_worker_serves(store: SqlStore, databas
     assert reason() == "no worker serves the label gpu"
     claimed(store, run)
     assert views.run(run.id).jobs[0].reason == ""
+
+
+def test_a_job_that_no_worker_has_taken_for_a_while_says_that_none_is_free(
+    store: SqlStore, database: Database
+) -> None:
+    run = a_stored_run(store)
+    SqlWorkers(database).announce("worker-1", ("linux",))
+    views = Views(database)
+    assert views.run(run.id).jobs[0].reason == ""
+
+    earlier = update(jobs).values(queued_at=jobs.c.queued_at - micros_of(2 * SOON))
+    database.writing(lambda connection: connection.execute(earlier))
+
+    reason = views.run(run.id).jobs[0].reason
+    assert reason.startswith("no worker that serves its labels is free; queued since ")
 
 
 def test_a_worker_that_says_no_more_is_not_there_any_more(store: SqlStore, database: Database) -> None:

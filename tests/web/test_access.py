@@ -89,7 +89,7 @@ def test_each_role_gets_past_the_door_of_what_is_its_own_and_nothing_else(web: W
         allowed = role.covers(need.own or need.role)
         assert (answer.status_code != 403) == allowed, (method, path, answer.text)
         if not allowed:
-            assert f"a {role}'s, and this needs a " in answer.json()["message"]
+            assert f"a {role}'s, and this needs a" in answer.json()["message"]
         if method == "DELETE" and path == "/repos/{name:path}" and allowed:
             web.add()
 
