@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from runner.engine import control
 from runner.engine.opening import LAST_WORDS
@@ -29,6 +30,7 @@ VERBS = {Word.APPROVED: "approve", Word.REJECTED: "reject"} | dict.fromkeys(
     (Word.AGAIN, Word.DONE, Word.FAILED), "resume"
 )
 """What a person's words are called in the audit log."""
+LONGEST_COMMENT = 1000
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
 Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
@@ -58,7 +60,7 @@ class Judged(Asked):
 
     job: str | None = None
     """A job's key, path, name or id; needed where several wait."""
-    comment: str = ""
+    comment: str = Field(default="", max_length=LONGEST_COMMENT)
 
 
 class Reviewed(Judged):
