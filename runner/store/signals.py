@@ -17,7 +17,6 @@ from runner.store.database import micros
 from runner.store.rows import signal_from
 from runner.store.tables import signals
 
-
 MOST_WAITING = 1000
 """Signals that may wait in one inbox, as each may have a payload of a megabyte."""
 
