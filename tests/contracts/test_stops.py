@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -16,7 +17,7 @@ from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.access import Role, Token
 from runner.model.audit import Act
 from runner.model.lifecycle import NotClaimable, claim, conclude, lay_down, release, stands_still
-from runner.model.run import Finished, Lease, Queued, Run, Running
+from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.store import Database, SqlAudit, SqlRepositories, SqlStops, SqlStore, SqlTokens
@@ -134,6 +135,31 @@ def test_one_stop_holds_all_runs_it_is_about_and_no_other(
     assert [bench.stopped(run) for run in runs] == [""] * 4
     assert bench.stops.all(HELLO) == []
     assert [one.details["changed"] for one in bench.audit.acts(None)] == [False, True, False, True]
+
+
+def test_a_run_stands_still_that_calls_what_is_blocked(bench: Bench) -> None:
+    delivery, _ = bench.store.receive(an_event(commit=GOOD), "calls", "calls")
+    new = NewRun(CI, "ci", (a_job(id=0), a_job("ship", id=0, steps=(), calls=DEPLOY, phase=Waiting())))
+    (run,) = bench.store.settle(delivery.id, Verdict("admitted", route=a_route(GOOD), runs=(new,)))
+    other = bench.a_run()
+    assert bench.stops.workflow(HELLO, "deploy.yml") == DEPLOY
+
+    bench.stops.put(HELLO, ACT, "bad", None, DEPLOY)
+    assert bench.stopped(run).startswith(f"{DEPLOY} is blocked by anna since ")
+    assert bench.views.run(run.id).stopped
+    assert bench.stopped(other) == ""
+    bench.due(run)
+    assert bench.rung() == {other.id}
+
+    bench.stops.lift(HELLO, ACT, None, DEPLOY)
+    assert bench.rung() == {run.id}
+    bench.stops.put(HELLO, ACT, "bad", None, DEPLOY)
+
+    def skip(run: Run, now: datetime) -> Run:
+        return run.with_job(replace(run.jobs[1], phase=Finished(Result.SKIPPED, now)))
+
+    bench.store.update(run.id, skip)
+    assert bench.stopped(run) == ""
 
 
 def test_a_delivery_of_what_is_blocked_is_refused_and_replayed_once_it_is_not(bench: Bench) -> None:
