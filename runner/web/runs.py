@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -259,6 +260,10 @@ def _controlled(verb: Callable[..., Run], run_id: int, site: Site, act: Act) -> 
     except NotFound:
         raise
     except NotAsked as error:
+        # Whoever tries what others are asked for is written down all the same.
+        of = site.views.run_of(run_id, None)
+        details = {**act.details, "refused": str(error), "started_by": of.actor, "changed": False}
+        site.audit.write(replace(act, forge=of.forge, repo=of.repo, run=run_id, details=details))
         raise Forbidden(str(error)) from None
     except Rejected as error:
         raise Conflict(str(error)) from None

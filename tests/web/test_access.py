@@ -347,5 +347,10 @@ def test_an_approval_is_given_by_those_who_are_asked_or_an_admin(web: Web) -> No
 
     assert (refused.status_code, given.status_code) == (403, 200)
     assert "anna is not among those who may approve" in refused.json()["message"]
-    (act,) = web.api("GET", f"/audit?run={run.id}")
+    act, tried = web.api("GET", f"/audit?run={run.id}")
     assert (act["actor"], act["act"], act["details"]["comment"]) == ("bert", "approve", "ship it")
+    assert (tried["actor"], tried["act"], tried["repo"]) == ("anna", "approve", "octo/hello")
+    assert tried["details"]["refused"] == refused.json()["message"]
+    assert tried["details"]["changed"] is False
+    long = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "x" * 1001})
+    assert long.status_code == 400
