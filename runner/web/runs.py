@@ -61,7 +61,7 @@ class Judged(Asked):
 
     job: str | None = None
     """A job's key, path, name or id; needed where several wait."""
-    comment: str = Field(default="", max_length=LONGEST_COMMENT)
+    comment: str = Field(default="", max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")
 
 
 class Reviewed(Judged):

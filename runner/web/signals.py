@@ -121,9 +121,9 @@ class SignalHook:
                     commit=said.commit,
                     status=status,
                     limit=MOST_RUNS + 1,
+                    scope=frozenset({(repository.forge, repository.name)}),
                 )
             )
-            if one.forge == repository.forge
         ]
         if len(found) > MOST_RUNS:
             raise Rejected(
