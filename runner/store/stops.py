@@ -217,10 +217,15 @@ class SqlStops:
     # --- what people call it ---------------------------------------------------------------------
 
     def commit(self, repository: Repository, said: str) -> str:
-        """The full id of a commit that the repository is known to have. Raises `NotFound`, `Rejected`."""
+        """The full id of a commit, of which the repository has to be known to have it where not all of it is
+        said. Raises `NotFound`, `Rejected`.
+        """
         said = said.lower()
         if not _HEX.fullmatch(said):
             raise Rejected(f"{said[:100]!a} is no commit; give its id, or its first digits, four or more")
+        if len(said) == 40:
+            # It can be blocked before it is pushed here.
+            return said
         found = self._known(
             repository,
             lambda table: select(table.c.commit).where(

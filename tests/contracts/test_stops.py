@@ -344,6 +344,7 @@ def test_a_commit_or_workflow_that_is_not_there_is_named(bench: Bench) -> None:
 
     with pytest.raises(NotFound, match="no run or delivery of octo/hello is at a commit cccc;"):
         bench.stops.commit(HELLO, "cccc")
+    assert bench.stops.commit(HELLO, "C" * 40) == "c" * 40
     with pytest.raises(Rejected, match="several commits of octo/hello begin with bbbb: "):
         bench.stops.commit(HELLO, "bbbb")
     with pytest.raises(Rejected, match="give its id, or its first digits"):
