@@ -15,8 +15,10 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
+    String,
     and_,
     case,
+    cast,
     delete,
     exists,
     func,
@@ -59,10 +61,15 @@ def hold_of_run() -> ScalarSelect[Any]:
         stops.c.forge == runs.c.forge,
         stops.c.repo == runs.c.repo,
         stops.c.run.is_(None),
-        or_(stops.c.commit.is_(None), stops.c.commit == runs.c.commit),
+        or_(stops.c.commit.is_(None), stops.c.commit == runs.c.commit, _uses(stops.c.commit)),
         or_(stops.c.workflow.is_(None), stops.c.workflow == runs.c.workflow, _calls(stops.c.workflow)),
     )
     return mine.correlate(runs).scalar_subquery()
+
+
+def _uses(commit: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a version that the run of the enclosing query uses is that commit."""
+    return cast(runs.c.pins, String).contains(commit)
 
 
 def _calls(workflow: ColumnElement[str]) -> ColumnElement[bool]:
@@ -197,7 +204,7 @@ class SqlStops:
 
         def ring(connection: Connection) -> None:
             mine = [*_of(runs, repository)]
-            mine += [runs.c.commit == commit] if commit else []
+            mine += [or_(runs.c.commit == commit, _uses(literal(commit)))] if commit else []
             mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
             _ring(connection, and_(*mine), micros(self._database.now(connection)))
 

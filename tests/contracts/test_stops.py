@@ -137,6 +137,20 @@ def test_one_stop_holds_all_runs_it_is_about_and_no_other(
     assert [one.details["changed"] for one in bench.audit.acts(None)] == [False, True, False, True]
 
 
+def test_a_run_stands_still_that_uses_a_blocked_commit_from_another(bench: Bench) -> None:
+    delivery, _ = bench.store.receive(an_event(commit=GOOD), "uses", "uses")
+    new = NewRun(CI, "ci", (a_job(id=0),), pins={"octo/hello@main": BAD})
+    (run,) = bench.store.settle(delivery.id, Verdict("admitted", route=a_route(GOOD), runs=(new,)))
+    bench.stops.put(HELLO, ACT, "bad", "c" * 40, None)
+    assert bench.stopped(run) == ""
+    bench.stops.put(HELLO, ACT, "bad", BAD, None)
+    assert bench.stopped(run).startswith(f"commit {BAD[:12]} is blocked by anna since ")
+    bench.due(run)
+    assert bench.rung() == set()
+    bench.stops.lift(HELLO, ACT, BAD, None)
+    assert bench.rung() == {run.id}
+
+
 def test_a_run_stands_still_that_calls_what_is_blocked(bench: Bench) -> None:
     delivery, _ = bench.store.receive(an_event(commit=GOOD), "calls", "calls")
     new = NewRun(CI, "ci", (a_job(id=0), a_job("ship", id=0, steps=(), calls=DEPLOY, phase=Waiting())))
