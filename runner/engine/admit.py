@@ -32,7 +32,7 @@ from runner.engine.receive import receive
 from runner.engine.refs import MERGED
 from runner.engine.sources import Sources
 from runner.engine.standings import SYNC, Standings, keep_up
-from runner.engine.subject import HEAD, concerned, named, skipped, waits
+from runner.engine.subject import HEAD, check_on_ref, concerned, named, skipped, waits
 from runner.engine.titles import Titles
 from runner.errors import DatabaseUnavailable, NotFound, RunnerError, Unavailable
 from runner.model.refs import checked_ref
@@ -135,6 +135,7 @@ def _judge_event(
     route = Route(event.forge, event.repo, commit)
     workspaces.fetch(repository, route, keep=keep)
     if selection is None:
+        check_on_ref(event, route, repository, workspaces)
         keep_up(event, route, keep, repository, workspaces, standings)
         if said := _nothing_for(delivery, event, route, workspaces):
             return Verdict("ignored", said, route)

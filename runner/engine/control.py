@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from typing import Any
 
 from runner.engine.advance import advance
 from runner.engine.ports import Change, Dispatcher, Store
@@ -16,6 +17,8 @@ from runner.model.waits import Answer, Awaited, Signal, Word
 from runner.workflow.built_in import BadWait, signal_name
 
 PAYLOAD_BYTES = 1024 * 1024
+PAYLOAD_DEPTH = 100
+"""How deep lists and objects may be within each other in a payload."""
 
 Chosen = Callable[[Run], Collection[int] | None]
 """Picks jobs of a run by id; None is all of them."""
@@ -145,6 +148,8 @@ def signal(
         raise Rejected(f"the payload of the signal is no JSON: {error}") from None
     if size > PAYLOAD_BYTES:
         raise Rejected(f"the payload of the signal has {size} bytes; the limit is {PAYLOAD_BYTES}")
+    if _is_deeper(said.payload, PAYLOAD_DEPTH):
+        raise Rejected(f"the payload of the signal is nested more than {PAYLOAD_DEPTH} deep")
     return advance(
         run_id,
         lambda run, now: lifecycle.check_listening(run),
@@ -153,6 +158,19 @@ def signal(
         signal=said,
         act=act,
     )
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are within each other more than so deep."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, Mapping | list)
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+        ]
+    return bool(level)
 
 
 def answer(

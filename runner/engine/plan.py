@@ -154,6 +154,8 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     seen = asked.of_job(job)
     if not job.planned:
         rules = cache(partial(station.environments.rules, repository))
+        if job.forked is not None or job.leg != Leg():
+            return _as_it_was(asked, job, definition, seen, rules)
         return _legs(asked, job, definition, seen, station.matrix, rules)
     if not isinstance(definition.body, Reusable) or job.calls is None:
         raise BrokenDefinition(f"the job {job.key} has nothing to plan")
@@ -214,6 +216,14 @@ def _legs(
         return lifecycle.plan(run, job.id, ready)
 
     return _bounded(job, legs, planned)
+
+
+def _as_it_was(asked: Asked, job: Job, definition: JobDef, seen: Contexts, rules: Rules) -> Next:
+    """A leg of an earlier attempt, or a job that goes on: new is what its environment has it wait for."""
+    if asked.run.winds_down(job) and not _is_met(asked, job, definition):
+        return _skipped(job, "its condition is not met")
+    gate = gate_of(definition, seen, asked.event, rules)
+    return lambda run, now: lifecycle.plan(run, job.id, [replace(job, waits=gate(now))])
 
 
 def _seen_by(leg: Job, seen: Contexts) -> Contexts:

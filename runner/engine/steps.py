@@ -337,6 +337,16 @@ class _Act:
         given = body.inputs if isinstance(body, Uses) else {}
         return texts(given, self._seen, self._now)
 
+    def _shown_inputs(self) -> dict[str, str]:
+        """The inputs of a step that waits, which are shown to all who read runs."""
+        masks, given = self.stage.masks, self._inputs()
+        for name, text in given.items():
+            if name.lower() == "message":
+                given[name] = masks.hide_text(text)
+            elif masks.covers(text):
+                raise BrokenDefinition(f"`{name}` has a secret in it, and is shown to all who read runs")
+        return given
+
     def _checkout(self) -> Outcome:
         github = self._seen["github"]
         given = self._inputs()
@@ -359,7 +369,7 @@ class _Act:
         scene = self.stage.scene
         try:
             return within_limits(
-                await_step(kind, self.step.key, self._inputs(), self._limit, self.stage.over, scene.job)
+                await_step(kind, self.step.key, self._shown_inputs(), self._limit, self.stage.over, scene.job)
             )
         except Suspend as suspended:
             # Nobody is there to say it while it waits.

@@ -28,6 +28,18 @@ def waits(delivery: Delivery, error: Unavailable, now: datetime) -> bool:
     return delivery.event.kind in UNWATCHED and age < PATIENCE
 
 
+def check_on_ref(event: Event, route: Route, repository: Repository, workspaces: Workspaces) -> None:
+    """Raises `Rejected` where somebody names a commit by hand that is not one of the ref that they name.
+
+    What may deploy goes by the ref; a forge tells the commit that is there.
+    """
+    if event.commit is None or not event.payload.get("by_hand"):
+        return
+    newest = workspaces.resolve(repository, event.ref)
+    if route.commit != newest and workspaces.parting(route, newest) != route.commit:
+        raise Rejected(f"{event.ref} of {repository.name} has no commit {route.commit} in its history")
+
+
 def skipped(event: Event, route: Route, workspaces: Workspaces) -> str | None:
     """Which words of its newest commit ask for no run; who starts it by hand means it all the same."""
     commit = route.commit if event.kind == "push" else head_of(event) if event.kind == PULL else None

@@ -67,7 +67,7 @@ def checked_token_name(name: str) -> str:
             f"{name[:100]!a} cannot name a token; give up to 100 letters, digits, dots, dashes and "
             "underscores, the first one a letter or a digit"
         )
-    if name in TAKEN:
+    if name.lower() in TAKEN:
         raise Rejected(f"a token cannot be called {name}: the server itself acts under that name")
     return name
 

@@ -1,7 +1,6 @@
 """What a job waits for before it may deploy to an environment, as a repository's protection rules say."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from runner.errors import Rejected
@@ -97,13 +96,3 @@ def gates(rules: Environment, at: datetime, starter: str) -> tuple[Wait, ...]:
 def shut(name: str, at: datetime, reason: str) -> Wait:
     """What a job has waited for that may not deploy there at all: it fails for the reason in its turn."""
     return Wait(GATE, Awaited.APPROVAL, at, name=name, answer=Answer(Word.REJECTED, at, comment=reason))
-
-
-def asked_again(waits: Iterable[Wait]) -> tuple[Wait, ...]:
-    """What a job that runs again waits for: an approval is for one attempt."""
-    mine = (wait for wait in waits if wait.key in GATES)
-    return tuple(wait if refused_by_rule(wait) else replace(wait, answer=None) for wait in mine)
-
-
-def refused_by_rule(wait: Wait) -> bool:
-    return wait.answer is not None and wait.answer.word is Word.REJECTED and not wait.answer.by

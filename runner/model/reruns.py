@@ -5,7 +5,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from runner.errors import NotFound, Rejected
-from runner.model.environment import asked_again
 from runner.model.forks import PRE, Fork, done_before
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Finished, Job, Run
@@ -200,9 +199,9 @@ class _Again:
         """A leg as it was planned, or a job that goes on."""
         # What it calls comes to its own group when it is called.
         turns = tuple(replace(turn, state=State.WANTED, reason="") for turn in job.turns if not turn.called)
-        # An environment's protection asks anew.
-        again = replace(_afresh(job), name=job.name, planned=True, leg=job.leg, turns=turns)
-        again = replace(again, waits=asked_again(job.waits))
+        # What its environment asks for is found anew: its rules may be others by now.
+        planned = not job.dynamic or job.calls is not None
+        again = replace(_afresh(job), name=job.name, planned=planned, leg=job.leg, turns=turns)
         if (fork := self._forks.get(job.id)) is None:
             return again
         return replace(again, attempt=job.attempt, base=job.base, forked=fork)

@@ -144,3 +144,5 @@ class Signal:
     sender: str = ""
     payload: Any = None
     number: int = 0
+    repeatable: bool = True
+    """Whether one of the same name and key that went to an earlier attempt of the run is another one."""

@@ -92,7 +92,13 @@ def wait_to(wait: Wait) -> dict[str, Any]:
         "barred": list(wait.barred),
         "answer": None
         if answer is None
-        else asdict(answer) | {"word": answer.word.value, "at": micros(answer.at)},
+        else {
+            "word": answer.word.value,
+            "at": micros(answer.at),
+            "by": answer.by,
+            "comment": answer.comment,
+            "payload": answer.payload,
+        },
     }
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from runner.engine.ports import Arrival, Change, Claim, NewRun, Renewal, Stranded, Verdict
-from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected
 from runner.model.audit import Act
 from runner.model.lifecycle import UNSAVED, decide
 from runner.model.limits import NONE, Limits
@@ -256,6 +256,7 @@ class SqlStore:
             wanted = verdict.runs if verdict.route else ()
             more = len(wanted)
             if more and (full := queue_full(connection, delivery.forge, delivery.repo, more, self._limits)):
+                full = f"{full}; replay this delivery once some have ended"
                 status, reason, wanted = "ignored", full, ()
             connection.execute(
                 _settle,
@@ -314,8 +315,11 @@ class SqlStore:
     ) -> Change:
         """Change a run whose lock is held."""
         now = self._database.now(connection)
+        wanted = change(heard(connection, before, now), now)
+        if wanted.attempt > before.attempt:
+            self._check_room(connection, before.route)
         # Saved first, so that a job that comes to a line has an id.
-        changed = _save(connection, before, change(heard(connection, before, now), now), now)
+        changed = _save(connection, before, wanted, now)
         fresh = signal is None or put(connection, changed, signal, now)
         told = delivered(connection, changed, now)
         if told is not changed:
@@ -392,6 +396,13 @@ class SqlStore:
             lambda connection: _take_due(connection, now, due, everything, self._limits), durable=False
         )
         return replace(taken, overdue=(*taken.overdue, *late))
+
+    def _check_room(self, connection: Connection, route: Route) -> None:
+        """Raises `Rejected` where the repository may not have one more run that goes on."""
+        mine = (repositories.c.forge == route.forge) & (repositories.c.name == route.repo)
+        connection.execute(select(repositories.c.id).where(mine).with_for_update())
+        if full := queue_full(connection, route.forge, route.repo, 1, self._limits):
+            raise Rejected(f"{full}; run it again once some have ended")
 
     def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
         """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""

@@ -136,10 +136,7 @@ def queue_full(connection: Connection, forge: str, repo: str, more: int, server:
     there = connection.execute(_UNFINISHED, {"repository": f"{forge}:{repo}"}).scalar_one()
     if there + more <= most:
         return ""
-    return (
-        f"unfinished runs of {repo}: {there}, and with {more} more over its limit of {most} (max-queued); "
-        "replay this delivery once some have ended"
-    )
+    return f"unfinished runs of {repo}: {there}, and with {more} more over its limit of {most} (max-queued)"
 
 
 def fullness(connection: Connection, route: Route, server: Limits) -> str:

@@ -3,11 +3,13 @@
 All of it happens under the run's lock, so no signal has two takers, and none slips past a wait that begins.
 """
 
+from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from runner.errors import Rejected
 from runner.model.lifecycle import deliver
 from runner.model.run import Run, Suspended
 from runner.model.waits import Awaited, Signal
@@ -15,9 +17,18 @@ from runner.store.database import micros
 from runner.store.rows import signal_from
 from runner.store.tables import signals
 
+MOST_WAITING = 1000
+"""Signals that may wait in one inbox, as each may have a payload of a megabyte."""
+
 
 def put(connection: Connection, run: Run, signal: Signal, now: datetime) -> bool:
-    """Keep a signal to the newest attempt of a run; False where a copy of it came before."""
+    """Keep a signal to the newest attempt of a run; False where a copy of it came before.
+
+    Raises `Rejected` where too many wait already.
+    """
+    same = (signals.c.run == run.id) & (signals.c.name == signal.name) & (signals.c.key == signal.key)
+    if not signal.repeatable and connection.execute(select(signals.c.id).where(same).limit(1)).first():
+        return False
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     row = {
         "run": run.id,
@@ -29,23 +40,28 @@ def put(connection: Connection, run: Run, signal: Signal, now: datetime) -> bool
         "sent_at": micros(now),
     }
     new = dialect.insert(signals).values(row).on_conflict_do_nothing().returning(signals.c.id)
-    return connection.execute(new).first() is not None
+    if connection.execute(new).first() is None:
+        return False
+    there = select(func.count()).select_from(signals).where(_left(run))
+    if connection.execute(there).scalar_one() > MOST_WAITING:
+        raise Rejected(f"{MOST_WAITING} signals to run {run.id} wait to be taken, which are the most")
+    return True
 
 
 def delivered(connection: Connection, run: Run, now: datetime) -> Run:
     """The run with what is in its inbox for jobs that wait."""
-    names = {
+    wanted = Counter(
         wait.name
         for job in run.jobs
         if isinstance(job.phase, Suspended)
         for wait in job.awaits
         if wait.awaited is Awaited.SIGNAL
-    }
-    if not names:
-        return run
-    mine = (signals.c.run == run.id) & (signals.c.run_attempt == run.attempt) & signals.c.job.is_(None)
-    query = select(signals).where(mine, signals.c.name.in_(sorted(names))).order_by(signals.c.id)
-    inbox = [signal_from(row) for row in connection.execute(query)]
+    )
+    inbox = []
+    for name, takers in sorted(wanted.items()):
+        # No more than are taken: all that wait may be too much to be read at once.
+        query = select(signals).where(_left(run), signals.c.name == name).order_by(signals.c.id).limit(takers)
+        inbox += [signal_from(row) for row in connection.execute(query)]
     if not inbox:
         return run
     after, given = deliver(run, inbox, now)
@@ -53,3 +69,8 @@ def delivered(connection: Connection, run: Run, now: datetime) -> Run:
         taken = update(signals).where(signals.c.id == number).values(job=job, wait=wait)
         connection.execute(taken)
     return after
+
+
+def _left(run: Run) -> ColumnElement[bool]:
+    """What nobody has taken of the inbox of a run's newest attempt."""
+    return (signals.c.run == run.id) & (signals.c.run_attempt == run.attempt) & signals.c.job.is_(None)

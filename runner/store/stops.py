@@ -16,12 +16,15 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
+    String,
     and_,
     case,
+    cast,
     delete,
     exists,
     func,
     insert,
+    literal,
     not_,
     or_,
     select,
@@ -60,10 +63,27 @@ def hold_of_run() -> ScalarSelect[Any]:
         stops.c.forge == runs.c.forge,
         stops.c.repo == runs.c.repo,
         stops.c.run.is_(None),
-        or_(stops.c.commit.is_(None), stops.c.commit == runs.c.commit),
-        or_(stops.c.workflow.is_(None), stops.c.workflow == runs.c.workflow),
+        or_(stops.c.commit.is_(None), stops.c.commit == runs.c.commit, _uses(stops.c.commit)),
+        or_(stops.c.workflow.is_(None), stops.c.workflow == runs.c.workflow, _calls(stops.c.workflow)),
     )
     return mine.correlate(runs).scalar_subquery()
+
+
+def _uses(commit: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a version that the run of the enclosing query uses is that commit."""
+    return cast(runs.c.pins, String).contains(commit)
+
+
+def _calls(workflow: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the run of the enclosing query has a job that consists of that workflow, and has not ended."""
+    caller = jobs.alias()
+    mine = exists().where(
+        caller.c.run == runs.c.id,
+        caller.c.calls == workflow,
+        caller.c.superseded.is_(None),
+        caller.c.phase != "finished",
+    )
+    return mine.correlate(runs, stops)
 
 
 def _stopped() -> ColumnElement[bool]:
@@ -201,8 +221,8 @@ class SqlStops:
 
         def ring(connection: Connection) -> None:
             mine = [*_of(runs, repository)]
-            mine += [runs.c.commit == commit] if commit else []
-            mine += [runs.c.workflow == workflow] if workflow else []
+            mine += [or_(runs.c.commit == commit, _uses(literal(commit)))] if commit else []
+            mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
             _ring(connection, and_(*mine), micros(self._database.now(connection)))
 
         if self._database.writing(work):
@@ -221,10 +241,15 @@ class SqlStops:
     # --- what people call it ---------------------------------------------------------------------
 
     def commit(self, repository: Repository, said: str) -> str:
-        """The full id of a commit that the repository is known to have. Raises `NotFound`, `Rejected`."""
+        """The full id of a commit, of which the repository has to be known to have it where not all of it is
+        said. Raises `NotFound`, `Rejected`.
+        """
         said = said.lower()
         if not _HEX.fullmatch(said):
             raise Rejected(f"{said[:100]!a} is no commit; give its id, or its first digits, four or more")
+        if len(said) == 40:
+            # It can be blocked before it is pushed here.
+            return said
         found = self._known(
             repository,
             lambda table: select(table.c.commit).where(
@@ -253,6 +278,7 @@ class SqlStops:
             ),
             (runs, schedules, stops),
         )
+        found = sorted({*found, *self._called(repository)})
         named = [one for one in found if one == said] or [one for one in found if one.endswith(f"/{said}")]
         if not named:
             raise NotFound(
@@ -262,6 +288,13 @@ class SqlStops:
         if len(named) > 1:
             raise Rejected(f"{said} may be {' or '.join(named)}; give one with its folder")
         return named[0]
+
+    def _called(self, repository: Repository) -> list[str]:
+        """The workflows that jobs of it consisted of, but for those of other repositories."""
+        query = select(jobs.c.calls).distinct().join(runs)
+        mine = and_(*_of(runs, repository), jobs.c.calls.is_not(None), ~jobs.c.calls.contains("@"))
+        with self._database.reading() as connection:
+            return list(connection.execute(query.where(mine)).scalars())
 
     def _known(
         self, repository: Repository, query: Callable[[Any], Select[Any]], tables: Collection[Any]

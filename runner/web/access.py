@@ -3,6 +3,7 @@
 A token of some repositories sees nothing of the others: what is theirs is answered as what does not exist.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,6 +14,7 @@ from runner.errors import Forbidden, NotFound
 from runner.model.access import Actor, Role
 from runner.web.site import Site
 
+log = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9]{1,1000}", re.ASCII)
 
 
@@ -108,11 +110,17 @@ class Access:
             raise Forbidden(f"{request.method} {route} is open to nobody: the server does not say who may")
         least = need.own or need.role
         if not actor.role.covers(least):
+            log.warning(
+                "refused", extra={"actor": actor.name, "act": f"{request.method} {request.url.path[:200]}"}
+            )
             raise _forbidden(actor, need.role if need.own is None else least)
         if actor.scope is None and actor.role.covers(need.role):
             return
         started_by = self._started_by(actor, request.path_params)
         if not actor.role.covers(need.role) and started_by != actor.name:
+            log.warning(
+                "refused", extra={"actor": actor.name, "act": f"{request.method} {request.url.path[:200]}"}
+            )
             raise Forbidden(
                 f"the token {actor.name} is {_a(actor.role)}'s, who acts on runs that it started itself; "
                 f"this one was started by {started_by or 'somebody else'}, and needs {_a(need.role)}'s"
@@ -128,6 +136,10 @@ class Access:
             case {"name": name}:
                 self._site.repositories.named(str(name), actor.scope)
         return ""
+
+
+def _told(request: Request, actor: Actor) -> None:
+    log.warning("refused", extra={"actor": actor.name, "act": f"{request.method} {request.url.path[:200]}"})
 
 
 def _forbidden(actor: Actor, needed: Role) -> Forbidden:

@@ -243,4 +243,7 @@ def head_of(site: Site, found: RepositoryView) -> str:
 def full_ref(ref: str) -> str:
     if any(not letter.isprintable() for letter in ref) or len(ref) > 1000:
         raise Rejected(f"{ref[:100]!a} is no ref; give a branch, refs/tags/NAME or a full ref")
+    if ref.startswith("refs/") and not ref.startswith(("refs/heads/", "refs/tags/")):
+        # What is elsewhere is not of those who may push, as a fork's pull request.
+        raise Rejected(f"{ref[:100]!a} is no branch and no tag, which alone are started by hand")
     return ref if ref == "HEAD" or ref.startswith("refs/") else f"refs/heads/{ref}"

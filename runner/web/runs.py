@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from runner.engine import control
 from runner.engine.opening import LAST_WORDS
@@ -29,6 +31,7 @@ VERBS = {Word.APPROVED: "approve", Word.REJECTED: "reject"} | dict.fromkeys(
     (Word.AGAIN, Word.DONE, Word.FAILED), "resume"
 )
 """What a person's words are called in the audit log."""
+LONGEST_COMMENT = 1000
 Attempt = Annotated[int | None, Query(ge=1, description="An attempt of the run; the newest if not given.")]
 Job = Annotated[str | None, Query(description="A job's key, path, name or id.")]
 
@@ -58,7 +61,7 @@ class Judged(Asked):
 
     job: str | None = None
     """A job's key, path, name or id; needed where several wait."""
-    comment: str = ""
+    comment: str = Field(default="", max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")
 
 
 class Reviewed(Judged):
@@ -255,6 +258,10 @@ def _controlled(verb: Callable[..., Run], run_id: int, site: Site, act: Act) -> 
     except NotFound:
         raise
     except NotAsked as error:
+        # Whoever tries what others are asked for is written down all the same.
+        of = site.views.run_of(run_id, None)
+        details = {**act.details, "refused": str(error), "started_by": of.actor, "changed": False}
+        site.audit.write(replace(act, forge=of.forge, repo=of.repo, run=run_id, details=details))
         raise Forbidden(str(error)) from None
     except Rejected as error:
         raise Conflict(str(error)) from None

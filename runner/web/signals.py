@@ -74,7 +74,8 @@ class SignalHook:
         said = _read(body, headers.get("content-type", ""))
         # A header is not signed: whoever saw a request could send it again with another one.
         key = said.key or hashlib.sha256(body).hexdigest()
-        signal = Signal(said.signal, key, SENDER, said.payload)
+        # Nothing that is signed says of which attempt: what was for one is not sent again to the next.
+        signal = Signal(said.signal, key, SENDER, said.payload, repeatable=False)
         sent = list(self._sent(self._runs(repository, said), signal, lenient=said.run is None))
         if not sent:
             raise Conflict(f"no run of commit {said.commit} goes on; a signal would reach nobody")
@@ -120,9 +121,9 @@ class SignalHook:
                     commit=said.commit,
                     status=status,
                     limit=MOST_RUNS + 1,
+                    scope=frozenset({(repository.forge, repository.name)}),
                 )
             )
-            if one.forge == repository.forge
         ]
         if len(found) > MOST_RUNS:
             raise Rejected(

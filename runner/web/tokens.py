@@ -55,7 +55,7 @@ def routes(site: Site) -> APIRouter:
         name, role = checked_token_name(new.name), checked_role(new.role)
         made = Token(name, role, scope, digest_of(token), expires)
         shown = None if scope is None else tuple(f"{forge}:{repo}" for forge, repo in sorted(scope))
-        details = {"token": name, "role": role.value, "repositories": shown}
+        details = {"token": name, "role": role.value, "repositories": shown, "expires_in": new.expires_in}
         try:
             site.tokens.add(made, Act(actor.name, "create-token", details=details))
         except Rejected as error:

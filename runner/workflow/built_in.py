@@ -21,6 +21,8 @@ INPUTS = {
 }
 """What each wait is given."""
 LONGEST_NAME = 255
+LONGEST_MESSAGE = 1000
+MOST_APPROVERS = 100
 LONGEST = timedelta(days=365)
 
 
@@ -81,10 +83,13 @@ def asked_for(kind: str, given: Mapping[str, str]) -> Asked:
     length = amount("timeout", inputs["timeout"]) if inputs.get("timeout") else None
     if kind == "wait":
         return Asked(kind, length=length, signal=signal_name(inputs["signal"]))
-    people = tuple(dict.fromkeys(re.split(r"[\s,]+", inputs.get("approvers", ""))))
-    return Asked(
-        kind, length=length, message=inputs.get("message", ""), approvers=tuple(filter(None, people))
-    )
+    people = tuple(filter(None, dict.fromkeys(re.split(r"[\s,]+", inputs.get("approvers", "")))))
+    if len(people) > MOST_APPROVERS or any(len(one) > LONGEST_NAME for one in people):
+        raise BadWait(f"`approvers` are at most {MOST_APPROVERS}, each of at most {LONGEST_NAME} letters")
+    # It is shown wherever the run is, and an output may be part of it.
+    message = inputs.get("message", "")
+    message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+    return Asked(kind, length=length, message=message, approvers=people)
 
 
 def amount(name: str, text: str) -> timedelta:

@@ -13,6 +13,7 @@ from runner.engine.ports import Verdict
 from runner.errors import Rejected
 from runner.model.lifecycle import claim, conclude, decide, pause, release
 from runner.model.limits import Limits
+from runner.model.reruns import rerun
 from runner.model.run import Envelope, Lease, Run, Running
 from runner.model.source import Repository, Route
 from runner.model.step import Result
@@ -442,3 +443,17 @@ def test_many_deliveries_at_once_never_exceed_the_limit_of_runs(shop: Shop) -> N
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(deliver, range(8))) == 3
+
+
+def test_no_run_is_begun_again_beyond_the_limit_of_runs(shop: Shop) -> None:
+    shop.add("octo/small", max_queued=1)
+    first = shop.runs("octo/small")
+    claimed = shop.ring(first)
+    assert claimed is not None
+    shop.end(*claimed)
+    shop.runs("octo/small", "a")
+    run = claimed[0].id
+
+    with pytest.raises(Rejected, match=r"over its limit of 1 \(max-queued\); run it again"):
+        shop.store.update(run, lambda run, now: rerun(run))
+    assert shop.store.load(run).attempt == 1

@@ -192,3 +192,37 @@ def test_a_cancelled_job_waits_for_no_signal_any_more(store: SqlStore) -> None:
     assert answers(store.load(run.id)) == []
     assert isinstance(store.load(run.id).jobs[0].phase, Queued)
     store.update(run.id, lambda run, now: run.with_job(claim(run.jobs[0], "w", now, LENGTH)))
+
+
+def test_an_inbox_has_an_end(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.store.signals.MOST_WAITING", 2)
+    run = a_stored_run(store)
+    send(store, run, key="1")
+    send(store, run, key="2")
+    with pytest.raises(Rejected, match=f"2 signals to run {run.id} wait to be taken, which are the most"):
+        send(store, run, key="3")
+    assert not send(store, run, key="2")
+
+    waiting(store, run, a_wait())
+    assert send(store, run, key="3")
+    with pytest.raises(Rejected):
+        send(store, run, key="4")
+
+
+def test_one_that_cannot_be_repeated_is_a_copy_to_the_next_attempt_too(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    once = Signal("go", "1", "webhook", repeatable=False)
+    assert store.update(run.id, lambda run, now: run, signal=once).fresh
+    store.update(run.id, lambda run, now: rerun(decide(cancel(run, now), now)))
+    assert not store.update(run.id, lambda run, now: run, signal=once).fresh
+    assert send(store, run)
+
+
+def test_a_payload_that_is_nested_deep_is_stored_with_what_it_answers(store: SqlStore) -> None:
+    payload: object = 1
+    for _ in range(400):
+        payload = [payload]
+    run = a_stored_run(store)
+    send(store, run, payload=payload)
+    waiting(store, run, a_wait())
+    assert answers(store.load(run.id)) == [payload]

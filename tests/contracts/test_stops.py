@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -16,7 +17,7 @@ from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.access import Role, Token
 from runner.model.audit import Act
 from runner.model.lifecycle import NotClaimable, claim, conclude, lay_down, release, stands_still
-from runner.model.run import Finished, Lease, Queued, Run, Running
+from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.store import Database, SqlAudit, SqlRepositories, SqlStops, SqlStore, SqlTokens
@@ -134,6 +135,45 @@ def test_one_stop_holds_all_runs_it_is_about_and_no_other(
     assert [bench.stopped(run) for run in runs] == [""] * 4
     assert bench.stops.all(HELLO) == []
     assert [one.details["changed"] for one in bench.audit.acts(None)] == [False, True, False, True]
+
+
+def test_a_run_stands_still_that_uses_a_blocked_commit_from_another(bench: Bench) -> None:
+    delivery, _ = bench.store.receive(an_event(commit=GOOD), "uses", "uses")
+    new = NewRun(CI, "ci", (a_job(id=0),), pins={"octo/hello@main": BAD})
+    (run,) = bench.store.settle(delivery.id, Verdict("admitted", route=a_route(GOOD), runs=(new,)))
+    bench.stops.put(HELLO, ACT, "bad", "c" * 40, None)
+    assert bench.stopped(run) == ""
+    bench.stops.put(HELLO, ACT, "bad", BAD, None)
+    assert bench.stopped(run).startswith(f"commit {BAD[:12]} is blocked by anna since ")
+    bench.due(run)
+    assert bench.rung() == set()
+    bench.stops.lift(HELLO, ACT, BAD, None)
+    assert bench.rung() == {run.id}
+
+
+def test_a_run_stands_still_that_calls_what_is_blocked(bench: Bench) -> None:
+    delivery, _ = bench.store.receive(an_event(commit=GOOD), "calls", "calls")
+    new = NewRun(CI, "ci", (a_job(id=0), a_job("ship", id=0, steps=(), calls=DEPLOY, phase=Waiting())))
+    (run,) = bench.store.settle(delivery.id, Verdict("admitted", route=a_route(GOOD), runs=(new,)))
+    other = bench.a_run()
+    assert bench.stops.workflow(HELLO, "deploy.yml") == DEPLOY
+
+    bench.stops.put(HELLO, ACT, "bad", None, DEPLOY)
+    assert bench.stopped(run).startswith(f"{DEPLOY} is blocked by anna since ")
+    assert bench.views.run(run.id).stopped
+    assert bench.stopped(other) == ""
+    bench.due(run)
+    assert bench.rung() == {other.id}
+
+    bench.stops.lift(HELLO, ACT, None, DEPLOY)
+    assert bench.rung() == {run.id}
+    bench.stops.put(HELLO, ACT, "bad", None, DEPLOY)
+
+    def skip(run: Run, now: datetime) -> Run:
+        return run.with_job(replace(run.jobs[1], phase=Finished(Result.SKIPPED, now)))
+
+    bench.store.update(run.id, skip)
+    assert bench.stopped(run) == ""
 
 
 def test_a_delivery_of_what_is_blocked_is_refused_and_replayed_once_it_is_not(bench: Bench) -> None:
@@ -318,6 +358,7 @@ def test_a_commit_or_workflow_that_is_not_there_is_named(bench: Bench) -> None:
 
     with pytest.raises(NotFound, match="no run or delivery of octo/hello is at a commit cccc;"):
         bench.stops.commit(HELLO, "cccc")
+    assert bench.stops.commit(HELLO, "C" * 40) == "c" * 40
     with pytest.raises(Rejected, match="several commits of octo/hello begin with bbbb: "):
         bench.stops.commit(HELLO, "bbbb")
     with pytest.raises(Rejected, match="give its id, or its first digits"):

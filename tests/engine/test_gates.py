@@ -265,3 +265,55 @@ def test_a_review_that_nobody_gave_in_30_days_fails_the_job(bench: Bench) -> Non
     phase = decide(bench.store.load(run.id), due).jobs[0].phase
     assert isinstance(phase, Finished)
     assert (phase.result, phase.reason.startswith("nobody approved it by 20")) == (Result.FAILURE, True)
+
+
+def test_what_runs_again_in_part_waits_by_the_rules_of_then(bench: Bench) -> None:
+    bench.executor.act = lambda command: Exit(1)
+    run = bench.a_run(LEGS)
+    bench.work()
+    bench.executor.scripts.clear()
+    protect(bench, REVIEWED)
+    production = jobs_of(bench, run)[1].id
+    control.rerun(run.id, store=bench.store, dispatcher=bench.bell, chosen=lambda run: {production})
+    bench.work()
+    assert isinstance(jobs_of(bench, run)[1].phase, Suspended)
+    assert bench.executor.scripts == []
+
+
+def test_a_job_that_goes_on_at_a_step_waits_by_the_rules_of_then(bench: Bench) -> None:
+    protect(bench, Environment("production", reviewers=("carl",)))
+    bench.executor.act = lambda command: Exit(command.env["RUNNER_STEP"] == "2")
+    run = bench.a_run(DEPLOY + "      - run: last\n")
+    bench.work()
+    judge(bench, run, Word.APPROVED, by="carl")
+    bench.work()
+    assert bench.executor.scripts == ["ship", "last"]
+
+    protect(bench, REVIEWED)
+    control.resume(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    assert [wait.approvers for wait in jobs_of(bench, run)[0].waits] == [("anna", "bert")]
+    control.cancel(run.id, store=bench.store, dispatcher=bench.bell)
+
+    protect(bench, Environment("production", branches=("release",)))
+    control.resume(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    assert "not allowed to deploy" in reason_of(bench, run)
+
+    protect(bench, Environment("production"))
+    control.resume(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.executor.act = lambda command: Exit(0)
+    bench.work()
+    assert bench.executor.scripts == ["ship", "last", "last"]
+
+
+def test_a_cancelled_job_that_would_go_on_is_asked_for_its_condition(bench: Bench) -> None:
+    bench.executor.act = lambda command: Exit(command.env["RUNNER_STEP"] == "2")
+    text = DEPLOY.replace("environment:", "if: success()\n    environment:") + "      - run: last\n"
+    run = bench.a_run(text)
+    bench.work()
+    control.resume(run.id, store=bench.store, dispatcher=bench.bell)
+    control.cancel(run.id, store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    assert bench.executor.scripts == ["ship", "last"]
+    assert isinstance(phase_of(bench, run), Finished)

@@ -314,3 +314,22 @@ def test_what_is_started_by_hand_changes_every_file(forge: Forge) -> None:
     about = {"ref": "refs/heads/topic", "commit": commit, "payload": {"by_hand": True}}
 
     assert paths(forge, **about) == sorted([*forge.files, "docs/a"])
+
+
+def test_a_commit_that_is_named_by_hand_is_one_of_its_ref(forge: Forge) -> None:
+    files = {CI: TWO_STEPS}
+    old, newest = forge.origin.commit(files), forge.origin.commit(files | {"a": "1"})
+    git(forge.origin.path, "checkout", "--quiet", "-B", "topic")
+    other = forge.origin.commit(files | {"b": "1"})
+
+    def by_hand(commit: str, ref: str = "refs/heads/main") -> Delivery:
+        event = an_event(repo="octo/real", ref=ref, commit=commit, payload={"by_hand": True})
+        return forge.deliver(event, f"{ref} {commit}")
+
+    assert [by_hand(one).status for one in (old, newest)] == ["admitted", "admitted"]
+    assert by_hand(other, "refs/heads/topic").status == "admitted"
+    refused = by_hand(other)
+    assert (refused.status, refused.reason) == (
+        "failed",
+        f"refs/heads/main of octo/real has no commit {other} in its history",
+    )

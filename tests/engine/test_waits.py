@@ -1,5 +1,6 @@
 """Jobs that wait for an instant, a signal or a person, and hold no worker meanwhile."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,8 @@ from runner.errors import Rejected
 from runner.model.run import Finished, Job, Queued, Run, Suspended
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word
+from runner.store.views import Views
+from runner.vault import MemoryVault
 from tests.engine.conftest import Bench
 
 SLEEP = """\
@@ -156,6 +159,28 @@ def test_only_approvers_approve_and_who_did_is_an_output(bench: Bench) -> None:
     assert job.outputs == {"by": "bert", "approved": "true"}
     with pytest.raises(Rejected, match="bert has said approved"):
         judge(bench, run, Word.REJECTED)
+
+
+def set_secret(bench: Bench, value: str) -> None:
+    bench.station = replace(bench.station, vault=MemoryVault({"TOKEN": value}))
+
+
+def test_what_is_waited_for_shows_no_secret_and_has_an_end(bench: Bench) -> None:
+    set_secret(bench, "hunter2-hunter2")
+    long = "x" * 2000
+    run = bench.a_run(APPROVE.replace("ship?", f"ship ${{{{ secrets.TOKEN }}}} {long}"))
+    bench.work()
+    (wait,) = only_job(bench, run).waits
+    assert wait.message == f"ship *** {long}"[:1000] + "…"
+
+
+def test_the_name_of_a_signal_has_no_secret_in_it(bench: Bench) -> None:
+    set_secret(bench, "hunter2-hunter2")
+    run = bench.a_run(WAIT.replace("signal: go", "signal: '${{ secrets.TOKEN }}'"))
+    bench.work()
+    assert isinstance(only_job(bench, run).phase, Finished)
+    said = Views(bench.database).run(run.id).jobs[0].steps[1].reason
+    assert said == "`signal` has a secret in it, and is shown to all who read runs"
 
 
 def test_a_rejected_approval_fails_the_job_with_the_comment(bench: Bench) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from runner.errors import NotFound, Rejected
 from runner.model.forks import Fork
-from runner.model.lifecycle import UNSAVED, claim, decide, postpone
+from runner.model.lifecycle import UNSAVED, claim, decide, plan, postpone
 from runner.model.reruns import fork_at, fork_where_it_stopped, rerun, step_named
-from runner.model.run import Finished, Job, Lease, Queued, Running, StepName
+from runner.model.run import Finished, Job, Lease, Queued, Ready, Running, StepName
 from runner.model.step import Checkpoint, Outcome, Result
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_run
 from tests.model.test_partial_reruns import ended
@@ -73,8 +73,10 @@ def test_the_new_job_has_the_terms_of_the_old_one_and_its_attempts_go_on() -> No
 
     again = decide(rerun(a_run(job), {7}, {7: fork}), LATER)
 
+    assert (again.jobs[0].id, again.jobs[0].phase) == (UNSAVED, Ready(LATER))
+    again = decide(plan(again, UNSAVED, again.jobs), LATER)
     new = again.jobs[0]
-    assert (new.id, new.phase, new.attempt, new.base, new.lost) == (UNSAVED, Queued(LATER), 2, 1, ())
+    assert (new.phase, new.attempt, new.base, new.lost) == (Queued(LATER), 2, 1, ())
     assert (new.forked, new.name, new.labels, new.steps) == (fork, "build (1)", ("gpu",), STEPS)
     assert claim(new, "worker-2", LATER, LENGTH).attempt == 3
     assert again.attempt == 2

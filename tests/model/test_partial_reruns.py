@@ -67,7 +67,7 @@ def test_one_job_runs_again_with_what_needs_it_directly_or_not() -> None:
     assert begun(rerun(run, {4})) == ["d"]
 
 
-def test_of_a_matrix_only_the_legs_that_failed_run_again_as_they_were_planned() -> None:
+def test_of_a_matrix_only_the_legs_that_failed_run_again_each_as_it_was() -> None:
     run = a_run(
         a_leg(1, 0, Result.SUCCESS, fail_fast=False),
         a_leg(2, 1, Result.FAILURE, fail_fast=False),
@@ -79,10 +79,10 @@ def test_of_a_matrix_only_the_legs_that_failed_run_again_as_they_were_planned() 
 
     assert (kept(again), begun(again)) == ([1], ["test (1)", "test (2)", "deploy"])
     assert [(job.planned, job.leg) for job in again.jobs[1:3]] == [
-        (True, run.job(2).leg),
-        (True, run.job(3).leg),
+        (False, run.job(2).leg),
+        (False, run.job(3).leg),
     ]
-    assert [job.phase for job in again.jobs[1:]] == [Queued(LATER), Queued(LATER), Waiting()]
+    assert [job.phase for job in again.jobs[1:]] == [Ready(LATER), Ready(LATER), Waiting()]
 
 
 def test_a_matrix_of_which_every_leg_runs_again_is_planned_anew() -> None:
@@ -109,7 +109,7 @@ def test_beside_a_leg_that_failed_none_would_run_so_it_runs_again_too() -> None:
     again = decide(rerun(a_run(*legs), {3}), LATER)
 
     assert (kept(again), begun(again)) == ([1], ["test (1)", "test (2)"])
-    assert all(isinstance(job.phase, Queued) for job in again.jobs[1:])
+    assert all(isinstance(job.phase, Ready) for job in again.jobs[1:])
 
 
 def test_a_leg_that_runs_again_comes_to_its_own_group_and_what_it_calls_later_to_its_own() -> None:

@@ -212,6 +212,7 @@ def test_a_revoked_or_expired_token_opens_nothing_and_a_wrong_one_neither(web: W
     ("given", "status", "says"),
     [
         ({"name": "admin", "role": "viewer"}, 400, "the server itself acts under that name"),
+        ({"name": "Admin", "role": "viewer"}, 400, "the server itself acts under that name"),
         ({"name": "a b", "role": "viewer"}, 400, "cannot name a token"),
         ({"name": "a", "role": "owner"}, 400, "there are viewer, writer, maintainer, admin"),
         ({"name": "a", "role": "admin", "repositories": ["octo/hello"]}, 400, "make it a maintainer"),
@@ -347,5 +348,11 @@ def test_an_approval_is_given_by_those_who_are_asked_or_an_admin(web: Web) -> No
 
     assert (refused.status_code, given.status_code) == (403, 200)
     assert "anna is not among those who may approve" in refused.json()["message"]
-    (act,) = web.api("GET", f"/audit?run={run.id}")
+    act, tried = web.api("GET", f"/audit?run={run.id}")
     assert (act["actor"], act["act"], act["details"]["comment"]) == ("bert", "approve", "ship it")
+    assert (tried["actor"], tried["act"], tried["repo"]) == ("anna", "approve", "octo/hello")
+    assert tried["details"]["refused"] == refused.json()["message"]
+    assert tried["details"]["changed"] is False
+    for comment in ("x" * 1001, "a\0b"):
+        wrong = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": comment})
+        assert wrong.status_code == 400

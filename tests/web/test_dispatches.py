@@ -76,6 +76,8 @@ def test_what_cannot_start_so_is_a_named_error(web: Web) -> None:
     [
         (DEPLOY.replace("hello", "other"), {}, 404),
         (DEPLOY, {"ref": "a\nb"}, 400),
+        (DEPLOY, {"ref": "refs/pull/7/head"}, 400),
+        ("/repos/octo/hello/trigger", {"ref": "refs/pull/7/head"}, 400),
         (DEPLOY, {"inputs": ["a"]}, 400),
         (f"{DEPLOY}?wait=1000", {}, 400),
     ],

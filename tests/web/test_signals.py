@@ -186,3 +186,13 @@ def test_the_line_of_the_readme_sends_a_signal_with_nothing_but_openssl_and_curl
     )
 
     assert (done.returncode, json.loads(done.stdout)["runs"]) == (0, [{"run": run, "repeated": False}])
+
+
+@pytest.mark.parametrize("depth", [101, 5000])
+def test_a_payload_that_is_nested_too_deep_is_refused(web: Web, depth: int) -> None:
+    web.add()
+    run = a_run(web)
+    body = b'{"signal": "go", "run": %d, "payload": %s1%s}' % (run, b"[" * depth, b"]" * depth)
+    answer = web.post("signals/octo/hello", body, by(SECRET, body))
+    assert answer.status_code in (400, 409), answer.text
+    assert inbox(web) == []

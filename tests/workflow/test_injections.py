@@ -134,3 +134,40 @@ def test_it_runs_all_the_same_however_many_there_are_and_hides_no_error() -> Non
     assert reading.errors == ()
     assert 50 < len(reading.problems) <= 101
     assert [one.line for one in broken.errors] == [307, 307]
+
+
+def after_a_wait(value: str, uses: str = "runner/wait@v1", given: str = "signal: go") -> str:
+    steps = f"id: go\nuses: {uses}\nwith: {{{given}}}\n"
+    return a_step(steps).rstrip() + f"\n      - run: echo ${{{{ {value} }}}}\n"
+
+
+def answers_in(text: str) -> list[str]:
+    return [one.message for one in read_workflow("ci.yml", text.encode()).problems if one.rule == "injection"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "steps.go.outputs.region",
+        "steps.GO.outputs.sender",
+        "steps['go'].outputs.payload",
+        "toJSON(steps)",
+        "fromJSON(steps.go.outputs.payload).region",
+        "steps.*.outputs.region",
+    ],
+)
+def test_what_a_signal_brings_is_warned_of(value: str) -> None:
+    (found,) = answers_in(after_a_wait(value))
+    assert "can be written by whoever answers that step, and becomes part of the script here" in found
+
+
+def test_of_an_approval_the_comment_is_warned_of() -> None:
+    (found,) = answers_in(after_a_wait("steps.go.outputs.comment", "Runner/Approve@v1", "message: ship"))
+    assert "hand it over as a variable" in found
+    assert answers_in(after_a_wait("steps.go.outputs.by", "runner/approve@v1", "message: ship")) == []
+
+
+@pytest.mark.parametrize("value", ["steps.other.outputs.region", "steps.go.outcome", "steps.go.outputs"])
+def test_what_no_signal_brings_is_not(value: str) -> None:
+    text = after_a_wait(value).replace("      - id: go", "      - {id: other, run: x}\n      - id: go")
+    assert answers_in(text) == []
