@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -714,16 +714,56 @@ def drive(database: SetDatabase, **given: Any) -> None:
     )
 
 
-def test_sqlite_does_with_runs_what_the_state_machine_says() -> None:
-    # Each command is a durable transaction of its own, and none of these has to outlive the power.
+@contextmanager
+def in_memory() -> Iterator[SetDatabase]:
+    """On SQLite. Each command is a durable transaction, and none of these has to outlive the power."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(dir=memory) as folder,
         a_database(f"sqlite:///{Path(folder) / 'runner.db'}") as database,
     ):
+        yield database
+
+
+def test_sqlite_does_with_runs_what_the_state_machine_says() -> None:
+    with in_memory() as database:
         drive(database, max_examples=60, stateful_step_count=40)
 
 
 def test_postgresql_does_with_runs_what_the_state_machine_says() -> None:
     with postgres_database() as url, a_database(url) as database:
         drive(database, max_examples=15, stateful_step_count=30)
+
+
+@pytest.fixture(scope="module")
+def waiting() -> Iterator[SetDatabase]:
+    with in_memory() as database:
+        yield database
+
+
+@given(data=st.data())
+def test_waits_and_what_ends_them_come_in_any_order(waiting: SetDatabase, data: st.DataObject) -> None:
+    """As the machine does it, with those commands alone: among all of them they are rare."""
+    machine = Machine(waiting)
+    try:
+        machine.deliver()
+        (delivery,) = machine.model.deliveries
+        busy = a_job("busy", id=UNSAVED, phase=Waiting())
+        machine._admit(delivery, (busy, replace(busy, key="other", position=1)))
+        for _ in range(14):
+            match data.draw(st.sampled_from(["suspend", "send", "send", "claim", "claim", "judge", "pass"])):
+                case "suspend" if any(map(machine.model.holds, machine.leases)):
+                    awaited = data.draw(st.sampled_from([Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]))
+                    machine.suspend(data=data, awaited=awaited, span=10, relative=True, name="a")
+                case "send":
+                    machine.send(data=data, name="a", key=data.draw(st.sampled_from("12345")))
+                case "claim" if machine.model.jobs(is_claimable):
+                    machine.claim(data=data, worker="worker-1")
+                case "judge" if machine.model.jobs(is_judged):
+                    machine.judge(data=data, word=Word.APPROVED, by="anna")
+                case "pass":
+                    machine.time_passes(seconds=data.draw(st.sampled_from([1, 11])))
+                    machine.sweep(everything=False)
+            machine.the_store_holds_what_the_model_does()
+    finally:
+        machine.teardown()
