@@ -606,7 +606,9 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
         if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
             # Whoever takes everything takes what is due, and not what waits for its time.
             continue
-        columns = {"ring_at": _next_ring(now, row.asked_at or row.due_at or row.queued_at)}
+        # Many may awake at one instant, and are rung for once.
+        due_at = None if row.phase == "suspended" else row.due_at
+        columns = {"ring_at": _next_ring(now, row.asked_at or due_at or row.queued_at)}
         if row.phase == "running":
             columns = {"ring_at": now + micros_of(FIRST_RING)}
             if everything:
@@ -616,7 +618,7 @@ def _take_due(connection: Connection, now: int, due: int, everything: bool, limi
         if over:
             continue
         route = Route(row.forge, row.repo, row.commit)
-        if _is_for_time(row) or _was_rung_for(row) or patience.holds(row):
+        if _is_for_time(row) or _is_passed_over(row, now) or patience.holds(row):
             stirred.append(row.run)
             continue
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
@@ -637,9 +639,10 @@ def _is_for_time(row: Any) -> bool:
     return bool(row.phase == "suspended" and row.started_at is None and row.asked_at is None)
 
 
-def _was_rung_for(row: Any) -> bool:
-    """Whether a job whose wait is over got no worker at once: it then waits for one as the others do."""
-    return bool(row.phase == "suspended" and row.asked_at is None and row.ring_at > (row.due_at or 0))
+def _is_passed_over(row: Any, now: int) -> bool:
+    """Whether a job whose wait is over got no worker by itself: it then waits for one as the others do."""
+    waited = now - (row.due_at or 0)
+    return bool(row.phase == "suspended" and row.asked_at is None and waited >= micros_of(RAREST_RING))
 
 
 def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:

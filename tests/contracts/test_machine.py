@@ -210,7 +210,9 @@ class Model:
                 continue
             if isinstance(job.phase, Ready) or job.asked is not None:
                 plans.add(job.id)
-            elif isinstance(job.phase, Suspended) and (job.started is None or (due and ring > due)):
+            elif isinstance(job.phase, Suspended) and (
+                job.started is None or (due and now - due >= RAREST_RING)
+            ):
                 stirred.add(run.id)
             else:
                 performs.add(job.id)
@@ -221,7 +223,8 @@ class Model:
                     self.runs[run.id] = self.runs[run.id].with_job(replace(job, phase=Running(over)))
             else:
                 since = job.phase.since if isinstance(job.phase, Queued | Ready | Suspended) else now
-                self.rings[job.id] = later(now, job.asked or due or since)
+                since = due if due is not None and isinstance(job.phase, Queued) else since
+                self.rings[job.id] = later(now, job.asked or since)
         return plans, performs, stirred
 
     def unjudged(self, now: datetime, everything: bool) -> set[str]:

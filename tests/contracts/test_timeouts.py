@@ -177,7 +177,7 @@ def test_a_job_whose_sleep_is_over_waits_for_a_worker_as_others_do(site: Site) -
     assert [rung.job for rung in site.tick()] == [lease.job]
     assert site.phases(run) == [Suspended]
 
-    site.pass_time(timedelta(seconds=6))
+    site.pass_time(timedelta(minutes=1))
     assert [rung.job for rung in site.tick()] == [lease.job]
     assert site.phases(run) == [Queued]
     site.pass_time(24 * HOUR)
