@@ -200,7 +200,9 @@ def _not_taken(github: Mapping[str, Any]) -> Iterator[str]:
 def _nothing(delivery: Delivery, as_json: bool) -> int:
     if as_json:
         _print(_empty("failure" if delivery.status == "failed" else "skipped", [delivery.reason]))
-    click.echo(f"runner: nothing was run: {one_line(delivery.reason)}", err=True)
+    # What triggers say of an event that a workflow does not name.
+    hint = "; --event NAME gives another event" if "it does not start on " in delivery.reason else ""
+    click.echo(f"runner: nothing was run: {one_line(delivery.reason)}{hint}", err=True)
     return NOTHING
 
 

@@ -375,6 +375,14 @@ def test_only_a_job_and_what_it_needs(desk: Desk) -> None:
     )
 
 
+def test_a_workflow_that_another_event_starts_says_which_option_gives_it(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("on: push", "on: workflow_dispatch")})
+
+    ran = desk.run()
+
+    assert (ran.status, ran.err.endswith("on push; --event NAME gives another event\n")) == (1, True)
+
+
 @pytest.mark.parametrize("needs_it", ["services: {db: postgres}", "container: debian:12"])
 def test_without_docker_a_job_that_needs_it_fails_at_once(desk: Desk, needs_it: str) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS.replace("runs-on:", f"{needs_it}\n    runs-on:")})
