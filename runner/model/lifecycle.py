@@ -587,13 +587,11 @@ class _Groups:
             return Finished(Result.SKIPPED, now, failed) if failed else job.phase
         if not job.conditional and (failed := self._failed_before(job)):
             return Finished(Result.SKIPPED, now, failed)
-        if not job.planned:
-            return Ready(now)
         most = job.leg.max_parallel
         if most is not None and self._busy[job.group] >= most:
             return job.phase
         self._busy[job.group] += 1
-        return self._let_in(job, now)
+        return self._let_in(job, now) if job.planned else Ready(now)
 
     def _let_in(self, job: Job, now: datetime) -> Phase:
         """A job before it begins: it goes on once its environment has no wait left, unless it was refused."""

@@ -587,6 +587,9 @@ class Machine(RuleBasedStateMachine):
         elif data.draw(st.integers(0, 4)) == 0 or len(run.jobs) > MOST_JOBS:
             result = data.draw(st.sampled_from([Result.SKIPPED, Result.FAILURE]))
             self.change(run, lambda run, now: lifecycle.settle(run, job.id, result, now, "why"))
+        elif not job.planned and job.leg != Leg():
+            # A leg of an earlier attempt is planned as it was.
+            self.change(run, lambda run, now: lifecycle.plan(run, job.id, [job]))
         elif not job.planned:
             total = data.draw(st.integers(1, 3))
             fast, most = data.draw(st.booleans()), data.draw(st.sampled_from([None, 1, 2]))

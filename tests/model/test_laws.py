@@ -199,6 +199,9 @@ class World:
         elif self._draw(st.integers(0, 4)) == 0 or len(self.run.jobs) > MOST_JOBS:
             result = self._draw(st.sampled_from([Result.SKIPPED, Result.FAILURE]))
             self.change(lambda run, now: settle(run, job.id, result, now))
+        elif not job.planned and job.leg != Leg():
+            # A leg of an earlier attempt is planned as it was.
+            self.change(lambda run, now: plan(run, job.id, [job]))
         elif not job.planned:
             total = self._draw(st.integers(1, 3))
             fast = self._draw(st.booleans())
