@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import click
 
 from runner.cli.interrupts import Interrupts
-from runner.errors import Rejected
 from runner.local import Local
 from runner.model.lifecycle import Unheard
 from runner.model.run import Finished, Job, Pending, Run, Suspended, Waiting
@@ -31,7 +30,7 @@ class Given:
 
 
 def given_of(signals: Sequence[str], approve: bool, person: str) -> Given:
-    """Raises `Rejected`, naming the option. Of signals with one name each is one of its own."""
+    """Raises `UsageError`, naming the option. Of signals with one name each is one of its own."""
     return Given(
         tuple(_signal(text, str(number), person) for number, text in enumerate(signals, start=1)), approve
     )
@@ -42,9 +41,9 @@ def _signal(text: str, key: str, person: str) -> Signal:
     try:
         return Signal(signal_name(name), key, person, json.loads(payload) if mark else None)
     except BadWait as error:
-        raise Rejected(f"--signal: {error}") from None
+        raise click.UsageError(f"--signal: {error}") from None
     except ValueError as error:
-        raise Rejected(
+        raise click.UsageError(
             f'--signal {name}: what follows "=" is no JSON: {error}; a text is written {name}=\'"so"\''
         ) from None
 

@@ -267,13 +267,11 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
     "--as",
     "word",
     type=click.Choice(("again", "done", "failed")),
-    default="again",
-    show_default=True,
-    help="Whether the step runs again, counts as done, or as failed.",
+    help="What becomes of a step that may have run: it runs again, counts as done, or as failed.",
 )
 @click.option("--comment", "-m", default="", help="Why.")
 @json_option
-def resume(run: int, job: str | None, word: str, comment: str, fields: str | None) -> None:
+def resume(run: int, job: str | None, word: str | None, comment: str, fields: str | None) -> None:
     """Go on with RUN where it stopped.
 
     Where it has ended, each job that did not succeed goes on at the step where it stopped, in a new attempt:

@@ -20,7 +20,15 @@ from runner.model.lifecycle import NotAsked, Unheard
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.waits import Awaited, Signal, Word
-from runner.store.read_models import AnnotationView, JobView, RunFilter, RunSummary, RunView, SignalView
+from runner.store.read_models import (
+    AnnotationView,
+    JobView,
+    RunFilter,
+    RunSummary,
+    RunView,
+    SignalView,
+    WaitView,
+)
 from runner.web.access import Acting
 from runner.web.answers import Conflict
 from runner.web.bodies import Asked
@@ -70,9 +78,12 @@ class Reviewed(Judged):
 
 
 class Resumed(Judged):
-    """What becomes of a step that may have run: it runs again, counts as done, or as failed."""
+    """What becomes of a step that may have run: it runs again, counts as done, or as failed.
 
-    word: Literal["again", "done", "failed"] = "again"
+    Nothing is taken for granted there: without a word such a step stays as it is.
+    """
+
+    word: Literal["again", "done", "failed"] | None = None
 
 
 def routes(site: Site) -> APIRouter:
@@ -158,13 +169,15 @@ def routes(site: Site) -> APIRouter:
         wanted = wanted or Resumed()
         run = site.views.run(run_id)
         if run.finished:
-            if wanted.word != "again":
+            if wanted.word in ("done", "failed"):
                 raise Conflict(f"run {run_id} has ended: no step of it waits for what becomes of it")
             within = None if wanted.job is None else [one.id for one in _jobs(run, wanted.job)]
             _check_registered(site, run_id)
             act = Act(actor.name, "resume", details={"job": wanted.job})
             return _controlled(partial(control.resume, within=within), run_id, site, act)
-        return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word), wanted, actor)
+        if wanted.word is None and any(one.awaited == Awaited.RESUMPTION for one in _open_waits(run)):
+            raise Rejected(f"a step of run {run_id} may have run: say again, done or failed of it")
+        return _answered(site, run_id, Awaited.RESUMPTION, Word(wanted.word or "again"), wanted, actor)
 
     @router.get("/runs/{run_id}/annotations")
     def show_annotations(
@@ -240,6 +253,10 @@ def _deploying(run: RunView, environment: str) -> list[int]:
             f"waited for: {there}"
         )
     return found
+
+
+def _open_waits(run: RunView) -> Iterator[WaitView]:
+    return (wait for job in run.jobs for wait in job.waits if wait.answer is None)
 
 
 def _check_registered(site: Site, run_id: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -747,6 +747,8 @@ def waiting() -> Iterator[SetDatabase]:
         yield database
 
 
+# What fails is short as it is: to make it shorter takes longer than a test may.
+@settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data())
 def test_waits_and_what_ends_them_come_in_any_order(waiting: SetDatabase, data: st.DataObject) -> None:
     """As the machine does it, with those commands alone: among all of them they are rare."""

@@ -8,9 +8,10 @@ import pytest
 from starlette.routing import Mount, Route
 
 from runner.engine.ports import NewRun, Verdict
-from runner.model.lifecycle import claim, conclude
+from runner.model.lifecycle import claim, conclude, suspend
 from runner.model.run import Lease, Queued, Run, StepName
 from runner.model.step import Annotation, Outcome, Result
+from runner.model.waits import Awaited, Wait
 from runner.web.api import PREFIX
 from runner.web.auth import COOKIE
 from tests.builders import LENGTH, NOON, a_checkpoint, a_new_run, a_route, an_event
@@ -498,6 +499,19 @@ def test_a_step_that_is_not_there_is_named_with_those_that_are(
 
     assert (answer.status_code, says in answer.json()["message"]) == (status, True), answer.json()
     assert web.api("GET", f"/runs/{run.id}")["attempts"] == 1
+
+
+def test_what_becomes_of_a_step_that_may_have_run_is_never_taken_for_granted(web: Web) -> None:
+    run = a_run(web)
+    lease = take(web, run)
+    asked = Wait("1!1", Awaited.RESUMPTION, NOON, message="step 1 (Build) may have run")
+    web.site.store.update(run.id, lambda run, now: run.with_job(suspend(run.jobs[0], lease, now, asked)))
+
+    refused = web.call("POST", f"{PREFIX}/runs/{run.id}/resume")
+
+    assert (refused.status_code, "say again, done or failed" in refused.json()["message"]) == (400, True)
+    shown = web.api("POST", f"/runs/{run.id}/resume", {"word": "done"})
+    assert shown["jobs"][0]["waits"][0]["answer"] == "done"
 
 
 def test_what_cannot_go_on_is_refused_with_the_reason(web: Web) -> None:
