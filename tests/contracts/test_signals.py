@@ -151,12 +151,13 @@ def test_a_wait_is_over_in_time_and_a_signal_after_that_is_for_the_next(
 
 
 def passing(database: Database, job: Job) -> None:
-    """Let the hour pass for which the job waits."""
+    """Let the hour pass for which the job waits, and no more."""
+    hour = HOUR // timedelta(microseconds=1)
 
     def change(connection: object) -> None:
         row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()  # type: ignore[attr-defined]
-        waits = [wait | {"due": 1} for wait in row.waits]
-        columns = {"waits": waits, "due_at": 1, "ring_at": 1}
+        waits = [wait | {"due": wait["due"] - hour} for wait in row.waits]
+        columns = {"waits": waits, "due_at": row.due_at - hour, "ring_at": row.ring_at - hour}
         connection.execute(update(jobs).where(jobs.c.id == job.id).values(columns))  # type: ignore[attr-defined]
 
     database.writing(change)
