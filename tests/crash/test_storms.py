@@ -67,7 +67,15 @@ VERBS: tuple[Callable[..., Run], ...] = (
 
 @contextmanager
 def working(world: World) -> Iterator[None]:
-    """In this process: what is asked for here is rung for there, and not at the clock's next round."""
+    """Where what is asked for here is rung for, and not at the clock's next round.
+
+    That is by way of the broker, or in this process where there is none.
+    """
+    if not world.settings.embedded:
+        world.start("clock")
+        world.ready(world.start("worker"))
+        yield
+        return
     worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
     clock = Clock(world.services)
     for part in (worker, clock):
