@@ -69,6 +69,11 @@ class Database:
             limit = int(patience * 1000)
             options["connect_args"] = {
                 "connect_timeout": 5,
+                # Who is cut off without a word is not waited for until the kernel gives up, a quarter of an hour.
+                "tcp_user_timeout": limit,
+                "keepalives_idle": 5,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
                 # A process that is stopped in a transaction must not keep its locks from all others.
                 "options": f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit}",
             }
