@@ -69,7 +69,7 @@ class Database:
             limit = int(patience * 1000)
             options["connect_args"] = {
                 "connect_timeout": 5,
-                # Who is cut off without a word is not waited for until the kernel gives up, a quarter of an hour.
+                # Who is cut off without a word is not waited for until the kernel gives up, in 15 minutes.
                 "tcp_user_timeout": limit,
                 "keepalives_idle": 5,
                 "keepalives_interval": 5,
