@@ -24,6 +24,8 @@ class Way:
         self.settings = {
             "database": url.set(port=self.database.port).render_as_string(hide_password=False),
             "broker": f"redis://127.0.0.1:{self.broker.port}/0",
+            # Each slot of a worker that is cut off takes a ring in vain, and the next comes ever later.
+            "concurrency": "1",
         }
 
     def becomes(self, weather: Weather, which: str) -> None:
