@@ -253,3 +253,7 @@ def _begin(connection: Connection) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.execute("BEGIN IMMEDIATE").close()
+
+
+def micros_of(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)

@@ -14,10 +14,8 @@ from sqlalchemy import (
     case,
     func,
     insert,
-    not_,
     or_,
     select,
-    true,
     update,
 )
 
@@ -35,6 +33,7 @@ from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.audit import note, note_of_run
 from runner.store.claims import claim
 from runner.store.database import Database, micros
+from runner.store.due import ROUND, first_ring, take_due
 from runner.store.followers import announce
 from runner.store.lines import announce_turn, heard, moved
 from runner.store.rows import (
@@ -49,15 +48,13 @@ from runner.store.rows import (
     run_from,
     turn_to,
 )
-from runner.store.sharing import next_of, of_run, queue_full
+from runner.store.sharing import next_of, queue_full
 from runner.store.signals import delivered, put
 from runner.store.stops import (
     goes_no_further,
     hold_of_run,
     pause_of_run,
-    put_off,
     save_pause,
-    stands_still,
     stop_of,
     unblocked,
 )
@@ -66,18 +63,12 @@ from runner.store.tables import (
     checkpoints,
     deliveries,
     jobs,
-    places,
     repositories,
     runs,
     was_cancelled,
     why_cancelled,
 )
-from runner.store.timeouts import Patience, late_runs
-
-RAREST_RING = timedelta(minutes=1)
-"""How long a message that was lost may keep work waiting."""
-ROUND = 500
-"""How many rows the clock takes in one transaction; the rest follow in its next round."""
+from runner.store.timeouts import late_runs
 
 _delivery_by_id = select(deliveries).where(deliveries.c.id == bindparam("delivery_id"))
 _lock_delivery = _delivery_by_id.with_for_update()
@@ -386,14 +377,14 @@ class SqlStore:
         with self._database.reading() as connection:
             now = micros(self._database.now(connection))
             due = now + (10**15 if everything else 0)
-            first = _first_ring(connection)
+            first = first_ring(connection)
             late = late_runs(connection, now, self._limits, ROUND)
         # The round of an idle server takes no lock.
         if first is None or first > due:
             rest = None if first is None else timedelta(microseconds=first - now)
             return Stranded(rest=rest, overdue=late)
         taken = self._database.writing(
-            lambda connection: _take_due(connection, now, due, everything, self._limits), durable=False
+            lambda connection: take_due(connection, now, due, everything, self._limits), durable=False
         )
         return replace(taken, overdue=(*taken.overdue, *late))
 
@@ -408,21 +399,6 @@ class SqlStore:
         """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""
         mine = {"of_forge": delivery.forge, "of_repo": delivery.repo, "branch": delivery.default_branch}
         connection.execute(_own, mine)
-
-
-def _first_ring(connection: Connection) -> int | None:
-    """When the clock has to ring next."""
-    found = [
-        connection.execute(
-            select(table.c.ring_at).where(table.c.ring_at.is_not(None)).order_by(table.c.ring_at).limit(1)
-        ).scalar()
-        for table in (deliveries, jobs, places)
-    ]
-    return min((at for at in found if at is not None), default=None)
-
-
-def micros_of(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
 
 
 def _first(connection: Connection, arrival: Arrival) -> Delivery:
@@ -559,109 +535,3 @@ def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run
     if gone := former.keys() - {job.id for job in saved}:
         connection.execute(_supersede, [{"job_id": one, "by": after.attempt} for one in sorted(gone)])
     return replace(after, jobs=tuple(saved))
-
-
-def _take_due(connection: Connection, now: int, due: int, everything: bool, limits: Limits) -> Stranded:
-    waiting = (
-        select(deliveries.c.id, deliveries.c.received_at)
-        .where(deliveries.c.ring_at <= due)
-        .order_by(deliveries.c.ring_at)
-        .limit(ROUND)
-        .with_for_update(skip_locked=True)
-    )
-    found = connection.execute(waiting).all()
-    for row in found:
-        later = update(deliveries).where(deliveries.c.id == row.id)
-        connection.execute(later.values(ring_at=_next_ring(now, row.received_at)))
-    plans: list[Envelope] = []
-    envelopes: list[Envelope] = []
-    stirred: list[int] = []
-    calls = not_(stands_still()) if put_off(connection, now, due) else true()
-    stalled = (
-        select(
-            jobs.c.id,
-            jobs.c.phase,
-            jobs.c.queued_at,
-            jobs.c.asked_at,
-            jobs.c.labels,
-            jobs.c.lease_until,
-            jobs.c.due_at,
-            jobs.c.cancelled,
-            jobs.c.started_at,
-            jobs.c.ring_at,
-            runs.c.id.label("run"),
-        )
-        .add_columns(runs.c.forge, runs.c.repo, runs.c.commit, jobs.c.held_at)
-        .add_columns(repositories.c.max_jobs, repositories.c.queue_timeout)
-        .join(runs)
-        .outerjoin(repositories, of_run())
-        .where(jobs.c.ring_at <= due, calls)
-        .order_by(jobs.c.ring_at)
-        .limit(ROUND)
-        .with_for_update(skip_locked=True, of=jobs)
-    )
-    due_jobs = connection.execute(stalled).all()
-    patience = Patience(connection, now, limits)
-    for row in due_jobs:
-        if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
-            # Whoever takes everything takes what is due, and not what waits for its time.
-            continue
-        # Many may awake at one instant, and are rung for once.
-        due_at = None if row.phase == "suspended" else row.due_at
-        columns = {"ring_at": _next_ring(now, row.asked_at or due_at or row.queued_at)}
-        if row.phase == "running":
-            columns = {"ring_at": now + micros_of(FIRST_RING)}
-            if everything:
-                columns["lease_until"] = min(row.lease_until, now)
-        over = patience.ends(row, columns)
-        connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
-        if over:
-            continue
-        route = Route(row.forge, row.repo, row.commit)
-        if _is_for_time(row) or _is_passed_over(row, now) or patience.holds(row):
-            stirred.append(row.run)
-            continue
-        rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
-        rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
-    # Where no worker comes to tidy up after a cancel, time ends the job.
-    stirred += (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
-    return Stranded(
-        tuple(row.id for row in found),
-        tuple(plans),
-        tuple(envelopes),
-        tuple(dict.fromkeys(stirred)),
-        overdue=tuple(patience.overdue),
-    )
-
-
-def _is_for_time(row: Any) -> bool:
-    """Whether time decides what becomes of a job, and no worker: it has waited before it began."""
-    return bool(row.phase == "suspended" and row.started_at is None and row.asked_at is None)
-
-
-def _is_passed_over(row: Any, now: int) -> bool:
-    """Whether a job whose wait is over got no worker by itself: it then waits for one as the others do."""
-    waited = now - (row.due_at or 0)
-    return bool(row.phase == "suspended" and row.asked_at is None and waited >= micros_of(RAREST_RING))
-
-
-def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:
-    """The runs whose places others have changed, and who have not heard of it."""
-    waiting = (
-        select(places.c.forge, places.c.repo, places.c.number, places.c.run)
-        .where(places.c.ring_at <= due)
-        .order_by(places.c.ring_at)
-        .limit(ROUND)
-        .with_for_update(skip_locked=True)
-    )
-    found = connection.execute(waiting).all()
-    later = {"ring_at": now + micros_of(FIRST_RING)}
-    for row in found:
-        mine = (places.c.forge == row.forge) & (places.c.repo == row.repo) & (places.c.number == row.number)
-        connection.execute(update(places).where(mine).values(later))
-    return tuple(row.run for row in found)
-
-
-def _next_ring(now: int, since: int) -> int:
-    """Later each time, up to a minute: a long queue gets some rings more, not a flood of them."""
-    return now + min(max(micros_of(FIRST_RING), now - since), micros_of(RAREST_RING))

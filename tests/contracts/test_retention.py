@@ -20,7 +20,7 @@ from runner.model.run import Run, Running
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.store import Database, SqlLogs, SqlRepositories, SqlRetention, SqlStore
-from runner.store.runs import micros_of
+from runner.store.database import micros_of
 from runner.store.tables import checkpoints, jobs, log_chunks, runs
 from runner.store.views import Views
 from tests.builders import LENGTH, a_checkpoint, a_new_run, a_route, an_event

@@ -19,7 +19,7 @@ from runner.model.source import Repository, Route
 from runner.model.step import Result
 from runner.model.stops import Stop
 from runner.store import Database, SqlRepositories, SqlStore
-from runner.store.runs import micros_of
+from runner.store.database import micros_of
 from runner.store.sharing import MOST_PASSED
 from runner.store.tables import jobs, workers
 from runner.store.views import Views

@@ -29,8 +29,8 @@ from runner.model.run import Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
+from runner.store.database import micros_of
 from runner.store.reasons import SOON
-from runner.store.runs import micros_of
 from runner.store.tables import jobs
 from runner.store.tables import workers as table_of_workers
 from runner.store.views import Views
@@ -412,8 +412,8 @@ def test_a_job_that_is_asked_whether_it_goes_on_is_rung_for_until_it_has_answere
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.store.runs.FIRST_RING", timedelta(0))
-    monkeypatch.setattr("runner.store.rows.FIRST_RING", timedelta(0))
+    for room in ("due", "rows", "runs"):
+        monkeypatch.setattr(f"runner.store.{room}.FIRST_RING", timedelta(0))
     return
 
 

@@ -18,8 +18,7 @@ from runner.model.source import Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Wait
 from runner.store import Database, SqlRepositories, SqlStore
-from runner.store.database import micros
-from runner.store.runs import micros_of
+from runner.store.database import micros, micros_of
 from runner.store.tables import jobs, runs
 from runner.store.views import Views
 from tests.builders import LENGTH, a_new_run, a_route, an_event
