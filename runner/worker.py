@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from runner import wiring
 from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
 from runner.engine.admit import admit
+from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.report import report
@@ -26,7 +27,7 @@ from runner.engine.station import Station
 from runner.engine.steadiness import Steadiness
 from runner.engine.sweep import sweep
 from runner.engine.titles import Titles
-from runner.errors import LeaseLost, Rejected, Unavailable
+from runner.errors import DatabaseUnavailable, LeaseLost, Rejected, Unavailable
 from runner.forges import FORGES
 from runner.model.run import Envelope
 from runner.model.source import Route
@@ -222,20 +223,22 @@ def _register(app: Celery, services: Services, station: Station) -> None:
                 titles=Titles(station.server, station.vault.variables),
             )
 
-        _carry_out(work, self, delivery=delivery_id)
+        _carry_out(work, self, station.heart, delivery=delivery_id)
 
     @app.task(name="runner.perform", bind=True, shared=False, lazy=False)
     def perform_job(self: Any, run: int, job: int) -> None:
-        _carry_out(lambda: perform(_envelope(self, run, job), station), self, run=run, job=job)
+        _carry_out(lambda: perform(_envelope(self, run, job), station), self, station.heart, run=run, job=job)
 
     @app.task(name="runner.plan", bind=True, shared=False, lazy=False)
     def plan_job(self: Any, run: int, job: int) -> None:
-        _carry_out(lambda: plan(_envelope(self, run, job), station), self, run=run, job=job)
+        _carry_out(lambda: plan(_envelope(self, run, job), station), self, station.heart, run=run, job=job)
 
     @app.task(name="runner.report", bind=True, shared=False, lazy=False)
     def report_run(self: Any, run: int) -> None:
-        address = services.settings.address
-        _carry_out(lambda: report(run, store=services.store, forges=FORGES, server=address), self, run=run)
+        def work() -> None:
+            report(run, store=services.store, forges=FORGES, server=services.settings.address)
+
+        _carry_out(work, self, station.heart, run=run)
 
 
 def _envelope(task: Any, run: int, job: int) -> Envelope:
@@ -246,21 +249,28 @@ def _envelope(task: Any, run: int, job: int) -> Envelope:
         raise Rejected(f"message for run {run} carries no route: {said}") from None
 
 
-def _carry_out(work: Callable[[], None], task: Any, **about: object) -> None:
+def _carry_out(work: Callable[[], None], task: Any, heart: Heart, **about: object) -> None:
     """Do what a message asks for, its Route on every line of the log; what cannot be done is logged.
 
-    Nothing is lost: the rows are still due.
+    Nothing is lost: the rows are still due. But a worker without its database holds on to what it has been
+    rung for: with a slot that is free it would take the next ring too, in vain, from a worker that has one.
     """
     # Forget what it asks to be sent when its task is done: only rows say what comes next.
     task.request.callbacks = task.request.errbacks = task.request.chain = task.request.chord = None
     said = {ROUTE[name]: value for name in ROUTE if (value := task.request.get(name)) is not None}
     with bound_contextvars(**said, **about):
-        try:
-            work()
-        except (Rejected, LeaseLost) as error:
-            log.warning("message refused", extra={"error": str(error)})
-        except Unavailable as error:
-            log.error("message not carried out", extra={"error": str(error)})
+        while True:
+            try:
+                work()
+            except DatabaseUnavailable as error:
+                log.error("message not carried out yet", extra={"error": str(error)})
+                if not heart.leaves(ROUND_SECONDS):
+                    continue
+            except (Rejected, LeaseLost) as error:
+                log.warning("message refused", extra={"error": str(error)})
+            except Unavailable as error:
+                log.error("message not carried out", extra={"error": str(error)})
+            return
 
 
 class Clock:

@@ -293,10 +293,14 @@ class MemoryLogs(Logs):
 
 
 class Troubled:
-    """Stands before a port; the first calls of one method fail by a bug. `calls` counts them all."""
+    """Stands before a port; the first calls of one method fail, by a bug if no `error` is given.
 
-    def __init__(self, target: Any, method: str, failures: int = 1) -> None:
+    `calls` counts them all.
+    """
+
+    def __init__(self, target: Any, method: str, failures: int = 1, error: Exception | None = None) -> None:
         self._target, self._method, self._failures = target, method, failures
+        self._error = error or ZeroDivisionError("of ours")
         self.calls = threading.Semaphore(0)
 
     def __getattr__(self, name: str) -> Any:
@@ -308,7 +312,7 @@ class Troubled:
             self.calls.release()
             if self._failures:
                 self._failures -= 1
-                raise ZeroDivisionError("of ours")
+                raise self._error
             return found(*args, **kwargs)
 
         return call

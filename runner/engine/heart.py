@@ -128,7 +128,7 @@ class Heart:
         self._holds: set[Hold] = set()
         self._changed = threading.Condition()
         self._asleep = 0
-        self.leaving = False
+        self._leaving = threading.Event()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._renew, name="heartbeat", daemon=True),
@@ -156,9 +156,18 @@ class Heart:
                 if self.leaving:
                     self._changed.notify_all()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._leaving.is_set()
+
+    def leaves(self, seconds: float) -> bool:
+        """Wait until it does, `seconds` at the most; whether that is so."""
+        return self._leaving.wait(seconds)
+
     def drain(self) -> None:
         """Have every job handed back before its next step, and every one that is still begun."""
-        self.leaving = True
+        self._leaving.set()
         for hold in self._held():
             hold.hand_back(Why.RELEASED)
 
@@ -169,7 +178,7 @@ class Heart:
 
     def release(self) -> None:
         """Stop every job so that it is handed back, and every one that is still begun."""
-        self.leaving = True
+        self._leaving.set()
         for hold in self._held():
             hold.stop(Why.RELEASED)
 

@@ -12,6 +12,7 @@ import pytest
 from celery.worker import WorkController
 
 from runner.broker import PromptTransport
+from runner.errors import DatabaseUnavailable
 from runner.model.run import Run
 from runner.wiring import Services, station
 from runner.worker import Clock, Worker
@@ -63,6 +64,27 @@ def test_a_message_that_failed_by_a_bug_is_rung_for_again_and_the_next_is_taken(
 
     with working(services), ticking(world.services):
         goes_on(world)
+
+
+@pytest.mark.parametrize("method", ["delivery", "settle", "claim"])
+def test_a_worker_without_its_database_keeps_its_ring_and_carries_it_out_when_it_is_back(
+    world: World, method: str
+) -> None:
+    away = DatabaseUnavailable("the database is away")
+    store = Troubled(world.services.store, method, failures=2, error=away)
+
+    # No clock rings a second time.
+    with working(replace(world.services, store=store)):  # type: ignore[arg-type]
+        goes_on(world)
+
+
+def test_a_worker_that_leaves_waits_for_no_database(world: World) -> None:
+    away = DatabaseUnavailable("the database is away")
+    store = Troubled(world.services.store, "delivery", failures=10**6, error=away)
+
+    with working(replace(world.services, store=store)):  # type: ignore[arg-type]
+        world.deliver(world.commit())
+        assert store.calls.acquire(timeout=PATIENCE)
 
 
 def test_a_clock_whose_store_fails_by_a_bug_looks_again_at_its_next_round(world: World) -> None:
