@@ -15,7 +15,6 @@ from runner.workflow.plan import Planned, planned, stages
 from runner.workflow.triggers import refusal
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-NAMED_REFS = ("push", "create", "delete", "workflow_dispatch")
 
 
 def _event(kind: str, ref: str | None, payload: Path | None) -> Event:

@@ -32,7 +32,6 @@ class Type:
 
 ANY, NULL = Type("any"), Type("null")
 BOOLEAN, NUMBER, STRING = Type("boolean"), Type("number"), Type("string")
-ARRAY = Type("array", item=ANY)
 PRIMITIVES = ("null", "boolean", "number", "string")
 
 

@@ -6,8 +6,6 @@ https://docs.github.com/actions/reference/events-that-trigger-workflows
 from runner.workflow.checks import path_pattern, ref_pattern
 from runner.workflow.shapes import Fields, Many, Shape, Text, either
 
-MAX_PATTERNS = 300
-
 TYPES: dict[str, tuple[str, ...]] = {
     "branch_protection_rule": ("created", "edited", "deleted"),
     "check_run": ("created", "rerequested", "completed", "requested_action"),

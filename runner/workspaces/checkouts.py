@@ -37,7 +37,6 @@ ELSEWHERE = (
     "COMMON_DIR",
 )
 """What git's own hooks have in their environment: which repository they are about."""
-MODEST = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
