@@ -8,6 +8,7 @@ cannot keep them waiting. Every message is acknowledged early: the lease says wh
 import logging
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from itertools import combinations
 from queue import Empty
 from traceback import walk_tb
@@ -176,6 +177,9 @@ class PromptTransport(memory.Transport):
 
     Channel = PromptChannel
 
+    def _collect(self, connection: Any) -> None:
+        _give_up(self, connection)
+
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Deliver one message; returns by `TimeoutError` after a ring that brought none, too."""
         heard = PromptChannel.rung
@@ -231,3 +235,16 @@ def _never_read(error: Exception) -> bool:
 
 class SturdyTransport(redis.Transport):
     Channel = SturdyChannel
+
+    def _collect(self, connection: Any) -> None:
+        _give_up(self, connection)
+
+
+def _give_up(transport: Any, connection: Any) -> None:
+    """Close what is lost, for `kombu.Connection.collect`.
+
+    By itself Kombu has every socket that this process makes meanwhile give up after a second, those of jobs
+    too, and where two connections are lost at once, every later one.
+    """
+    with suppress(*transport.connection_errors, AttributeError, OSError):
+        transport.close_connection(connection)

@@ -140,6 +140,18 @@ class _Chore:
                 return
 
 
+class _Controller(WorkController):
+    """Celery's, which while it stops would have every new socket of this process give up after 5 s.
+
+    Jobs still run then, and our brokers' sockets have limits of their own.
+    """
+
+    def _shutdown(self, warm: bool = True) -> None:
+        if self.blueprint is not None:
+            self.blueprint.stop(self, terminate=not warm)
+            self.blueprint.join()
+
+
 class _Consumer:
     """A Celery worker on a thread. One that ends though nobody stopped it is followed by another."""
 
@@ -181,7 +193,7 @@ class _Consumer:
         PromptChannel.ring()
 
     def _make(self) -> WorkController:
-        return WorkController(
+        return _Controller(
             app=self._app,
             pool_cls="threads",
             concurrency=self._threads,

@@ -165,9 +165,6 @@ def _nursery() -> socket.socket:
     if not _open or _open[0][0] != os.getpid():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # Celery sets a default, and an answer that comes after it would be taken for that of the next.
-            ours.settimeout(None)
-            theirs.settimeout(None)
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],

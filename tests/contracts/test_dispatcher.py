@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,6 +185,21 @@ def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) ->
             goes_on(world)
         with Client.from_url(redis.url) as client:
             assert client.llen("evil") == 0
+
+
+def test_who_loses_a_broker_or_stops_leaves_every_other_socket_of_the_process_as_patient_as_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed: list[float | None] = []
+    monkeypatch.setattr(socket, "setdefaulttimeout", changed.append)
+    with working(world):
+        goes_on(world)
+        if world.broker.startswith("redis:"):
+            with Client.from_url(world.broker) as client:
+                client.client_kill_filter(_type="normal")
+            wait_for(lambda: "Connection to broker lost" in caplog.text or None, "a connection to be lost")
+
+    assert not changed
 
 
 def test_a_broker_that_is_away_makes_no_trouble_for_who_rings(redis: Redis, tmp_path: Path) -> None:
