@@ -57,5 +57,9 @@ class SnapshotGone(Unavailable):
     """The files that a finished step left are not on this machine."""
 
 
+class Damaged(Unavailable):
+    """What is kept is not what was written."""
+
+
 class DatabaseUnavailable(Unavailable):
     """The database did not take a transaction: nothing of it happened, and it may be tried again."""

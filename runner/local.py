@@ -49,6 +49,7 @@ from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word
+from runner.objects import FolderObjects
 from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
@@ -104,7 +105,7 @@ def throwaway_home() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Sandboxes run as another user, who must be able to pass through, though not to look around.
         home.chmod(0o711)
-        for private in ("logs", "mirrors", "snapshots"):
+        for private in ("logs", "mirrors", "objects", "snapshots"):
             (home / private).mkdir(mode=0o700)
         yield home
 
@@ -273,6 +274,7 @@ class Local:
             dispatcher=self._bell,
             vault=vault,
             environments=_Unprotected(),
+            objects=FolderObjects(home / "objects"),
             env=terms.env,
             matrix=terms.matrix,
         )

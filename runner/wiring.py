@@ -13,7 +13,7 @@ from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
-from runner.engine.ports import Containers, Executor
+from runner.engine.ports import Containers, Executor, Objects
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
@@ -23,6 +23,7 @@ from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.model.limits import Limits
 from runner.model.source import shown_url
+from runner.objects import FolderObjects
 from runner.settings import Settings
 from runner.store import (
     Database,
@@ -70,6 +71,7 @@ class Services:
     workspaces: GitWorkspaces
     executors: Mapping[str, Callable[[], Executor]]
     containers: Callable[[], Containers]
+    objects: Objects
 
     def close(self) -> None:
         self.workspaces.close()
@@ -91,7 +93,7 @@ def services(settings: Settings) -> Services:
     # Sandboxes run as another user, who must be able to pass through, though not to look around.
     with making(home):
         home.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for private in ("logs", "mirrors", "snapshots"):
+        for private in ("logs", "mirrors", "objects", "snapshots"):
             (home / private).mkdir(mode=0o700, exist_ok=True)
     with _setting("database", shown_url(settings.database)):
         database = Database(settings.database_url)
@@ -134,6 +136,7 @@ def services(settings: Settings) -> Services:
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
+        objects=FolderObjects(home / "objects"),
     )
 
 
@@ -191,6 +194,7 @@ def station(services: Services, worker: str) -> Station:
         dispatcher=services.dispatcher,
         vault=services.vault,
         environments=services.environments,
+        objects=services.objects,
     )
 
 

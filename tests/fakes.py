@@ -13,6 +13,7 @@ from runner.errors import NotFound, RefNotFound, Rejected, SnapshotGone, Unavail
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository, Route
 from runner.workflow.containers import ContainerSpec
+from runner.workspaces.reach import Reach
 
 Act = Callable[[Command], Exit]
 
@@ -279,6 +280,9 @@ class FakeWorkspaces:
 
     def retire(self, name: str) -> None:
         """Nothing was kept."""
+
+    def reach(self, root: Path) -> Reach:
+        return Reach(root, None)
 
 
 @dataclass

@@ -168,36 +168,3 @@ def post_of(runs: Composite | Script | Docker) -> str | None:
         case Script(post=post) | Docker(post_entrypoint=post):
             return post
     return None
-
-
-def needs_history(name: str, value: str) -> bool:
-    """Whether an input of a checkout asks for other commits than its own."""
-    wanted = value.strip().lower()
-    match name.lower():
-        case "fetch-depth":
-            return wanted not in ("", "1")
-        case "fetch-tags":
-            return wanted == "true"
-    return False
-
-
-def checked_out(inputs: Mapping[str, str], github: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkout gives where it asks for what is there anyhow. Raises `BrokenDefinition`."""
-    wanted = {name.lower(): value.strip() for name, value in inputs.items()}
-    there = {
-        "repository": (github["repository"],),
-        "ref": (github["ref"], github["ref_name"], github["sha"]),
-        "path": (".", "./"),
-        "submodules": ("false",),
-        "lfs": ("false",),
-        "ssh-key": (),
-        "sparse-checkout": (),
-    }
-    for name, values in there.items():
-        value = wanted.get(name, "")
-        if value and value.lower() not in [str(one).lower() for one in values]:
-            raise BrokenDefinition(
-                f"actions/checkout: this {name} is not supported yet; a job begins with the "
-                f"files of {github['sha'][:12]} of {github['repository']}"
-            )
-    return {"ref": str(github["ref"]), "commit": str(github["sha"])}

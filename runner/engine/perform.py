@@ -315,6 +315,8 @@ def _begin(
         log,
         deadline,
         place.beside,
+        station,
+        repository,
         masks,
         matchers,
         checkpoints.keys(),

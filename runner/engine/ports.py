@@ -1,12 +1,14 @@
 """What the engine needs from the world, each port hiding one subject entirely."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from runner.model.audit import Act
+from runner.model.blob import Blob
 from runner.model.environment import Environment
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Repository, Route
@@ -135,6 +137,85 @@ class Workspaces(Protocol):
 
     def let_go(self, keep: str) -> None:
         """Release that keep-ref and all whose names begin with it, in every repository that is here."""
+
+    def reach(self, root: Path) -> "Folder":
+        """A folder of a job, `root` as we see it, for what the engine itself does there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, folder or symlink: its path below the folder, and `mode` with the kind as `stat` has it."""
+
+    path: str
+    mode: int
+    size: int
+    mtime_ns: int
+
+
+class Folder(Protocol):
+    """A folder in which steps write too: no link leads out of it, whatever they do meanwhile.
+
+    Paths are relative, with slashes. Links to what is below the folder are followed on the way to a path, but
+    the last name is what it is. Errors: `BrokenDefinition` for a path that leads out, or where something is
+    in the way; `NotFound` where there is nothing.
+    """
+
+    def walk(self, below: str = "") -> Iterator[Entry]:
+        """All that is below a folder of it, by name, a folder before what is in it; follows no link."""
+
+    def look(self, path: str) -> Entry | None:
+        """What is there; None where there is nothing."""
+
+    def reading(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A regular file."""
+
+    def target(self, path: str) -> str:
+        """Where a symlink leads."""
+
+    def make(self, path: str, mode: int = 0o755) -> None:
+        """Have a folder there, and those around it. One that is there keeps its mode."""
+
+    def writing(
+        self, path: str, mode: int = 0o644, mtime_ns: int | None = None
+    ) -> AbstractContextManager[BinaryIO]:
+        """A file that appears there, in place of what was, when the block ends, and not where it fails."""
+
+    def link(self, path: str, target: str) -> None:
+        """Put a symlink there, in place of a file or link."""
+
+
+# --- objects ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object that is there, and since when."""
+
+    key: str
+    size: int
+    at: datetime
+
+
+class Objects(Protocol):
+    """Blobs that outlast a job. Errors: `Unavailable` where they can be neither kept nor read now."""
+
+    def put(self, place: str, write: Callable[[BinaryIO], None]) -> Blob:
+        """Keep what `write` writes to a file, durably and whole; not at all where it raises.
+
+        `place` sets kinds and tenants apart: words of small letters and digits, such as `artifacts/12`.
+        """
+
+    def open(self, blob: Blob) -> AbstractContextManager[BinaryIO]:
+        """Its content, checked before any of it is handed out, as a file that can be sought in.
+
+        Raises `NotFound` where there is none, `Damaged` where it is not what was written.
+        """
+
+    def remove(self, key: str) -> None:
+        """One that does not exist is fine."""
+
+    def kept(self, place: str) -> Iterator[Kept]:
+        """All that there is at a place and below it."""
 
 
 # --- executors -------------------------------------------------------------------------------

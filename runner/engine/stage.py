@@ -15,8 +15,10 @@ from runner.engine.library import Library, Pre
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.ports import BOX_WORKSPACE, Workspace
+from runner.engine.station import Station
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.values import to_number, to_string
+from runner.model.source import Repository
 from runner.model.step import Exports, Result
 from runner.workflow.document import Number
 from runner.workflow.references import Remote
@@ -47,6 +49,8 @@ class Stage:
     log: Log
     deadline: float
     beside: Beside
+    station: Station
+    repository: Repository
     masks: Masks = field(default_factory=Masks)
     matchers: Matchers = field(default_factory=Matchers)
     recorded: Collection[str] = ()

@@ -12,6 +12,7 @@ from runner.engine.ports import (
     Environments,
     Executor,
     Logs,
+    Objects,
     Repositories,
     Store,
     Vault,
@@ -44,6 +45,7 @@ class Station:
     dispatcher: Dispatcher
     vault: Vault
     environments: Environments
+    objects: Objects
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from runner.engine.actions import Found, Moment
 from runner.engine.beside import seen_inside
 from runner.engine.commands import FOLDER, BadCommandFile, Written, place_file
 from runner.engine.contexts import layered, plain
+from runner.engine.errands import ERRANDS, Errand, Interrupted
 from runner.engine.heart import Why
 from runner.engine.library import Pre
 from runner.engine.outcomes import TooMuch, with_step, within_limits
@@ -28,7 +29,7 @@ from runner.expr.status import status_functions
 from runner.expr.template import Condition
 from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result, step_key
-from runner.workflow.built_in import CHECKOUT, BadWait, wait_named
+from runner.workflow.built_in import BadWait, action_named, wait_named
 from runner.workflow.document import Composite, Docker, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
@@ -111,8 +112,8 @@ class _Act:
         match self.step.body:
             case Run() as run:
                 return self._script(run)
-            case Uses(action) if CHECKOUT.fullmatch(action):
-                return self._checkout()
+            case Uses(action) if (name := action_named(action)) is not None:
+                return self._errand(name, lambda errand: ERRANDS[name].main(errand))
             case Uses(action) if (kind := self._wait(action)) is not None:
                 return self._awaited(kind)
             case Uses(action) if (image := actions.image_of(action)) is not None:
@@ -347,14 +348,27 @@ class _Act:
                 raise BrokenDefinition(f"`{name}` has a secret in it, and is shown to all who read runs")
         return given
 
-    def _checkout(self) -> Outcome:
-        github = self._seen["github"]
-        given = self._inputs()
-        outputs = actions.checked_out(given, github)
-        for name in filter(lambda name: actions.needs_history(name, given[name]), given):
-            self.say(f"##[warning]{name}: the workspace has no history of commits yet\n".encode())
-        self.say(f"the workspace holds {github['sha']} of {github['repository']}\n".encode())
-        return Outcome(Result.SUCCESS, Result.SUCCESS, 0, outputs)
+    def _errand(self, name: str, run: Callable[[Errand], Outcome], cancellable: bool = True) -> Outcome:
+        """Have the engine itself do what an action does."""
+        around = self._left()
+        limit = self._limit if self._limit <= around else self.level.limit
+        errand = Errand(
+            {given.lower(): value for given, value in self._inputs().items()},
+            self._seen,
+            self.stage,
+            self.level.path,
+            self._note,
+            monotonic() + min(self._limit, around),
+            limit,
+            cancellable and not self._outlives_cancel(),
+        )
+        try:
+            errand.check()
+            return within_limits(run(errand))
+        except Interrupted as ended:
+            return Outcome(ended.result, ended.result, reason=str(ended))
+        except BrokenDefinition as error:
+            raise BrokenDefinition(f"{name}: {error}") from error
 
     def _wait(self, action: str) -> str | None:
         try:
@@ -531,6 +545,10 @@ class _Act:
         return holds(replace(condition, asks_status=True), self._seen, self._now)
 
     def _last_words(self, post: Post) -> Outcome:
+        body = self.step.body
+        name = action_named(body.action) if isinstance(body, Uses) else None
+        if name is not None and (last := ERRANDS[name].post) is not None:
+            return self._errand(name, lambda errand: last(errand, post.state), cancellable=False)
         found = self._found()
         runs = found.action.runs
         if actions.post_of(runs) is None or isinstance(runs, Composite):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from runner.workflow.checks import amount_of_time, seconds_of
 from runner.workflow.words import cut, meant
 
-CHECKOUT = re.compile(r"actions/checkout@.+", re.IGNORECASE)
+ACTION = re.compile(r"(actions/checkout)@.+", re.IGNORECASE)
 WAIT = re.compile(r"runner/(sleep|wait|approve)@(.+)", re.IGNORECASE)
 VERSION = "v1"
 INPUTS = {
@@ -43,7 +43,13 @@ class Asked:
 
 
 def is_built_in(uses: str) -> bool:
-    return CHECKOUT.fullmatch(uses) is not None or WAIT.fullmatch(uses) is not None
+    return ACTION.fullmatch(uses) is not None or WAIT.fullmatch(uses) is not None
+
+
+def action_named(uses: str) -> str | None:
+    """Which action a step uses, in small letters and without a version, that is no wait; None for others."""
+    found = ACTION.fullmatch(uses)
+    return found[1].lower() if found else None
 
 
 def is_wait(uses: str) -> bool:

@@ -38,7 +38,7 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Workspace
+from runner.engine.ports import Folder, Workspace
 from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
@@ -49,6 +49,7 @@ from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, file_name
+from runner.workspaces.reach import Reach
 from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
@@ -301,6 +302,10 @@ class GitWorkspaces:
         for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):
             self._trash.remove(folder)
         self._trash.empty()
+
+    def reach(self, root: Path) -> Folder:
+        """A folder of a job, `root` as we see it, for what the engine itself does there."""
+        return Reach(root, self._owner)
 
     # --- between them ----------------------------------------------------------------------------
 

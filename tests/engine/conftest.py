@@ -16,6 +16,7 @@ from runner.engine.station import Station
 from runner.engine.titles import Titles
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
+from runner.objects import FolderObjects
 from runner.store import Database, SqlEnvironments, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
@@ -111,6 +112,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         dispatcher=bell,
         vault=vault,
         environments=SqlEnvironments(database),
+        objects=FolderObjects(tmp_path / "objects"),
     )
     standings = SqlStandings(database)
     yield Bench(

@@ -21,6 +21,7 @@ from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 from runner.model.source import Event, Repository, Route
 from runner.model.step import Result
 from runner.model.waits import Signal
+from runner.objects import FolderObjects
 from runner.vault import MemoryVault
 from runner.workflow.document import JobDef, Steps, Workflow
 from runner.workflow.trees import texts
@@ -111,6 +112,7 @@ class World:
             dispatcher=RecordingDispatcher(),
             vault=MemoryVault({}, {"A": "b"}),
             environments=Ungated(),
+            objects=FolderObjects(Path("/nowhere")),
         )
         self.change(lambda run, now: replace(run, jobs=jobs))
 

@@ -1,0 +1,26 @@
+"""The actions that the engine itself does, on the job's files, from outside its sandbox.
+
+Promise: what they read and write is the job's own, whatever its steps do meanwhile; a cancel, a deadline and
+the loss of the lease end them as they end a step's processes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runner.engine.errands.checkout import check_out
+from runner.engine.errands.errand import Errand, Interrupted
+from runner.model.step import Outcome
+
+__all__ = ["ERRANDS", "Errand", "Interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """What an action does in its step, and with the state that it left, at the end of the job."""
+
+    main: Callable[[Errand], Outcome]
+    post: Callable[[Errand, Mapping[str, str]], Outcome] | None = None
+
+
+ERRANDS: Mapping[str, BuiltIn] = {"actions/checkout": BuiltIn(check_out)}
+"""By what `workflow.built_in.action_named` calls them."""

@@ -1,0 +1,91 @@
+"""Objects as files of a folder on this machine."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+from runner.engine.ports import Kept, Objects
+from runner.errors import Damaged, NotFound, Unavailable
+from runner.model.blob import Blob
+from runner.objects.keys import checked_key, new_key
+
+_ASIDE = "."
+"""How the names of files begin that are not whole yet."""
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_GIVEN_UP = timedelta(days=1)
+
+
+class FolderObjects(Objects):
+    """Each object is a file below `folder`, written under another name and renamed when it is on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, place: str, write: Callable[[BinaryIO], None]) -> Blob:
+        key = new_key(place)
+        path = self._path(key)
+        aside = path.with_name(f"{_ASIDE}{path.name}-{token_hex(4)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                with os.fdopen(os.open(aside, _NEW, 0o600), "w+b") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    file.seek(0)
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    size = file.tell()
+                aside.rename(path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+            _sync(path.parent)
+        except OSError as error:
+            raise Unavailable(f"the object {key} cannot be kept: {error.strerror}") from error
+        return Blob(key, size, digest)
+
+    @contextmanager
+    def open(self, blob: Blob) -> Iterator[BinaryIO]:
+        try:
+            file = self._path(blob.key).open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"there is no object {blob.key}") from None
+        with file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            if file.tell() != blob.size or found != blob.digest:
+                raise Damaged(f"the object {blob.key} is damaged")
+            file.seek(0)
+            yield file
+
+    def remove(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def kept(self, place: str) -> Iterator[Kept]:
+        """What was begun a day ago and has not become whole is removed."""
+        for path in (self._folder / place).rglob("*"):
+            with suppress(FileNotFoundError):
+                status = path.lstat()
+                at = datetime.fromtimestamp(status.st_mtime, UTC)
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                if not path.name.startswith(_ASIDE):
+                    yield Kept(str(path.relative_to(self._folder)), status.st_size, at)
+                elif datetime.now(UTC) - at > _GIVEN_UP:
+                    path.unlink()
+
+    def _path(self, key: str) -> Path:
+        return self._folder / checked_key(key)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

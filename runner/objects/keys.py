@@ -1,0 +1,21 @@
+"""What objects are called."""
+
+import re
+from secrets import token_hex
+
+_PLACE = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*")
+_KEY = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*/[0-9a-f]{32}")
+
+
+def new_key(place: str) -> str:
+    """A key that nothing has yet. `place` is words of small letters and digits, with slashes between them."""
+    if not _PLACE.fullmatch(place):
+        raise ValueError(f"{place!r} is no place for objects")
+    return f"{place}/{token_hex(16)}"
+
+
+def checked_key(key: str) -> str:
+    """A key as `new_key` makes them: it is no path to anywhere else."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key[:100]!r} is no key of an object")
+    return key

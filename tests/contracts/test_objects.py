@@ -1,0 +1,100 @@
+"""The port `Objects`: whole or not at all, and what is read is what was written."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.engine.ports import Objects
+from runner.errors import Damaged, NotFound
+from runner.model.blob import Blob
+from runner.objects import FolderObjects
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    return FolderObjects(tmp_path / "objects")
+
+
+def saying(content: bytes) -> Callable[[BinaryIO], None]:
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    return write
+
+
+def read(objects: Objects, blob: Blob) -> bytes:
+    with objects.open(blob) as file:
+        return file.read()
+
+
+@given(st.binary())
+def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    objects = FolderObjects(tmp_path_factory.getbasetemp() / "objects")
+
+    blob = objects.put("kind/1", saying(content))
+
+    assert blob.size == len(content)
+    assert read(objects, blob) == content
+
+
+def test_it_can_be_sought_in(objects: Objects) -> None:
+    blob = objects.put("kind/1", saying(b"0123456789"))
+
+    with objects.open(blob) as file:
+        file.seek(-3, os.SEEK_END)
+        assert file.read() == b"789"
+
+
+def test_what_fails_while_it_is_written_leaves_nothing(objects: Objects) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        objects.put("kind/1", write)
+
+    assert not list(objects.kept("kind"))
+
+
+def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Objects) -> None:
+    one, two = (objects.put(place, saying(b"abc")) for place in ("kind/1", "kind/2"))
+    objects.put("other/1", saying(b""))
+
+    assert {(kept.key, kept.size) for kept in objects.kept("kind")} == {(one.key, 3), (two.key, 3)}
+    assert [kept.key for kept in objects.kept("kind/1")] == [one.key]
+
+    objects.remove(one.key)
+    objects.remove(one.key)
+
+    assert [kept.key for kept in objects.kept("kind")] == [two.key]
+    with pytest.raises(NotFound):
+        read(objects, one)
+
+
+@pytest.mark.parametrize("content", [b"abd", b"ab", b"abcd", b""])
+def test_what_was_damaged_is_not_read(tmp_path: Path, content: bytes) -> None:
+    objects = FolderObjects(tmp_path)
+    blob = objects.put("kind", saying(b"abc"))
+    (tmp_path / blob.key).write_bytes(content)
+
+    with pytest.raises(Damaged):
+        read(objects, blob)
+
+
+@pytest.mark.parametrize("key", ["../etc/passwd", "/etc/passwd", "kind/1", f"kind/../{'0' * 32}", ""])
+def test_no_other_path_is_ever_a_key(objects: Objects, key: str) -> None:
+    with pytest.raises(ValueError):
+        read(objects, Blob(key, 1, "0" * 64))
+    with pytest.raises(ValueError):
+        objects.remove(key)
+
+
+@pytest.mark.parametrize("place", ["", "..", "/kind", "Kind", "a//b", "a/"])
+def test_no_other_path_is_ever_a_place(objects: Objects, place: str) -> None:
+    with pytest.raises(ValueError):
+        objects.put(place, saying(b""))
