@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """For how long the files of a job that has ended are kept, so that it can be resumed where it stopped."""
     snapshot_bytes: int = Field(default=10 * 1024**3, ge=0)
     """The space that the kept files of all such jobs may take on a worker's machine."""
+    base_bytes: int = Field(default=10 * 1024**3, ge=0)
+    """The space that the unpacked trees of commits may take on a worker's machine, besides those in use."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
     repo_max_jobs: int = Field(default=0, ge=0, le=10**6)

@@ -231,6 +231,7 @@ def collect(services: Services) -> None:
     keep = timedelta(seconds=settings.keep_snapshots)
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
         services.workspaces.forget(name)
+    services.workspaces.tidy(settings.base_bytes)
 
 
 def _job(name: str) -> int:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from runner.engine.ports import Boxed, Command, Dispatcher, Dock, Executor, Exit, Logs, Service, Site
+from runner.engine.ports import Boxed, Command, Dispatcher, Dock, Executor, Exit, Logs, Sandbox, Service, Site
 from runner.engine.sources import OPEN
 from runner.errors import NotFound, RefNotFound, Rejected, SnapshotGone, Unavailable
 from runner.model.run import Envelope, Run
@@ -47,6 +47,7 @@ class FakeSandbox:
     prints: Callable[[Command], bytes] = lambda command: b""
     owner: tuple[int, int] | None = None
     container: str = ""
+    namespace: int | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
@@ -168,6 +169,9 @@ class FakeWorkspace:
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         check()
         return self.snapshot
+
+    def shown(self, sandbox: Sandbox, shared: bool) -> None:
+        """It is seen everywhere."""
 
     def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())

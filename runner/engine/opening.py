@@ -33,11 +33,15 @@ SERVICE_SECONDS = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a job's steps run. `env` are the variables that the options of its container give."""
+    """Where a job's steps run. `env` are the variables that the options of its container give.
+
+    `shared`: whether its services see the workspace too.
+    """
 
     sandbox: Sandbox
     beside: Beside
     env: Mapping[str, str] = field(default_factory=dict)
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ class Opening:
             beside.interrupt()
 
         hold.stops(stop, interrupt)
-        return Place(sandbox, beside, container.options.env if container is not None else {})
+        volumes = [one for spec in services.values() for one in (*spec.options.volumes, *spec.volumes)]
+        shared = any(one.name is None for one in volumes)
+        return Place(sandbox, beside, container.options.env if container is not None else {}, shared)
 
     def _services(self, station: Station, say: Callable[[bytes], None]) -> Mapping[str, ContainerSpec]:
         if not self.body.services:

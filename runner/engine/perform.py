@@ -304,6 +304,7 @@ def _begin(
     opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
     place = opening.open(repository, hold, station, log, opened)
     sandbox = place.sandbox
+    workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
     stage = Stage(

@@ -36,6 +36,9 @@ class Workspace(Protocol):
         `check` is called now and then: by raising it ends the saving, and nothing is kept.
         """
 
+    def shown(self, sandbox: "Sandbox", shared: bool) -> None:
+        """Say where steps see it: in that sandbox, and whether containers beside it do too."""
+
     def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
         """Every file in it, also those behind links to its own folders, by relative path and in order.
 
@@ -267,6 +270,10 @@ class Sandbox(Protocol):
     """The user and group that steps are, seen from outside; None: whoever this process is."""
     container: str
     """The id of the container that it is; empty where it is none."""
+
+    @property
+    def namespace(self) -> int | None:
+        """A pidfd of a process in it, as soon as a command has run; None where that is not known."""
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""

@@ -103,7 +103,7 @@ class Bubblewrap:
                 *self._network,
                 *self._files,
                 *(word for path, fd in held.items() for word in ("--ro-bind-data", str(fd), path)),
-                *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", WORKSPACE),
+                *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", "/"),
                 *("--seccomp", str(seccomp), "--", *agent(SCRIPT, TEMP, str(self._limits.processes))),
             ]
             passed = (*held.values(), seccomp)

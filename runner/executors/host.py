@@ -99,6 +99,8 @@ def _apart() -> Sequence[str]:
     if unshare is None:
         return ()
     user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
-    argv = (unshare, *user, "--pid", "--fork", "--mount-proc", "--kill-child")
+    # What is mounted later, and what is taken off, is so in there too.
+    apart = ("--pid", "--fork", "--mount-proc", "--propagation", "slave", "--kill-child")
+    argv = (unshare, *user, *apart)
     tried = subprocess.run([*argv, "/bin/true"], env={}, capture_output=True, check=False)
     return argv if tried.returncode == 0 else ()

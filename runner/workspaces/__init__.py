@@ -17,44 +17,56 @@ Decisions:
 * **We write a checkout ourselves**, blob by blob. It is as fast as `git checkout-index` (the file system is
   what takes the time), has no place where a filter, hook or attribute could run, and gives exactly the
   committed bytes: no end-of-line conversion, LFS pointers as they are, submodules as empty folders.
-* **A snapshot is the commit and a chain of layers**, each one file with what changed since the last. What
-  changed is seen from status alone. Hard links come back as separate files; owners, extended attributes,
-  fifos, sockets and devices are not kept.
+* **A job's folder is an overlay where one can be mounted**, which is tried once: below it the commit's tree,
+  unpacked once for all jobs (`bases`), on it what steps change (`overlay`). Opening one and keeping what a
+  step left then cost what changed, not what there is. Everything that a file system keeps is kept. A file has
+  the time of the commit for which its bytes were first unpacked here.
+* **Elsewhere a snapshot is the commit and a chain of layers**, each one file with what changed since the
+  last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
+  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began.
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
   each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
 * **`fsckObjects` is off.** It refuses old but honest repositories, while each tree is checked by us when it
   is used (`HostileTree`).
 
-In `home`: `mirrors/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`; one file system.
+In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`,
+`layers/<token>/`; one file system.
 """
 
 import errno
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
 from runner.engine.ports import Folder, Workspace
-from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
+from runner.workspaces.bases import Bases
 from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.folders import move_beneath, nodes_of, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.mirrors import Mirror
+from runner.workspaces.mounts import clear
 from runner.workspaces.names import Address, address_of, file_name
+from runner.workspaces.overlay import OverlayWorkspace, problem
+from runner.workspaces.pool import FOLDER, Layers
 from runner.workspaces.reach import Reach
 from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import BASE, inherit, restored
+from runner.workspaces.snapshots import BASE, Line, chain, inherit, restored
+from runner.workspaces.syncing import Syncing
 from runner.workspaces.trees import (
+    Commit,
     Entry,
     HostileTree,
     differences,
@@ -82,7 +94,7 @@ class GitWorkspaces:
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
     `timeout` is the seconds that one word with a repository may take; `keeping` whether what a job leaves is
-    kept when it has ended.
+    kept when it has ended; `overlays` whether they are used where they can be.
     """
 
     def __init__(
@@ -96,6 +108,7 @@ class GitWorkspaces:
         lookup: Lookup = lookup,
         timeout: float = 600,
         keeping: bool = True,
+        overlays: bool = True,
     ) -> None:
         home = home.absolute()
         self._mirrors, self._workspaces, self._snapshots = (
@@ -110,6 +123,12 @@ class GitWorkspaces:
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
         self._fetched: dict[tuple[str, str], Repository] = {}
+        # What is not kept has no need to get to the disk either.
+        self._syncing = Syncing(home) if keeping else None
+        self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
+        self._layers = Layers(home / "layers", self._trash, self._syncing)
+        self._open: list[OverlayWorkspace] = []
+        self._problem = cache(partial(problem, home, self._trash)) if overlays else lambda: "none is wanted"
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +137,15 @@ class GitWorkspaces:
         self.close()
 
     def close(self) -> None:
-        """End the git processes that wait for the next use; they also end when this process dies."""
+        """Give up what is still open, and end the git processes that wait for the next use.
+
+        Those also end when this process dies; what was mounted then is taken off by who comes next.
+        """
+        for opened in self._open:
+            opened.close()
         self._readers.close()
+        if self._syncing is not None:
+            self._syncing.close()
 
     # --- the repository --------------------------------------------------------------------------
 
@@ -246,15 +272,63 @@ class GitWorkspaces:
         jobs, layers = self._workspaces / file_name(name), self._snapshots / file_name(name)
         path = jobs / str(attempt)
         with self._reading(route) as reader, _disk_errors(path):
-            nodes = nodes_of(reader, read_commit(reader, route.commit))
-            nodes = restored(layers, snapshot, route.commit, nodes)
+            made_from = read_commit(reader, route.commit)
+            line = chain(layers, snapshot, route.commit)
+            overlaid = self._overlaid(layers, line)
             jobs.mkdir(parents=True, exist_ok=True)
             for former in list(jobs.iterdir()):
                 # A worker that was thought dead may come this far, but not to a later attempt's files.
                 if not former.name.isdecimal() or int(former.name) <= attempt:
-                    self._trash.remove(former)
+                    self._clear(former)
+            if overlaid is not None:
+                return self._overlay(reader, made_from, route, path, layers, snapshot, overlaid)
+            nodes = restored(layers, line, nodes_of(reader, made_from))
             write_folder(path, nodes, reader, self._owner)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
+
+    def overlay_problem(self) -> str | None:
+        """Why jobs' folders are no overlays here, or None where they are."""
+        return self._problem()
+
+    def _overlaid(self, folder: Path, line: Line) -> list[Path] | None:
+        """The folders of a snapshot's layers, the topmost first; None where all files are to be written."""
+        kinds = {FOLDER in layer for _, layer in line}
+        if kinds == {False}:
+            return None
+        why = self.overlay_problem()
+        if why is None and kinds != {True, False}:
+            return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
+        if not line:
+            return None
+        why = why or "some of its layers are none"
+        raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
+
+    def _overlay(
+        self,
+        reader: Reader,
+        made_from: Commit,
+        route: Route,
+        path: Path,
+        snapshots: Path,
+        snapshot: str,
+        sealed: list[Path],
+    ) -> OverlayWorkspace:
+        base = self._bases.take(reader, made_from, f"{route.forge}/{route.repo}")
+        try:
+            opened = OverlayWorkspace(
+                path, self._trash, snapshots, route.commit, snapshot, base, sealed, self._layers
+            )
+        except BaseException:
+            self._clear(path)
+            base.close()
+            raise
+        self._open = [*(one for one in self._open if not one.closed), opened]
+        return opened
+
+    def _clear(self, folder: Path) -> None:
+        """Remove a folder in which something may be mounted."""
+        clear(folder)
+        self._trash.remove(folder)
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
@@ -288,19 +362,28 @@ class GitWorkspaces:
 
     def kept(self) -> Iterator[Kept]:
         """What is kept of each job that has snapshots here."""
-        return (kept for path in _entries(self._snapshots) if (kept := measured(path)) is not None)
+        sizes = self._layers.sizes()
+        return (kept for path in _entries(self._snapshots) if (kept := measured(path, sizes)) is not None)
 
     def retire(self, name: str) -> None:
         """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
-        self._trash.remove(self._workspaces / file_name(name))
+        self._clear(self._workspaces / file_name(name))
         if not self._keeping:
             self._trash.remove(self._snapshots / file_name(name))
+            self._layers.sweep()
         self._trash.empty()
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
-        for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):
-            self._trash.remove(folder)
+        self._clear(self._workspaces / file_name(name))
+        self._trash.remove(self._snapshots / file_name(name))
+        self._layers.sweep()
+        self._trash.empty()
+
+    def tidy(self, bases: int) -> None:
+        """Remove what processes that are gone left half-made, and the bases that exceed so many bytes."""
+        self._layers.sweep()
+        self._bases.sweep(bases)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:

@@ -26,14 +26,22 @@ class Ended:
     succeeded: bool
 
 
-def measured(folder: Path) -> Kept | None:
-    """What a job's folder of snapshots takes; None where it has gone meanwhile."""
+def measured(folder: Path, layers: Mapping[int, int]) -> Kept | None:
+    """What a job's folder of snapshots takes; None where it has gone meanwhile.
+
+    `layers`: the size of what lies elsewhere by the inode of the file that stands for it, which has one more
+    name there.
+    """
     try:
         found = [path.lstat() for path in folder.iterdir()]
         since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
-    return Kept(folder.name, sum(one.st_blocks * _BLOCK / max(1, one.st_nlink) for one in found), since)
+    size = 0.0
+    for one in found:
+        names = one.st_nlink - 1 if one.st_ino in layers else one.st_nlink
+        size += (one.st_blocks * _BLOCK + layers.get(one.st_ino, 0)) / max(1, names)
+    return Kept(folder.name, size, since)
 
 
 def too_much(

@@ -49,7 +49,7 @@ def test_what_several_jobs_share_takes_its_space_once(tmp_path: Path) -> None:
     (tmp_path / "one/1.1").write_bytes(b"x" * 8192)
     os.link(tmp_path / "one/1.1", tmp_path / "two/1.1")
 
-    sizes = [found.size for name in ("one", "two") if (found := measured(tmp_path / name))]
+    sizes = [found.size for name in ("one", "two") if (found := measured(tmp_path / name, {}))]
 
     assert sizes == [4096, 4096]
-    assert measured(tmp_path / "three") is None
+    assert measured(tmp_path / "three", {}) is None

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,7 +99,7 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
         for change in committed:
             edit(origin.path, *change)
         route = origin.route(origin.commit_all())
-        with GitWorkspaces(Path(folder, "home"), "file") as workspaces:
+        with GitWorkspaces(Path(folder, "home"), "file", overlays=False) as workspaces:
             workspaces.fetch(origin.repository, route, "run-1")
             opened = workspaces.open(route, "17", 1, None)
             saved = [(opened.save(), contents(opened.path))]
@@ -113,6 +113,12 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
 
             for attempt, (snapshot, then) in enumerate(saved, start=3):
                 assert contents(workspaces.open(route, "17", attempt, snapshot).path) == then
+
+
+@pytest.fixture
+def workspaces(home: Path) -> Iterator[GitWorkspaces]:
+    with GitWorkspaces(home, protocols="file", overlays=False) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -322,7 +328,7 @@ from pathlib import Path
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 home, commit, attempt = sys.argv[1:]
-with GitWorkspaces(Path(home), "file") as workspaces:
+with GitWorkspaces(Path(home), "file", overlays=False) as workspaces:
     opened = workspaces.open(Route("git", "octo/hello", commit), "17", int(attempt), None)
     number = 0
     while True:
