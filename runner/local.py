@@ -50,7 +50,7 @@ from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word
 from runner.objects import FolderObjects
-from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
+from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.checkouts import Checkout
@@ -275,6 +275,7 @@ class Local:
             vault=vault,
             environments=_Unprotected(),
             objects=FolderObjects(home / "objects"),
+            artifacts=SqlArtifacts(self._database),
             env=terms.env,
             matrix=terms.matrix,
         )
