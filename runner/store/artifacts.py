@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
@@ -125,20 +125,24 @@ class SqlArtifacts:
         self, repository: Repository, name: str | None = None, limit: int = 30, before: int | None = None
     ) -> list[ArtifactView]:
         """Those of a repository, newest first."""
-        mine = [artifacts.c.forge == repository.forge, artifacts.c.repo == repository.name]
-        mine += [artifacts.c.name == name] if name is not None else []
-        mine += [artifacts.c.id < before] if before is not None else []
-        return self._views(*mine, limit=limit)
+        older = [artifacts.c.id < before] if before is not None else []
+        return self._views(*_of(repository, name), *older, limit=limit)
+
+    def count(self, repository: Repository, name: str | None = None) -> int:
+        """How many of a repository have not expired."""
+        with self._database.reading() as connection:
+            there = _there(micros(self._database.now(connection)))
+            query = select(func.count()).select_from(artifacts).where(there, *_of(repository, name))
+            return int(connection.execute(query).scalar_one())
 
     def shown_of(self, run: int, name: str | None = None) -> list[ArtifactView]:
         """Those of a run, newest first."""
         mine = [artifacts.c.run == run] + ([artifacts.c.name == name] if name is not None else [])
         return self._views(*mine)
 
-    def blob(self, id: int, scope: Scope, run: int | None = None) -> tuple[ArtifactView, Blob]:
-        """One, and where it is. Raises `NotFound`, also for what `scope` does not see."""
+    def one(self, id: int, scope: Scope) -> tuple[ArtifactView, Blob]:
+        """One, and what it is in. Raises `NotFound`, also for what `scope` does not see."""
         mine = [artifacts.c.id == id, within(scope, artifacts.c.forge, artifacts.c.repo)]
-        mine += [artifacts.c.run == run] if run is not None else []
         with self._database.reading() as connection:
             there = _there(micros(self._database.now(connection)))
             row = connection.execute(_of_runs.where(there, *mine)).one_or_none()
@@ -164,7 +168,7 @@ class SqlArtifacts:
 
         return self._database.writing(work)
 
-    def _views(self, *conditions: Any, limit: int | None = None) -> list[ArtifactView]:
+    def _views(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[ArtifactView]:
         with self._database.reading() as connection:
             there = _there(micros(self._database.now(connection)))
             query = _of_runs.where(there, *conditions).order_by(artifacts.c.id.desc()).limit(limit)
@@ -185,6 +189,11 @@ def _given_up(connection: Connection, new: NewArtifact, instead_of: Collection[i
     return _removed(connection, [row.id for row in found])
 
 
+def _of(repository: Repository, name: str | None) -> list[ColumnElement[bool]]:
+    mine = [artifacts.c.forge == repository.forge, artifacts.c.repo == repository.name]
+    return [*mine, artifacts.c.name == name] if name is not None else mine
+
+
 def _removed(connection: Connection, ids: Sequence[int]) -> Sequence[str]:
     if not ids:
         return []
@@ -192,7 +201,7 @@ def _removed(connection: Connection, ids: Sequence[int]) -> Sequence[str]:
     return connection.execute(gone).scalars().all()
 
 
-def _there(now: int) -> Any:
+def _there(now: int) -> ColumnElement[bool]:
     return or_(artifacts.c.expires_at.is_(None), artifacts.c.expires_at > now)
 
 

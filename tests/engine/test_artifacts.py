@@ -3,14 +3,16 @@
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from zipfile import ZipFile
 
 import pytest
 
 from runner.engine.control import rerun
 from runner.engine.perform import perform
-from runner.engine.ports import Command, Exit
+from runner.engine.ports import Command, Exit, Store
 from runner.model.artifact import Artifact, newest
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
@@ -228,11 +230,11 @@ def test_a_link_out_of_the_job_is_no_way_to_its_files(bench: Bench, files: Path)
     assert "'/etc/passwd' is in no folder of the job" in outcome(bench, run, "1").reason
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc", "~root/x/../../../etc", "/workspace/../etc"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc", "**/../../../etc", "/workspace/../etc", "/**"])
 def test_a_path_out_of_the_job_is_named(bench: Bench, files: Path, path: str) -> None:
     run = done(bench, upload(path=path))
 
-    assert "is in no folder of the job" in outcome(bench, run, "1").reason or "~root" in path
+    assert "is in no folder of the job" in outcome(bench, run, "1").reason
     assert kept(bench, run) == {}
 
 
@@ -324,6 +326,23 @@ def test_what_is_not_compressed_has_its_bytes_in_the_archive(bench: Bench, files
     assert found["stored"].blob.size > 100_000 > found["deflated"].blob.size
 
 
+class Died(BaseException):
+    """A worker that is killed."""
+
+
+class Dying:
+    """A store whose worker dies as it writes a checkpoint down."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def record(self, *_: object) -> None:
+        raise Died
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+
 # --- names that are taken --------------------------------------------------------------------
 
 
@@ -362,16 +381,9 @@ def test_a_step_that_runs_again_takes_the_place_of_what_it_made(bench: Bench, fi
     written(files, "a")
     run = bench.a_run(HEAD + upload(path="a"))
     (ring,) = bench.bell.rung
-    record = bench.store.record
-
-    def lose(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    bench.store.record = lose  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        perform(ring, bench.station)
+    with pytest.raises(Died):
+        perform(ring, replace(bench.station, store=cast(Store, Dying(bench.store))))
     first = kept(bench, run)["artifact"]
-    bench.store.record = record  # type: ignore[method-assign]
     bench.store.stranded(everything=True)
     written(files, "a", text="again")
 

@@ -72,7 +72,7 @@ def search(errand: Errand, text: str, hidden: bool) -> Finds:
 
 
 def followed(errand: Errand, path: str) -> Place | None:
-    """What a path leads to, as a step sees it; None for nothing. Raises `BrokenDefinition` where it is out."""
+    """What a path leads to, as a step sees it; None for nothing. Raises `BrokenDefinition` if it is out."""
     for _ in range(_MOST_LINKS):
         folder, place = errand.place(path)
         path = posixpath.normpath(path)
