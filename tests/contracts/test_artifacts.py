@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import BinaryIO
 from uuid import uuid4
 
 import pytest
@@ -68,7 +69,10 @@ class Shelves:
     def new(
         self, maker: Maker, name: str = "built", text: str = "text", days: int | None = None
     ) -> NewArtifact:
-        blob = self.objects.put("artifacts/1", lambda file: None if file.write(text.encode()) else None)
+        def write(file: BinaryIO) -> None:
+            file.write(text.encode())
+
+        blob = self.objects.put("artifacts/1", write)
         return NewArtifact(maker, name, blob, 1, days)
 
     def add(self, maker: Maker, name: str = "built", days: int | None = None) -> Artifact:
