@@ -1,23 +1,31 @@
 """The actions of artifacts, done by the engine on what fake steps left."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, BinaryIO, cast
 from zipfile import ZipFile
 
 import pytest
+from sqlalchemy import Connection, update
 
 from runner.engine.control import rerun
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit, Store
+from runner.errors import Unavailable
 from runner.model.artifact import Artifact, newest
+from runner.model.blob import Blob
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.step import Outcome
+from runner.objects import FolderObjects
+from runner.store.tables import deliveries
+from runner.workspaces.reach import Reach
 from tests.engine.conftest import Bench
+from tests.fakes import FakeWorkspaces
 
 HEAD = """\
 on: push
@@ -620,3 +628,132 @@ def test_another_run_of_the_repository_is_read_by_its_id(bench: Bench, files: Pa
 
     assert str(run.result) == "success"
     assert (files / "in/a").is_file()
+
+
+# --- forks -----------------------------------------------------------------------------------
+
+
+def of_a_fork(bench: Bench, *steps: str, guid: str) -> Run:
+    """A run whose code is a fork's, as its delivery says."""
+    run = bench.a_run(HEAD + "".join(steps), guid)
+    sides = {
+        side: {"repo": {"full_name": name}} for side, name in (("head", "eve/x"), ("base", "octo/hello"))
+    }
+
+    def work(connection: Connection) -> None:
+        mine = update(deliveries).where(deliveries.c.id == run.delivery)
+        connection.execute(mine.values(kind="pull_request", payload={"pull_request": sides}))
+
+    bench.database.writing(work)
+    bench.work()
+    return bench.store.load(run.id)
+
+
+def test_what_a_fork_made_is_marked_and_whoever_reads_it_is_told(bench: Bench, files: Path) -> None:
+    written(files, "a")
+    forked = of_a_fork(bench, upload(path="a"), guid="1")
+
+    assert kept(bench, forked)["artifact"].trusted is False
+    step = download(name="artifact", path="in", run_id=str(forked.id))
+    run = done(bench, step, guid="2")
+
+    assert "##[warning]artifact artifact was made by the code of a fork: " in log(bench, run, "1")
+
+
+def test_a_fork_reads_no_artifacts_of_other_runs(bench: Bench, files: Path) -> None:
+    written(files, "a")
+    former = done(bench, upload(path="a"))
+
+    own = of_a_fork(bench, upload(path="a"), download(name="artifact", path="own"), guid="2")
+    step = download(name="artifact", path="in", run_id=str(former.id))
+    forked = of_a_fork(bench, step, guid="3")
+
+    assert str(own.result) == "success"
+    reason = outcome(bench, forked, "1").reason
+    assert f"the code of a fork cannot read artifacts of other runs, such as {former.id}" in reason
+    assert not (files / "in").exists()
+
+
+# --- trouble ---------------------------------------------------------------------------------
+
+
+class Swapping(Reach):
+    """A folder in which a step puts another folder in the place of each file that is about to be read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, None)
+        self._at = root
+
+    def reading(self, path: str) -> Any:
+        (self._at / path).unlink()
+        (self._at / path / "passwd").mkdir(parents=True)
+        return super().reading(path)
+
+
+@dataclass
+class SwappingWorkspaces(FakeWorkspaces):
+    def reach(self, root: Path) -> Reach:
+        return Swapping(root)
+
+
+def test_a_file_that_is_replaced_by_a_folder_while_it_is_read_is_named(bench: Bench, files: Path) -> None:
+    written(files, "dist/a", "dist/b")
+    workspaces = SwappingWorkspaces({}, files)
+    bench.station = replace(bench.station, workspaces=workspaces)
+    run = bench.a_run(HEAD + upload(path="dist"))
+    workspaces.files = bench.workspaces.files
+    bench.work()
+
+    reason = outcome(bench, bench.store.load(run.id), "1").reason
+    assert "'/workspace/dist/a' went away, or became something else, while it was read" in reason
+    assert kept(bench, run) == {}
+    assert list(bench.station.objects.kept("artifacts")) == []
+
+
+class Full(FolderObjects):
+    """A disk that is full once a file is being written."""
+
+    def put(self, place: str, write: Callable[[BinaryIO], None]) -> Blob:
+        def fill(file: BinaryIO) -> None:
+            write(file)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return super().put(place, fill)
+
+
+class Away(FolderObjects):
+    """A store that does not answer."""
+
+    def put(self, place: str, write: Callable[[BinaryIO], None]) -> Blob:
+        raise Unavailable("the store does not answer")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"), [(Full, "No space left on device"), (Away, "the store does not answer")]
+)
+def test_what_this_machine_cannot_keep_now_is_tried_again_by_a_job_that_goes_on(
+    bench: Bench, files: Path, tmp_path: Path, trouble: type[FolderObjects], said: str
+) -> None:
+    written(files, "a")
+    station = bench.station
+    bench.station = replace(station, objects=trouble(tmp_path / "objects"))
+    run = bench.a_run(HEAD + upload(path="a"))
+    bench.work()
+
+    waiting = bench.store.load(run.id)
+    assert waiting.result is None
+    assert "the job cannot go on: " in log(bench, waiting, "end")
+    assert said in log(bench, waiting, "end")
+    assert list(station.objects.kept("artifacts")) == []
+
+
+def test_time_runs_out_in_the_middle_of_a_large_file_too(bench: Bench, files: Path) -> None:
+    with (files / "large").open("wb") as file:
+        file.truncate(1024**3)
+
+    step = "      - {uses: actions/upload-artifact@v4, timeout-minutes: 0.002, with: {path: large}}\n"
+    run = done(bench, step)
+
+    assert str(outcome(bench, run, "1").result) == "timed_out"
+    assert kept(bench, run) == {}
+    assert list(bench.station.objects.kept("artifacts")) == []
