@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx2
@@ -98,6 +98,13 @@ class Client:
         with self._reaching(), self._http.stream("GET", self._at(path), **self._sent(query)) as response:
             self._check(response)
             yield from response.iter_text()
+
+    def save(self, path: str, file: BinaryIO) -> None:
+        """Write what is there to a file."""
+        with self._reaching(), self._http.stream("GET", self._at(path), **self._sent({})) as response:
+            self._check(response)
+            for piece in response.iter_bytes():
+                file.write(piece)
 
     def post(self, path: str, content: Mapping[str, object] | None = None) -> Values:
         answer: Values = self._asked("POST", path, {}, json={} if content is None else dict(content)).json()

@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     """How long the logs of a run are kept after its end."""
     keep_runs: Span = 400 * 86400
     """How long a run is kept after its end."""
+    keep_artifacts: Span = 90 * 86400
+    """How long an artifact is kept at the most; none outlives its run."""
+    repo_artifact_bytes: int = Field(default=20 * 1024**3, ge=0)
+    """The space that the artifacts of one repository may take."""
 
     @field_validator("host")
     @classmethod

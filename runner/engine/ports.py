@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from runner.model.artifact import Artifact, NewArtifact
 from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.environment import Environment
@@ -219,6 +220,34 @@ class Objects(Protocol):
 
     def kept(self, place: str) -> Iterator[Kept]:
         """All that there is at a place and below it."""
+
+
+class Artifacts(Protocol):
+    """Which artifacts there are, and in which objects."""
+
+    def add(
+        self, new: NewArtifact, instead_of: Collection[int] | None = ()
+    ) -> tuple[Artifact, Sequence[str]]:
+        """Have an artifact in the place of those with these ids, under the fence of the job that makes it.
+
+        Gives also the keys of the objects that are no artifact's any more. None is whatever has its name in
+        that attempt of the run. Replaced anyhow is what the same step made before it was written down, and
+        what its job made before it started over. Raises `LeaseLost`, `NameTaken`, and `BrokenDefinition`
+        where the repository or the job has too many.
+        """
+
+    def of_run(self, route: Route, run: int) -> Sequence[Artifact]:
+        """Those of a run that have not expired, of all its attempts. Raises `NotFound` for no such run."""
+
+
+class ExpiringArtifacts(Protocol):
+    """Artifacts as those see them who keep them for a while only."""
+
+    def expired(self, most: int) -> Sequence[str]:
+        """Remove up to `most` whose time is over; gives the keys of their objects."""
+
+    def unknown(self, keys: Collection[str]) -> Collection[str]:
+        """Those that are the object of no artifact."""
 
 
 # --- executors -------------------------------------------------------------------------------
@@ -680,11 +709,15 @@ class Silenced:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any."""
+    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any.
+
+    `objects` are the keys of what held its artifacts.
+    """
 
     run: int
     jobs: tuple[int, ...]
     keep: str | None
+    objects: tuple[str, ...] = ()
 
 
 class Retention(Protocol):

@@ -20,6 +20,7 @@ class Limits:
     keep_logs: int | None = None
     """How long the logs of a run stay after its end."""
     keep_runs: int | None = None
+    keep_artifacts: int | None = None
 
     def over(self, server: "Limits") -> "Limits":
         """What counts for a repository with these."""

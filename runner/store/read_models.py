@@ -57,6 +57,28 @@ class EnvironmentView:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """What a run keeps under a name. `expires_at` is None where it stays as long as its run."""
+
+    id: int
+    name: str
+    size_in_bytes: int
+    digest: str
+    files: int
+    repo: str
+    forge: str
+    run: int
+    run_attempt: int
+    job: int
+    trusted: bool
+    """Whether the code that made it is of those who may push."""
+    commit: str
+    ref: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class SignalView:
     """A signal that a run was sent. `repeated`: it is a copy of one that came before, and was not kept."""
 

@@ -149,7 +149,10 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
 def test_what_a_repository_may_use_is_said_and_changed_one_by_one(web: Web) -> None:
     given = {"name": "octo/hello", "url": "https://example.org/hello.git"}
     unsaid = dict.fromkeys(
-        ("max_jobs", "max_queued", "queue_timeout", "run_timeout", "keep_logs", "keep_runs")
+        (
+            *("max_jobs", "max_queued", "queue_timeout", "run_timeout"),
+            *("keep_logs", "keep_runs", "keep_artifacts"),
+        )
     )
 
     made = web.api("POST", "/repos", given | {"limits": {"max_jobs": 4, "queue_timeout": "1h30m"}})
