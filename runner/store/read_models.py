@@ -246,6 +246,8 @@ class JobEnd:
 
     at: datetime
     succeeded: bool
+    keep_snapshots: int | None = None
+    """What its repository says of that, as `Limits` has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ repositories = Table(
     Column("run_timeout", BigInteger),
     Column("keep_logs", BigInteger),
     Column("keep_runs", BigInteger),
+    Column("keep_snapshots", BigInteger),
     # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
     Column("missed", String(8), nullable=False, server_default="once"),
     UniqueConstraint("forge", "name"),

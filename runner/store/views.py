@@ -129,6 +129,9 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
 
 
 _newest_attempt = _summaries(runs.c.attempt)
+_of_registered = jobs.join(runs).outerjoin(
+    repositories, and_(repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo)
+)
 _newest_status = status_of(runs.c.attempt)
 
 
@@ -321,11 +324,13 @@ class Views:
                 last = select(func.max(other.c.finished_at)).where(other.c.run == jobs.c.run)
                 query = select(jobs.c.id, jobs.c.phase, jobs.c.result)
                 query = query.add_columns(
-                    unfinished.label("going_on"), last.scalar_subquery().label("ended_at")
+                    unfinished.label("going_on"),
+                    last.scalar_subquery().label("ended_at"),
+                    repositories.c.keep_snapshots,
                 ).where(jobs.c.id.in_(wanted[start : start + MOST_ROWS]))
-                for row in connection.execute(query):
+                for row in connection.execute(query.select_from(_of_registered).order_by(jobs.c.id)):
                     over = row.phase == "finished" and not row.going_on
-                    found[row.id] = JobEnd(moment(row.ended_at), row.result == "success") if over else None
+                    found[row.id] = _end(row) if over else None
         return found
 
     def counts(self) -> Counts:
@@ -370,6 +375,10 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.before is not None:
         conditions.append(runs.c.id < wanted.before)
     return conditions
+
+
+def _end(row: Any) -> JobEnd:
+    return JobEnd(moment(row.ended_at), row.result == "success", row.keep_snapshots)
 
 
 def _limit(wanted: int) -> int:
