@@ -209,6 +209,7 @@ def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., J
         reason=ended.reason,
         outputs=ended.outputs,
         tolerated=terms.tolerant,
+        deployed=ended.deployed,
     )
 
 

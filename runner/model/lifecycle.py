@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.environment import GATES
+from runner.model.environment import GATES, Deployment
 from runner.model.limits import shown
 from runner.model.run import (
     Finished,
@@ -112,11 +112,13 @@ def conclude(
     *,
     outputs: Mapping[str, str] | None = None,
     tolerated: bool = False,
+    deployed: Deployment | None = None,
 ) -> Job:
     """End a job under its lease."""
     _held(job, lease)
     reason = job.ousted or reason if result is Result.CANCELLED else reason
-    return replace(job, phase=Finished(result, at, reason, tolerated), outputs=outputs or {})
+    phase = Finished(result, at, reason, tolerated)
+    return replace(job, phase=phase, outputs=outputs or {}, deployed=deployed)
 
 
 def release(job: Job, lease: Lease, at: datetime) -> Job:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from runner.model.access import Scope
+from runner.model.environment import Deployment
 from runner.model.limits import Limits
 from runner.model.standing import Missed
 
@@ -238,6 +239,8 @@ class JobView:
     waits: tuple[WaitView, ...] = ()
     forked: ForkView | None = None
     """What it goes on from; None where it began with its first step."""
+    environment: Deployment | None = None
+    """Where it has deployed to, once it has; its `url` is an address of the web, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
