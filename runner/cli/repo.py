@@ -85,11 +85,12 @@ def list_repositories(fields: str | None) -> None:
             one["url"],
             one["default_branch"] or "",
             "shared" if one["shared"] else "",
+            ", ".join(dict.fromkeys(_stopped(stop) for stop in one["stops"])),
         )
         for one in found
     ]
     if rows:
-        print_table(rows, ("name", "forge", "url", "branch", "use"))
+        print_table(rows, ("name", "forge", "url", "branch", "use", "stopped"))
     else:
         click.echo("no repositories; `runner repo add NAME --url URL` registers one", err=True)
 
@@ -108,8 +109,13 @@ def show(name: str, fields: str | None) -> None:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    own = [(name, value) for name, value in found.items() if name != "limits"]
-    print_pairs([*own, *limit_pairs(found["limits"])])
+    own = [(name, value) for name, value in found.items() if name not in ("limits", "stops")]
+    stops = [(_stopped(stop), stop["words"]) for stop in found["stops"]]
+    print_pairs([*own, *stops, *limit_pairs(found["limits"])])
+
+
+def _stopped(stop: Mapping[str, Any]) -> str:
+    return "blocked" if stop["commit"] or stop["workflow"] else "paused"
 
 
 @repo.command("set", cls=JsonCommand)

@@ -25,6 +25,7 @@ from runner.errors import NotFound, Rejected
 from runner.web.text import one_line, visible
 
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
+STOPPED = "stopped"
 UNFINISHED = ("queued", "running", "waiting")
 FAILED = ("failure", "timed_out", "cancelled")
 ADMISSION_SECONDS = 30.0
@@ -48,7 +49,12 @@ def runs() -> None:
 @click.option("--event", "-e", help="Only started by this event.")
 @click.option("--user", "-u", help="Only started by this person.")
 @click.option("--commit", "-c", help="Only of this commit; its first digits are enough.")
-@click.option("--status", "-s", type=click.Choice(STATUSES))
+@click.option(
+    "--status",
+    "-s",
+    type=click.Choice((*STATUSES, STOPPED)),
+    help="waiting: for a time, a signal or a person; stopped: paused or blocked.",
+)
 @click.option("--limit", "-L", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--before", type=int, help="Only runs older than this one.")
 @json_option

@@ -23,6 +23,8 @@ concurrency group, or for its definition to be evaluated once its turn has come.
 `running` from the first job of that one on. A step is `skipped` where its job went on or ended without it.
 """
 UNFINISHED = ("queued", "running", "waiting")
+STOPPED = "stopped"
+"""What runs are listed by that stand still, paused or blocked, whatever else they would do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +351,8 @@ class RepositoryView:
     """What it may use: null is what the server's settings say, 0 is no limit, and times are in seconds."""
     missed: Missed
     """What becomes of its schedules' due times that passed while no clock ran."""
+    stops: tuple[StopView, ...]
+    """What is stopped of it: all where it is paused, else what is blocked, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,9 @@ def test_a_bad_commit_is_blocked_its_runs_are_ended_and_nothing_of_it_begins(
     blocked = on_machine("repo", "block", "octo/hello", "--commit", commit[:12], "--reason", "it wipes disks")
     assert (blocked.status, f"commit {commit[:12]} is blocked by admin" in blocked.out) == (0, True)
     assert on_machine("repo", "stops", "octo/hello").out.split("\t")[0] == commit
+    assert f"blocked:     commit {commit[:12]} is blocked" in on_machine("repo", "show", "octo/hello").out
+    assert on_machine("repo", "list").out.split("\t")[-1] == "blocked\n"
+    assert on_machine("runs", "list", "--status", "stopped").out.split("\t")[1] == str(run)
     assert "it wipes disks" in on_machine("runs", "view", str(run)).out
     refused = on_machine("trigger", "octo/hello", "--commit", commit, "--watch")
     assert refused.status == 1
