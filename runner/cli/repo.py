@@ -6,7 +6,16 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import (
+    Group,
+    JsonCommand,
+    connect,
+    json_option,
+    print_gone,
+    print_json,
+    print_pairs,
+    print_table,
+)
 from runner.cli.limiting import limit_options, limit_pairs, limits_said
 from runner.web.names import checked_name
 
@@ -144,13 +153,14 @@ def change(name: str, fields: str | None, missed: str | None, **limits: Any) -> 
         _print(found)
 
 
-@repo.command("remove")
+@repo.command("remove", cls=JsonCommand)
 @click.argument("name")
-def remove(name: str) -> None:
+@json_option
+def remove(name: str, fields: str | None) -> None:
     """Forget the repository NAME; its runs and logs stay."""
     with connect() as client:
         client.delete(path_of(name))
-    click.echo(f"removed {name}")
+    print_gone(name, fields, f"removed {name}")
 
 
 @repo.command("hook")

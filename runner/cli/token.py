@@ -4,7 +4,7 @@ import re
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_gone, print_json, print_table
 from runner.cli.terminal import ago
 from runner.model.access import Role, checked_token_name
 
@@ -78,13 +78,14 @@ def list_tokens(fields: str | None) -> None:
         click.echo("no tokens; `runner token create NAME --role viewer` makes one", err=True)
 
 
-@token.command("revoke")
+@token.command("revoke", cls=JsonCommand)
 @click.argument("name")
-def revoke(name: str) -> None:
+@json_option
+def revoke(name: str, fields: str | None) -> None:
     """End the token NAME, and the sessions that were begun with it."""
     with connect() as client:
         client.delete(f"/tokens/{checked_token_name(name)}")
-    click.echo(f"revoked the token {name}")
+    print_gone(name, fields, f"revoked the token {name}")
 
 
 def seconds_of(span: str) -> int:
