@@ -363,7 +363,7 @@ def give_up(run: Run, job_id: int, limit: timedelta, at: datetime) -> Run:
         case Queued(since, due) if job.asked is None and not job.cancelled and (due or since) + limit <= at:
             labels = ", ".join(job.labels)
             reason = f"no worker with the labels {labels} took it within {shown(limit)} (queue-timeout)"
-            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason)))
+            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason, job.tolerant)))
         case _:
             return run
 
@@ -599,7 +599,7 @@ class _Groups:
         """A job before it begins: it goes on once its environment has no wait left, unless it was refused."""
         for wait in job.waits:
             if (reason := refusal(wait)) is not None:
-                return Finished(Result.FAILURE, now, reason)
+                return Finished(Result.FAILURE, now, reason, job.tolerant)
         if job.awaits:
             return job.phase if isinstance(job.phase, Suspended) else Suspended(now)
         return self._lined_up(job, now)

@@ -182,6 +182,8 @@ class Job:
     """The job that called the workflow first which it has taken over; None where it calls it itself."""
     waits: tuple[Wait, ...] = ()
     """What it waits for or has waited for, in the order in which that began."""
+    tolerant: bool = False
+    """Whether it may fail, as far as its definition has been evaluated."""
     deployed: Deployment | None = None
     """Where to, once its steps are over."""
 

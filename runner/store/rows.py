@@ -161,6 +161,7 @@ def job_from(row: Row[Any]) -> Job:
         forked=fork_from(row.forked),
         step_ids=row.step_ids or {},
         stands_for=row.stands_for,
+        tolerant=row.tolerant,
         deployed=deployed_from(row.deployed),
     )
 
@@ -231,6 +232,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "tried": [[one.attempt, one.result.value, one.reason, micros(one.at)] for one in job.tried],
         "turns": [turn_to(turn) for turn in job.turns] or None,
         "waits": [wait_to(wait) for wait in job.waits] or None,
+        "tolerant": job.tolerant,
         "deployed": None if job.deployed is None else asdict(job.deployed),
     }
     match job.phase:

@@ -221,6 +221,8 @@ jobs = Table(
     Column("step_ids", JSON(none_as_null=True)),
     # The job that called the workflow whose jobs have it as their caller; NULL where that is itself.
     Column("stands_for", Id),
+    # Whether it may fail, as far as its definition has been evaluated.
+    Column("tolerant", Boolean, nullable=False, server_default=false()),
     # Its environment and the address there; NULL before its steps are over, and where it has none.
     Column("deployed", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),

@@ -113,6 +113,36 @@ def test_a_rejected_job_fails_before_it_begins_though_its_timer_goes_on(bench: B
     assert bench.executor.scripts == []
 
 
+@pytest.mark.parametrize("tolerance", ["true", "${{ github.event_name == 'push' }}"])
+def test_a_job_that_may_fail_is_rejected_without_harm_to_its_run(bench: Bench, tolerance: str) -> None:
+    protect(bench, REVIEWED)
+    text = DEPLOY.replace("    steps:", f"    continue-on-error: {tolerance}\n    steps:")
+    run = bench.a_run(f"{text}  after:\n    needs: deploy\n    runs-on: linux\n    steps: [{{run: after}}]\n")
+    bench.work()
+    judge(bench, run, Word.REJECTED)
+    bench.work()
+    phase, *_ = (job.phase for job in jobs_of(bench, run))
+    assert isinstance(phase, Finished)
+    assert (phase.result, phase.conclusion) == (Result.FAILURE, Result.SUCCESS)
+    assert bench.executor.scripts == ["after"]
+    assert bench.store.load(run.id).result is Result.SUCCESS
+
+
+def test_a_job_that_may_fail_and_is_told_to_run_again_may_still(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.executor.act = lambda command: Exit(1)
+    run = bench.a_run(LEGS.replace("    steps:", "    continue-on-error: ${{ matrix.to != '' }}\n    steps:"))
+    bench.work()
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    production = jobs_of(bench, run)[1].id
+    control.rerun(run.id, store=bench.store, dispatcher=bench.bell, chosen=lambda run: {production})
+    bench.work()
+    judge(bench, run, Word.REJECTED)
+    assert [type(job.phase) for job in jobs_of(bench, run)] == [Finished, Finished]
+    assert bench.store.load(run.id).result is Result.SUCCESS
+
+
 def test_an_approved_job_still_waits_for_the_timer_of_its_environment(bench: Bench) -> None:
     protect(bench, replace(REVIEWED, wait_timer=30))
     run = bench.a_run(DEPLOY)
