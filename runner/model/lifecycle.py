@@ -238,6 +238,16 @@ def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> st
     return f"; {last.by or 'time'} has said {last.word} at {last.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def check_attempt(run: Run, attempt: int | None) -> None:
+    """Raises `Unheard` where a run is at another attempt than the one that is meant; None is whichever."""
+    if attempt is not None and attempt < run.attempt:
+        raise Unheard(
+            f"run {run.id} is at attempt {run.attempt} by now; nobody hears what was for attempt {attempt}"
+        )
+    if attempt is not None and attempt > run.attempt:
+        raise Unheard(f"run {run.id} has no attempt {attempt} yet; it is at attempt {run.attempt}")
+
+
 def check_listening(run: Run) -> Run:
     """Raises `Unheard` where no job of a run can take a signal any more."""
     if run.result is not None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,10 @@ from runner.engine import control
 from runner.engine.ports import Exit
 from runner.errors import Rejected
 from runner.model.environment import GATE, TIMER, Environment
-from runner.model.lifecycle import decide
+from runner.model.lifecycle import Unheard, decide
 from runner.model.run import Finished, Job, Phase, Run, Suspended, Waiting
 from runner.model.step import Result
-from runner.model.waits import Awaited, Word
+from runner.model.waits import Awaited, Signal, Word
 from runner.store import SqlEnvironments
 from runner.store.views import Views
 from tests.builders import an_event
@@ -233,6 +235,27 @@ def test_a_rerun_asks_again_and_a_try_of_the_same_attempt_does_not(bench: Bench)
     control.rerun(run.id, store=bench.store, dispatcher=bench.bell)
     bench.work()
     assert isinstance(phase_of(bench, run), Suspended)
+
+
+def test_what_was_meant_for_one_attempt_is_said_to_no_other(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    ports: Any = {"store": bench.store, "dispatcher": bench.bell}
+    control.cancel(run.id, **ports)
+    control.rerun(run.id, **ports)
+    bench.work()
+    approve = partial(control.answer, run.id, Awaited.APPROVAL, Word.APPROVED, by="anna", **ports)
+    for attempt, said in ((1, "at attempt 2 by now"), (3, "has no attempt 3 yet")):
+        with pytest.raises(Unheard, match=said):
+            approve(attempt=attempt)
+        with pytest.raises(Unheard, match=said):
+            control.signal(run.id, Signal("go", "1"), attempt=attempt, **ports)
+    assert isinstance(phase_of(bench, run), Suspended)
+    control.signal(run.id, Signal("go", "1"), attempt=2, **ports)
+    approve(attempt=2)
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
 
 
 def test_one_leg_that_runs_again_asks_again(bench: Bench) -> None:

@@ -343,8 +343,11 @@ def test_an_approval_is_given_by_those_who_are_asked_or_an_admin(web: Web) -> No
     web.site.store.update(run.id, lambda run, now: run.with_job(suspend(run.jobs[0], lease, now, wait)))
     anna, bert = a_token(web, Role.MAINTAINER), a_token(web, Role.MAINTAINER, name="bert")
 
+    for verb in ("approve", "reject", "resume"):
+        early = ask(web, bert, "POST", f"/runs/{run.id}/{verb}", {"attempt": 2})
+        assert (early.status_code, f"run {run.id} has no attempt 2" in early.text) == (409, True)
     refused = ask(web, anna, "POST", f"/runs/{run.id}/approve")
-    given = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "ship it"})
+    given = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "ship it", "attempt": 1})
 
     assert (refused.status_code, given.status_code) == (403, 200)
     assert "anna is not among those who may approve" in refused.json()["message"]
