@@ -195,17 +195,19 @@ def answer(
     comment: str = "",
     chosen: Chosen = lambda run: None,
     anyone: bool = False,
+    person: str = "",
     attempt: int | None = None,
     act: Act | None = None,
 ) -> Run:
     """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks.
 
-    `attempt`: no other one of the run is meant. Raises `Unheard`, where it is at another.
+    `person`: what forges call who says it. `attempt`: no other one of the run is meant; raises `Unheard`,
+    where it is at another.
     """
 
     def change(run: Run, now: datetime) -> Run:
         lifecycle.check_attempt(run, attempt)
         said = Answer(word, now, by, comment)
-        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone)
+        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone, person=person)
 
     return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after

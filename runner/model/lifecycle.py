@@ -189,10 +189,12 @@ def settle_waits(
     chosen: Collection[int] | None = None,
     *,
     anyone: bool = False,
+    person: str = "",
 ) -> Run:
     """A person's word on what jobs of a run wait for: all those chosen by id, or the only one.
 
-    `anyone`: whether who says it may do so for all who are asked. Raises `Rejected`, `NotAsked`.
+    `anyone`: whether who says it may do so for all who are asked. `person`: what forges call that one, if
+    that is known. Raises `Rejected`, `NotAsked`.
     """
     what = "approval" if awaited is Awaited.APPROVAL else "a word on a step that may have run"
     waiting = [
@@ -209,13 +211,15 @@ def settle_waits(
     if chosen is None and len(waiting) > 1:
         keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
         raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")
+    names = [given.by, person] if person else [given.by]
     for job, wait in waiting:
-        if wait.bars(given.by) and given.word is Word.APPROVED:
+        barred = next(filter(wait.bars, names), None)
+        if barred is not None and given.word is Word.APPROVED:
             raise NotAsked(
-                f"{given.by} started run {run.id}, and environment {wait.name} prevents self-review: "
+                f"{barred} started run {run.id}, and environment {wait.name} prevents self-review: "
                 f"somebody else has to approve job {job.key}"
             )
-        if wait.approvers and not anyone and given.by not in wait.approvers:
+        if wait.approvers and not anyone and not {*names} & {*wait.approvers}:
             raise NotAsked(
                 f"{given.by} is not among those who may approve job {job.key}: {', '.join(wait.approvers)}"
             )

@@ -101,6 +101,8 @@ class TokenView:
     expires_at: datetime | None
     last_used_at: datetime | None
     """To the hour."""
+    person: str | None
+    """The login at the forges of whoever holds it, where that is said."""
 
 
 @dataclass(frozen=True, slots=True)

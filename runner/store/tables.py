@@ -401,6 +401,8 @@ tokens = Table(
     Column("expires_at", BigInteger),
     # To the hour.
     Column("last_used_at", BigInteger),
+    # What forges call whoever holds it.
+    Column("person", String(255)),
     UniqueConstraint("digest"),
 )
 

@@ -224,6 +224,7 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
         chosen=lambda run: ids,
         attempt=judged.attempt,
         anyone=actor.role is Role.ADMIN,
+        person=actor.person,
     )
     details: dict[str, Any] = {"job": judged.job, "comment": judged.comment, "word": word.value}
     if judged.attempt is not None:

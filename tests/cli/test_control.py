@@ -41,7 +41,8 @@ def test_a_token_does_what_its_role_may_and_says_what_it_may_not(
 
     assert refused.status == 4
     assert refused.err.startswith("runner: the token anna is a viewer's, and this needs a writer's;")
-    assert on_machine("token", "create", "bert", "--role", "viewer").status == 0
+    assert on_machine("token", "create", "bert", "--role", "viewer", "--person", "bert-at-work").status == 0
+    assert "bert (bert-at-work)\tviewer" in on_machine("token", "list").out
     assert on_machine("token", "revoke", "bert", "--json").json == {"name": "bert", "removed": True}
     assert on_machine("token", "revoke", "anna").out == "revoked the token anna\n"
     monkeypatch.setenv("RUNNER_TOKEN", made.out.strip())
