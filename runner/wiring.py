@@ -232,7 +232,7 @@ def collect(services: Services) -> None:
         # A job that there is no more may be one of another database, which this one was changed for.
         end = ends.get(_job(one.name), JobEnd(one.since, succeeded=False))
         if end is not None:
-            ended[one.name] = Ended(end.at, end.succeeded)
+            ended[one.name] = Ended(end.at, end.succeeded, _kept_for(end))
     settings = services.settings
     keep = timedelta(seconds=settings.keep_snapshots)
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
@@ -243,6 +243,12 @@ def collect(services: Services) -> None:
 def sweep_objects(services: Services) -> None:
     """Remove objects that are no artifact's. Raises `Unavailable`."""
     expire.sweep_objects(artifacts=services.artifacts, objects=services.objects, now=datetime.now(UTC))
+
+
+def _kept_for(end: JobEnd) -> timedelta | None:
+    """What the job's repository says of that: 0 is no limit there, as of all that it says."""
+    own = end.keep_snapshots
+    return None if own is None else timedelta(seconds=own) if own else timedelta.max
 
 
 def _job(name: str) -> int:

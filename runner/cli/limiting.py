@@ -18,6 +18,7 @@ OPTIONS = {
     "keep_logs": "How long logs stay after the end of their run, such as 30d.",
     "keep_runs": "How long runs stay after their end, such as 90d.",
     "keep_artifacts": "How long artifacts stay at the most, such as 30d; none outlives its run.",
+    "keep_snapshots": "How long files of jobs stay after the end of their run, to go on from, such as 7d.",
 }
 SERVERS = "default"
 """What is said for the server's own."""

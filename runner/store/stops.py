@@ -28,6 +28,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     union,
     update,
 )
@@ -41,12 +42,22 @@ from runner.model.stops import Stop
 from runner.store.audit import note
 from runner.store.database import MICROSECOND, Database, micros, moment
 from runner.store.read_models import StopView
-from runner.store.tables import deliveries, jobs, repositories, runs, schedules, stops, was_cancelled
+from runner.store.tables import (
+    UNFINISHED,
+    deliveries,
+    jobs,
+    repositories,
+    runs,
+    schedules,
+    stops,
+    was_cancelled,
+)
 
 PUT_OFF = timedelta(minutes=1)
 """How long the clock leaves a job alone that stands still."""
 ROUND = 5000
 """How many of those it puts off at once."""
+EVERY = true()
 _ANY = select(stops.c.id).limit(1)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
@@ -108,6 +119,24 @@ def _uncancelled(some: FromClause = jobs) -> ColumnElement[bool]:
 def some_stopped(connection: Connection) -> bool:
     """Whether anything at all may stand still."""
     return connection.execute(_ANY).first() is not None
+
+
+def stopped_run() -> ColumnElement[bool]:
+    """Whether the run of the enclosing query stands still, and would go on if it did not."""
+    going_on = select(jobs.c.run).where(UNFINISHED, jobs.c.superseded.is_(None))
+    return and_(runs.c.id.in_(going_on), _stopped(), not_(was_cancelled(runs.c.attempt)))
+
+
+def stops_of(
+    connection: Connection, which: ColumnElement[bool] = EVERY
+) -> dict[tuple[str, str], tuple[StopView, ...]]:
+    """What is stopped of each repository, oldest first; its paused runs are listed as runs."""
+    query = select(stops).where(stops.c.run.is_(None), which).order_by(stops.c.id)
+    found: dict[tuple[str, str], tuple[StopView, ...]] = {}
+    for row in connection.execute(query):
+        one = StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
+        found[row.forge, row.repo] = (*found.get((row.forge, row.repo), ()), one)
+    return found
 
 
 def stop_of(connection: Connection, stop_id: int | None) -> Stop | None:
@@ -231,12 +260,9 @@ class SqlStops:
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
-        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name, stops.c.run.is_(None))
+        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name)
         with self._database.reading() as connection:
-            return [
-                StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
-                for row in connection.execute(select(stops).where(mine).order_by(stops.c.id))
-            ]
+            return [one for found in stops_of(connection, mine).values() for one in found]
 
     # --- what people call it ---------------------------------------------------------------------
 

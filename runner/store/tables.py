@@ -70,6 +70,7 @@ repositories = Table(
     Column("keep_logs", BigInteger),
     Column("keep_runs", BigInteger),
     Column("keep_artifacts", BigInteger),
+    Column("keep_snapshots", BigInteger),
     # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
     Column("missed", String(8), nullable=False, server_default="once"),
     UniqueConstraint("forge", "name"),
@@ -221,6 +222,10 @@ jobs = Table(
     Column("step_ids", JSON(none_as_null=True)),
     # The job that called the workflow whose jobs have it as their caller; NULL where that is itself.
     Column("stands_for", Id),
+    # Whether it may fail, as far as its definition has been evaluated.
+    Column("tolerant", Boolean, nullable=False, server_default=false()),
+    # Its environment and the address there; NULL before its steps are over, and where it has none.
+    Column("deployed", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
@@ -397,6 +402,8 @@ tokens = Table(
     Column("expires_at", BigInteger),
     # To the hour.
     Column("last_used_at", BigInteger),
+    # What forges call whoever holds it.
+    Column("person", String(255)),
     UniqueConstraint("digest"),
 )
 

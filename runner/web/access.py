@@ -124,7 +124,7 @@ class Access:
         if actor.scope is None and actor.role.covers(need.role):
             return
         started_by = self._started_by(actor, request.path_params)
-        if not actor.role.covers(need.role) and started_by != actor.name:
+        if not actor.role.covers(need.role) and not actor.is_called(started_by):
             log.warning(
                 "refused", extra={"actor": actor.name, "act": f"{request.method} {request.url.path[:200]}"}
             )

@@ -44,6 +44,7 @@ class AskedLimits(Asked):
     keep_logs: Time = None
     keep_runs: Time = None
     keep_artifacts: Time = None
+    keep_snapshots: Time = None
 
     @property
     def said(self) -> dict[str, int | None]:

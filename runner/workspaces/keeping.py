@@ -24,6 +24,8 @@ class Ended:
 
     at: datetime
     succeeded: bool
+    keep: timedelta | None = None
+    """For how long what is kept of it stays, where that is said of it by itself."""
 
 
 def measured(folder: Path, layers: Mapping[int, int]) -> Kept | None:
@@ -47,15 +49,16 @@ def measured(folder: Path, layers: Mapping[int, int]) -> Kept | None:
 def too_much(
     kept: Iterable[Kept], ended: Mapping[str, Ended], now: datetime, keep: timedelta, limit: int
 ) -> list[str]:
-    """Whose snapshots are to be removed: those kept for longer than `keep`, and then what exceeds `limit`.
+    """Whose snapshots are to be removed: those kept for long enough, and then what exceeds `limit`.
 
+    `keep` is how long that is where a job says nothing else.
     Of these, jobs that succeeded come first, and of those the oldest. What has not `ended` stays, and counts.
     """
     there = {one.name: one for one in kept}
     removable = sorted(
         there.keys() & ended.keys(), key=lambda name: (not ended[name].succeeded, ended[name].at, name)
     )
-    gone = [name for name in removable if now - ended[name].at >= keep]
+    gone = [name for name in removable if now - ended[name].at >= _span(ended[name], keep)]
     over = sum(one.size for name, one in there.items() if name not in gone) - limit
     for name in removable:
         if over <= 0:
@@ -64,3 +67,7 @@ def too_much(
             gone.append(name)
             over -= there[name].size
     return gone
+
+
+def _span(job: Ended, others: timedelta) -> timedelta:
+    return others if job.keep is None else job.keep

@@ -205,6 +205,16 @@ def test_nothing_of_a_run_that_has_not_ended_is_removed(archive: Archive) -> Non
     assert archive.printed(waiting) == b"hello\n"
 
 
+def test_the_end_of_a_job_is_told_with_how_long_its_repository_keeps_its_files(archive: Archive) -> None:
+    archive.add(keep_snapshots=7 * 86400)
+    archive.add("octo/other")
+    ids = [archive.ended(repo=repo).jobs[0].id for repo in ("octo/hello", "octo/other", "octo/removed")]
+
+    found = Views(archive.database).ends(ids)
+
+    assert [end and end.keep_snapshots for end in map(found.get, ids)] == [7 * 86400, None, None]
+
+
 @pytest.mark.parametrize(("keep", "stays"), [(0, True), (30 * 86400, False)])
 def test_a_repository_keeps_its_runs_for_as_long_as_it_says(archive: Archive, keep: int, stays: bool) -> None:
     archive.add(keep_runs=keep, keep_logs=keep)

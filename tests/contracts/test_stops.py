@@ -454,7 +454,7 @@ def _lift(bench: Bench) -> Callable[..., None]:
 def test_a_token_is_known_by_its_digest_until_it_expires_or_is_revoked(database: Database) -> None:
     tokens, now = SqlTokens(database), datetime.now(UTC).replace(microsecond=0)
     scope = frozenset({("git", "octo/hello"), ("github", "octo/hello")})
-    good = Token("anna", Role.WRITER, scope, "d1", now + timedelta(hours=1))
+    good = Token("anna", Role.WRITER, scope, "d1", now + timedelta(hours=1), "anna-of-octo")
     old = Token("bert", Role.ADMIN, None, "d2", now - timedelta(hours=1))
     for one in (good, old):
         tokens.add(one, ACT)
