@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -48,6 +49,13 @@ PUT_OFF = timedelta(minutes=1)
 ROUND = 5000
 """How many of those it puts off at once."""
 _ANY = select(stops.c.id).limit(1)
+ANY_STOPPED = exists(select(stops.c.id).correlate(None))
+"""Whether anything at all may stand still."""
+_OF_REPOSITORY = (
+    select(stops)
+    .where(stops.c.forge == bindparam("forge"), stops.c.repo == bindparam("repo"), stops.c.run.is_(None))
+    .order_by(stops.c.id)
+)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
@@ -150,8 +158,8 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
 
 def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict:
     """A verdict without the runs of what is blocked, which says so. The repository's row is locked by now."""
-    here = and_(stops.c.forge == route.forge, stops.c.repo == route.repo, stops.c.run.is_(None))
-    found = [_from(row) for row in connection.execute(select(stops).where(here).order_by(stops.c.id))]
+    here = {"forge": route.forge, "repo": route.repo}
+    found = [_from(row) for row in connection.execute(_OF_REPOSITORY, here)]
     blocks = [one for one in found if one.refuses and one.commit in (None, route.commit)]
     kept, reasons = [], list[str]()
     for run in verdict.runs:
@@ -231,11 +239,11 @@ class SqlStops:
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
-        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name, stops.c.run.is_(None))
+        mine = {"forge": repository.forge, "repo": repository.name}
         with self._database.reading() as connection:
             return [
                 StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
-                for row in connection.execute(select(stops).where(mine).order_by(stops.c.id))
+                for row in connection.execute(_OF_REPOSITORY, mine)
             ]
 
     # --- what people call it ---------------------------------------------------------------------

@@ -50,6 +50,7 @@ from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, file_name
 from runner.workspaces.reading import Reader, Readers
+from runner.workspaces.recent import Recent
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
 from runner.workspaces.snapshots import BASE, inherit, restored
@@ -70,6 +71,9 @@ WORKFLOW_BYTES = 512 * 1024
 
 FOLDER_BYTES = 16 * 1024 * 1024
 """The most that `read` hands out of one folder."""
+
+RECENT_BYTES = 2 * FOLDER_BYTES
+"""How much of what `read` handed out is kept, in case that it is asked for again."""
 
 _NO_COMMIT = "0" * 40
 
@@ -109,6 +113,7 @@ class GitWorkspaces:
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
         self._fetched: dict[tuple[str, str], Repository] = {}
+        self._recent = Recent(RECENT_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -184,6 +189,12 @@ class GitWorkspaces:
     def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         folder = folder.strip("/")
+        known = self._fetched.get((route.forge, route.repo))
+        # Whoever gets a name that another repository had gets nothing of that one.
+        what = route, known and known.registration, folder, None if names is None else frozenset(names)
+        return self._recent.get(what, lambda: self._read(route, folder, names))
+
+    def _read(self, route: Route, folder: str, names: Collection[str] | None) -> dict[str, bytes]:
         with self._reading(route) as reader:
             tree = read_commit(reader, route.commit).tree
             entries = [
