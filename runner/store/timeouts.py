@@ -15,6 +15,9 @@ from runner.store.tables import jobs, repositories, runs, was_cancelled
 SECOND = 10**6
 ABSENCE = 60 * SECOND
 """How much later than it should the clock looks at a job if there was none: nor was anybody else, maybe."""
+_OF_THEIR_OWN = select(repositories.c.forge, repositories.c.name, repositories.c.run_timeout).where(
+    repositories.c.run_timeout.is_not(None)
+)
 
 
 class Patience:
@@ -59,11 +62,7 @@ class Patience:
 
 def late_runs(connection: Connection, now: int, server: Limits, most: int) -> tuple[Overdue, ...]:
     """Runs whose newest attempt goes on for longer than it may, and that nobody has cancelled."""
-    query = select(repositories.c.forge, repositories.c.name, repositories.c.run_timeout)
-    own = {
-        f"{row.forge}:{row.name}": row.run_timeout
-        for row in connection.execute(query.where(repositories.c.run_timeout.is_not(None)))
-    }
+    own = {f"{row.forge}:{row.name}": row.run_timeout for row in connection.execute(_OF_THEIR_OWN)}
     found: list[Overdue] = []
     for repository, seconds in own.items():
         found += _late(connection, now, seconds, most, jobs.c.repository == repository)
