@@ -13,7 +13,7 @@ from runner.store.database import Database
 from runner.store.followers import Awaited, awaited_of_run
 from runner.store.rows import job_from, run_from
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
-from runner.store.tables import jobs, runs, was_cancelled, why_cancelled
+from runner.store.tables import jobs, repositories, runs, was_cancelled, why_cancelled
 
 _run_by_id = select(
     runs,
@@ -23,7 +23,12 @@ _run_by_id = select(
     hold_of_run().label("hold"),
 ).where(runs.c.id == bindparam("run_id"))
 # With all that whoever changes it asks next: a statement is a way there and back.
-_held_run = _run_by_id.add_columns(awaited_of_run().label("awaited"))
+_max_jobs = select(repositories.c.max_jobs).where(
+    repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo
+)
+_held_run = _run_by_id.add_columns(
+    awaited_of_run().label("awaited"), _max_jobs.correlate(runs).scalar_subquery().label("max_jobs")
+)
 _held_run_and_time = _held_run.add_columns(func.clock_timestamp().label("clock"))
 _lock_run = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
 _jobs_of_run = (
@@ -39,12 +44,13 @@ _lock_jobs = _jobs_of_run.order_by(None).order_by(jobs.c.id).with_for_update()
 class Held:
     """A run whose lock this transaction has, since `at` by the database's clock.
 
-    `awaited`: which stages others wait for that runs of its repository reach.
+    `awaited`: which stages others wait for that runs of its repository reach; `max_jobs`: its own limit.
     """
 
     run: Run
     at: datetime
     awaited: Awaited
+    max_jobs: int | None
 
 
 def load(connection: Connection, run_id: int) -> Run:
@@ -66,7 +72,8 @@ def hold(database: Database, connection: Connection, run_id: int) -> Held:
         connection.execute(_lock_run, mine)
         row = _known(connection.execute(_held_run_and_time, mine).one_or_none(), run_id)
         at = database.now(connection, row.clock)
-    return Held(_run(connection, row, connection.execute(_lock_jobs, mine)), at, row.awaited or ())
+    run = _run(connection, row, connection.execute(_lock_jobs, mine))
+    return Held(run, at, row.awaited or (), row.max_jobs)
 
 
 def _known(row: Row[Any] | None, run_id: int) -> Row[Any]:

@@ -313,7 +313,8 @@ class SqlStore:
         announce(connection, before, after, micros(now), held.awaited)
         save_pause(connection, before, after, micros(now))
         note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
-        return Change(before, after, stirred, fresh)
+        limited = bool(Limits(held.max_jobs).over(self._limits).max_jobs)
+        return Change(before, after, stirred, fresh, limited)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         query = (

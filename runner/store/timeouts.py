@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select
 
 from runner.engine.ports import Overdue
 from runner.model.limits import Limits
@@ -17,6 +17,12 @@ ABSENCE = 60 * SECOND
 """How much later than it should the clock looks at a job if there was none: nor was anybody else, maybe."""
 _OF_THEIR_OWN = select(repositories.c.forge, repositories.c.name, repositories.c.run_timeout).where(
     repositories.c.run_timeout.is_not(None)
+)
+_NEWEST_OLD = (
+    select(runs.c.id)
+    .where(runs.c.created_at <= bindparam("border"))
+    .order_by(runs.c.created_at.desc())
+    .limit(1)
 )
 
 
@@ -78,10 +84,7 @@ def _late(
         return []
     border = now - seconds * SECOND
     # Ids rise with the time: no younger run has to be looked at.
-    old = runs.c.created_at <= border
-    last = connection.execute(
-        select(runs.c.id).where(old).order_by(runs.c.created_at.desc()).limit(1)
-    ).scalar()
+    last = connection.execute(_NEWEST_OLD, {"border": border}).scalar()
     if last is None:
         return []
     unfinished = (jobs.c.phase != literal_column("'finished'")) & (jobs.c.run <= last)
