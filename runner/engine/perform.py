@@ -275,7 +275,7 @@ def _begin(
     seen = asked_for.of_job(job)
     limit, tolerant = minutes(body.timeout, seen), tolerance_of(definition, seen)
     secrets = secrets_of(asked_for, job, repository, station)
-    library = Library(run, home_of(run, job), f"{JOB}{job.id}", station)
+    library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     workspace, checkpoints = _workspace(run, job, hold.lease, body, station)
     tidy.callback(workspace.close)

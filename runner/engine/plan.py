@@ -162,7 +162,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     wanted = remote_call(job.calls)
     if wanted is not None and wanted.version not in run.pins:
         run, _ = walked(
-            run, station.sources, lambda walk: walk.route(wanted), station.store, station.dispatcher
+            asked, station.sources, lambda walk: walk.route(wanted), station.store, station.dispatcher
         )
         asked = replace(asked, run=run)
     called = called_by(run, job, station)

@@ -478,6 +478,8 @@ class Change:
     stirred: tuple[int, ...] = ()
     fresh: bool = True
     """False where the signal that came with it was a copy of one that came before."""
+    limited: bool = True
+    """Whether the repository may only have so many jobs running: where one ends, another may begin."""
 
 
 @dataclass(frozen=True, slots=True)

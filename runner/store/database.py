@@ -25,6 +25,7 @@ MICROSECOND = timedelta(microseconds=1)
 CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
 ATTEMPTS = 10
+_CLOCK = text("SELECT clock_timestamp()")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
@@ -110,11 +111,11 @@ class Database:
                 time.sleep(0.002 * (threading.get_ident() % 7 + 1))
         raise AssertionError("unreachable")
 
-    def now(self, connection: Connection) -> datetime:
-        """The database's clock; SQLite's is this machine's."""
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
+        """The database's clock; SQLite's is this machine's. `said`: what a statement just found it to be."""
         if self.lite:
             return datetime.now(UTC)
-        clock: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        clock: datetime = said or connection.execute(_CLOCK).scalar_one()
         return clock.astimezone(UTC)
 
     def time(self) -> datetime:

@@ -59,6 +59,8 @@ ROUND = 5000
 """How many of those it puts off at once."""
 EVERY = true()
 _ANY = select(stops.c.id).limit(1)
+ANY_STOPPED = exists(select(stops.c.id).correlate(None))
+"""Whether anything at all may stand still."""
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
@@ -179,8 +181,8 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
 
 def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict:
     """A verdict without the runs of what is blocked, which says so. The repository's row is locked by now."""
-    here = and_(stops.c.forge == route.forge, stops.c.repo == route.repo, stops.c.run.is_(None))
-    found = [_from(row) for row in connection.execute(select(stops).where(here).order_by(stops.c.id))]
+    here = {"forge": route.forge, "repo": route.repo}
+    found = [_from(row) for row in connection.execute(_OF_REPOSITORY, here)]
     blocks = [one for one in found if one.refuses and one.commit in (None, route.commit)]
     kept, reasons = [], list[str]()
     for run in verdict.runs:

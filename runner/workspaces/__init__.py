@@ -61,6 +61,7 @@ from runner.workspaces.overlay import OverlayWorkspace, problem
 from runner.workspaces.pool import FOLDER, Layers
 from runner.workspaces.reach import Reach
 from runner.workspaces.reading import Reader, Readers
+from runner.workspaces.recent import Recent
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
 from runner.workspaces.snapshots import BASE, Line, chain, inherit, restored
@@ -83,6 +84,9 @@ WORKFLOW_BYTES = 512 * 1024
 
 FOLDER_BYTES = 16 * 1024 * 1024
 """The most that `read` hands out of one folder."""
+
+RECENT_BYTES = 2 * FOLDER_BYTES
+"""How much of what `read` handed out is kept, in case that it is asked for again."""
 
 _NO_COMMIT = "0" * 40
 
@@ -129,6 +133,7 @@ class GitWorkspaces:
         self._layers = Layers(home / "layers", self._trash, self._syncing)
         self._open: list[OverlayWorkspace] = []
         self._problem = cache(partial(problem, home, self._trash)) if overlays else lambda: "none is wanted"
+        self._recent = Recent(RECENT_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -211,6 +216,12 @@ class GitWorkspaces:
     def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         folder = folder.strip("/")
+        known = self._fetched.get((route.forge, route.repo))
+        # Whoever gets a name that another repository had gets nothing of that one.
+        what = route, known and known.registration, folder, None if names is None else frozenset(names)
+        return self._recent.get(what, lambda: self._read(route, folder, names))
+
+    def _read(self, route: Route, folder: str, names: Collection[str] | None) -> dict[str, bytes]:
         with self._reading(route) as reader:
             tree = read_commit(reader, route.commit).tree
             entries = [

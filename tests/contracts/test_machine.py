@@ -77,7 +77,7 @@ class SetDatabase(Database):
 
     at = NOON
 
-    def now(self, connection: Connection) -> datetime:
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
         return self.at
 
 
