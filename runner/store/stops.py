@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -61,6 +62,11 @@ EVERY = true()
 _ANY = select(stops.c.id).limit(1)
 ANY_STOPPED = exists(select(stops.c.id).correlate(None))
 """Whether anything at all may stand still."""
+_OF_REPOSITORY = (
+    select(stops)
+    .where(stops.c.forge == bindparam("forge"), stops.c.repo == bindparam("repo"), stops.c.run.is_(None))
+    .order_by(stops.c.id)
+)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
