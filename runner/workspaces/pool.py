@@ -57,16 +57,14 @@ class Layers:
     def begin(self, like: Path) -> Begun:
         """An empty layer, whose top folder has rights and owner of another folder."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        token = secrets.token_hex(8)
-        new, path = self._folder / f".new-{token}", self._folder / token
-        new.mkdir(mode=0o700)
-        # Before it has a name by which it could be swept.
-        held = hold(new)
-        if held is None:
-            raise FileNotFoundError(new)
+        held = None
+        while held is None:
+            path = self._folder / secrets.token_hex(8)
+            path.mkdir(mode=0o700)
+            # Another process may be about to take away what nobody holds.
+            held = hold(path)
         begun = Begun(path, held)
         try:
-            new.rename(path)
             begun.work.mkdir()
             begun.files.mkdir()
             copy_rights(like, begun.files)
@@ -82,7 +80,6 @@ class Layers:
             layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
         snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.link(begun.path / _ABOUT, snapshot)
-        shutil.rmtree(begun.work, ignore_errors=True)
         os.close(begun.held)
         self._settle(begun.path)
         return begun.files
@@ -139,6 +136,7 @@ class Layers:
         def say() -> None:
             # It may have been removed meanwhile.
             with suppress(FileNotFoundError):
+                shutil.rmtree(path / "work", ignore_errors=True)
                 size, digest = measure(path / "files")
                 write(path / _SETTLED, {"size": size, "digest": digest})
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,7 +26,7 @@ from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.overlay import OverlayWorkspace
 from tests.executors.jobs import open_folder
 from tests.workspaces.origin import Origin
-from tests.workspaces.test_snapshots import edit, edits
+from tests.workspaces.test_snapshots import edit, small_edits
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
 
@@ -81,11 +82,11 @@ def mounted_below(folder: Path) -> list[str]:
 
 # --- snapshots ---------------------------------------------------------------------------------
 
-step = st.tuples(edits, st.booleans())
+step = st.tuples(small_edits, st.booleans())
 
 
 @settings(max_examples=4, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
-@given(edits, st.lists(step, min_size=50, max_size=50), st.integers(0, 49))
+@given(small_edits, st.lists(step, min_size=50, max_size=50), st.integers(0, 49))
 def test_every_snapshot_of_a_chain_of_fifty_is_restored_whoever_uses_the_folder_meanwhile(
     committed: list[tuple[str, str, object]],
     steps: list[tuple[list[tuple[str, str, object]], bool]],
@@ -391,7 +392,7 @@ class Job:
 @pytest.fixture(params=["host", "sandbox"])
 def job(request: pytest.FixtureRequest, origin: Origin) -> Iterator[tuple[Job, GitWorkspaces, Route]]:
     with open_folder() as folder:
-        kind = executor(request.param)()
+        kind: Any = executor(request.param)()
         (folder / "home").mkdir(mode=0o711)
         with GitWorkspaces(folder / "home", "file", kind.owner) as workspaces:
             route = origin.route(origin.commit({"a": "1", "b/c": "2"}))
