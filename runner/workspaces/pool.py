@@ -30,12 +30,17 @@ FOLDER = "folder"
 """What a snapshot says that is a folder layer: its token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
     """A layer that is being written. It is removed when the process that holds it is gone."""
 
     path: Path
-    held: int
+    held: int | None
+
+    def let_go(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
     @property
     def files(self) -> Path:
@@ -80,13 +85,15 @@ class Layers:
             layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
         snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.link(begun.path / _ABOUT, snapshot)
-        os.close(begun.held)
+        begun.let_go()
         self._settle(begun.path)
         return begun.files
 
     def discard(self, begun: Begun) -> None:
-        self._trash.remove(begun.path)
-        os.close(begun.held)
+        """Remove it; what has become a snapshot stays."""
+        if begun.held is not None:
+            self._trash.remove(begun.path)
+            begun.let_go()
 
     def files(self, about: Mapping[str, Any], snapshot: str) -> Path:
         """The files of a layer, given what its snapshot says. Raises `SnapshotGone`."""
