@@ -37,7 +37,7 @@ In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshot
 import errno
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from secrets import token_hex
@@ -146,11 +146,12 @@ class GitWorkspaces:
 
         Those also end when this process dies; what was mounted then is taken off by who comes next.
         """
-        for opened in self._open:
-            opened.close()
-        self._readers.close()
-        if self._syncing is not None:
-            self._syncing.close()
+        with ExitStack() as closing:
+            if self._syncing is not None:
+                closing.callback(self._syncing.close)
+            closing.callback(self._readers.close)
+            for opened in self._open:
+                closing.callback(opened.close)
 
     # --- the repository --------------------------------------------------------------------------
 

@@ -8,6 +8,9 @@ or changes, and marks of overlayfs for those that it has no more: a commit that 
 files. So a file has the time of the commit for which its bytes were first unpacked here, as it has in a clone
 that is pulled into.
 
+Each thin base is smaller than the one it lies on: where it would not be, it lies deeper, and holds what that
+one holds as other names of the same files. So few lie on one another, however many commits there are.
+
 A base is a cache: what is damaged or gone is made again from the mirror, by whoever needs it next.
 """
 
@@ -17,8 +20,8 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,24 +34,23 @@ from runner.workspaces.removal import Trash
 from runner.workspaces.syncing import Syncing, boot
 from runner.workspaces.trees import Commit, changes, read_commit, walk
 
-MOST_THIN = 8
-"""Thin bases that lie on one another; the next one lies on the whole one at their bottom."""
-
 _ABOUT, _SETTLED = "about.json", "settled"
 _MAKING, _LOCK, _DAMAGED = ".making-", ".lock-", ".damaged-"
 
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """`time` is that of the commit it was made for, `entries` how many paths its tree has."""
+    """`time` is that of the commit it was made for, `entries` how many paths its tree has about.
+
+    `changed`: how many paths are other ones in its parent, a thin one's.
+    """
 
     repository: str
     time: int
     owner: list[int] | None
     parent: str | None
     parent_time: int
-    bottom: str
-    depth: int
+    changed: int
     entries: int
     size: int
     digest: str
@@ -172,57 +174,72 @@ class Bases:
                 return made
         entries = dict(walk(reader, tree))
         nodes = nodes_at(time, entries.items())
-        about = _About(repository, time, self._owner, None, 0, tree, 0, len(entries), 0, "", boot())
-        return self._named(reader, tree, self._written(reader, nodes, []), about, Base((), ()))
+        about = _About(repository, time, self._owner, None, 0, 0, len(entries), 0, "", boot())
+        return self._named(reader, tree, self._written(reader, nodes, [], {}), about, Base((), ()))
 
     def _made_thin(self, reader: Reader, tree: str, time: int, repository: str, near: str) -> Base | None:
         """None where the whole tree would be cheaper."""
-        below = self._found(reader, near, repository)
-        parent = _read(self._folder / near) if below is not None else None
-        if below is None or parent is None:
+        found = self._found(reader, near, repository)
+        if found is None:
             return None
-        try:
-            if parent.depth >= MOST_THIN and parent.bottom != tree:
-                bottom = self._made_thin(reader, tree, time, repository, parent.bottom)
-                below.close()
-                return bottom
-            entries, gone = changes(reader, near, tree)
-            if 2 * (len(entries) + len(gone)) > parent.entries:
-                below.close()
+        with ExitStack() as held:
+            held.callback(found.close)
+            parent, about = near, _read(self._folder / near)
+            if about is None:
                 return None
-        except MissingObject:
-            below.close()
-            return None
-        except BaseException:
-            below.close()
-            raise
-        nodes: dict[str, Node] = {}
-        for path in (*entries, *gone):
-            for folder in PurePosixPath(path).parents[:-1]:
-                nodes[str(folder)] = Folder(0o755)
-        nodes |= nodes_at(time, entries.items())
-        count = parent.entries + len(entries)
-        about = _About(
-            repository,
-            time,
-            self._owner,
-            near,
-            parent.time,
-            parent.bottom,
-            parent.depth + 1,
-            count,
-            0,
-            "",
-            boot(),
-        )
-        try:
-            return self._named(reader, tree, self._written(reader, nodes, gone), about, below)
-        except BaseException:
-            below.close()
-            raise
+            try:
+                entries, gone = changes(reader, near, tree)
+                lately = entries
+                while about.parent is not None and about.changed <= len(entries) + len(gone):
+                    parent, about = about.parent, _read(self._folder / about.parent)
+                    if about is None:
+                        return None
+                    entries, gone = changes(reader, parent, tree)
+            except MissingObject:
+                return None
+            changed = len(entries) + len(gone)
+            if 2 * changed > about.entries:
+                return None
+            below = self._found(reader, parent, repository)
+            if below is None:
+                return None
+            held.callback(below.close)
+            # Other names of files that are here already.
+            same = {
+                path: there
+                for path, entry in entries.items()
+                if path not in lately and not entry.is_folder and (there := _top(found.folders, path))
+            }
+            nodes: dict[str, Node] = {}
+            for path in (*entries, *gone):
+                for folder in PurePosixPath(path).parents[:-1]:
+                    nodes[str(folder)] = Folder(0o755)
+            nodes |= nodes_at(time, ((path, one) for path, one in entries.items() if path not in same))
+            made = self._written(reader, nodes, gone, same)
+            new = _About(
+                repository,
+                time,
+                self._owner,
+                parent,
+                about.time,
+                changed,
+                about.entries + len(entries),
+                0,
+                "",
+                boot(),
+            )
+            named = self._named(reader, tree, made, new, below)
+            held.pop_all()
+            found.close()
+            return named
 
-    def _written(self, reader: Reader, nodes: dict[str, Node], gone: list[str]) -> tuple[Path, int]:
-        """A folder aside, and the hold that says until it has its name that it is not left over."""
+    def _written(
+        self, reader: Reader, nodes: dict[str, Node], gone: list[str], same: dict[str, Path]
+    ) -> tuple[Path, int]:
+        """A folder aside, and the hold that says until it has its name that it is not left over.
+
+        `same`: files that are here already.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = self._folder / f"{_MAKING}{secrets.token_hex(8)}"
         aside.mkdir(mode=0o700)
@@ -234,6 +251,8 @@ class Bases:
             write_folder(aside / "files", nodes, reader, owner)
             for path in gone:
                 os.mknod(aside / "files" / path, stat.S_IFCHR, 0)
+            for path, there in same.items():
+                os.link(there, aside / "files" / path, follow_symlinks=False)
         except BaseException:
             self._trash.remove(aside)
             os.close(held)
@@ -302,6 +321,12 @@ class Bases:
         finally:
             os.close(held)
         return True
+
+
+def _top(folders: Sequence[Path], path: str) -> Path | None:
+    """The topmost file of that path."""
+    found = (folder / path for folder in folders)
+    return next((one for one in found if one.is_symlink() or one.is_file()), None)
 
 
 def _say_settled(path: Path) -> None:

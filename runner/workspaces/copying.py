@@ -122,6 +122,8 @@ def _copy_node(name: str, parent: int, there: Path, status: os.stat_result) -> N
     else:
         os.mknod(there, status.st_mode, status.st_rdev)
     os.chown(there, status.st_uid, status.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        there.chmod(stat.S_IMODE(status.st_mode))
     os.utime(there, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 

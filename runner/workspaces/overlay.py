@@ -105,17 +105,13 @@ class OverlayWorkspace(Opened):
         try:
             if _is_empty(self._top.files):
                 return self._snapshot
-            views = self._views()
             # Before anything is taken off: the disk may be full.
             begun = self._layers.begin(self._top.files)
-            if views is None or len(self._sealed) + len(self._base.folders) >= mounts.MOST_LAYERS:
-                self._keep_copy(begun, check)
-                return self._snapshot
             try:
-                with mounts.lifted(self.path, views) as put:
-                    self._seal(begun, put)
-            except Busy:
-                self._keep_copy(begun, check)
+                self._keep(begun, check)
+            finally:
+                if begun is not self._top:
+                    self._layers.discard(begun)
         except OSError as error:
             raise Unavailable(f"the workspace cannot be saved: {error.strerror}") from error
         return self._snapshot
@@ -128,6 +124,18 @@ class OverlayWorkspace(Opened):
         self._trash.remove(self.path)
         self._layers.discard(self._top)
         self._base.close()
+
+    def _keep(self, begun: Begun, check: Callable[[], None]) -> None:
+        """Begin an empty layer on top of what there is now, or fill it with a copy of that."""
+        views = self._views()
+        if views is None or len(self._sealed) + len(self._base.folders) >= mounts.MOST_LAYERS:
+            self._keep_copy(begun, check)
+            return
+        try:
+            with mounts.lifted(self.path, views) as put:
+                self._seal(begun, put)
+        except Busy:
+            self._keep_copy(begun, check)
 
     def _views(self) -> list[View] | None:
         """Where steps see the folder besides here; None where that is not known."""
@@ -162,16 +170,11 @@ class OverlayWorkspace(Opened):
 
     def _keep_copy(self, begun: Begun, check: Callable[[], None]) -> None:
         """Make a layer like the top one, which stays; it lies on the same ones."""
-        try:
-            if self._copy is not None and not self._copy.unproven:
-                marks, _ = marks_in(self._top.files, check)
-                if marks == self._copy.marks:
-                    self._layers.discard(begun)
-                    return
-            made = copy(self._top.files, begun.files, self._copy, check)
-        except BaseException:
-            self._layers.discard(begun)
-            raise
+        if self._copy is not None and not self._copy.unproven:
+            marks, _ = marks_in(self._top.files, check)
+            if marks == self._copy.marks:
+                return
+        made = copy(self._top.files, begun.files, self._copy, check)
         name = self._next()
         self._layers.seal(begun, self._snapshots / name, self._commit, self._under)
         self._copy, self._snapshot = made, name

@@ -30,12 +30,17 @@ FOLDER = "folder"
 """What a snapshot says that is a folder layer: its token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun:
     """A layer that is being written. It is removed when the process that holds it is gone."""
 
     path: Path
-    held: int
+    held: int | None
+
+    def let_go(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
     @property
     def files(self) -> Path:
@@ -57,16 +62,14 @@ class Layers:
     def begin(self, like: Path) -> Begun:
         """An empty layer, whose top folder has rights and owner of another folder."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        token = secrets.token_hex(8)
-        new, path = self._folder / f".new-{token}", self._folder / token
-        new.mkdir(mode=0o700)
-        # Before it has a name by which it could be swept.
-        held = hold(new)
-        if held is None:
-            raise FileNotFoundError(new)
+        held = None
+        while held is None:
+            path = self._folder / secrets.token_hex(8)
+            path.mkdir(mode=0o700)
+            # Another process may be about to take away what nobody holds.
+            held = hold(path)
         begun = Begun(path, held)
         try:
-            new.rename(path)
             begun.work.mkdir()
             begun.files.mkdir()
             copy_rights(like, begun.files)
@@ -82,14 +85,15 @@ class Layers:
             layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
         snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.link(begun.path / _ABOUT, snapshot)
-        shutil.rmtree(begun.work, ignore_errors=True)
-        os.close(begun.held)
+        begun.let_go()
         self._settle(begun.path)
         return begun.files
 
     def discard(self, begun: Begun) -> None:
-        self._trash.remove(begun.path)
-        os.close(begun.held)
+        """Remove it; what has become a snapshot stays."""
+        if begun.held is not None:
+            self._trash.remove(begun.path)
+            begun.let_go()
 
     def files(self, about: Mapping[str, Any], snapshot: str) -> Path:
         """The files of a layer, given what its snapshot says. Raises `SnapshotGone`."""
@@ -139,6 +143,7 @@ class Layers:
         def say() -> None:
             # It may have been removed meanwhile.
             with suppress(FileNotFoundError):
+                shutil.rmtree(path / "work", ignore_errors=True)
                 size, digest = measure(path / "files")
                 write(path / _SETTLED, {"size": size, "digest": digest})
 

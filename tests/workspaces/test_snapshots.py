@@ -27,18 +27,18 @@ NAMES = [b"a", b"b", b"C", b"new\nline", b"-x", b"\xff\xfe", "ü".encode(), b" "
 names = st.sampled_from(NAMES).map(os.fsdecode)
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 data = st.binary(max_size=6) | st.sampled_from([b"x" * 4096, b"y" * (SMALL_BYTES + 5)])
-edits = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), paths, data),
-        st.tuples(st.just("remove"), paths, st.none()),
-        st.tuples(st.just("chmod"), paths, st.sampled_from([0o600, 0o755, 0o500, 0o777])),
-        st.tuples(st.just("link"), paths, st.sampled_from(["a", "/etc/passwd", "../..", "no\nwhere"])),
-        st.tuples(st.just("folder"), paths, st.none()),
-        st.tuples(st.just("touch"), paths, st.integers(0, 2**40)),
-        st.tuples(st.just("move"), paths, paths),
-        st.tuples(st.just("fifo"), paths, st.none()),
-    ),
-    max_size=8,
+others = (
+    st.tuples(st.just("remove"), paths, st.none()),
+    st.tuples(st.just("chmod"), paths, st.sampled_from([0o600, 0o755, 0o500, 0o777])),
+    st.tuples(st.just("link"), paths, st.sampled_from(["a", "/etc/passwd", "../..", "no\nwhere"])),
+    st.tuples(st.just("folder"), paths, st.none()),
+    st.tuples(st.just("touch"), paths, st.integers(0, 2**40)),
+    st.tuples(st.just("move"), paths, paths),
+    st.tuples(st.just("fifo"), paths, st.none()),
+)
+edits = st.lists(st.one_of(st.tuples(st.just("write"), paths, data), *others), max_size=8)
+small_edits = st.lists(
+    st.one_of(st.tuples(st.just("write"), paths, st.binary(max_size=6)), *others), max_size=8
 )
 
 
