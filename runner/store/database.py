@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, Insert, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -83,6 +83,7 @@ class Database:
         self._reader = create_engine(
             url, isolation_level="AUTOCOMMIT", pool_pre_ping=not self.lite, **options
         )
+        self._single = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         if self.lite:
             for engine in (self._writer, self._reader):
                 event.listen(engine, "connect", _configure)
@@ -107,8 +108,33 @@ class Database:
             except _Conflict:
                 if not left:
                     raise
-                # Two transactions that met once meet again unless they part by chance.
-                time.sleep(0.002 * (threading.get_ident() % 7 + 1))
+                _part()
+        raise AssertionError("unreachable")
+
+    def insert(self, statement: Insert, row: Mapping[str, Any], there: Callable[[Connection], bool]) -> bool:
+        """Write with one statement, as `writing` does but for a loss of power; whether it inserted anything.
+
+        To PostgreSQL that is one way there and back instead of three. Where the connection breaks on the way
+        nobody knows whether it was done: it is done again, and `there` says whether what is in its way then
+        is the same.
+        """
+        if self.lite:
+            return self.writing(lambda connection: _inserted(connection, statement, row), durable=False)
+        broke = False
+        for left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                with self._named(), self._single.connect() as connection:
+                    return _inserted(connection, statement, row)
+            except IntegrityError:
+                with self.reading() as connection:
+                    if broke and there(connection):
+                        return True
+                raise
+            except _Conflict:
+                broke = True
+                if not left:
+                    raise
+                _part()
         raise AssertionError("unreachable")
 
     def now(self, connection: Connection, said: datetime | None = None) -> datetime:
@@ -208,6 +234,16 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer: {error}") from error
         except PoolTimeout as error:
             raise DatabaseUnavailable(f"no connection to the database came free: {error}") from error
+
+
+def _inserted(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> bool:
+    made = connection.execute(statement, row, execution_options={"preserve_rowcount": True})
+    return made.rowcount > 0
+
+
+def _part() -> None:
+    """Two transactions that met once meet again unless they part by chance."""
+    time.sleep(0.002 * (threading.get_ident() % 7 + 1))
 
 
 class _Conflict(DatabaseUnavailable):

@@ -2,25 +2,33 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import URL, Integer, column, insert, inspect, make_url, table, text
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import DatabaseUnavailable
 from runner.store import Database
+from tests.crash.proxy import Weather, proxy
+from tests.crash.world import wait_for
 from tests.servers import postgres_database
 
 
 @pytest.fixture
-def postgres() -> Iterator[Database]:
+def address() -> Iterator[URL]:
     with postgres_database() as url:
-        database = Database(url)
-        database.migrate()
-        yield database
-        database.close()
+        yield make_url(url)
+
+
+@pytest.fixture
+def postgres(address: URL) -> Iterator[Database]:
+    database = Database(address.render_as_string(hide_password=False))
+    database.migrate()
+    yield database
+    database.close()
 
 
 def test_a_standby_that_takes_no_writes_is_a_database_that_does_not_answer(postgres: Database) -> None:
@@ -47,6 +55,36 @@ def test_connections_that_the_server_ended_are_made_again(postgres: Database) ->
     found = postgres.writing(lambda connection: connection.execute(text("SELECT 7")).scalar_one())
 
     assert found == 7
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_row_whose_answer_was_lost_is_inserted_once_and_is_not_taken_for_another_ones(
+    mine: bool, address: URL, postgres: Database
+) -> None:
+    postgres.writing(lambda connection: connection.execute(text("CREATE TABLE marks (id int PRIMARY KEY)")))
+    mark = insert(table("marks", column("id", Integer)))
+    with proxy(address.port or 0) as network, ThreadPoolExecutor() as others:
+        database = Database(address.set(port=network.port).render_as_string(hide_password=False))
+        assert database.insert(mark, {"id": 1}, lambda connection: False)
+        network.becomes(Weather.HALF_OPEN)
+
+        inserted = others.submit(database.insert, mark, {"id": 7}, lambda connection: mine)
+        wait_for(lambda: 7 in marks(postgres) or None, "the row to be there")
+        network.cut()
+        network.becomes(Weather.FAIR)
+
+        if mine:
+            assert inserted.result()
+        else:
+            with pytest.raises(IntegrityError):
+                inserted.result()
+        database.close()
+    assert marks(postgres) == {1, 7}
+
+
+def marks(database: Database) -> set[int]:
+    with database.reading() as connection:
+        return set(connection.execute(text("SELECT id FROM marks")).scalars())
 
 
 def test_a_row_that_is_there_already_is_no_trouble_of_the_databases(database: Database) -> None:
