@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runner.errors import DatabaseUnavailable
 from runner.store import Database
+from runner.store.wal import WriteAheadLog
 from tests.crash.proxy import Weather, proxy
 from tests.crash.world import wait_for
 from tests.servers import postgres_database
@@ -149,3 +152,54 @@ def test_a_database_that_another_process_holds_locked_is_named_and_works_on_afte
     other.close()
     database.writing(lambda connection: None)
     database.close()
+
+
+def test_a_write_that_the_disk_does_not_keep_is_none_and_what_need_not_be_kept_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/runner.db")
+    database.migrate()
+    log = tmp_path / "runner.db-wal"
+    log.rename(tmp_path / "aside")
+    log.symlink_to(log)
+
+    with pytest.raises(DatabaseUnavailable, match="disk"):
+        database.writing(lambda connection: None)
+    database.writing(lambda connection: None, durable=False)
+
+    log.unlink()
+    (tmp_path / "aside").rename(log)
+    database.writing(lambda connection: None)
+    database.close()
+
+
+class Disk:
+    """Takes each sync in hand, and is done with it when a test says so."""
+
+    def __init__(self) -> None:
+        self.begun: Queue[Event] = Queue()
+
+    def sync(self, file: int) -> None:
+        done = Event()
+        self.begun.put(done)
+        assert done.wait(10)
+
+
+def test_one_sync_is_for_all_who_asked_before_it_began_and_for_nobody_later(tmp_path: Path) -> None:
+    (tmp_path / "runner.db-wal").touch()
+    disk = Disk()
+    log = WriteAheadLog(tmp_path / "runner.db", disk.sync)
+    with ThreadPoolExecutor() as asking:
+        first = asking.submit(log.keep)
+        syncing = disk.begun.get(timeout=10)
+        later = [asking.submit(log.keep) for _ in range(3)]
+        wait_for(lambda: log.asked == 4 or None, "all to ask")
+        syncing.set()
+        first.result(10)
+        assert not any(one.done() for one in later)
+
+        disk.begun.get(timeout=10).set()
+
+        for one in later:
+            one.result(10)
+    assert disk.begun.empty()
