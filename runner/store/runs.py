@@ -113,19 +113,21 @@ _renew = (
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
-_insert_checkpoint = (
-    insert(checkpoints)
-    .from_select(
-        [*(column.name for column in _said), "base", "sequence"],
-        select(
-            *(bindparam(column.name, type_=column.type) for column in _said),
-            jobs.c.base,
-            select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
-        )
-        .where(_held, jobs.c.phase == "running")
-        .with_for_update(),
+_insert_checkpoint = insert(checkpoints).from_select(
+    [*(column.name for column in _said), "base", "sequence"],
+    select(
+        *(bindparam(column.name, type_=column.type) for column in _said),
+        jobs.c.base,
+        select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
     )
-    .execution_options(preserve_rowcount=True)
+    .where(_held, jobs.c.phase == "running")
+    .with_for_update(),
+)
+_recorded = select(checkpoints.c.job).where(
+    *(
+        checkpoints.c[name] == bindparam(name)
+        for name in ("job", "key", "attempt", "started_at", "finished_at")
+    )
 )
 _copied = [column for column in checkpoints.c if column.name not in ("job", "sequence")]
 # What a fork has of the job that it goes on from, in the same order.
@@ -340,12 +342,12 @@ class SqlStore:
             "fence": lease.attempt,
         }
 
-        def work(connection: Connection) -> None:
-            if not connection.execute(_insert_checkpoint, row).rowcount:
-                raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
+        def there(connection: Connection) -> bool:
+            return connection.execute(_recorded, row).first() is not None
 
         # Forgotten at a loss of power, it is a step that runs again, as if the power had gone before it.
-        self._database.writing(work, durable=False)
+        if not self._database.insert(_insert_checkpoint, row, there):
+            raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
 
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         held = sorted(leases, key=lambda lease: lease.job)
