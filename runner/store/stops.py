@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     FromClause,
@@ -54,8 +55,12 @@ from runner.store.tables import (
     was_cancelled,
 )
 
-PUT_OFF = timedelta(minutes=1)
-"""How long the clock leaves a job alone that stands still."""
+PUT_OFF, LONGEST_PUT_OFF = timedelta(minutes=1), timedelta(minutes=15)
+"""How long the clock leaves a job alone that stands still: as long as it has waited, between these.
+
+Whoever takes a stop back rings for what was put off. So it only matters where that was cut off by a crash,
+and costs as much less for the many jobs of a repository that is stopped for long.
+"""
 ROUND = 5000
 """How many of those it puts off at once."""
 EVERY = true()
@@ -178,9 +183,8 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
         .limit(ROUND)
         .with_for_update(skip_locked=True, of=jobs)
     )
-    later = now + PUT_OFF // MICROSECOND
     # The time in the queue begins anew when they go on.
-    put = {"ring_at": _not_before(later), "held_at": now}
+    put = {"ring_at": _not_before(_later(now)), "held_at": now}
     connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(put))
     return True
 
@@ -248,13 +252,12 @@ class SqlStops:
     def lift(self, repository: Repository, act: Act, commit: str | None, workflow: str | None) -> None:
         """Take it back: what stood still goes on within a second or two. Where nothing is stopped: fine."""
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> None:
             _lock(connection, repository)
             gone = delete(stops).where(_same(repository, commit, workflow))
             gone = gone.execution_options(preserve_rowcount=True)
             changed = connection.execute(gone).rowcount > 0
             note(connection, act, micros(self._database.now(connection)), changed=changed)
-            return changed
 
         def ring(connection: Connection) -> None:
             mine = [*_of(runs, repository)]
@@ -262,9 +265,10 @@ class SqlStops:
             mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
             _ring(connection, and_(*mine), micros(self._database.now(connection)))
 
-        if self._database.writing(work):
-            # By itself: whoever holds a job may wait for the repository. Lost, it is a minute later.
-            self._database.writing(ring, durable=False)
+        self._database.writing(work)
+        # By itself: whoever holds a job may wait for the repository. Where that was lost, it is done when
+        # somebody takes the stop back once more, or when the time is over for which jobs were put off.
+        self._database.writing(ring, durable=False)
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
@@ -403,10 +407,19 @@ def _ring(connection: Connection, mine: ColumnElement[bool], now: int) -> None:
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
     )
-    connection.execute(update(jobs).where(jobs.c.id.in_(waiting)).values(ring_at=_not_before(now)))
+    # They stood still until now, and no worker is to blame for it.
+    rung = {"ring_at": _not_before(now), "held_at": now}
+    connection.execute(update(jobs).where(jobs.c.id.in_(waiting)).values(rung))
 
 
-def _not_before(at: int) -> Any:
+def _later(now: int) -> ColumnElement[int]:
+    least, most = PUT_OFF // MICROSECOND, LONGEST_PUT_OFF // MICROSECOND
+    since = func.coalesce(jobs.c.queued_at, now)
+    first, last = literal(now + least, BigInteger), literal(now + most, BigInteger)
+    return case((since > now - least, first), (since < now - most, last), else_=2 * now - since)
+
+
+def _not_before(at: Any) -> Any:
     """A time, or that of a job which is due later."""
     return case((jobs.c.due_at > at, jobs.c.due_at), else_=at)
 
