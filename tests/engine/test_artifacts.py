@@ -23,6 +23,7 @@ from runner.model.run import Run
 from runner.model.step import Outcome
 from runner.objects import FolderObjects
 from runner.store.tables import deliveries
+from runner.vault import MemoryVault
 from runner.workspaces.reach import Reach
 from tests.engine.conftest import Bench
 from tests.fakes import FakeWorkspaces
@@ -281,6 +282,16 @@ def test_a_file_whose_name_zip_files_do_not_take_is_named(bench: Bench, files: P
     assert "The path for one of the files in artifact is not valid: " in outcome(bench, run, "1").reason
     assert kept(bench, run) == {}
     assert list(bench.station.objects.kept("artifacts")) == []
+
+
+def test_a_secret_is_no_name_of_what_all_may_see(bench: Bench, files: Path) -> None:
+    written(files, "a")
+    bench.station = replace(bench.station, vault=MemoryVault({"TOKEN": "hunter2"}, {}))
+
+    run = done(bench, upload(path="a", name="of-${{ secrets.TOKEN }}"), upload(path="a", name="of-hunter2"))
+
+    assert "`name` has a secret in it" in outcome(bench, run, "1").reason
+    assert kept(bench, run) == {}
 
 
 def test_files_whose_names_differ_by_case_are_both_kept_with_a_word(bench: Bench, files: Path) -> None:

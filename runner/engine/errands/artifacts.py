@@ -39,7 +39,7 @@ _LONGEST_DAYS = 36500
 def upload(errand: Errand) -> Outcome:
     _warn_of_unknown(errand, UPLOADS)
     given = _Given(errand)
-    name = checked_name(given.text("name") or "artifact")
+    name = given.name("artifact")
     none_found = given.text("if-no-files-found") or "warn"
     if none_found not in NO_FILES:
         raise BrokenDefinition(
@@ -64,7 +64,7 @@ def upload(errand: Errand) -> Outcome:
 def merge(errand: Errand) -> Outcome:
     _warn_of_unknown(errand, MERGES)
     given, shelf = _Given(errand), Shelf(errand)
-    name = checked_name(given.text("name") or "merged-artifacts")
+    name = given.name("merged-artifacts")
     pattern = given.text("pattern") or "*"
     days, level, apart = given.days(), given.level(), given.flag("separate-directories")
     wanted = _matching(newest(shelf.there()), pattern)
@@ -131,6 +131,13 @@ class _Given:
         if not self.text(name):
             raise BrokenDefinition(f"Input required and not supplied: {name}")
         return self.text(name)
+
+    def name(self, otherwise: str) -> str:
+        """What an artifact is called, which is shown to all who read runs."""
+        name = checked_name(self.text("name") or otherwise)
+        if self.errand.stage.masks.covers(name):
+            raise BrokenDefinition("`name` has a secret in it, and is shown to all who read runs")
+        return name
 
     def flag(self, name: str) -> bool:
         value = self.text(name)
