@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
@@ -49,11 +50,16 @@ jobs:
     runs-on: linux
     environment: production
     steps:
+      - run: |
+          echo "d 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+  e:
+    runs-on: linux
+    steps:
       - uses: runner/wait@v1
         with: {{signal: go}}
       - uses: runner/approve@v1
       - run: |
-          echo "d 3 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+          echo "e 3 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
 """
 THREADS, EACH = 4, 20
 
@@ -70,12 +76,16 @@ def _goes_on(run: int, **given: object) -> Run:
     return unpause(run, act=Act("anna", "unpause"), **given)  # type: ignore[arg-type]
 
 
-def _approved(run: int, **given: object) -> Run:
-    return answer(run, Awaited.APPROVAL, Word.APPROVED, by="anna", **given)  # type: ignore[arg-type]
+def _judged(run: int, key: str, word: Word, **given: object) -> Run:
+    def chosen(run: Run) -> list[int]:
+        return [job.id for job in run.jobs if job.key == key]
+
+    return answer(run, Awaited.APPROVAL, word, by="anna", chosen=chosen, **given)  # type: ignore[arg-type]
 
 
-def _rejected(run: int, **given: object) -> Run:
-    return answer(run, Awaited.APPROVAL, Word.REJECTED, by="anna", **given)  # type: ignore[arg-type]
+Verbs = tuple[Callable[..., Run], ...]
+_approved: Verbs = tuple(partial(_judged, key=key, word=Word.APPROVED) for key in "de")
+_rejected: Verbs = tuple(partial(_judged, key=key, word=Word.REJECTED) for key in "de")
 
 
 def _told(run: int, **given: object) -> Run:
@@ -83,10 +93,10 @@ def _told(run: int, **given: object) -> Run:
     return signal(run, Signal("go", "1"), **given).after  # type: ignore[arg-type]
 
 
-VERBS: tuple[Callable[..., Run], ...] = (
+VERBS: Verbs = (
     *(cancel, force_cancel, rerun, rerun, _failed),
     *(_stands_still, _goes_on, _goes_on),
-    *(_approved, _approved, _told, _told, _rejected),
+    *(*_approved, *_approved, _told, _told, *_rejected),
 )
 
 
@@ -117,7 +127,7 @@ def answered(world: World, run_id: int) -> Run:
     real = world.services
 
     def look() -> Run | None:
-        for verb in (_approved, _told):
+        for verb in (*_approved, _told):
             with suppress(Rejected):
                 verb(run_id, store=real.store, dispatcher=real.dispatcher)
         run = real.store.load(run_id)
