@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from runner.engine.ports import Change, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
+from runner.model.environment import Deployment
 from runner.model.lifecycle import (
     FIRST_DELAY,
     UNSAVED,
@@ -303,6 +304,21 @@ def test_a_rerun_has_jobs_of_its_own_and_leaves_the_former_ones(store: SqlStore)
     assert again.jobs[0].id != ended.jobs[0].id
     assert store.load(run.id) == again
     assert list(store.recall(ended.jobs[0])) == ["1"]
+
+
+def test_where_a_job_has_deployed_to_and_that_it_may_fail_is_kept_with_it(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    lease, place = claimed(store, run), Deployment("production", "https://eu.test/")
+    assert (store.load(run.id).jobs[0].deployed, store.load(run.id).jobs[0].tolerant) == (None, False)
+
+    def end(run: Run, now: datetime) -> Run:
+        job = conclude(run.jobs[0], lease, Result.FAILURE, now, deployed=place)
+        return run.with_job(replace(job, tolerant=True))
+
+    store.update(run.id, end)
+
+    job = store.load(run.id).jobs[0]
+    assert (job.deployed, job.tolerant) == (place, True)
 
 
 def test_a_rerun_in_part_keeps_the_jobs_that_are_not_run_again(store: SqlStore) -> None:
