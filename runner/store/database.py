@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
+from runner.store.revisions import is_newest
 from runner.store.tables import metadata
 from runner.store.wal import WriteAheadLog
 
@@ -156,6 +157,8 @@ class Database:
 
         Raises `Rejected` where a newer version was here.
         """
+        if self.current():
+            return
         with (
             self._named(),
             self._writer.connect() as connection,
@@ -164,7 +167,6 @@ class Database:
         ):
             if not self.lite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
-            # Alembic is slow to import, and a database that is made to be thrown away does without.
             resolve_name("runner.store.migrating:upgrade")(connection)
         self._keep()
 
@@ -203,6 +205,9 @@ class Database:
 
     def shape(self) -> Shape:
         with self.reading() as connection:
+            if is_newest(connection):
+                return Shape.CURRENT
+            # Alembic is slow to import, and nearly every process that begins does without.
             found: Shape = resolve_name("runner.store.migrating:shape")(connection)
         return found
 

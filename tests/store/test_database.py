@@ -9,11 +9,14 @@ from threading import Event
 from typing import Any
 
 import pytest
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Integer, column, insert, inspect, make_url, table, text
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import DatabaseUnavailable
 from runner.store import Database
+from runner.store.database import Shape
+from runner.store.revisions import newest
 from runner.store.wal import WriteAheadLog
 from tests.crash.proxy import Weather, proxy
 from tests.crash.world import wait_for
@@ -107,6 +110,18 @@ def test_migrating_twice_and_at_once_changes_nothing_more(database: Database) ->
     database.migrate()
 
     assert database.current()
+
+
+def test_the_newest_revision_is_the_one_that_migrations_lead_to(database: Database) -> None:
+    with database.reading() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == newest()
+
+
+def test_tables_without_the_last_migration_are_known_to_be_older(database: Database) -> None:
+    older = text("UPDATE alembic_version SET version_num = '0001'")
+    database.writing(lambda connection: connection.execute(older))
+
+    assert database.shape() is Shape.OLDER
 
 
 def test_tables_that_are_made_at_once_are_those_of_all_migrations(tmp_path: Path) -> None:
