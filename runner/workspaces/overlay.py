@@ -94,6 +94,10 @@ class OverlayWorkspace(Opened):
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         self._sandbox, self._shared = sandbox, shared
+        if sandbox.container and sandbox.namespace is not None:
+            there = View(sandbox.namespace, sandbox.workspace)
+            if not mounts.sees(there, self.path):
+                raise Unavailable("docker does not see what this process mounts, and so not the job's files")
 
     def save(self, check: Callable[[], None] = nothing) -> str:
         """Keep the files as they are now; the same name again where nothing changed since.
