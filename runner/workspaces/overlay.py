@@ -26,11 +26,16 @@ from runner.workspaces.pool import Begun, Layers
 from runner.workspaces.removal import Trash
 from runner.workspaces.snapshots import last_number
 
+LONGEST_NAME = len("/bases/") + 40 + len("/files")
+"""Of a layer in the home folder."""
+
 
 def problem(home: Path, trash: Trash) -> str | None:
     """Why no overlay can be mounted in a folder, or None where one can: by trying it."""
     if os.geteuid():
         return "that takes root"
+    if len(os.fsencode(home)) > mounts.LONGEST_PATH - LONGEST_NAME:
+        return f"the path of {home} has more than {mounts.LONGEST_PATH - LONGEST_NAME} bytes"
     probe = home / "layers" / f".new-{secrets.token_hex(8)}"
     at, lower, upper, work = (probe / name for name in ("at", "lower", "upper", "work"))
     try:
