@@ -88,6 +88,13 @@ def test_images_are_kept_for_the_registration_of_a_name(bench: Bench) -> None:
     assert registration in bench.containers.sites[0].tenant.splitlines()
 
 
+def test_that_a_service_sees_the_jobs_files_is_said_to_who_keeps_them(bench: Bench) -> None:
+    bench.a_run(SERVICES.replace("data:/data", "/github/workspace:/data:ro"))
+    with_secrets(bench).work()
+
+    assert [shared for _, shared in bench.workspaces.seen_by] == [True]
+
+
 def test_a_job_without_containers_asks_for_no_docker(bench: Bench) -> None:
     bench.a_run()
 
@@ -97,13 +104,6 @@ def test_a_job_without_containers_asks_for_no_docker(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("failure", [OutOfReach(), BrokenDefinition("db said hunter2")])
-def test_that_a_service_sees_the_jobs_files_is_said_to_who_keeps_them(bench: Bench) -> None:
-    bench.a_run(SERVICES.replace("data:/data", "/github/workspace:/data:ro"))
-    with_secrets(bench).work()
-
-    assert [shared for _, shared in bench.workspaces.seen_by] == [True]
-
-
 def test_what_keeps_services_from_starting_is_the_jobs_reason_without_secrets(
     bench: Bench, failure: BrokenDefinition
 ) -> None:
