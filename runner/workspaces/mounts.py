@@ -140,21 +140,22 @@ def lifted(place: Path, views: Sequence[View]) -> Iterator[Callable[[int], None]
     Where it is busy anywhere, or somebody has mounted it elsewhere too, it stays as it was.
     """
     device = place.stat().st_dev
-    kept = clone(place)
+    _check_elsewhere(device, place, views)
     by_hand: list[View] = []
     try:
-        _check_elsewhere(device, place, views)
+        for view in views:
+            # Namespaces that have it at its own place follow ours.
+            if view.path != str(place) and _within(view, partial(_take_off, view.path, device)):
+                by_hand.append(view)
         unmount(place)
-        try:
-            for view in views:
-                # In namespaces that follow ours it is gone already.
-                if _within(view, partial(_take_off, view.path, device)):
-                    by_hand.append(view)
-        except Busy:
-            _put(kept, place, by_hand)
-            raise
-    finally:
-        os.close(kept)
+    except Busy:
+        for view in by_hand:
+            again = clone(place)
+            try:
+                _within(view, partial(attach, again, view.path))
+            finally:
+                os.close(again)
+        raise
     yield lambda mount: _put(mount, place, by_hand)
 
 
