@@ -43,6 +43,7 @@ from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected, Unava
 from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
+from runner.executors.sight import SYSTEMS_OWN, blindness
 from runner.logs import FileLogs
 from runner.model.artifact import newest
 from runner.model.environment import Environment
@@ -56,6 +57,7 @@ from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWork
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.checkouts import Checkout
+from runner.workspaces.mounts import clear as take_off
 
 FORGE = "git"
 HOMES = "runner-run-"
@@ -101,7 +103,7 @@ def throwaway_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix=HOMES, dir=parent))
     # What a step may have locked itself out of is removed too.
     with ExitStack() as stack:
-        stack.callback(remove, home)
+        stack.callback(_remove, home)
         lock = os.open(home / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -129,13 +131,18 @@ def _clear_one(home: Path) -> None:
     except FileNotFoundError:
         # It was just made, or killed while it was removed.
         if time.time() - found.st_mtime > SECONDS_TO_LOCK:
-            remove(home)
+            _remove(home)
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove(home)
+        _remove(home)
     finally:
         os.close(lock)
+
+
+def _remove(home: Path) -> None:
+    take_off(home)
+    remove(home)
 
 
 # --- the engine ------------------------------------------------------------------------------------
@@ -255,6 +262,7 @@ class Local:
             environment=environment.for_git(),
             networks=terms.networks,
             keeping=False,
+            hindrance=partial(blindness, terms.docker or SYSTEMS_OWN),
         )
         self._bell = Doorbell(self._plan, self._perform, terms.threads)
         self._station = Station(

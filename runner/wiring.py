@@ -20,6 +20,7 @@ from runner.engine.station import Station
 from runner.errors import Rejected
 from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
+from runner.executors.sight import blindness
 from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.model.limits import Limits
@@ -137,6 +138,7 @@ def services(settings: Settings) -> Services:
             owner(),
             environment=environment.for_git(),
             networks=settings.git_network_list,
+            hindrance=partial(blindness, settings.docker_url),
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from runner.store import Database
+from runner.workspaces.mounts import clear
 from tests.servers import (
     FOLDER,
     Redis,
@@ -41,6 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         end_servers(Path(os.environ[FOLDER]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_stays_mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers that were killed for good leave their jobs' folders mounted, as nobody sweeps up after them."""
+    yield
+    clear(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -165,13 +165,14 @@ class FakeContainers:
 class FakeWorkspace:
     path: Path
     snapshot: str = "base"
+    seen_by: list[tuple[Sandbox, bool]] = field(default_factory=list)
 
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         check()
         return self.snapshot
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
-        """It is seen everywhere."""
+        self.seen_by.append((sandbox, shared))
 
     def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())
@@ -208,6 +209,8 @@ class FakeWorkspaces:
     placed: list[tuple[Route, tuple[str, ...]]] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
     inherited: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
+    seen_by: list[tuple[Sandbox, bool]] = field(default_factory=list)
+    """Which sandboxes the workspaces were shown to, and whether services saw them too."""
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -266,7 +269,7 @@ class FakeWorkspaces:
     def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> FakeWorkspace:
         if snapshot is not None and self.gone:
             raise SnapshotGone("no snapshot on this machine")
-        return FakeWorkspace(self.folder)
+        return FakeWorkspace(self.folder, seen_by=self.seen_by)
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         self.placed.append((route, tuple(path)))

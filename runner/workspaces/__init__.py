@@ -36,9 +36,9 @@ In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshot
 
 import errno
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from types import MappingProxyType
@@ -98,7 +98,7 @@ class GitWorkspaces:
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
     `timeout` is the seconds that one word with a repository may take; `keeping` whether what a job leaves is
-    kept when it has ended; `overlays` whether they are used where they can be.
+    kept when it has ended; `hindrance` why no job's folder may be an overlay, None where it may.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class GitWorkspaces:
         lookup: Lookup = lookup,
         timeout: float = 600,
         keeping: bool = True,
-        overlays: bool = True,
+        hindrance: Callable[[], str | None] = lambda: None,
     ) -> None:
         home = home.absolute()
         self._mirrors, self._workspaces, self._snapshots = (
@@ -132,7 +132,7 @@ class GitWorkspaces:
         self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
         self._layers = Layers(home / "layers", self._trash, self._syncing)
         self._open: list[OverlayWorkspace] = []
-        self._problem = cache(partial(problem, home, self._trash)) if overlays else lambda: "none is wanted"
+        self._problem = cache(lambda: hindrance() or problem(home, self._trash))
         self._recent = Recent(RECENT_BYTES)
 
     def __enter__(self) -> Self:

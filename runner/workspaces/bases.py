@@ -94,7 +94,7 @@ class Bases:
             return self._made(reader, commit.tree, commit.time, repository, near)
 
     def sweep(self, limit: int) -> None:
-        """Remove what was never finished, and the bases that were used last, until the rest fits `limit`.
+        """Remove what was never finished, and bases until the rest fits `limit`, longest unused first.
 
         One that is used stays, and one that another base lies on.
         """

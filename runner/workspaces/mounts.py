@@ -36,6 +36,8 @@ _OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "on"), ("xin
 """Each layer must mean the same without those that were above it: an index would not. With `redirect_dir` a
 step can rename a folder that an earlier step made, as it could anywhere else."""
 
+LONGEST_PATH = 255
+"""Bytes that a layer's path may have."""
 MOST_LAYERS = 400
 """Below one overlay; the kernel takes 500."""
 
@@ -124,7 +126,7 @@ def clear(folder: Path) -> None:
     """Take off all that is mounted at a folder or below it, also what is still used."""
     if os.geteuid():
         return
-    own = str(folder)
+    own = os.path.realpath(folder)
     found = [path for _, path in _mounted("self") if path == own or path.startswith(f"{own}/")]
     # Outermost last; what lies on top of another at one place comes off first by itself.
     for path in sorted(found, key=len, reverse=True):
@@ -138,21 +140,22 @@ def lifted(place: Path, views: Sequence[View]) -> Iterator[Callable[[int], None]
     Where it is busy anywhere, or somebody has mounted it elsewhere too, it stays as it was.
     """
     device = place.stat().st_dev
-    kept = clone(place)
+    _check_elsewhere(device, place, views)
     by_hand: list[View] = []
     try:
-        _check_elsewhere(device, place, views)
+        for view in views:
+            # Namespaces that have it at its own place follow ours.
+            if view.path != str(place) and _within(view, partial(_take_off, view.path, device)):
+                by_hand.append(view)
         unmount(place)
-        try:
-            for view in views:
-                # In namespaces that follow ours it is gone already.
-                if _within(view, partial(_take_off, view.path, device)):
-                    by_hand.append(view)
-        except Busy:
-            _put(kept, place, by_hand)
-            raise
-    finally:
-        os.close(kept)
+    except Busy:
+        for view in by_hand:
+            again = clone(place)
+            try:
+                _within(view, partial(attach, again, view.path))
+            finally:
+                os.close(again)
+        raise
     yield lambda mount: _put(mount, place, by_hand)
 
 
@@ -195,12 +198,14 @@ def _check_elsewhere(device: int, place: Path, views: Sequence[View]) -> None:
 
     Steps can have made that only where they are on this machine as it is; but then in any namespace.
     """
-    seen = {"self": str(place)}
+    own = os.path.realpath(place)
+    seen: dict[str, str] = {}
     for view in views:
-        if process := _process(view.process):
+        if view.path == str(place):
+            seen |= dict.fromkeys(_namespaces(), own)
+        elif process := _process(view.process):
             seen[process] = view.path
-    if any(view.path == str(place) for view in views):
-        seen = {name: str(place) for name in _namespaces()} | seen
+    seen["self"] = own
     for name, expected in seen.items():
         for number, path in _mounted(name):
             if path.startswith(f"{expected}/") or (number == device and path != expected):

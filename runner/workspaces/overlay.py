@@ -26,11 +26,16 @@ from runner.workspaces.pool import Begun, Layers
 from runner.workspaces.removal import Trash
 from runner.workspaces.snapshots import last_number
 
+LONGEST_NAME = len("/bases/") + 40 + len("/files")
+"""Of a layer in the home folder."""
+
 
 def problem(home: Path, trash: Trash) -> str | None:
     """Why no overlay can be mounted in a folder, or None where one can: by trying it."""
     if os.geteuid():
         return "that takes root"
+    if len(os.fsencode(home)) > mounts.LONGEST_PATH - LONGEST_NAME:
+        return f"the path of {home} has more than {mounts.LONGEST_PATH - LONGEST_NAME} bytes"
     probe = home / "layers" / f".new-{secrets.token_hex(8)}"
     at, lower, upper, work = (probe / name for name in ("at", "lower", "upper", "work"))
     try:
@@ -94,6 +99,10 @@ class OverlayWorkspace(Opened):
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         self._sandbox, self._shared = sandbox, shared
+        if sandbox.container and sandbox.namespace is not None:
+            there = View(sandbox.namespace, sandbox.workspace)
+            if not mounts.sees(there, self.path):
+                raise Unavailable("docker does not see what this process mounts, and so not the job's files")
 
     def save(self, check: Callable[[], None] = nothing) -> str:
         """Keep the files as they are now; the same name again where nothing changed since.

@@ -20,7 +20,7 @@ from typing import Any
 
 from runner.errors import SnapshotGone
 from runner.workspaces.holding import hold
-from runner.workspaces.layers import new_layer
+from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.looking import measure
 from runner.workspaces.removal import Trash
 from runner.workspaces.syncing import Syncing, boot
@@ -124,11 +124,14 @@ class Layers:
             try:
                 about = (path / _ABOUT).stat()
                 if about.st_nlink > 1:
-                    if not (path / _SETTLED).exists():
+                    # Whoever made it may have been killed before it was on the disk.
+                    if not (path / _SETTLED).exists() and read_manifest(path / _ABOUT)["boot"] == boot():
                         self._settle(path)
                     continue
             except FileNotFoundError:
                 pass
+            except SnapshotGone:
+                continue
             if (held := hold(path, alone=True)) is not None:
                 self._trash.remove(path)
                 os.close(held)

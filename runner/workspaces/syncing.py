@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -61,4 +62,6 @@ class Syncing:
             except OSError:
                 continue
             for say in due:
-                say()
+                # What is not said can be said later, or is made again.
+                with suppress(OSError):
+                    say()

@@ -27,10 +27,11 @@ def checkouts() -> Iterator[Figure]:
         tempfile.TemporaryDirectory(prefix="runner-bench-") as folder,
         a_repository(Path(folder)) as bare,
         GitWorkspaces(Path(folder, "home"), "file") as workspaces,
+        GitWorkspaces(Path(folder, "other"), "file") as others,
     ):
         yield from _opening(workspaces, bare, Path(folder))
         yield from _keeping(workspaces, bare, Path(folder))
-        yield _disk(workspaces, bare, Path(folder, "home"))
+        yield _disk(others, bare, Path(folder, "other"))
 
 
 def _opening(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Figure]:
@@ -69,7 +70,9 @@ def _keeping(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Fi
             path = modules / f"p{file // 20}" / f"m{file}.js"
             if file % 20 == 0:
                 path.parent.mkdir(parents=True)
-            path.write_text(f"module.exports = {{ number: {number * file} }}\n" * 40)
+            path.write_text(
+                "".join(f"exports.f{line} = () => {hash((file, line))};\n" for line in range(200))
+            )
         many.append(_timed(opened.save))
         pack = f"tar -C {opened.path} -cf - {modules.name} | zstd -q -1 -o {folder}/packed-{number}"
         packed.append(_timed(partial(subprocess.run, ["sh", "-c", pack], check=True)))
@@ -88,9 +91,6 @@ def _keeping(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Fi
 
 def _disk(workspaces: GitWorkspaces, bare: Path, home: Path) -> Figure:
     """Of as many runs, each at a commit of its own, with what is theirs and what they share."""
-    shutil.rmtree(home / "layers")
-    shutil.rmtree(home / "bases")
-    shutil.rmtree(home / "snapshots")
     written = 0
     for number in range(JOBS):
         opened = workspaces.open(_fetched(workspaces, bare, f"main~{number}"), f"disk-{number}", 1, None)

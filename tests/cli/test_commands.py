@@ -432,6 +432,7 @@ def test_the_doctor_says_what_works(on_machine: Shell) -> None:
     findings = {one["name"]: one for one in ran.json["findings"]}
     assert findings["executor host"]["works"]
     assert findings["git"]["said"].startswith("git 2.")
+    assert ("overlays" in findings["workspaces"]["said"]) is findings["workspaces"]["works"]
     assert "a job could run here" in on_machine("doctor").out
 
 

@@ -72,6 +72,7 @@ def test_services_are_what_the_definition_says_evaluated(bench: Bench) -> None:
         )
     }
     assert bench.executor.scripts == ["id-of-db at 5433 on network-of-the-job"]
+    assert [shared for _, shared in bench.workspaces.seen_by] == [False]
     assert bench.containers.held.heard == ["close"]
     job = run.jobs[0].id
     assert b"the service none is not started" in bench.logs.printed[job, 1, "0"]
@@ -85,6 +86,13 @@ def test_images_are_kept_for_the_registration_of_a_name(bench: Bench) -> None:
 
     assert registration
     assert registration in bench.containers.sites[0].tenant.splitlines()
+
+
+def test_that_a_service_sees_the_jobs_files_is_said_to_who_keeps_them(bench: Bench) -> None:
+    bench.a_run(SERVICES.replace("data:/data", "/github/workspace:/data:ro"))
+    with_secrets(bench).work()
+
+    assert [shared for _, shared in bench.workspaces.seen_by] == [True]
 
 
 def test_a_job_without_containers_asks_for_no_docker(bench: Bench) -> None:

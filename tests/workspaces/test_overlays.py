@@ -521,6 +521,28 @@ def mounted(*arguments: str) -> Iterator[None]:
         subprocess.run(["umount", arguments[-1]], check=True)
 
 
+def test_a_home_behind_a_link_is_no_other(tmp_path: Path, origin: Origin) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    route = origin.route(origin.commit({"a": "1"}))
+    with GitWorkspaces(tmp_path / "link/home", "file") as workspaces:
+        workspaces.fetch(origin.repository, route, "run-1")
+        opened = overlay(workspaces, route)
+        (opened.path / "b").touch()
+        opened.save()
+        # Sealed and not copied: the layer on top is a new one.
+        assert list(opened.path.glob("b"))
+        assert len(layers_of(tmp_path / "real/home")) == 2
+        assert mounted_below(tmp_path / "real/home")
+        opened.close()
+        assert mounted_below(tmp_path) == []
+
+
+def test_a_home_whose_path_is_too_long_for_the_kernel_has_no_overlays(tmp_path: Path) -> None:
+    with GitWorkspaces(tmp_path / ("x" * 200), "file") as workspaces:
+        assert "has more than" in str(workspaces.overlay_problem())
+
+
 # --- what is left ------------------------------------------------------------------------------
 
 

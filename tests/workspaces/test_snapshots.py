@@ -99,7 +99,7 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
         for change in committed:
             edit(origin.path, *change)
         route = origin.route(origin.commit_all())
-        with GitWorkspaces(Path(folder, "home"), "file", overlays=False) as workspaces:
+        with GitWorkspaces(Path(folder, "home"), "file", hindrance=lambda: "a test") as workspaces:
             workspaces.fetch(origin.repository, route, "run-1")
             opened = workspaces.open(route, "17", 1, None)
             saved = [(opened.save(), contents(opened.path))]
@@ -117,7 +117,7 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
 
 @pytest.fixture
 def workspaces(home: Path) -> Iterator[GitWorkspaces]:
-    with GitWorkspaces(home, protocols="file", overlays=False) as opened:
+    with GitWorkspaces(home, protocols="file", hindrance=lambda: "a test") as opened:
         yield opened
 
 
@@ -328,7 +328,7 @@ from pathlib import Path
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 home, commit, attempt = sys.argv[1:]
-with GitWorkspaces(Path(home), "file", overlays=False) as workspaces:
+with GitWorkspaces(Path(home), "file", hindrance=lambda: "a test") as workspaces:
     opened = workspaces.open(Route("git", "octo/hello", commit), "17", int(attempt), None)
     number = 0
     while True:
