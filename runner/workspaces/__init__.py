@@ -81,8 +81,8 @@ class GitWorkspaces:
     `protocols` is git's GIT_ALLOW_PROTOCOL; `owner` the uid and gid that job folders belong to, for
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
-    `timeout` is the seconds that one word with a repository may take; `keeping` whether what a job leaves is
-    kept when it has ended.
+    `timeout` is the seconds that one word with a repository may take, and `fetch_bytes` what one fetch may
+    bring, where 0 is no limit; `keeping` whether what a job leaves is kept when it has ended.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class GitWorkspaces:
         lookup: Lookup = lookup,
         timeout: float = 600,
         keeping: bool = True,
+        fetch_bytes: int = 0,
     ) -> None:
         home = home.absolute()
         self._mirrors, self._workspaces, self._snapshots = (
@@ -105,6 +106,7 @@ class GitWorkspaces:
         self._protocols = protocols
         self._owner = owner
         self._timeout = timeout
+        self._fetch_bytes = fetch_bytes
         self._keeping = keeping
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
@@ -312,7 +314,7 @@ class GitWorkspaces:
     def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
         timeout = self._timeout if seconds is None else min(seconds, self._timeout)
-        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout)
+        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
 
     def _mirror_of(self, repo: Repository, seconds: float | None = None) -> Mirror:
         mirror = self._mirror(repo.forge, repo.name, seconds)

@@ -1,0 +1,49 @@
+"""Git's index, written as `gitformat-index` has it: which files a checkout has, and how they look on the disk.
+
+Only what `core.checkStat=minimal` looks at is filled in, so that it fits wherever the files are copied to.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runner.workspaces.trees import GITLINK
+
+_HEAD = struct.Struct(">8xI12xI8xI20sH")
+"""The times of change, the device, the inode and the owner stay zero."""
+_ABSENT = 0x4000
+_EXTENDED = 0x4000
+_LONGEST = 0xFFF
+
+
+class Tracked(NamedTuple):
+    """One file of a checkout. `time`: when it was changed, in seconds. `absent`: it is not checked out."""
+
+    path: bytes
+    mode: int
+    id: str
+    size: int
+    time: int
+    absent: bool = False
+
+
+def index_of(files: Iterable[Tracked]) -> bytes:
+    """What `.git/index` holds for these files."""
+    parts, count, version = [], 0, 2
+    for path, mode, id, size, time, absent in sorted(files):
+        flags = min(len(path), _LONGEST)
+        kind = mode if mode == GITLINK else 0o120000 if mode & 0o170000 == 0o120000 else _file(mode)
+        extra = b""
+        if absent:
+            version, flags, extra = 3, flags | _EXTENDED, struct.pack(">H", _ABSENT)
+        head = _HEAD.pack(time & 0xFFFFFFFF, kind, size & 0xFFFFFFFF, bytes.fromhex(id), flags)
+        entry = head + extra + path
+        parts.append(entry + b"\0" * (8 - len(entry) % 8))
+        count += 1
+    content = struct.pack(">4sII", b"DIRC", version, count) + b"".join(parts)
+    return content + hashlib.sha1(content, usedforsecurity=False).digest()
+
+
+def _file(mode: int) -> int:
+    return 0o100755 if mode & 0o100 else 0o100644
