@@ -30,23 +30,30 @@ In `home`: `mirrors/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>
 """
 
 import errno
+import logging
+import os
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Folder, Workspace
+from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
 from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.checkouts import Checkout, commit
-from runner.workspaces.folders import move_beneath, nodes_of, write_folder
+from runner.workspaces.folders import Folder as MadeFolder
+from runner.workspaces.folders import Node, fill_folder, nodes_of, placing, write_folder
 from runner.workspaces.git import Git
+from runner.workspaces.histories import nodes as git_nodes
+from runner.workspaces.histories import wanted_tag
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
+from runner.workspaces.indexes import Tracked, index_of, keep_index
 from runner.workspaces.keeping import Kept, measured
+from runner.workspaces.layers import nothing
+from runner.workspaces.lending import lend, open_for
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, file_name
 from runner.workspaces.reach import Reach
@@ -54,13 +61,18 @@ from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
 from runner.workspaces.snapshots import BASE, inherit, restored
+from runner.workspaces.sparse import Sparse, sparse_of
+from runner.workspaces.submodules import submodules_in
 from runner.workspaces.trees import (
+    GITLINK,
+    Commit,
     Entry,
     HostileTree,
     differences,
     folder_in,
     printable,
     read_commit,
+    walk,
 )
 from runner.workspaces.workspace import GitWorkspace
 
@@ -73,6 +85,8 @@ FOLDER_BYTES = 16 * 1024 * 1024
 """The most that `read` hands out of one folder."""
 
 _NO_COMMIT = "0" * 40
+
+log = logging.getLogger(__name__)
 
 
 class GitWorkspaces:
@@ -99,8 +113,8 @@ class GitWorkspaces:
         fetch_bytes: int = 0,
     ) -> None:
         home = home.absolute()
-        self._mirrors, self._workspaces, self._snapshots = (
-            home / name for name in ("mirrors", "workspaces", "snapshots")
+        self._mirrors, self._workspaces, self._snapshots, self._lent = (
+            home / name for name in ("mirrors", "workspaces", "snapshots", "lent")
         )
         self._trash = Trash(self._workspaces / ".trash")
         self._protocols = protocols
@@ -153,12 +167,14 @@ class GitWorkspaces:
         *,
         history: bool = True,
         seconds: float | None = None,
+        check: Callable[[], None] = nothing,
     ) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
 
         `history`: whether also what came before it. A repository is fetched either always with it or never.
+        `check` is called now and then: by raising it ends the fetch.
         """
-        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history)
+        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history, check)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -239,8 +255,10 @@ class GitWorkspaces:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> Workspace:
-        """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
+    def open(
+        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+    ) -> Workspace:
+        """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
         Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
         """
@@ -249,31 +267,134 @@ class GitWorkspaces:
         path = jobs / str(attempt)
         with self._reading(route) as reader, _disk_errors(path):
             nodes = nodes_of(reader, read_commit(reader, route.commit))
+            self._remove_until(attempt, self._lent / file_name(name))
+            if history is not None:
+                nodes |= self._history(route, reader, name, attempt, history, Wanted())
             nodes = restored(layers, snapshot, route.commit, nodes)
             jobs.mkdir(parents=True, exist_ok=True)
-            for former in list(jobs.iterdir()):
-                # A worker that was thought dead may come this far, but not to a later attempt's files.
-                if not former.name.isdecimal() or int(former.name) <= attempt:
-                    self._trash.remove(former)
+            self._remove_until(attempt, jobs)
             write_folder(path, nodes, reader, self._owner)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
-    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
-        """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
+    def _remove_until(self, attempt: int, folder: Path) -> None:
+        """Remove what is of this and of earlier attempts of a job."""
+        for former in _all_in(folder):
+            # A worker that was thought dead may come this far, but not to a later attempt's files.
+            if not former.name.isdecimal() or int(former.name) <= attempt:
+                self._trash.remove(former)
 
-        They are written where no step can be, and moved there.
-        """
-        jobs = self._workspaces / file_name(name)
-        aside = jobs / f".aside-{token_hex(8)}"
+    def lent(self, name: str, attempt: int) -> Path:
+        """A folder of git's objects, to which the histories of a job's attempt refer: for steps to read."""
+        folder = self._lent / file_name(name) / str(attempt)
+        open_for(folder, self._owner)
+        return folder
+
+    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
+        """Put the commit's files into the folder that the names of `path` lead to, below a job's `root`."""
         with self._reading(route) as reader, _disk_errors(root):
             nodes = nodes_of(reader, read_commit(reader, route.commit))
-            jobs.mkdir(parents=True, exist_ok=True)
+            with placing(root, path) as folder:
+                fill_folder(folder, nodes, reader, self._owner)
+
+    def check_out(
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        root: Path,
+        path: Sequence[str],
+        history: History,
+        wanted: Wanted,
+    ) -> None:
+        """As `place`, with a history and for steps to change; no `path` is all of `root`."""
+        sparse = sparse_of(wanted.sparse, wanted.cone)
+        with self._reading(route) as reader, _disk_errors(root):
+            nodes = nodes_of(reader, read_commit(reader, route.commit))
+            if sparse is not None:
+                nodes = _only(sparse, nodes)
+            nodes |= self._history(route, reader, name, attempt, history, wanted)
+            with placing(root, path, wanted.clean) as folder:
+                fill_folder(folder, nodes, reader, self._owner)
+                self._trusted_by(history, folder)
+
+    def _trusted_by(self, history: History, folder: str) -> None:
+        """Git reads no repository that is another user's."""
+        if self._owner is not None and history.owner != self._owner:
+            uid, gid = history.owner or (os.geteuid(), os.getegid())
+            for path in (folder, f"{folder}.git"):
+                os.chown(path, uid, gid)
+
+    def _history(
+        self, route: Route, reader: Reader, name: str, attempt: int, history: History, wanted: Wanted
+    ) -> dict[str, Node]:
+        """The files of a job's `.git`; none where its objects cannot be shown to it."""
+        mirror = self._mirror(route.forge, route.repo)
+        if mirror.borrows:
+            # They are in somebody's own checkout, which no sandbox sees.
+            return {}
+        top = self.lent(name, attempt)
+        objects = top / mirror.path.stem
+        origin = self._origin(route, mirror, history)
+        # What a fetch brought just now is lent too.
+        lend(mirror.path / "objects", objects)
+        found = read_commit(reader, route.commit)
+        sparse = sparse_of(wanted.sparse, wanted.cone)
+        seen = f"{history.objects}/{objects.name}" if history.objects else str(objects)
+        return git_nodes(
+            history,
+            route.commit,
+            origin,
+            seen,
+            self._index(mirror, reader, found, sparse),
+            shallow=mirror.shallow(route.commit),
+            sparse=sparse,
+            submodules=wanted.submodules,
+        )
+
+    def _origin(self, route: Route, mirror: Mirror, history: History) -> Mapping[str, str]:
+        """The branches and tags of the repository, with the tag that is checked out among them."""
+        origin, tag = mirror.origin(), wanted_tag(history)
+        repo = self._fetched.get((route.forge, route.repo))
+        if tag is not None and tag not in origin and repo is not None and not mirror.shallow(route.commit):
             try:
-                write_folder(aside, nodes, reader, self._owner)
-                move_beneath(aside, root, path)
-            finally:
-                # Not there any more where it was moved.
-                self._trash.remove(aside)
+                mirror.refresh(self._address(repo))
+            except (Rejected, Unavailable) as error:
+                log.info("a tag is not known yet", extra={"tag": tag, "error": str(error)})
+            origin = mirror.origin()
+        return origin
+
+    def _index(self, mirror: Mirror, reader: Reader, commit: Commit, sparse: Sparse | None) -> bytes:
+        """The index of a commit's checkout, which is the same for every job."""
+        kept = mirror.path / "indexes" / f"{commit.tree}-{commit.time}"
+        if sparse is None:
+            with suppress(FileNotFoundError):
+                os.utime(kept)
+                return kept.read_bytes()
+        entries = [(path, entry) for path, entry in walk(reader, commit.tree) if not entry.is_folder]
+        sizes = mirror.sizes({entry.id for _, entry in entries if entry.mode != GITLINK})
+        index = index_of(
+            Tracked(
+                os.fsencode(path),
+                entry.mode,
+                entry.id,
+                sizes.get(entry.id, 0),
+                0 if entry.mode == GITLINK else commit.time,
+                sparse is not None and not sparse.has(path),
+            )
+            for path, entry in entries
+        )
+        if sparse is None:
+            keep_index(kept, index)
+        return index
+
+    def submodules(self, route: Route) -> Sequence[Submodule]:
+        """What other repositories the commit has in it, as its `.gitmodules` says."""
+        if ".gitmodules" not in self.read(route, "", [".gitmodules"]):
+            return ()
+        with self._reading(route) as reader:
+            tree = read_commit(reader, route.commit).tree
+            mirror = self._mirror(route.forge, route.repo)
+            return tuple(submodules_in(reader, tree, mirror.settings_at(f"{route.commit}:.gitmodules")))
 
     def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
         """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
@@ -286,7 +407,7 @@ class GitWorkspaces:
 
     def names(self) -> set[str]:
         """Of which jobs there are folders here."""
-        return {path.name for path in _entries(self._workspaces)}
+        return {path.name for folder in (self._workspaces, self._lent) for path in _entries(folder)}
 
     def kept(self) -> Iterator[Kept]:
         """What is kept of each job that has snapshots here."""
@@ -294,15 +415,16 @@ class GitWorkspaces:
 
     def retire(self, name: str) -> None:
         """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
-        self._trash.remove(self._workspaces / file_name(name))
+        for folder in (self._workspaces, self._lent):
+            self._trash.remove(folder / file_name(name))
         if not self._keeping:
             self._trash.remove(self._snapshots / file_name(name))
         self._trash.empty()
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
-        for folder in (self._workspaces / file_name(name), self._snapshots / file_name(name)):
-            self._trash.remove(folder)
+        for folder in (self._workspaces, self._lent, self._snapshots):
+            self._trash.remove(folder / file_name(name))
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:
@@ -332,9 +454,25 @@ class GitWorkspaces:
 
 
 def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return [path for path in _all_in(folder) if not path.name.startswith(".")]
+
+
+def _all_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """What a sparse checkout has of a commit, with the folders around it."""
+    kept = {
+        path: node for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)
+    }
+    around = {
+        "/".join(names[:depth])
+        for path in kept
+        for names in [path.split("/")]
+        for depth in range(1, len(names))
+    }
+    return {path: node for path, node in nodes.items() if path in kept or path in around}
 
 
 def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:

@@ -6,12 +6,16 @@ Only what `core.checkStat=minimal` looks at is filled in, so that it fits wherev
 import hashlib
 import struct
 from collections.abc import Iterable
+from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple
 
 from runner.workspaces.trees import GITLINK
 
 _HEAD = struct.Struct(">8xI12xI8xI20sH")
 """The times of change, the device, the inode and the owner stay zero."""
+KEPT = 20
+"""How many indexes are kept for each mirror."""
 _ABSENT = 0x4000
 _EXTENDED = 0x4000
 _LONGEST = 0xFFF
@@ -43,6 +47,17 @@ def index_of(files: Iterable[Tracked]) -> bytes:
         count += 1
     content = struct.pack(">4sII", b"DIRC", version, count) + b"".join(parts)
     return content + hashlib.sha1(content, usedforsecurity=False).digest()
+
+
+def keep_index(path: Path, index: bytes) -> None:
+    """Keep an index for the next one who needs it, with those that were used last."""
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}-{token_hex(4)}")
+    aside.write_bytes(index)
+    aside.rename(path)
+    others = sorted(path.parent.iterdir(), key=lambda one: one.lstat().st_mtime, reverse=True)
+    for old in others[KEPT:]:
+        old.unlink(missing_ok=True)
 
 
 def _file(mode: int) -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from runner.errors import RefNotFound, Rejected, Unavailable
+from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
@@ -39,7 +39,9 @@ LOOSE = 200
 JOINED = 50
 """How many commits one fetch gets that others wait for."""
 _NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
-_DAMAGED = re.compile(r"missing|bad object|cannot be accessed|unable to read|corrupt|not a valid|broken", re.I)
+_DAMAGED = re.compile(
+    r"missing|bad object|cannot be accessed|unable to read|corrupt|not a valid|broken", re.I
+)
 _DAY = 86_400
 
 log = logging.getLogger(__name__)
@@ -245,6 +247,34 @@ class Mirror:
     def shallow(self, commit: str) -> bool:
         """Whether a commit is here without those before it."""
         return commit in (self._read(self.path / "shallow") or "").split()
+
+    @property
+    def borrows(self) -> bool:
+        """Whether its objects are in another repository too."""
+        return (self.path / "objects" / "info" / "alternates").exists()
+
+    def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """How long objects are that are here."""
+        if not ids:
+            return {}
+        asked = ["cat-file", "--batch-check=%(objectname) %(objectsize)", "--buffer"]
+        lines = "".join(f"{id}\n" for id in ids).encode()
+        try:
+            said = self._git.run(asked, self.path, timeout=self._timeout, input=lines).decode()
+        except GitFailed as error:
+            raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
+        found = (line.split(" ", 1) for line in said.splitlines())
+        return {id: int(size) for id, size in found if size.isdecimal()}
+
+    def settings_at(self, blob: str) -> list[tuple[str, str]]:
+        """The keys and values of a file of git's configuration, such as `COMMIT:.gitmodules`."""
+        asked = ["config", "--no-includes", f"--blob={blob}", "--list", "-z"]
+        try:
+            said = self._git.run(asked, self.path, timeout=self._timeout).decode(errors="replace")
+        except GitFailed as error:
+            raise BrokenDefinition(f"{blob.rpartition(':')[2]}: {error.said}") from error
+        found = (one.partition("\n") for one in said.split("\0") if one)
+        return [(key, value) for key, _, value in found]
 
     def _is_broken(self) -> bool:
         """Whether git itself cannot go on from what is held here."""
