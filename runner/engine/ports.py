@@ -22,11 +22,11 @@ from runner.workflow.containers import ContainerSpec
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a job's folder is to have for git beside its commit's files: a `.git` with all that came before.
+    """What a job's folder has for git beside its commit's files: a `.git` with all that came before.
 
-    `ref` is what is checked out: a branch as one, a tag or a commit by itself. `url` is what `origin` leads to;
-    empty for none. `objects` is where steps see what `Workspaces.lent` has; None: at its own place. `owner` is
-    the user and group that steps are, as of a `Sandbox`.
+    `ref` is what is checked out: a branch as one, all else by itself. `url` is what `origin` leads to; empty
+    for none. `objects` is where steps see what `Workspaces.lent` has; None: at its own place. `owner` is the
+    user and group that steps are, as of a `Sandbox`.
     """
 
     ref: str
@@ -37,8 +37,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How a commit is to be checked out: `clean`: what else is there is removed. `sparse`: only these files,
-    as lines of `sparse-checkout`, which are folders where it is a `cone`. `submodules` are URLs by name."""
+    """How a commit is to be checked out.
+
+    `clean`: what else is there is removed. `sparse` are lines that say which files there are, folders where
+    it is a `cone`; none is all. `submodules` are the URLs of those that come into it, by name.
+    """
 
     clean: bool = True
     sparse: str = ""
@@ -54,6 +57,10 @@ class Submodule:
     path: str
     url: str
     commit: str
+
+
+BASE = "base"
+"""The snapshot of a workspace in which nothing changed: the commit itself."""
 
 
 class Workspace(Protocol):

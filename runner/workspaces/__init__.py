@@ -39,7 +39,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
+from runner.engine.ports import BASE, Folder, History, Submodule, Wanted, Workspace
 from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
@@ -60,7 +60,7 @@ from runner.workspaces.reach import Reach
 from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import BASE, inherit, restored
+from runner.workspaces.snapshots import inherit, restored
 from runner.workspaces.sparse import Sparse, sparse_of
 from runner.workspaces.submodules import submodules_in
 from runner.workspaces.trees import (
@@ -329,7 +329,8 @@ class GitWorkspaces:
     ) -> dict[str, Node]:
         """The files of a job's `.git`; none where its objects cannot be shown to it."""
         mirror = self._mirror(route.forge, route.repo)
-        if mirror.borrows:
+        borrowed = mirror.borrowed
+        if borrowed and history.objects:
             # They are in somebody's own checkout, which no sandbox sees.
             return {}
         top = self.lent(name, attempt)
@@ -339,7 +340,7 @@ class GitWorkspaces:
         lend(mirror.path / "objects", objects)
         found = read_commit(reader, route.commit)
         sparse = sparse_of(wanted.sparse, wanted.cone)
-        seen = f"{history.objects}/{objects.name}" if history.objects else str(objects)
+        seen = f"{history.objects}/{objects.name}" if history.objects else f"{objects}\n{borrowed}".rstrip()
         return git_nodes(
             history,
             route.commit,

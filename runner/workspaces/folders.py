@@ -110,7 +110,7 @@ def placing(root: Path, path: Sequence[str], clean: bool = True) -> Iterator[str
 
     The names of `path` lead there; none at all is `root` itself. Steps may write below `root`: each name is
     looked up in the folder that was opened before it, no link is followed, and what is in the way is removed.
-    The new folder can be entered by us alone until it is complete. Not `clean`: what else is at the place stays.
+    The new folder can be entered by us alone until it is complete. Not `clean`: what else is there stays.
     """
     if any(one in ("", ".", "..") or "/" in one or "\0" in one for one in path):
         raise BrokenDefinition(f"{'/'.join(path)!a} is no place for files")

@@ -1,12 +1,12 @@
-"""The `.git` of a job's folder, written without git: what is checked out, where it comes from, and all before it.
+"""The `.git` of a job's folder, written without git: what is checked out, and all that came before it.
 
-Its objects are those of the mirror, which it borrows. Whatever a step writes into it is the step's own: nothing
-of ours ever reads it.
+Its objects are those of the mirror, which it borrows. Whatever a step writes into it is the step's own:
+nothing of ours ever reads it.
 """
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from runner.engine.ports import History
 from runner.errors import Rejected
@@ -27,7 +27,7 @@ CONFIG = """\
 [gc]
 \tauto = 0
 """
-# What files look like is known but for their sizes and times, as they are on every machine.
+"""Of the looks of a file only its size and its time are compared, which are the same on every machine."""
 
 
 def nodes(

@@ -1,4 +1,4 @@
-"""Git's index, written as `gitformat-index` has it: which files a checkout has, and how they look on the disk.
+"""Git's index, written as `gitformat-index` has it: which files a checkout has, and how they look.
 
 Only what `core.checkStat=minimal` looks at is filled in, so that it fits wherever the files are copied to.
 """

@@ -36,6 +36,8 @@ _ORIGIN = "refs/runner/origin/"
 _BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{_ORIGIN}{kind}/*" for kind in ("heads", "tags"))
 LOOSE = 200
 """With more loose refs than this they are packed after a fetch."""
+LOCK_SECONDS = 0.05
+"""How often a mirror's lock is asked for by who may not have to wait for it any more."""
 JOINED = 50
 """How many commits one fetch gets that others wait for."""
 _NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
@@ -201,7 +203,7 @@ class Mirror:
 
         Whoever fetches does so for all that wait for it.
         """
-        with self._wanted(commit, history), self._alone():
+        with self._wanted(commit, history), self._alone(None if check is nothing else check):
             if self._read(self._owner) != self._registration:
                 raise Unavailable(f"{self._name} was registered anew just now")
             refetch = self._incomplete.exists()
@@ -249,9 +251,9 @@ class Mirror:
         return commit in (self._read(self.path / "shallow") or "").split()
 
     @property
-    def borrows(self) -> bool:
-        """Whether its objects are in another repository too."""
-        return (self.path / "objects" / "info" / "alternates").exists()
+    def borrowed(self) -> str:
+        """Where objects are that it has of another repository, a folder on a line; empty for none."""
+        return self._read(self.path / "objects" / "info" / "alternates") or ""
 
     def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """How long objects are that are here."""
@@ -464,10 +466,16 @@ class Mirror:
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead."""
+    def _alone(self, check: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead.
+
+        `check` is called while it is another's, and ends the waiting by raising.
+        """
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            while check is not None and not _locked(lock):
+                check()
+                time.sleep(LOCK_SECONDS)
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Whoever packs refs or fetches holds our lock, so these are left over from one who was killed.
             for lock_of_git in ("packed-refs.lock", "shallow.lock"):
@@ -493,6 +501,15 @@ class Mirror:
             if crowded:
                 self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
             self._git.run(["pack-refs", "--all", "--prune"], self.path, timeout=self._timeout)
+
+
+def _locked(lock: int) -> bool:
+    """Whether a lock is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sizes(packs: Path, but: Collection[str]) -> Iterator[int]:

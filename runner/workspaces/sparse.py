@@ -1,7 +1,6 @@
 """Which files of a commit a sparse checkout has."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 

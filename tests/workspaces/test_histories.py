@@ -15,6 +15,7 @@ from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 from tests.workspaces.origin import Origin, git, mirror_of
 
+ALL = Wanted()
 MAIN = History("refs/heads/main", "https://forge.example/octo/hello")
 
 
@@ -166,7 +167,7 @@ def test_objects_are_nobodys_but_the_jobs_users_and_not_theirs_to_write(home: Pa
 
 
 def checked_out(
-    workspaces: GitWorkspaces, route: Route, root: Path, *path: str, wanted: Wanted = Wanted()
+    workspaces: GitWorkspaces, route: Route, root: Path, *path: str, wanted: Wanted = ALL
 ) -> Path:
     root.mkdir(exist_ok=True)
     workspaces.check_out(route, "job-1", 1, root, path, MAIN, wanted)
@@ -269,9 +270,7 @@ def test_submodules_are_those_that_the_tree_has(workspaces: GitWorkspaces, origi
 [include]
     path = /etc/passwd
 """
-    commit = origin.commit_tree(
-        ("100644", ".gitmodules", modules.encode()), ("160000", "lib", b"1" * 40)
-    )
+    commit = origin.commit_tree(("100644", ".gitmodules", modules.encode()), ("160000", "lib", b"1" * 40))
     git(origin.path, "update-ref", "refs/heads/other", commit)
     workspaces.fetch(origin.repository, origin.route(commit), "run-1")
 
