@@ -28,6 +28,8 @@ OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
 
 
+DEEPEST_NAME = 5
+"""How many names of a URL's path may be a repository's name here."""
 _BASE = re.compile(r"/|file:///|(https?|ssh|git)://[^/\s]|[^/@:\s]+@[^/@:\s]+:")
 
 
@@ -130,10 +132,15 @@ class Sources:
         Raises `BrokenDefinition`.
         """
         host, path = here = _place(url)
-        name = "/".join(path.strip("/").split("/")[-2:])
-        for one in self.repositories.alike(name):
-            if _place(one.url) == here and one.forge == own.forge and (one.shared or one.name == own.repo):
-                return one
+        names = path.strip("/").split("/")[-DEEPEST_NAME:]
+        for depth in range(len(names)):
+            for one in self.repositories.alike("/".join(names[depth:])):
+                if (
+                    _place(one.url) == here
+                    and one.forge == own.forge
+                    and (one.shared or one.name == own.repo)
+                ):
+                    return one
         if _OVER_HTTP.match(url):
             anonymous = bare_url(url)
         elif url.startswith(f"{self.url}/") and ".." not in url:

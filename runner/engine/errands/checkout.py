@@ -123,10 +123,8 @@ class _Placing:
             self._submodule(one, which, path, depth + 1)
 
     def _meant(self, one: Submodule, parent: Repository) -> Repository:
-        try:
+        with _about(one):
             return self.errand.stage.station.sources.at(self.own, joined(parent.url, one.url))
-        except BrokenDefinition as error:
-            raise BrokenDefinition(f"submodule {one.path[:200]}: {error}") from None
 
     def _submodule(self, one: Submodule, which: Repository, path: tuple[str, ...], depth: int) -> None:
         self.placed += 1
@@ -135,7 +133,7 @@ class _Placing:
         errand = self.errand
         named = Remote(which.name, "", one.commit)
         keep, seconds = _keep(errand), _seconds(errand)
-        with _patiently():
+        with _patiently(), _about(one):
             route = errand.stage.station.sources.fetch(
                 self.own, named, one.commit, keep, seconds, errand.check, which
             )
@@ -249,6 +247,14 @@ def _keep(errand: Errand) -> str:
 def _seconds(errand: Errand) -> float:
     """How long one word with a repository may take."""
     return max(1.0, errand.until - monotonic())
+
+
+@contextmanager
+def _about(one: Submodule) -> Iterator[None]:
+    try:
+        yield
+    except BrokenDefinition as error:
+        raise BrokenDefinition(f"submodule {one.path[:200]}: {error}") from None
 
 
 @contextmanager
