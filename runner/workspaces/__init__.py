@@ -33,8 +33,10 @@ import errno
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -44,13 +46,22 @@ from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.checkouts import Checkout, commit
+from runner.workspaces.folders import (
+    Blob,
+    File,
+    Link,
+    Node,
+    fill_folder,
+    nodes_of,
+    placing,
+    write_folder,
+)
 from runner.workspaces.folders import Folder as MadeFolder
-from runner.workspaces.folders import Node, fill_folder, nodes_of, placing, write_folder
 from runner.workspaces.git import Git
 from runner.workspaces.histories import nodes as git_nodes
 from runner.workspaces.histories import wanted_tag
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
-from runner.workspaces.indexes import Tracked, index_of, keep_index
+from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.layers import nothing
 from runner.workspaces.lending import lend, open_for
@@ -72,7 +83,6 @@ from runner.workspaces.trees import (
     folder_in,
     printable,
     read_commit,
-    walk,
 )
 from runner.workspaces.workspace import GitWorkspace
 
@@ -85,6 +95,9 @@ FOLDER_BYTES = 16 * 1024 * 1024
 """The most that `read` hands out of one folder."""
 
 _NO_COMMIT = "0" * 40
+_SECOND = 1_000_000_000
+IDLE_SECONDS = 3600.0
+"""A mirror that was used within them is not removed, however little space there is."""
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +196,7 @@ class GitWorkspaces:
     def let_go(self, keep: str) -> None:
         """Release that keep-ref and all whose names begin with it, in every repository that is here."""
         for path in self._mirrors.glob("*.git"):
-            mirror = Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
+            mirror = self._named(path)
             for name in mirror.kept(keep):
                 mirror.release(name)
 
@@ -266,10 +279,14 @@ class GitWorkspaces:
         jobs, layers = self._workspaces / file_name(name), self._snapshots / file_name(name)
         path = jobs / str(attempt)
         with self._reading(route) as reader, _disk_errors(path):
-            nodes = nodes_of(reader, read_commit(reader, route.commit))
+            made = read_commit(reader, route.commit)
+            nodes = nodes_of(reader, made)
             self._remove_until(attempt, self._lent / file_name(name))
             if history is not None:
-                nodes |= self._history(route, reader, name, attempt, history, Wanted())
+                whole = nodes
+                nodes = whole | self._history(
+                    route, lambda: whole, _look(made), name, attempt, history, Wanted()
+                )
             nodes = restored(layers, snapshot, route.commit, nodes)
             jobs.mkdir(parents=True, exist_ok=True)
             self._remove_until(attempt, jobs)
@@ -309,12 +326,12 @@ class GitWorkspaces:
         """As `place`, with a history and for steps to change; no `path` is all of `root`."""
         sparse = sparse_of(wanted.sparse, wanted.cone)
         with self._reading(route) as reader, _disk_errors(root):
-            nodes = nodes_of(reader, read_commit(reader, route.commit))
-            if sparse is not None:
-                nodes = _only(sparse, nodes)
-            nodes |= self._history(route, reader, name, attempt, history, wanted)
+            commit = read_commit(reader, route.commit)
+            nodes = nodes_of(reader, commit)
+            made = self._history(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
+            wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
             with placing(root, path, wanted.clean) as folder:
-                fill_folder(folder, nodes, reader, self._owner)
+                fill_folder(folder, wanted_nodes, reader, self._owner)
                 self._trusted_by(history, folder)
 
     def _trusted_by(self, history: History, folder: str) -> None:
@@ -325,7 +342,14 @@ class GitWorkspaces:
                 os.chown(path, uid, gid)
 
     def _history(
-        self, route: Route, reader: Reader, name: str, attempt: int, history: History, wanted: Wanted
+        self,
+        route: Route,
+        nodes: Callable[[], Mapping[str, Node]],
+        look: str,
+        name: str,
+        attempt: int,
+        history: History,
+        wanted: Wanted,
     ) -> dict[str, Node]:
         """The files of a job's `.git`; none where its objects cannot be shown to it."""
         mirror = self._mirror(route.forge, route.repo)
@@ -338,7 +362,6 @@ class GitWorkspaces:
         origin = self._origin(route, mirror, history)
         # What a fetch brought just now is lent too.
         lend(mirror.path / "objects", objects)
-        found = read_commit(reader, route.commit)
         sparse = sparse_of(wanted.sparse, wanted.cone)
         seen = f"{history.objects}/{objects.name}" if history.objects else f"{objects}\n{borrowed}".rstrip()
         return git_nodes(
@@ -346,7 +369,7 @@ class GitWorkspaces:
             route.commit,
             origin,
             seen,
-            self._index(mirror, reader, found, sparse),
+            self._index(mirror, nodes, look, sparse),
             shallow=mirror.shallow(route.commit),
             sparse=sparse,
             submodules=wanted.submodules,
@@ -364,25 +387,32 @@ class GitWorkspaces:
             origin = mirror.origin()
         return origin
 
-    def _index(self, mirror: Mirror, reader: Reader, commit: Commit, sparse: Sparse | None) -> bytes:
-        """The index of a commit's checkout, which is the same for every job."""
-        kept = mirror.path / "indexes" / f"{commit.tree}-{commit.time}"
+    def _index(
+        self, mirror: Mirror, nodes: Callable[[], Mapping[str, Node]], look: str, sparse: Sparse | None
+    ) -> bytes:
+        """The index of a checkout, which is the same for every job.
+
+        `nodes` are all files of the commit, as they look where they were not touched; `look` names that look.
+        """
+        kept = mirror.path / "indexes" / look
         if sparse is None:
             with suppress(FileNotFoundError):
                 os.utime(kept)
                 return kept.read_bytes()
-        entries = [(path, entry) for path, entry in walk(reader, commit.tree) if not entry.is_folder]
-        sizes = mirror.sizes({entry.id for _, entry in entries if entry.mode != GITLINK})
+        found = dict(_tracked(nodes()))
+        near = newest_index(kept.parent)
+        sizes = sizes_in(near) if near else {}
+        sizes |= mirror.sizes({id for mode, id, _ in found.values() if mode != GITLINK} - sizes.keys())
         index = index_of(
             Tracked(
                 os.fsencode(path),
-                entry.mode,
-                entry.id,
-                sizes.get(entry.id, 0),
-                0 if entry.mode == GITLINK else commit.time,
+                mode,
+                id,
+                0 if mode == GITLINK else sizes.get(id, 0),
+                at,
                 sparse is not None and not sparse.has(path),
             )
-            for path, entry in entries
+            for path, (mode, id, at) in found.items()
         )
         if sparse is None:
             keep_index(kept, index)
@@ -432,6 +462,31 @@ class GitWorkspaces:
         """A folder of a job, `root` as we see it, for what the engine itself does there."""
         return Reach(root, self._owner)
 
+    # --- the folder of mirrors ---
+
+    def tend(self, limit: int) -> None:
+        """Have mirrors in good order, and no more of them than fit into `limit` bytes, where that is not 0.
+
+        Those go first that were not used for longest; one that a job still sees objects of stays.
+        """
+        mirrors = [self._named(path) for path in self._mirrors.glob("*.git")]
+        for mirror in mirrors:
+            mirror.tidy()
+        if not limit:
+            return
+        sizes = {mirror.path: mirror.size() for mirror in mirrors}
+        over = sum(sizes.values()) - limit
+        idle = time.time() - IDLE_SECONDS
+        for mirror in sorted(mirrors, key=lambda one: one.used_at()):
+            if over <= 0 or mirror.used_at() > idle:
+                return
+            if not any(self._lent.glob(f"*/*/{escape(mirror.path.stem)}")) and mirror.remove(self._trash):
+                log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
+                over -= sizes[mirror.path]
+
+    def _named(self, path: Path) -> Mirror:
+        return Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
+
     # --- between them ----------------------------------------------------------------------------
 
     def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
@@ -460,6 +515,23 @@ def _entries(folder: Path) -> list[Path]:
 
 def _all_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _look(commit: Commit) -> str:
+    """What the files of a commit look like that were made for it."""
+    return f"{commit.tree}-{commit.time}"
+
+
+def _tracked(nodes: Mapping[str, Node]) -> Iterator[tuple[str, tuple[int, str, int]]]:
+    """The files and submodules of a commit as its trees have them: by path their mode, id and time."""
+    for path, node in nodes.items():
+        match node:
+            case File(mode, mtime, Blob(id)):
+                yield path, (mode, id, mtime // _SECOND)
+            case Link(Blob(id), mtime):
+                yield path, (stat.S_IFLNK, id, mtime // _SECOND)
+            case MadeFolder(_, id) if id:
+                yield path, (GITLINK, id, 0)
 
 
 def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -42,7 +42,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
+    """`submodule`: the commit of another repository that is to be here."""
+
     mode: int
+    submodule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,10 @@ def nodes_of(reader: Reader, commit: Commit) -> dict[str, Node]:
     mtime = commit.time * 1_000_000_000
     nodes: dict[str, Node] = {}
     for path, entry in walk(reader, commit.tree):
-        if entry.is_folder or entry.mode == GITLINK:
+        if entry.is_folder:
             nodes[path] = Folder(0o755)
+        elif entry.mode == GITLINK:
+            nodes[path] = Folder(0o755, entry.id)
         elif stat.S_ISLNK(entry.mode):
             nodes[path] = Link(Blob(entry.id), mtime)
         else:

@@ -49,6 +49,30 @@ def index_of(files: Iterable[Tracked]) -> bytes:
     return content + hashlib.sha1(content, usedforsecurity=False).digest()
 
 
+def sizes_in(index: bytes) -> dict[str, int]:
+    """How long the files are that an index names, by their ids."""
+    sizes = {}
+    version, count = struct.unpack_from(">II", index, 4)
+    at = 12
+    for _ in range(count if version == 2 else 0):
+        _, _, size, id, flags = _HEAD.unpack_from(index, at)
+        sizes[id.hex()] = size
+        length = flags & _LONGEST
+        if length == _LONGEST:
+            length = index.index(b"\0", at + _HEAD.size) - at - _HEAD.size
+        at += (_HEAD.size + length) // 8 * 8 + 8
+    return sizes
+
+
+def newest_index(folder: Path) -> bytes | None:
+    """The one that was used last of those that are kept there."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return max(found, key=lambda one: one.stat().st_mtime).read_bytes() if found else None
+    except FileNotFoundError:
+        return None
+
+
 def keep_index(path: Path, index: bytes) -> None:
     """Keep an index for the next one who needs it, with those that were used last."""
     path.parent.mkdir(exist_ok=True, mode=0o700)

@@ -34,6 +34,8 @@ _KEEP = "refs/runner/keep/"
 _LATEST = "refs/runner/latest"
 _ORIGIN = "refs/runner/origin/"
 _BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{_ORIGIN}{kind}/*" for kind in ("heads", "tags"))
+FEW_PACKS = 6
+"""With more than these they are repacked when nobody waits for it."""
 LOOSE = 200
 """With more loose refs than this they are packed after a fetch."""
 LOCK_SECONDS = 0.05
@@ -47,6 +49,10 @@ _DAMAGED = re.compile(
 _DAY = 86_400
 
 log = logging.getLogger(__name__)
+
+
+class _Busy(Exception):
+    """Somebody else has the lock."""
 
 
 class TooLarge(Rejected):
@@ -485,6 +491,67 @@ class Mirror:
             yield
         finally:
             os.close(lock)
+
+    def size(self) -> int:
+        """The space that it takes."""
+        files = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
+        total = 0
+        for path in files:
+            with suppress(FileNotFoundError):
+                total += path.lstat().st_blocks * 512
+        return total
+
+    def used_at(self) -> float:
+        """When somebody needed it last."""
+        try:
+            return self._owner.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def remove(self, trash: Trash) -> bool:
+        """Remove it, unless somebody fetches into it just now."""
+        with self._quietly() as alone:
+            if alone:
+                trash.remove(self.path)
+            return alone
+
+    def tidy(self) -> None:
+        """Make what steps ask of the history quick, and packs few, where much was fetched since the last.
+
+        Nothing where somebody fetches just now.
+        """
+        packs = self.path / "objects" / "pack"
+        marks = self.path / "tidied"
+        found = sorted(path.name for path in packs.glob("*.pack")) if packs.is_dir() else []
+        if not found or (self._read(marks) or "").split() == found:
+            return
+        with self._quietly() as alone:
+            if not alone or self._incomplete.exists():
+                return
+            with suppress(GitFailed, Unavailable):
+                if len(found) > FEW_PACKS:
+                    self._git.run(
+                        ["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout
+                    )
+                if not (self.path / "shallow").exists():
+                    asked = ["commit-graph", "write", "--reachable", "--no-progress"]
+                    self._git.run(asked, self.path, timeout=self._timeout)
+            marks.write_text("\n".join(sorted(path.name for path in packs.glob("*.pack"))))
+
+    @contextmanager
+    def _quietly(self) -> Iterator[bool]:
+        """Hold the lock where it is nobody's; says whether it is."""
+
+        def busy() -> None:
+            raise _Busy
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._alone(busy))
+            except _Busy:
+                yield False
+                return
+            yield True
 
     def _tidy(self) -> None:
         """Keep the number of packs and loose refs small; reachable or not, no object is dropped."""

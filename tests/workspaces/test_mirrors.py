@@ -1,11 +1,13 @@
 """Mirrors under everything that happens to them: races, kills, force-pushes, garbage collection."""
 
+import fcntl
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.engine.ports import History
 from runner.errors import Rejected, Unavailable
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
@@ -26,6 +29,7 @@ from tests.workspaces.origin import FORGE, NAME, Origin, git, mirror_of
 
 FETCH = """
 import sys
+import time
 from pathlib import Path
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
@@ -496,3 +500,52 @@ def test_what_is_missing_of_a_commit_without_history_is_fetched_anew(
     workspaces.fetch(origin.repository, route, "run-2", history=False)
 
     assert workspaces.read(route, "b") == {"b/c": b"2"}
+
+
+def test_of_mirrors_that_do_not_fit_the_ones_go_that_were_not_used_for_longest(
+    workspaces: GitWorkspaces, home: Path, tmp_path: Path
+) -> None:
+    names = ("octo/old", "octo/older", "octo/of-a-job", "octo/new")
+    for age, name in ((2, names[0]), (4, names[1]), (6, names[2]), (0, names[3])):
+        origin = Origin(tmp_path / name)
+        route = Route(FORGE, name, a_large_commit(origin))
+        workspaces.fetch(Repository(FORGE, name, str(origin.path)), route, "run-1")
+        if name == "octo/of-a-job":
+            workspaces.open(route, "job-1", 1, None, History("refs/heads/main"))
+        mirror = home / "mirrors" / f"git%2F{name.replace('/', '%2F')}.git"
+        then = time.time() - age * 3600
+        os.utime(mirror / "registration", (then, then))
+
+    def there() -> set[str]:
+        return {path.stem.rpartition("%2F")[2] for path in (home / "mirrors").glob("*.git")}
+
+    workspaces.tend(0)
+    assert there() == {"old", "older", "of-a-job", "new"}
+    workspaces.tend(1_100_000)
+    assert there() == {"old", "of-a-job", "new"}
+    workspaces.tend(1)
+    assert there() == {"of-a-job", "new"}
+    workspaces.retire("job-1")
+    workspaces.tend(1)
+    assert there() == {"new"}
+
+
+def test_mirrors_are_put_in_order_when_nobody_waits(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commits = []
+    for number in range(8):
+        commits.append(origin.commit({"a": str(number)}))
+        workspaces.fetch(origin.repository, origin.route(commits[-1]), f"run-{number}")
+    opened = workspaces.open(origin.route(commits[-1]), "job-1", 1, None, History("refs/heads/main"))
+    mirror = mirror_of(home)
+
+    with (mirror.parent / f"{mirror.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        workspaces.tend(1)
+        assert not (mirror / "objects/info/commit-graph").exists()
+    workspaces.tend(1)
+
+    assert (mirror / "objects/info/commit-graph").exists()
+    assert len(list((mirror / "objects/pack").glob("*.pack"))) < 4
+    assert git(opened.path, "log", "--format=%H").split() == commits[::-1]
