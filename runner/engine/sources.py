@@ -132,14 +132,13 @@ class Sources:
         Raises `BrokenDefinition`.
         """
         host, path = here = _place(url)
+        mine = self.repositories.get(own.forge, own.repo)
+        if _place(mine.url) == here:
+            return mine
         names = path.strip("/").split("/")[-DEEPEST_NAME:]
         for depth in range(len(names)):
             for one in self.repositories.alike("/".join(names[depth:])):
-                if (
-                    _place(one.url) == here
-                    and one.forge == own.forge
-                    and (one.shared or one.name == own.repo)
-                ):
+                if _place(one.url) == here and one.forge == own.forge and one.shared:
                     return one
         if _OVER_HTTP.match(url):
             anonymous = bare_url(url)

@@ -21,6 +21,9 @@ MOST_SUBMODULES = 300
 """How deep submodules may have others, and how many there may be in all."""
 
 
+NEVER_SHOWN = ("token", "ssh-key", "ssh-known-hosts")
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the inputs of a checkout ask for. `path` are names below the workspace; none is the workspace."""
@@ -34,6 +37,18 @@ class Asked:
 
 
 def check_out(errand: Errand) -> Outcome:
+    try:
+        return _checked_out(errand)
+    except (BrokenDefinition, Halted) as error:
+        masks = errand.stage.masks
+        secret = next((name for name, value in errand.inputs.items() if masks.covers(value)), None)
+        if secret is None or secret in NEVER_SHOWN:
+            raise
+        # A part of one is not known as a secret any more.
+        raise type(error)(f"it cannot be done; why is not shown, for `{secret}` has a secret in it") from None
+
+
+def _checked_out(errand: Errand) -> Outcome:
     github = errand.seen["github"]
     asked = _asked(errand)
     own = Route(errand.stage.repository.forge, errand.stage.repository.name, github["sha"])
@@ -103,7 +118,8 @@ class _Placing:
         errand, stage = self.errand, self.errand.stage
         errand.check()
         workspaces = stage.station.workspaces
-        found = workspaces.submodules(route) if self.asked.submodules else ()
+        deeper = self.asked.recursive or (self.asked.submodules and not depth)
+        found = workspaces.submodules(route) if deeper else ()
         inner = [(one, self._meant(one, repository)) for one in found]
         wanted = self.asked.wanted if not depth else Wanted()
         wanted = replace(wanted, submodules={one.name: bare_url(which.url) for one, which in inner})
@@ -115,9 +131,7 @@ class _Placing:
         )
         lease, root = stage.hold.lease, stage.workspace.path
         workspaces.check_out(route, stage.library.name, lease.attempt, root, path, history, wanted)
-        if not inner or (depth and not self.asked.recursive):
-            return
-        if depth >= DEEPEST:
+        if inner and depth >= DEEPEST:
             raise BrokenDefinition(f"submodules have others in them more than {DEEPEST} deep")
         for one, which in inner:
             self._submodule(one, which, path, depth + 1)
@@ -153,10 +167,11 @@ def joined(parent: str, url: str) -> str:
     if not url.startswith(("./", "../")):
         return url
     parent, mark = parent.rstrip("/"), "/"
+    host = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*|", parent)
     while url.startswith(("./", "../")):
         if url.startswith("../"):
             above = re.match(r"(.*[^/:])([/:]).+", parent, re.DOTALL)
-            if above is None:
+            if above is None or (host and len(above[1]) < host.end()):
                 raise BrokenDefinition(f"{url[:200]!a} leads out of the forge that the repository is on")
             parent, mark = above[1], above[2]
         url = url.partition("/")[2]
