@@ -307,6 +307,7 @@ class FakeWorkspaces:
         path: Sequence[str],
         history: History,
         wanted: Wanted,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.checked_out.append((route, tuple(path), history.ref, wanted))
 

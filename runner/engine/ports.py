@@ -179,8 +179,12 @@ class Workspaces(Protocol):
         path: Sequence[str],
         history: History,
         wanted: Wanted,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """As `place`, with a history and for steps to change; no `path` is all of `root`."""
+        """As `place`, with a history and for steps to change; no `path` is all of `root`.
+
+        `check` is called now and then: by raising it ends this, and nothing is changed.
+        """
 
     def submodules(self, route: Route) -> Sequence[Submodule]:
         """What other repositories the commit has in it, as its `.gitmodules` says."""

@@ -322,8 +322,12 @@ class GitWorkspaces:
         path: Sequence[str],
         history: History,
         wanted: Wanted,
+        check: Callable[[], None] = nothing,
     ) -> None:
-        """As `place`, with a history and for steps to change; no `path` is all of `root`."""
+        """As `place`, with a history and for steps to change; no `path` is all of `root`.
+
+        `check` is called now and then: by raising it ends this, and nothing is changed.
+        """
         sparse = sparse_of(wanted.sparse, wanted.cone)
         with self._reading(route) as reader, _disk_errors(root):
             commit = read_commit(reader, route.commit)
@@ -331,7 +335,7 @@ class GitWorkspaces:
             made = self._history(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
             wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
             with placing(root, path, wanted.clean) as folder:
-                fill_folder(folder, wanted_nodes, reader, self._owner)
+                fill_folder(folder, wanted_nodes, reader, self._owner, check)
                 self._trusted_by(history, folder)
 
     def _trusted_by(self, history: History, folder: str) -> None:
@@ -339,7 +343,7 @@ class GitWorkspaces:
         if self._owner is not None and history.owner != self._owner:
             uid, gid = history.owner or (os.geteuid(), os.getegid())
             for path in (folder, f"{folder}.git"):
-                os.chown(path, uid, gid)
+                os.chown(path, uid, gid, follow_symlinks=False)
 
     def _history(
         self,

@@ -3,14 +3,14 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
 from runner.errors import NOT_NOW, BrokenDefinition
-from runner.workspaces.layers import Stored, write_all
+from runner.workspaces.layers import Stored, nothing, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, HostileTree, walk
 
@@ -88,13 +88,22 @@ def write_folder(
     fill_folder(f"{root}/", nodes, reader, owner)
 
 
-def fill_folder(base: str, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None) -> None:
-    """Make all that is in a new folder, whose path with a slash is `base`, and hand it over."""
+def fill_folder(
+    base: str,
+    nodes: Mapping[str, Node],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None] = nothing,
+) -> None:
+    """Make all that is in a new folder, whose path with a slash is `base`, and hand it over.
+
+    `check` is called now and then, and ends it by raising.
+    """
     folders = sorted((path, node) for path, node in nodes.items() if isinstance(node, Folder))
     for path, _ in folders:
         os.mkdir(base + path, 0o700)  # noqa: PTH102
     files = [(path, node) for path, node in nodes.items() if isinstance(node, File)]
-    _write_blobs(base, files, reader, owner)
+    _write_blobs(base, files, reader, owner, check)
     _write_stored(base, files, owner)
     for path, file in files:
         if isinstance(file.source, Given):
@@ -228,11 +237,16 @@ def _new_file(path: str, file: File, owner: tuple[int, int] | None) -> Iterator[
 
 
 def _write_blobs(
-    base: str, files: list[tuple[str, File]], reader: Reader, owner: tuple[int, int] | None
+    base: str,
+    files: list[tuple[str, File]],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None],
 ) -> None:
     wanted = [(path, file, file.source.id) for path, file in files if isinstance(file.source, Blob)]
     contents = reader.contents([id for *_, id in wanted])
     for (path, file, _), content in zip(wanted, contents, strict=True):
+        check()
         with _new_file(base + path, file, owner) as descriptor:
             for chunk in content.chunks():
                 write_all(descriptor, chunk)

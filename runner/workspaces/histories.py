@@ -7,6 +7,7 @@ nothing of ours ever reads it.
 import re
 import time
 from collections.abc import Mapping
+from itertools import islice
 
 from runner.engine.ports import History
 from runner.errors import Rejected
@@ -14,6 +15,8 @@ from runner.model.refs import checked_ref
 from runner.workspaces.folders import File, Folder, Given, Node
 from runner.workspaces.sparse import Sparse
 
+MOST_REFS = 50_000
+"""How many branches and tags a job sees."""
 _FOLDERS = ("", "/info", "/objects", "/objects/info", "/objects/pack", "/refs", "/refs/heads", "/refs/tags")
 _BRANCH, _TAG, _PULL = "refs/heads/", "refs/tags/", "refs/pull/"
 CONFIG = """\
@@ -79,7 +82,7 @@ def _checked(ref: str) -> str:
 
 def _refs(ref: str, commit: str, origin: Mapping[str, str]) -> str:
     found = {}
-    for name, id in origin.items():
+    for name, id in islice(origin.items(), MOST_REFS):
         kind, _, rest = name.partition("/")
         found[f"refs/remotes/origin/{rest}" if kind == "heads" else f"refs/{name}"] = id
     if ref.startswith(_BRANCH):

@@ -5,7 +5,9 @@ sandbox shows the folder read-only, so that no step writes into a mirror; what i
 is seen in it too.
 """
 
+import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +17,7 @@ from runner.errors import Unavailable
 
 _ROUNDS = 10
 _OPEN = 0o444
+_UNLINKABLE = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 
 
 def open_for(top: Path, owner: tuple[int, int] | None) -> None:
@@ -58,5 +61,15 @@ def _link(path: Path, link: Path) -> None:
         path.chmod(_OPEN)
     if link.parent.name not in ("info", "pack"):
         link.parent.mkdir(exist_ok=True, mode=0o755)
-    with suppress(FileExistsError):
+    try:
         os.link(path, link)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _UNLINKABLE:
+            raise
+        # The mirrors are on another disk, say.
+        aside = link.with_name(f"tmp_{link.name}")
+        shutil.copyfile(path, aside)
+        aside.chmod(_OPEN)
+        aside.rename(link)

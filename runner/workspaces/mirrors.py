@@ -219,10 +219,12 @@ class Mirror:
                 self._fetch_pack(address, commit, refetch, history, check)
                 found = self.has(commit)
             except Unavailable:
-                if not (refetch or self._is_broken()):
+                if not self._is_broken():
                     raise
                 found = False
             if not found and (refetch or self._is_broken()):
+                # As long as the repository does not answer, what is left is better than nothing.
+                self._remote_refs(address, ["HEAD"])
                 log.warning("a damaged mirror is made again", extra={"repository": self._name})
                 self._begin_again()
                 self._fetch_pack(address, commit, False, history, check)
@@ -242,7 +244,7 @@ class Mirror:
         """The branches and tags of the repository when it was fetched last, such as `heads/main`."""
         found: dict[str, str] = {}
         packed = self._read(self.path / "packed-refs") or ""
-        for id, name in re.findall(rf"^(\S+) {_ORIGIN}(\S+)$", packed, re.MULTILINE):
+        for id, name in re.findall(rf"^([0-9a-f]{{40}}) {_ORIGIN}([^\n]+)$", packed, re.MULTILINE):
             found[name] = id
         top = self.path / _ORIGIN
         for folder, _, names in os.walk(top):
@@ -322,7 +324,13 @@ class Mirror:
 
     def _awaited(self, commit: str) -> list[str]:
         """The other commits that somebody waits for, and that are not here yet."""
-        found = {text for path in self.path.glob("wanted-*") if (text := self._read(path))}
+        found = set[str]()
+        for path in self.path.glob("wanted-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - self._timeout:
+                    # Of one who was killed.
+                    path.unlink()
+                found.add(self._read(path) or "")
         found = {one for one in found if one != commit and FULL_COMMIT_ID.fullmatch(one)}
         return [one for one in sorted(found)[:JOINED] if not self._is_here(one)]
 
@@ -344,6 +352,8 @@ class Mirror:
             try:
                 self._run_fetch(address, options, [commit, *others, *_BRANCHES_AND_TAGS], check)
                 return
+            except TooLarge:
+                raise
             except Rejected:
                 # Which of them it lacks is for those to say who want it.
                 log.info("commits are fetched one by one", extra={"repository": self._name})
@@ -424,12 +434,13 @@ class Mirror:
         folder, packed = self.path / _KEEP, self.path / "packed-refs"
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         if packed.exists():
-            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", packed.read_text(), re.MULTILINE))
+            text = packed.read_text(errors="surrogateescape")
+            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", text, re.MULTILINE))
         return {name for name in names if name.startswith(file_name(prefix))}
 
     def _read(self, path: Path) -> str | None:
         try:
-            return path.read_text().strip()
+            return path.read_text(errors="surrogateescape").strip()
         except FileNotFoundError:
             return None
 

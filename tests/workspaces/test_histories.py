@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -110,6 +111,27 @@ def test_of_the_refs_of_the_mirror_only_those_of_the_repository_are_seen(
     assert refs == ["refs/heads/main", "refs/remotes/origin/main", "refs/remotes/origin/topic/one"]
 
 
+def test_names_that_are_no_text_are_refs_too(workspaces: GitWorkspaces, origin: Origin, home: Path) -> None:
+    commit = origin.commit({"a": "1"})
+    for name in (b"refs/tags/\xe9", "refs/heads/bl\u00a0ank".encode(), b'refs/heads/quo"te'):
+        git(origin.path, "update-ref", os.fsdecode(name), commit)
+    for attempt in (1, 2):
+        folder = opened(workspaces, origin, commit, History('refs/heads/quo"te'), attempt)
+        shown = subprocess.run(
+            ["git", "-C", folder, "for-each-ref", "--format=%(refname)"], capture_output=True, check=True
+        )
+        assert shown.stdout.splitlines() == [
+            b'refs/heads/quo"te',
+            "refs/remotes/origin/bl\u00a0ank".encode(),
+            b"refs/remotes/origin/main",
+            b'refs/remotes/origin/quo"te',
+            b"refs/tags/\xe9",
+        ]
+        # Packed or not.
+        git(mirror_of(home), "--git-dir=.", "pack-refs", "--all")
+        workspaces.let_go("nothing")
+
+
 def test_a_ref_that_is_none_is_written_nowhere(workspaces: GitWorkspaces, origin: Origin) -> None:
     commit = origin.commit({"a": "1"})
 
@@ -196,6 +218,42 @@ def test_a_checkout_replaces_what_is_there(
     checked_out(workspaces, route, tmp_path / "root", *path, wanted=Wanted(clean=False))
     assert ((folder / "a").read_text(), (folder / "in/new").read_text()) == ("1", "new")
     assert git(folder, "status", "--porcelain") == "?? in/new"
+
+
+def test_a_checkout_that_is_ended_changes_nothing(
+    workspaces: GitWorkspaces, origin: Origin, tmp_path: Path
+) -> None:
+    route = origin.route(origin.commit({name: name for name in "abc"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/kept").write_text("kept")
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workspaces.check_out(route, "job-1", 1, tmp_path / "root", (), MAIN, ALL, check)
+
+    assert [one.name for one in (tmp_path / "root").iterdir()] == ["kept"]
+    assert workspaces.read(route, "") == {name: name.encode() for name in "abc"}
+
+
+def test_objects_on_another_disk_are_copied(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    commit = origin.commit({"a": "1"})
+    shm = Path(mkdtemp(dir="/dev/shm"))
+    try:
+        home.mkdir()
+        (home / "lent").symlink_to(shm)
+        folder = opened(workspaces, origin, commit)
+        assert git(folder, "log", "--format=%H") == commit
+    finally:
+        shutil.rmtree(shm)
 
 
 @pytest.mark.parametrize("clean", [True, False])

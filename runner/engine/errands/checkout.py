@@ -130,7 +130,8 @@ class _Placing:
             owner=stage.scene.sandbox.owner,
         )
         lease, root = stage.hold.lease, stage.workspace.path
-        workspaces.check_out(route, stage.library.name, lease.attempt, root, path, history, wanted)
+        name = stage.library.name
+        workspaces.check_out(route, name, lease.attempt, root, path, history, wanted, errand.check)
         if inner and depth >= DEEPEST:
             raise BrokenDefinition(f"submodules have others in them more than {DEEPEST} deep")
         for one, which in inner:
