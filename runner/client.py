@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx2
@@ -32,6 +32,8 @@ PATIENCE = 30.0
 RETRY_SECONDS = 0.2
 # A silent stream says every 15 s that it is still there.
 STREAM_TIMEOUT = httpx2.Timeout(10, read=45)
+# A large file is looked through before its first byte is sent.
+FILE_TIMEOUT = httpx2.Timeout(10, read=300)
 EVENT_BYTES = 64 * 1024 * 1024
 FAMILIES: Mapping[str, type[RunnerError]] = {
     "unauthorized": Unauthorized,
@@ -98,6 +100,16 @@ class Client:
         with self._reaching(), self._http.stream("GET", self._at(path), **self._sent(query)) as response:
             self._check(response)
             yield from response.iter_text()
+
+    def save(self, path: str, file: BinaryIO) -> None:
+        """Write what is there to a file."""
+        with (
+            self._reaching(),
+            self._http.stream("GET", self._at(path), timeout=FILE_TIMEOUT, **self._sent({})) as response,
+        ):
+            self._check(response)
+            for piece in response.iter_bytes():
+                file.write(piece)
 
     def post(self, path: str, content: Mapping[str, object] | None = None) -> Values:
         answer: Values = self._asked("POST", path, {}, json={} if content is None else dict(content)).json()

@@ -29,6 +29,7 @@ from runner import environment
 from runner.engine.admit import Selection, admit
 from runner.engine.advance import advance
 from runner.engine.control import answer, cancel, signal
+from runner.engine.errands.zips import unpack
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -43,6 +44,7 @@ from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
 from runner.executors.place import remove
 from runner.logs import FileLogs
+from runner.model.artifact import newest
 from runner.model.environment import Environment
 from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
@@ -50,7 +52,7 @@ from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word
 from runner.objects import FolderObjects
-from runner.store import Database, SqlStandings, SqlStore, SqlWorkers
+from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.checkouts import Checkout
@@ -275,6 +277,7 @@ class Local:
             vault=vault,
             environments=_Unprotected(),
             objects=FolderObjects(home / "objects"),
+            artifacts=SqlArtifacts(self._database),
             env=terms.env,
             matrix=terms.matrix,
         )
@@ -333,6 +336,17 @@ class Local:
                 chosen=lambda run: {job},
                 anyone=True,
             )
+
+    def unpack_artifacts(self, run: int, folder: Path) -> list[str]:
+        """Have what a run keeps in a folder, each below its name, and over what is there; gives the names."""
+        station = self._station
+        found = newest(station.artifacts.of_run(self.store.load(run).route, run))
+        for one in found:
+            reach = self._workspaces.reach(folder)
+            reach.make(one.name)
+            with station.objects.open(one.blob) as file:
+                unpack(file, reach, one.name, lambda: None)
+        return [one.name for one in found]
 
     def abandon(self) -> None:
         """End every step now, and begin none any more."""

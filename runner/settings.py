@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """The space that copies of repositories may take on a worker's machine; 0 is no limit, here and below."""
     fetch_bytes: int = Field(default=20 * 1024**3, ge=0)
     """How much one fetch from a repository may bring."""
+    base_bytes: int = Field(default=10 * 1024**3, ge=0)
+    """The space that the unpacked trees of commits may take on a worker's machine, besides those in use."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
     repo_max_jobs: int = Field(default=0, ge=0, le=10**6)
@@ -93,6 +95,10 @@ class Settings(BaseSettings):
     """How long the logs of a run are kept after its end."""
     keep_runs: Span = 400 * 86400
     """How long a run is kept after its end."""
+    keep_artifacts: Span = 90 * 86400
+    """How long an artifact is kept at the most; none outlives its run."""
+    repo_artifact_bytes: int = Field(default=20 * 1024**3, ge=0)
+    """The space that the artifacts of one repository may take."""
 
     @field_validator("host")
     @classmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
+from runner.engine import expire
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
@@ -27,6 +28,7 @@ from runner.objects import FolderObjects
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlArtifacts,
     SqlAudit,
     SqlEnvironments,
     SqlLogs,
@@ -72,6 +74,7 @@ class Services:
     executors: Mapping[str, Callable[[], Executor]]
     containers: Callable[[], Containers]
     objects: Objects
+    artifacts: SqlArtifacts
 
     def close(self) -> None:
         self.workspaces.close()
@@ -105,6 +108,7 @@ def services(settings: Settings) -> Services:
         settings.run_timeout,
         settings.keep_logs,
         settings.keep_runs,
+        settings.keep_artifacts,
     )
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     return Services(
@@ -138,6 +142,7 @@ def services(settings: Settings) -> Services:
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
         objects=FolderObjects(home / "objects"),
+        artifacts=SqlArtifacts(database, limits, settings.repo_artifact_bytes),
     )
 
 
@@ -196,6 +201,7 @@ def station(services: Services, worker: str) -> Station:
         vault=services.vault,
         environments=services.environments,
         objects=services.objects,
+        artifacts=services.artifacts,
     )
 
 
@@ -230,12 +236,24 @@ def collect(services: Services) -> None:
         # A job that there is no more may be one of another database, which this one was changed for.
         end = ends.get(_job(one.name), JobEnd(one.since, succeeded=False))
         if end is not None:
-            ended[one.name] = Ended(end.at, end.succeeded)
+            ended[one.name] = Ended(end.at, end.succeeded, _kept_for(end))
     settings = services.settings
     keep = timedelta(seconds=settings.keep_snapshots)
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
         services.workspaces.forget(name)
+    services.workspaces.tidy(settings.base_bytes)
     services.workspaces.tend(settings.mirror_bytes)
+
+
+def sweep_objects(services: Services) -> None:
+    """Remove objects that are no artifact's. Raises `Unavailable`."""
+    expire.sweep_objects(artifacts=services.artifacts, objects=services.objects, now=datetime.now(UTC))
+
+
+def _kept_for(end: JobEnd) -> timedelta | None:
+    """What the job's repository says of that: 0 is no limit there, as of all that it says."""
+    own = end.keep_snapshots
+    return None if own is None else timedelta(seconds=own) if own else timedelta.max
 
 
 def _job(name: str) -> int:

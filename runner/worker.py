@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from runner import wiring
 from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
 from runner.engine.admit import admit
+from runner.engine.expire import expire
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -45,6 +46,8 @@ LEAST_SECONDS = 0.05
 """How long it waits at least: what is due may be another's to deal with."""
 RETENTION = timedelta(minutes=1)
 """How often it looks for what has been kept for long enough."""
+SWEEPING = timedelta(hours=1)
+"""How often it looks for objects that nobody knows."""
 COLLECTING = timedelta(minutes=1)
 """How often a worker looks what is kept for too long, or takes too much space."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
@@ -294,21 +297,35 @@ class Clock:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
         keep = partial(
-            retire, retention=services.retention, logs=services.logs, workspaces=services.workspaces
+            retire,
+            retention=services.retention,
+            logs=services.logs,
+            workspaces=services.workspaces,
+            objects=services.objects,
         )
-        self._retention = _Chore("retention", keep, RETENTION)
+        self._chores = (
+            _Chore("retention", keep, RETENTION),
+            _Chore(
+                "artifacts",
+                partial(expire, artifacts=services.artifacts, objects=services.objects),
+                RETENTION,
+            ),
+            _Chore("objects", partial(wiring.sweep_objects, services), SWEEPING),
+        )
 
     def start(self, everything: bool = False) -> None:
         """`everything`: no other worker is alive, so all unfinished work is due now."""
         if everything:
             self._round(everything=True)
         self._thread.start()
-        self._retention.start()
+        for chore in self._chores:
+            chore.start()
 
     def stop(self) -> None:
         """End after the round that goes on. One that the broker holds up is left: its rows are still due."""
         self._stopped.set()
-        self._retention.stop()
+        for chore in self._chores:
+            chore.stop()
         self._thread.join(SECONDS_TO_STOP)
 
     def _run(self) -> None:

@@ -16,6 +16,7 @@ from runner.engine.ports import (
     Exit,
     History,
     Logs,
+    Sandbox,
     Service,
     Site,
     Submodule,
@@ -60,6 +61,7 @@ class FakeSandbox:
     prints: Callable[[Command], bytes] = lambda command: b""
     owner: tuple[int, int] | None = None
     container: str = ""
+    namespace: int | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     stopped: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
@@ -190,6 +192,9 @@ class FakeWorkspace:
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         check()
         return self.snapshot
+
+    def shown(self, sandbox: Sandbox, shared: bool) -> None:
+        """It is seen everywhere."""
 
     def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())

@@ -72,6 +72,14 @@ def print_json(value: Any, fields: str) -> None:
     click.echo(json.dumps(_chosen(value, fields), indent=2, ensure_ascii=False))
 
 
+def print_gone(name: str, fields: str | None, said: str) -> None:
+    """Tell that something was removed which cannot be shown any more."""
+    if fields is not None:
+        print_json({"name": name, "removed": True}, fields)
+    else:
+        click.echo(said)
+
+
 def _chosen(value: Any, fields: str) -> Any:
     if not fields:
         return value

@@ -68,6 +68,7 @@ def examine(services: wiring.Services) -> list[Finding]:
         _finding("home", lambda: _home(services.settings)),
         _finding("address", lambda: _address(services.settings)),
         _finding("git", _git),
+        _finding("workspaces", lambda: _workspaces(services), needed=False),
         _finding("actions", lambda: _actions(services), needed=False),
         _finding("database", lambda: _database(services)),
         _finding("secrets", lambda: _secrets(services), needed=False),
@@ -109,6 +110,12 @@ def _git() -> str:
         wanted = ".".join(map(str, NEWEST_FEATURE))
         raise Unavailable(f"git {version} is too old; {wanted} or newer is needed")
     return f"git {version}"
+
+
+def _workspaces(services: wiring.Services) -> str:
+    if why := services.workspaces.overlay_problem():
+        raise Unavailable(f"each job's files are written one by one, as no overlay can be mounted: {why}")
+    return "jobs' folders are overlays"
 
 
 def _actions(services: wiring.Services) -> str:

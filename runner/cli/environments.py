@@ -4,7 +4,16 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import (
+    Group,
+    JsonCommand,
+    connect,
+    json_option,
+    print_gone,
+    print_json,
+    print_pairs,
+    print_table,
+)
 from runner.cli.repo import path_of
 from runner.cli.secret import repository_option
 from runner.client import Values
@@ -16,7 +25,7 @@ def environment() -> None:
     """Set, list, show and remove the protection rules of a repository's environments."""
 
 
-@environment.command("set")
+@environment.command("set", cls=JsonCommand)
 @click.argument("name")
 @repository_option
 @click.option("--reviewer", "reviewers", multiple=True, metavar="WHO", help="Somebody of whom one approves.")
@@ -25,6 +34,7 @@ def environment() -> None:
     "--branch", "branches", multiple=True, metavar="PATTERN", help="What may deploy; a tag as 'refs/tags/v*'."
 )
 @click.option("--prevent-self-review", is_flag=True, help="Whoever started the run may not approve.")
+@json_option
 def set_environment(
     name: str,
     repository: str,
@@ -32,6 +42,7 @@ def set_environment(
     wait_timer: int,
     branches: tuple[str, ...],
     prevent_self_review: bool,
+    fields: str | None,
 ) -> None:
     """Have jobs with `environment: NAME` wait; these rules take the place of all former ones."""
     with connect() as client:
@@ -44,7 +55,11 @@ def set_environment(
                 "prevent_self_review": prevent_self_review,
             },
         )
-    click.echo(f"set environment {name} of {repository}")
+        found = client.get(_the(name, repository)) if fields is not None else {}
+    if fields is not None:
+        print_json(found, fields)
+    else:
+        click.echo(f"set environment {name} of {repository}")
 
 
 @environment.command("list", cls=JsonCommand)
@@ -86,14 +101,15 @@ def show(name: str, repository: str, fields: str | None) -> None:
         print_pairs((found | lists | {"wait_timer": _timer(found)}).items())
 
 
-@environment.command("remove")
+@environment.command("remove", cls=JsonCommand)
 @click.argument("name")
 @repository_option
-def remove(name: str, repository: str) -> None:
+@json_option
+def remove(name: str, repository: str, fields: str | None) -> None:
     """Remove the rules of the environment NAME: its jobs begin in their turn."""
     with connect() as client:
         client.delete(_the(name, repository))
-    click.echo(f"removed environment {name} of {repository}")
+    print_gone(name, fields, f"removed environment {name} of {repository}")
 
 
 def _timer(one: Values) -> str:

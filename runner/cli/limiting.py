@@ -17,6 +17,8 @@ OPTIONS = {
     "run_timeout": "How long a run may take, waiting included, before it is cancelled, such as 2d.",
     "keep_logs": "How long logs stay after the end of their run, such as 30d.",
     "keep_runs": "How long runs stay after their end, such as 90d.",
+    "keep_artifacts": "How long artifacts stay at the most, such as 30d; none outlives its run.",
+    "keep_snapshots": "How long files of jobs stay after the end of their run, to go on from, such as 7d.",
 }
 SERVERS = "default"
 """What is said for the server's own."""

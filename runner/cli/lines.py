@@ -45,6 +45,7 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
         yield marked(job, job["name"])
         yield from tries_of(job, "  ")
         yield from answers_of(job, "  ")
+        yield from place_where(job, "  ")
         for step in job["steps"]:
             kept = step["attempt"] and step.get("job") not in (None, job["id"])
             yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}"
@@ -65,6 +66,12 @@ def answers_of(job: Values, indent: str) -> Iterator[str]:
             about = f"{what} {wait['name']}".rstrip()
             comment = f": {wait['comment']}" if wait["comment"] else ""
             yield f"{indent}{one_line(about)}: {wait['answer']} by {one_line(wait['by'] + comment)}"
+
+
+def place_where(job: Values, indent: str) -> Iterator[str]:
+    """Where a job has deployed to."""
+    if (found := job.get("environment")) is not None:
+        yield indent + one_line(f"environment {found['name']}  {found['url']}".rstrip())
 
 
 def in_order(jobs: Iterable[Values]) -> list[Values]:

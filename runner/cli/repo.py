@@ -6,7 +6,16 @@ from urllib.parse import quote
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_pairs, print_table
+from runner.cli.common import (
+    Group,
+    JsonCommand,
+    connect,
+    json_option,
+    print_gone,
+    print_json,
+    print_pairs,
+    print_table,
+)
 from runner.cli.limiting import limit_options, limit_pairs, limits_said
 from runner.web.names import checked_name
 
@@ -85,11 +94,12 @@ def list_repositories(fields: str | None) -> None:
             one["url"],
             one["default_branch"] or "",
             "shared" if one["shared"] else "",
+            ", ".join(dict.fromkeys(_stopped(stop) for stop in one["stops"])),
         )
         for one in found
     ]
     if rows:
-        print_table(rows, ("name", "forge", "url", "branch", "use"))
+        print_table(rows, ("name", "forge", "url", "branch", "use", "stopped"))
     else:
         click.echo("no repositories; `runner repo add NAME --url URL` registers one", err=True)
 
@@ -108,8 +118,13 @@ def show(name: str, fields: str | None) -> None:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    own = [(name, value) for name, value in found.items() if name != "limits"]
-    print_pairs([*own, *limit_pairs(found["limits"])])
+    own = [(name, value) for name, value in found.items() if name not in ("limits", "stops")]
+    stops = [(_stopped(stop), stop["words"]) for stop in found["stops"]]
+    print_pairs([*own, *stops, *limit_pairs(found["limits"])])
+
+
+def _stopped(stop: Mapping[str, Any]) -> str:
+    return "blocked" if stop["commit"] or stop["workflow"] else "paused"
 
 
 @repo.command("set", cls=JsonCommand)
@@ -138,13 +153,14 @@ def change(name: str, fields: str | None, missed: str | None, **limits: Any) -> 
         _print(found)
 
 
-@repo.command("remove")
+@repo.command("remove", cls=JsonCommand)
 @click.argument("name")
-def remove(name: str) -> None:
+@json_option
+def remove(name: str, fields: str | None) -> None:
     """Forget the repository NAME; its runs and logs stay."""
     with connect() as client:
         client.delete(path_of(name))
-    click.echo(f"removed {name}")
+    print_gone(name, fields, f"removed {name}")
 
 
 @repo.command("hook")

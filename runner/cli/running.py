@@ -84,9 +84,14 @@ LOCALLY = {"ACT": "true"}
     "--signal", "signals", multiple=True, metavar="NAME[=JSON]", help="Given to whatever waits for it."
 )
 @click.option("--approve", is_flag=True, help="Approve whatever waits for approval.")
+@click.option(
+    "--artifacts", type=click.Path(file_okay=False, path_type=Path), help="Unpack what the runs keep there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print how it ended as JSON, and nothing else.")
 @click.pass_obj
-def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **given: Any) -> int:
+def run(
+    verbose: int, /, workflow: str | None, folder: Path, artifacts: Path | None, as_json: bool, **given: Any
+) -> int:
     """Run the workflows of this checkout here, as it is now.
 
     WORKFLOW is a file, or its name in .runner/workflows or .github/workflows; all that the event starts if
@@ -131,6 +136,8 @@ def run(verbose: int, /, workflow: str | None, folder: Path, as_json: bool, **gi
             for missing in attendant.missing():
                 status = status or WAITING
                 click.echo(f"runner: {one_line(missing)}", err=True)
+            if artifacts is not None:
+                _unpack(local, delivery.runs, artifacts)
         finally:
             stops.tidy()
             local.close()
@@ -244,6 +251,15 @@ def _follow(
             ended = ended or follower.look()
         if ended or not attendant.ask(stops):
             return follower
+
+
+def _unpack(local: Local, runs: Sequence[int], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [name for run in runs for name in local.unpack_artifacts(run, folder)]
+    except OSError as error:
+        raise Rejected(f"--artifacts: {folder} cannot be written to: {error.strerror}") from None
+    click.echo(f"runner: artifacts in {folder}: {', '.join(names) or 'none'}", err=True)
 
 
 def _unmet(wanted: Mapping[str, Collection[str]], follower: Follower) -> int:

@@ -25,6 +25,7 @@ from runner.errors import NotFound, Rejected
 from runner.web.text import one_line, visible
 
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
+STOPPED = "stopped"
 UNFINISHED = ("queued", "running", "waiting")
 FAILED = ("failure", "timed_out", "cancelled")
 ADMISSION_SECONDS = 30.0
@@ -34,6 +35,13 @@ LOOKED_THROUGH = 100
 """Newest deliveries among which the last one is looked for that somebody brought about."""
 NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
+
+meant_option = click.option(
+    "--attempt",
+    "-a",
+    type=click.IntRange(1),
+    help="Refused once the run is at another; the newest if not given.",
+)
 
 
 @click.group(cls=Group)
@@ -48,7 +56,12 @@ def runs() -> None:
 @click.option("--event", "-e", help="Only started by this event.")
 @click.option("--user", "-u", help="Only started by this person.")
 @click.option("--commit", "-c", help="Only of this commit; its first digits are enough.")
-@click.option("--status", "-s", type=click.Choice(STATUSES))
+@click.option(
+    "--status",
+    "-s",
+    type=click.Choice((*STATUSES, STOPPED)),
+    help="waiting: for a time, a signal or a person; stopped: paused or blocked.",
+)
 @click.option("--limit", "-L", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--before", type=int, help="Only runs older than this one.")
 @json_option
@@ -220,15 +233,20 @@ def cancel(
 @click.argument("name")
 @click.option("--payload", "-p", help="JSON, which becomes the outputs of the step that waits for it.")
 @click.option("--key", "-k", default="", help="Makes a copy of it known: of one key the first one counts.")
+@meant_option
 @json_option
-def signal(run: int, name: str, payload: str | None, key: str, fields: str | None) -> None:
+def signal(
+    run: int, name: str, payload: str | None, key: str, attempt: int | None, fields: str | None
+) -> None:
     """Send RUN the signal NAME. It is kept until a step waits for it."""
     try:
         said = None if payload is None else json.loads(payload)
     except ValueError as error:
         raise click.UsageError(f"--payload is no JSON: {error}; a text is written '\"so\"'") from None
     with connect() as client:
-        found = client.post(f"/runs/{run}/signal", {"name": name, "payload": said, "key": key})
+        found = client.post(
+            f"/runs/{run}/signal", {"name": name, "payload": said, "key": key} | _meant(attempt)
+        )
     if fields is not None:
         print_json(found, fields)
     elif found["repeated"]:
@@ -237,17 +255,30 @@ def signal(run: int, name: str, payload: str | None, key: str, fields: str | Non
         click.echo(f"run {run} was sent {name}")
 
 
+def _meant(attempt: int | None) -> dict[str, int]:
+    """What a server is told of the attempt that is meant; a former version of it knows of none."""
+    return {} if attempt is None else {"attempt": attempt}
+
+
 def _judgement(name: str, done: str, what: str) -> None:
     @runs.command(name, cls=JsonCommand, help=what)
     @click.argument("run", type=int)
     @click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
     @click.option("--environment", "-e", help="All jobs that wait to deploy there.")
     @click.option("--comment", "-m", default="", help="Why.")
+    @meant_option
     @json_option
-    def judge(run: int, job: str | None, environment: str | None, comment: str, fields: str | None) -> None:
+    def judge(
+        run: int,
+        job: str | None,
+        environment: str | None,
+        comment: str,
+        attempt: int | None,
+        fields: str | None,
+    ) -> None:
         if job is not None and environment is not None:
             raise click.UsageError("either --job or --environment: one job, or all that deploy there")
-        said = {"job": job, "environment": environment, "comment": comment}
+        said = {"job": job, "environment": environment, "comment": comment} | _meant(attempt)
         with connect() as client:
             found = client.post(f"/runs/{run}/{name}", said)
         if fields is not None:
@@ -270,8 +301,11 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
     help="What becomes of a step that may have run: it runs again, counts as done, or as failed.",
 )
 @click.option("--comment", "-m", default="", help="Why.")
+@meant_option
 @json_option
-def resume(run: int, job: str | None, word: str | None, comment: str, fields: str | None) -> None:
+def resume(
+    run: int, job: str | None, word: str | None, comment: str, attempt: int | None, fields: str | None
+) -> None:
     """Go on with RUN where it stopped.
 
     Where it has ended, each job that did not succeed goes on at the step where it stopped, in a new attempt:
@@ -279,7 +313,8 @@ def resume(run: int, job: str | None, word: str | None, comment: str, fields: st
     on a step that may have run when its worker was lost, as `on-lost: ask` has it, --as is that word.
     """
     with connect() as client:
-        found = client.post(f"/runs/{run}/resume", {"job": job, "word": word, "comment": comment})
+        said = {"job": job, "word": word, "comment": comment} | _meant(attempt)
+        found = client.post(f"/runs/{run}/resume", said)
     if fields is not None:
         print_json(found, fields)
     else:

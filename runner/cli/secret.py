@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_gone, print_json, print_table
 from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.terminal import ago
@@ -23,14 +23,17 @@ def secret() -> None:
     """Set, list and remove the secrets of a repository's workflows."""
 
 
-@secret.command("set")
+@secret.command("set", cls=JsonCommand)
 @click.argument("name", required=False)
 @repository_option
 @click.option("--body", "-b", help="The value. Others on the machine may see it; standard input is better.")
 @click.option(
     "--env-file", "-f", type=click.Path(path_type=Path), help="Many, a NAME=value to a line; - is stdin."
 )
-def set_secret(name: str | None, repository: str, body: str | None, env_file: Path | None) -> None:
+@json_option
+def set_secret(
+    name: str | None, repository: str, body: str | None, env_file: Path | None, fields: str | None
+) -> None:
     """Set the secret NAME: to what is on standard input, or asked for on a terminal."""
     values = given_values(SECRET, name, body, env_file, hidden=True)
     with connect() as client:
@@ -40,9 +43,15 @@ def set_secret(name: str | None, repository: str, body: str | None, env_file: Pa
                 "your token; set RUNNER_URL to an address with https",
                 err=True,
             )
+        found = []
         for one, value in values.items():
             client.put(f"{secrets_of(repository)}/{one}", {"value": value})
-            click.echo(f"set secret {one} of {repository}")
+            if fields is None:
+                click.echo(f"set secret {one} of {repository}")
+            else:
+                found.append(client.get(f"{secrets_of(repository)}/{one}"))
+    if fields is not None:
+        print_json(found, fields)
 
 
 @secret.command("list", cls=JsonCommand)
@@ -60,14 +69,15 @@ def list_secrets(repository: str, fields: str | None) -> None:
         click.echo(f"no secrets; `runner secret set NAME -R {repository}` sets one", err=True)
 
 
-@secret.command("remove")
+@secret.command("remove", cls=JsonCommand)
 @click.argument("name")
 @repository_option
-def remove(name: str, repository: str) -> None:
+@json_option
+def remove(name: str, repository: str, fields: str | None) -> None:
     """Remove the secret NAME."""
     with connect() as client:
         client.delete(f"{secrets_of(repository)}/{checked_name(SECRET, name)}")
-    click.echo(f"removed secret {name.upper()} of {repository}")
+    print_gone(name.upper(), fields, f"removed secret {name.upper()} of {repository}")
 
 
 @secret.command("rotate-key")

@@ -4,7 +4,7 @@ import re
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_gone, print_json, print_table
 from runner.cli.terminal import ago
 from runner.model.access import Role, checked_token_name
 
@@ -29,15 +29,25 @@ def token() -> None:
 @click.option(
     "--repo", "-R", "repositories", multiple=True, metavar="NAME", help="Only this one; repeatable."
 )
+@click.option(
+    "--person", metavar="LOGIN", help="Whose it is, as forges call them: what they started counts as its own."
+)
 @click.option("--expires", metavar="SPAN", help="After how long it ends, such as 12h, 30d or 8w.")
 @json_option
 def create(
-    name: str, role: str, repositories: tuple[str, ...], expires: str | None, fields: str | None
+    name: str,
+    role: str,
+    repositories: tuple[str, ...],
+    person: str | None,
+    expires: str | None,
+    fields: str | None,
 ) -> None:
     """Make the token NAME and print it: it is not shown again."""
     wanted: dict[str, object] = {"name": name, "role": role}
     if repositories:
         wanted["repositories"] = list(repositories)
+    if person is not None:
+        wanted["person"] = person
     if expires is not None:
         wanted["expires_in"] = seconds_of(expires)
     with connect() as client:
@@ -62,7 +72,7 @@ def list_tokens(fields: str | None) -> None:
         return
     rows = [
         (
-            one["name"],
+            one["name"] + (f" ({one['person']})" if one.get("person") else ""),
             one["role"],
             "all" if one["repositories"] is None else ", ".join(one["repositories"]),
             one["created_by"],
@@ -78,13 +88,14 @@ def list_tokens(fields: str | None) -> None:
         click.echo("no tokens; `runner token create NAME --role viewer` makes one", err=True)
 
 
-@token.command("revoke")
+@token.command("revoke", cls=JsonCommand)
 @click.argument("name")
-def revoke(name: str) -> None:
+@json_option
+def revoke(name: str, fields: str | None) -> None:
     """End the token NAME, and the sessions that were begun with it."""
     with connect() as client:
         client.delete(f"/tokens/{checked_token_name(name)}")
-    click.echo(f"revoked the token {name}")
+    print_gone(name, fields, f"revoked the token {name}")
 
 
 def seconds_of(span: str) -> int:

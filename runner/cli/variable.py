@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.common import Group, JsonCommand, connect, json_option, print_json, print_table
+from runner.cli.common import Group, JsonCommand, connect, json_option, print_gone, print_json, print_table
 from runner.cli.giving import given_values
 from runner.cli.repo import path_of
 from runner.cli.secret import repository_option
@@ -17,20 +17,29 @@ def variable() -> None:
     """Set, show, list and remove the variables of a repository's workflows."""
 
 
-@variable.command("set")
+@variable.command("set", cls=JsonCommand)
 @click.argument("name", required=False)
 @repository_option
 @click.option("--body", "-b", help="The value; read from standard input if not given.")
 @click.option(
     "--env-file", "-f", type=click.Path(path_type=Path), help="Many, a NAME=value to a line; - is stdin."
 )
-def set_variable(name: str | None, repository: str, body: str | None, env_file: Path | None) -> None:
+@json_option
+def set_variable(
+    name: str | None, repository: str, body: str | None, env_file: Path | None, fields: str | None
+) -> None:
     """Set the variable NAME: to what is on standard input, or asked for on a terminal."""
     values = given_values(VARIABLE, name, body, env_file, hidden=False)
     with connect() as client:
+        found = []
         for one, value in values.items():
             client.put(_the(one, repository), {"value": value})
-            click.echo(f"set variable {one} of {repository}")
+            if fields is None:
+                click.echo(f"set variable {one} of {repository}")
+            else:
+                found.append(client.get(_the(one, repository)))
+    if fields is not None:
+        print_json(found, fields)
 
 
 @variable.command("get", cls=JsonCommand)
@@ -63,14 +72,15 @@ def list_variables(repository: str, fields: str | None) -> None:
         click.echo(f"no variables; `runner variable set NAME -R {repository}` sets one", err=True)
 
 
-@variable.command("remove")
+@variable.command("remove", cls=JsonCommand)
 @click.argument("name")
 @repository_option
-def remove(name: str, repository: str) -> None:
+@json_option
+def remove(name: str, repository: str, fields: str | None) -> None:
     """Remove the variable NAME."""
     with connect() as client:
         client.delete(_the(name, repository))
-    click.echo(f"removed variable {name.upper()} of {repository}")
+    print_gone(name.upper(), fields, f"removed variable {name.upper()} of {repository}")
 
 
 def _the(name: str, repository: str) -> str:

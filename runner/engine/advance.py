@@ -64,7 +64,7 @@ def tell(runs: Iterable[int], *, store: Store, dispatcher: Dispatcher) -> None:
 
 def _ring(made: Change, store: Store, dispatcher: Dispatcher) -> None:
     ring(made.after, dispatcher, before=made.before)
-    if _runs_less(made):
+    if made.limited and _runs_less(made):
         # Asked once the change stands: whoever is not seen here is rung for by those who see it.
         for next_one in store.freed(made.after.route):
             dispatcher.perform(next_one)

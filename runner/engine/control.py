@@ -130,11 +130,17 @@ def _job(run: Run, id: int) -> Job:
 
 
 def signal(
-    run_id: int, said: Signal, *, store: Store, dispatcher: Dispatcher, act: Act | None = None
+    run_id: int,
+    said: Signal,
+    *,
+    store: Store,
+    dispatcher: Dispatcher,
+    attempt: int | None = None,
+    act: Act | None = None,
 ) -> Change:
     """Put a signal into the inbox of a run that goes on: the next job that waits for it takes it.
 
-    Raises `Rejected`, where it cannot be one.
+    `attempt`: for no other one of the run. Raises `Rejected`, where it cannot be one, `Unheard`.
     """
     try:
         signal_name(said.name)
@@ -150,9 +156,14 @@ def signal(
         raise Rejected(f"the payload of the signal has {size} bytes; the limit is {PAYLOAD_BYTES}")
     if _is_deeper(said.payload, PAYLOAD_DEPTH):
         raise Rejected(f"the payload of the signal is nested more than {PAYLOAD_DEPTH} deep")
+
+    def change(run: Run, _now: datetime) -> Run:
+        lifecycle.check_attempt(run, attempt)
+        return lifecycle.check_listening(run)
+
     return advance(
         run_id,
-        lambda run, now: lifecycle.check_listening(run),
+        change,
         store=store,
         dispatcher=dispatcher,
         signal=said,
@@ -184,12 +195,19 @@ def answer(
     comment: str = "",
     chosen: Chosen = lambda run: None,
     anyone: bool = False,
+    person: str = "",
+    attempt: int | None = None,
     act: Act | None = None,
 ) -> Run:
-    """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks."""
+    """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks.
+
+    `person`: what forges call who says it. `attempt`: no other one of the run is meant; raises `Unheard`,
+    where it is at another.
+    """
 
     def change(run: Run, now: datetime) -> Run:
+        lifecycle.check_attempt(run, attempt)
         said = Answer(word, now, by, comment)
-        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone)
+        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone, person=person)
 
     return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after

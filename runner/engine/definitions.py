@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from runner.engine.contexts import Asked
 from runner.engine.dispatch import told
@@ -10,14 +11,14 @@ from runner.engine.masks import Masks
 from runner.engine.ports import Workspaces
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, NotFound
-from runner.expr.values import fold
+from runner.expr.values import fold, shown, to_string
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Run, StepName
 from runner.model.source import Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Reusable, Steps, Workflow
 from runner.workflow.references import Remote, called_from, remote_call
 from runner.workflow.supported import load
-from runner.workflow.trees import texts
+from runner.workflow.trees import settled, texts
 
 FOLDERS = (".runner/workflows", ".github/workflows")
 """Where definitions are looked for; the first folder that has any is the one."""
@@ -88,6 +89,14 @@ def called_by(run: Run, caller: Job, station: Station) -> Workflow:
         raise BrokenDefinition(f"{wanted.version}: {error}") from None
 
 
+def tolerance_of(definition: JobDef, seen: Mapping[str, Any]) -> bool:
+    """Whether a job may fail, as its `continue-on-error` says. Raises `BrokenDefinition`."""
+    value = settled(definition.continue_on_error, seen)
+    if not isinstance(value, bool):
+        raise BrokenDefinition(f'"continue-on-error" is true or false, not {shown(to_string(value))}')
+    return value
+
+
 def home_of(run: Run, job: Job) -> Remote | None:
     """The repository that a job's file belongs to, where that is another one than the run's own."""
     return None if job.caller is None else remote_call(run.job(job.caller).calls or "")
@@ -109,7 +118,8 @@ def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
     said = [*names, *(body.labels if isinstance(body, Steps) else ())]
     deploys = isinstance(body, Steps) and body.environment is not None
     asks = deploys or job.condition is not None or job.strategy is not None or job.concurrency is not None
-    dynamic = asks or any(one.expressions for one in said)
+    may_fail = job.continue_on_error
+    dynamic = asks or not isinstance(may_fail, bool) or any(one.expressions for one in said)
     return Job(
         UNSAVED,
         job.key,
@@ -130,6 +140,7 @@ def _unsaved(job: JobDef, prefix: str, home: Remote | None) -> Job:
             if step.id is not None
         },
         calls=called_from(body.workflow, home) if isinstance(body, Reusable) else None,
+        tolerant=may_fail is True,
     )
 
 

@@ -1,16 +1,16 @@
 """The actions of other repositories that one job uses, at the commits that its run is bound to."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from runner.engine.actions import Found, find_action, post_of, pre_of, used
 from runner.engine.commands import FOLDER
+from runner.engine.contexts import Asked
 from runner.engine.pins import Trail, Walk, walked
 from runner.engine.ports import Sandbox, Workspace
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
-from runner.model.run import Run
 from runner.model.source import Route
 from runner.model.step import step_key
 from runner.workflow.built_in import is_built_in
@@ -49,9 +49,9 @@ class Library:
     another one than the run's own.
     """
 
-    def __init__(self, run: Run, home: Remote | None, name: str, station: Station) -> None:
+    def __init__(self, asked: Asked, home: Remote | None, name: str, station: Station) -> None:
         self.home = home
-        self._run = run
+        self._asked = asked
         self.name = name
         self._station = station
         self._routes: dict[str, Route] = {}
@@ -69,7 +69,8 @@ class Library:
         def walk(walk: Walk) -> None:
             walk.steps(steps, home, trail)
 
-        self._run, found = walked(self._run, station.sources, walk, station.store, station.dispatcher)
+        run, found = walked(self._asked, station.sources, walk, station.store, station.dispatcher)
+        self._asked = replace(self._asked, run=run)
         self._routes |= found.routes
         self._actions |= found.actions
 
@@ -104,7 +105,7 @@ class Library:
 
     def find(self, uses: str, home: Remote | None, workspace: Workspace, sandbox: Sandbox) -> Found:
         """The action that a step names in a file of `home`. Raises `BrokenDefinition`."""
-        wanted = used(uses, home, self._run.route)
+        wanted = used(uses, home, self._asked.run.route)
         if isinstance(wanted, Local):
             return find_action(wanted.path, workspace, sandbox.workspace)
         if isinstance(wanted, Image) or wanted not in self._actions or wanted.version not in self._placed:
@@ -138,7 +139,7 @@ class Library:
     ) -> tuple[Remote, Composite | Script | Docker] | None:
         if not isinstance(step.body, Uses) or is_built_in(step.body.action):
             return None
-        wanted = used(step.body.action, home, self._run.route)
+        wanted = used(step.body.action, home, self._asked.run.route)
         return (wanted, self._actions[wanted].runs) if isinstance(wanted, Remote) else None
 
     def _has_pre(self, wanted: Remote) -> bool:

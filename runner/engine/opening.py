@@ -35,13 +35,15 @@ SERVICE_SECONDS = 1800.0
 class Place:
     """Where a job's steps run. `env` are the variables that the options of its container give.
 
-    `objects` is where they see those of git, as of an `Executor`.
+    `objects` is where they see those of git, as of an `Executor`. `shared`: whether its services see the
+    workspace too.
     """
 
     sandbox: Sandbox
     beside: Beside
     objects: str | None
     env: Mapping[str, str] = field(default_factory=dict)
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,10 @@ class Opening:
             beside.interrupt()
 
         hold.stops(stop, interrupt)
+        volumes = [one for spec in services.values() for one in (*spec.options.volumes, *spec.volumes)]
+        shared = any(one.name is None for one in volumes)
         env = container.options.env if container is not None else {}
-        return Place(sandbox, beside, executor.objects, env)
+        return Place(sandbox, beside, executor.objects, env, shared)
 
     def _services(self, station: Station, say: Callable[[bytes], None]) -> Mapping[str, ContainerSpec]:
         if not self.body.services:

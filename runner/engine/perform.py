@@ -9,14 +9,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance, spread
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of
+from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of, tolerance_of
 from runner.engine.heart import Hold
 from runner.engine.histories import history_of, settled_at
 from runner.engine.ledger import Ledger
@@ -39,7 +38,6 @@ from runner.errors import (
     SnapshotGone,
     Unavailable,
 )
-from runner.expr.values import shown, to_string
 from runner.model.lifecycle import (
     NotClaimable,
     claim,
@@ -56,8 +54,7 @@ from runner.model.lifecycle import (
 )
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import JobDef, Retry, Steps
-from runner.workflow.trees import settled
+from runner.workflow.document import Retry, Steps
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
@@ -210,6 +207,7 @@ def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., J
         reason=ended.reason,
         outputs=ended.outputs,
         tolerated=terms.tolerant,
+        deployed=ended.deployed,
     )
 
 
@@ -217,16 +215,9 @@ def _is_tolerated(run: Run, job: Job, station: Station) -> bool:
     """Whether the job may fail, where it did before it came to its steps."""
     try:
         _, definition = definition_of(run, job, station)
-        return _tolerance(definition, asked_of(run, station).of_job(job))
+        return tolerance_of(definition, asked_of(run, station).of_job(job))
     except RunnerError:
         return False
-
-
-def _tolerance(definition: JobDef, seen: Mapping[str, Any]) -> bool:
-    value = settled(definition.continue_on_error, seen)
-    if not isinstance(value, bool):
-        raise BrokenDefinition(f'"continue-on-error" is true or false, not {shown(to_string(value))}')
-    return value
 
 
 def _not_now(error: BaseException | None) -> bool:
@@ -283,9 +274,9 @@ def _begin(
         raise BrokenDefinition(f"the job {job.key} has no steps")
     asked_for = asked_of(run, station, repository)
     seen = asked_for.of_job(job)
-    limit, tolerant = minutes(body.timeout, seen), _tolerance(definition, seen)
+    limit, tolerant = minutes(body.timeout, seen), tolerance_of(definition, seen)
     secrets = secrets_of(asked_for, job, repository, station)
-    library = Library(run, home_of(run, job), f"{JOB}{job.id}", station)
+    library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     history = history_of(asked_for.event, repository, body, station)
     workspace, checkpoints = _workspace(run, job, hold.lease, body, history, station)
@@ -308,6 +299,7 @@ def _begin(
     place = opening.open(repository, hold, station, log, opened)
     history = settled_at(history, place, workspace.path, lent, station)
     sandbox = place.sandbox
+    workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
     stage = Stage(

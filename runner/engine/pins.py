@@ -13,6 +13,7 @@ from time import monotonic
 
 from runner.engine.actions import action_at, used
 from runner.engine.advance import advance
+from runner.engine.contexts import Asked
 from runner.engine.definitions import workflow_at
 from runner.engine.ports import Dispatcher, Store
 from runner.engine.sources import Sources
@@ -228,11 +229,12 @@ def _check(wanted: Local | Remote, trail: Trail) -> None:
 
 
 def walked(
-    run: Run, sources: Sources, what: Callable[[Walk], object], store: Store, dispatcher: Dispatcher
+    asked: Asked, sources: Sources, what: Callable[[Walk], object], store: Store, dispatcher: Dispatcher
 ) -> tuple[Run, Walk]:
     """Have a walk do something, and bind the run to all that it resolved before anybody relies on it."""
+    run = asked.run
     while True:
-        walk = Walk(sources, run.route, run.delivery, run.pins, store.event(run.delivery).trusted)
+        walk = Walk(sources, run.route, run.delivery, run.pins, asked.event.trusted)
         what(walk)
         if not walk.added:
             return run, walk

@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 from runner.engine.advance import advance
 from runner.engine.concurrency import turn_of
 from runner.engine.contexts import Asked, Contexts, strategy_of
-from runner.engine.definitions import asked_of, called_by, definition_of, unsaved_jobs
+from runner.engine.definitions import asked_of, called_by, definition_of, tolerance_of, unsaved_jobs
 from runner.engine.gates import Rules, gate_of
 from runner.engine.pins import walked
 from runner.engine.station import Station
@@ -162,7 +162,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     wanted = remote_call(job.calls)
     if wanted is not None and wanted.version not in run.pins:
         run, _ = walked(
-            run, station.sources, lambda walk: walk.route(wanted), station.store, station.dispatcher
+            asked, station.sources, lambda walk: walk.route(wanted), station.store, station.dispatcher
         )
         asked = replace(asked, run=run)
     called = called_by(run, job, station)
@@ -222,8 +222,8 @@ def _as_it_was(asked: Asked, job: Job, definition: JobDef, seen: Contexts, rules
     """A leg of an earlier attempt, or a job that goes on: new is what its environment has it wait for."""
     if asked.run.winds_down(job) and not _is_met(asked, job, definition):
         return _skipped(job, "its condition is not met")
-    gate = gate_of(definition, seen, asked.event, rules)
-    return lambda run, now: lifecycle.plan(run, job.id, [replace(job, waits=gate(now))])
+    gate, may_fail = gate_of(definition, seen, asked.event, rules), tolerance_of(definition, seen)
+    return lambda run, now: lifecycle.plan(run, job.id, [replace(job, waits=gate(now), tolerant=may_fail)])
 
 
 def _seen_by(leg: Job, seen: Contexts) -> Contexts:
@@ -268,6 +268,7 @@ def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts) -> Job:
         labels=_labels(definition, seen),
         steps=tuple(StepName(step.key, _title(step, seen), step.condition is not None) for step in steps),
         turns=() if definition.concurrency is None else (turn_of(definition.concurrency, seen),),
+        tolerant=tolerance_of(definition, seen),
     )
 
 

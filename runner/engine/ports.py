@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from runner.model.artifact import Artifact, NewArtifact
 from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.environment import Environment
@@ -78,6 +79,9 @@ class Workspace(Protocol):
 
         `check` is called now and then: by raising it ends the saving, and nothing is kept.
         """
+
+    def shown(self, sandbox: "Sandbox", shared: bool) -> None:
+        """Say where steps see it: in that sandbox, and whether containers beside it do too."""
 
     def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
         """Every file in it, also those behind links to its own folders, by relative path and in order.
@@ -290,6 +294,34 @@ class Objects(Protocol):
         """All that there is at a place and below it."""
 
 
+class Artifacts(Protocol):
+    """Which artifacts there are, and in which objects."""
+
+    def add(
+        self, new: NewArtifact, instead_of: Collection[int] | None = ()
+    ) -> tuple[Artifact, Sequence[str]]:
+        """Have an artifact in the place of those with these ids, under the fence of the job that makes it.
+
+        Gives also the keys of the objects that are no artifact's any more. None is whatever has its name in
+        that attempt of the run. Replaced anyhow is what the same step made before it was written down, and
+        what its job made before it started over. Raises `LeaseLost`, `NameTaken`, and `BrokenDefinition`
+        where the repository or the job has too many.
+        """
+
+    def of_run(self, route: Route, run: int) -> Sequence[Artifact]:
+        """Those of a run that have not expired, of all its attempts. Raises `NotFound` for no such run."""
+
+
+class ExpiringArtifacts(Protocol):
+    """Artifacts as those see them who keep them for a while only."""
+
+    def expired(self, most: int) -> Sequence[str]:
+        """Remove up to `most` whose time is over; gives the keys of their objects."""
+
+    def unknown(self, keys: Collection[str]) -> Collection[str]:
+        """Those that are the object of no artifact."""
+
+
 # --- executors -------------------------------------------------------------------------------
 
 
@@ -339,6 +371,10 @@ class Sandbox(Protocol):
     """The user and group that steps are, seen from outside; None: whoever this process is."""
     container: str
     """The id of the container that it is; empty where it is none."""
+
+    @property
+    def namespace(self) -> int | None:
+        """A pidfd of a process in it, as soon as a command has run; None where that is not known."""
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
@@ -532,6 +568,8 @@ class Change:
     stirred: tuple[int, ...] = ()
     fresh: bool = True
     """False where the signal that came with it was a copy of one that came before."""
+    limited: bool = True
+    """Whether the repository may only have so many jobs running: where one ends, another may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -763,11 +801,15 @@ class Silenced:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any."""
+    """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any.
+
+    `objects` are the keys of what held its artifacts.
+    """
 
     run: int
     jobs: tuple[int, ...]
     keep: str | None
+    objects: tuple[str, ...] = ()
 
 
 class Retention(Protocol):

@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any
 
 from runner.engine.contexts import plain
+from runner.engine.deployments import deployed
 from runner.engine.library import Pre
 from runner.engine.stage import Level, Stage
 from runner.engine.steps import instead_of_step, perform_post, perform_pre, perform_step
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
+from runner.model.environment import Deployment
 from runner.model.step import Exports, Outcome, Post, Result
 from runner.workflow.built_in import is_wait
 from runner.workflow.document import Container, Retry, Run, StepDef, Steps, Uses, Workflow
@@ -54,6 +56,7 @@ class Ended:
     outputs: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     exit_code: int | None = None
+    deployed: Deployment | None = None
 
 
 Program = Generator[StepCall, Outcome | None, Ended]
@@ -211,8 +214,18 @@ def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Pa
         return Ended(Result.FAILURE if past.result is Result.SUCCESS else past.result, reason=what)
     shown = {name: value for name, value in outputs.items() if not stage.masks.covers(value)}
     for name in outputs.keys() - shown.keys():
-        stage.log("0", f"##[warning]the output {name} is not handed on: it may hold a secret\n".encode())
-    return Ended(past.result, shown, exit_code=past.exit_code)
+        _warn(stage, f"the output {name} is not handed on: it may hold a secret")
+    try:
+        place = deployed(job.environment, known, stage.masks, partial(_warn, stage))
+    except BrokenDefinition as error:
+        result = Result.FAILURE if past.result is Result.SUCCESS else past.result
+        reason = f"the url of the job's environment cannot be evaluated: {error}"
+        return Ended(result, shown, stage.masks.hide_text(reason))
+    return Ended(past.result, shown, exit_code=past.exit_code, deployed=place)
+
+
+def _warn(stage: Stage, what: str) -> None:
+    stage.log("0", f"##[warning]{what}\n".encode())
 
 
 def fingerprint(step: StepDef) -> str:

@@ -7,7 +7,7 @@ import logging
 
 from runner.engine.opening import LAST_WORDS
 from runner.engine.perform import JOB
-from runner.engine.ports import KeptLogs, Retention, Silenced, Workspaces
+from runner.engine.ports import KeptLogs, Objects, Retention, Silenced, Workspaces
 from runner.model.limits import shown
 
 ROUND = 100
@@ -16,7 +16,7 @@ ROUND = 100
 log = logging.getLogger(__name__)
 
 
-def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces) -> None:
+def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces, objects: Objects) -> None:
     """Remove the logs of runs that ended long enough ago, and then such runs with all that is theirs."""
     for silenced in retention.silenced(ROUND):
         _remove_logs(silenced, logs)
@@ -26,6 +26,8 @@ def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces) -> N
         for job in gone.jobs:
             logs.remove(job)
             workspaces.forget(f"{JOB}{job}")
+        for key in gone.objects:
+            objects.remove(key)
         if gone.keep is not None:
             workspaces.let_go(gone.keep)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.engine.heart import Heart
 from runner.engine.ports import (
+    Artifacts,
     Containers,
     Dispatcher,
     Environments,
@@ -46,6 +47,7 @@ class Station:
     vault: Vault
     environments: Environments
     objects: Objects
+    artifacts: Artifacts
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)

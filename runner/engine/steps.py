@@ -29,7 +29,7 @@ from runner.expr.status import status_functions
 from runner.expr.template import Condition
 from runner.expr.values import known, to_string
 from runner.model.step import Exports, Outcome, Post, Result, step_key
-from runner.workflow.built_in import BadWait, action_named, wait_named
+from runner.workflow.built_in import BadWait, action_named, action_version, wait_named
 from runner.workflow.document import Composite, Docker, Run, Script, StepDef, Uses
 from runner.workflow.shells import script_name, shell_argv, shell_problem
 from runner.workflow.trees import settled, texts
@@ -361,6 +361,7 @@ class _Act:
             monotonic() + min(self._limit, around),
             limit,
             cancellable and not self._outlives_cancel(),
+            action_version(self.step.body.action) if isinstance(self.step.body, Uses) else "",
         )
         try:
             errand.check()

@@ -77,6 +77,10 @@ class AgentSandbox:
             self._line.close()
             raise
 
+    @property
+    def namespace(self) -> int | None:
+        return self._line.namespace
+
     def ready(self) -> None:
         """Wait until the agent is. Raises `Unavailable` with what it said instead of being ready."""
         with self._running:

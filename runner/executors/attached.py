@@ -1,5 +1,6 @@
 """A line to a container's main process, which may be an agent, over the socket docker attaches to it."""
 
+import os
 import secrets
 import select
 import socket
@@ -39,9 +40,18 @@ class Attached:
         self._number = self._left = 0
         self._early = b""
         self._ended = False
+        self._first: int | None = None
 
     def hold(self) -> None:
         """The agent has answered for the first time."""
+        with suppress(DockerException, OSError):
+            state = self._client.inspect_container(self._container)["State"]
+            self._first = os.pidfd_open(int(state["Pid"]))
+
+    @property
+    def namespace(self) -> int | None:
+        # Where docker has another machine, or processes of its own, it is a process of somebody else.
+        return self._first
 
     def send(self, command: str) -> None:
         self._socket.sendall(f"{command}\n".encode())
@@ -115,6 +125,9 @@ class Attached:
         finally:
             if response := getattr(self._stream, "_response", None):
                 response.close()
+            if self._first is not None:
+                os.close(self._first)
+                self._first = None
             self._stream.close()
             self._socket.close()
             self._client.close()

@@ -113,7 +113,7 @@ class Bubblewrap:
                 *self._files,
                 *(word for path, fd in held.items() for word in ("--ro-bind-data", str(fd), path)),
                 *(("--ro-bind", str(lent), BOX_OBJECTS) if lent else ()),
-                *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", WORKSPACE),
+                *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", "/"),
                 *("--seccomp", str(seccomp), "--", *agent(SCRIPT, TEMP, str(self._limits.processes))),
             ]
             passed = (*held.values(), seccomp)

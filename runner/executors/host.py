@@ -103,7 +103,8 @@ def _hand_over(workspace: Path) -> None:
     """Make root's what git looks at before it trusts a repository: its folder, and the one that it is in."""
     for path in (workspace, workspace / ".git"):
         with suppress(FileNotFoundError):
-            os.chown(path, 0, 0, follow_symlinks=False)
+            if path.lstat().st_uid:
+                os.chown(path, 0, 0, follow_symlinks=False)
 
 
 def sweep(mark: str) -> None:
@@ -117,6 +118,8 @@ def _apart() -> Sequence[str]:
     if unshare is None:
         return ()
     user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
-    argv = (unshare, *user, "--pid", "--fork", "--mount-proc", "--kill-child")
+    # What is mounted later, and what is taken off, is so in there too.
+    apart = ("--pid", "--fork", "--mount-proc", "--propagation", "slave", "--kill-child")
+    argv = (unshare, *user, *apart)
     tried = subprocess.run([*argv, "/bin/true"], env={}, capture_output=True, check=False)
     return argv if tried.returncode == 0 else ()

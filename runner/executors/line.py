@@ -34,6 +34,10 @@ class Line(Protocol):
     def hold(self) -> None:
         """The agent has answered for the first time."""
 
+    @property
+    def namespace(self) -> int | None:
+        """A pidfd of the agent, or of a process in its namespaces; None where it is not known."""
+
     def send(self, command: str) -> None: ...
 
     def receive(self, seconds: float) -> Heard:
@@ -108,6 +112,10 @@ class Pipes:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
             self._first = os.pidfd_open(int(children.split()[0]))
             self._open.append(self._first)
+
+    @property
+    def namespace(self) -> int | None:
+        return self._first
 
     def send(self, command: str) -> None:
         os.write(self._commands, f"{command}\n".encode())

@@ -13,6 +13,7 @@ ADMIN = "admin"
 """Who holds the token of the server's home."""
 TAKEN = (ADMIN, "runner", "webhook")
 """Who acts under names of the server's own."""
+LONGEST_LOGIN = 255
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -40,6 +41,12 @@ class Actor:
     name: str
     role: Role
     scope: Scope = None
+    person: str = ""
+    """What forges call whoever it is, where that is said."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether somebody whom a forge tells of is the one who asks. Logins are the same in any case."""
+        return name == self.name or (bool(self.person) and name.casefold() == self.person.casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ class Token:
     scope: Scope
     digest: str
     expires_at: datetime | None = None
+    person: str = ""
+    """The login at the forges of whoever holds it."""
 
     def __post_init__(self) -> None:
         if self.role is Role.ADMIN and self.scope is not None:
@@ -58,7 +67,7 @@ class Token:
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.name, self.role, self.scope)
+        return Actor(self.name, self.role, self.scope, self.person)
 
 
 def checked_token_name(name: str) -> str:
@@ -70,6 +79,12 @@ def checked_token_name(name: str) -> str:
     if name.lower() in TAKEN:
         raise Rejected(f"a token cannot be called {name}: the server itself acts under that name")
     return name
+
+
+def checked_person(login: str) -> str:
+    if login != login.strip() or not login.isprintable() or not 0 < len(login) <= LONGEST_LOGIN:
+        raise Rejected(f"{login[:100]!a} is nobody's login; give one as a forge shows it, such as anna")
+    return login
 
 
 def checked_role(said: str) -> Role:

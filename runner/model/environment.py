@@ -55,6 +55,14 @@ class Environment:
         return self.name.casefold()
 
 
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The environment that a job has deployed to, and where it can be seen, if that is said."""
+
+    name: str
+    url: str = ""
+
+
 def checked_name(name: str) -> str:
     """Raises `Rejected` where no environment can be called so."""
     if (

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.environment import GATES
+from runner.model.environment import GATES, Deployment
 from runner.model.limits import shown
 from runner.model.run import (
     Finished,
@@ -112,11 +112,13 @@ def conclude(
     *,
     outputs: Mapping[str, str] | None = None,
     tolerated: bool = False,
+    deployed: Deployment | None = None,
 ) -> Job:
     """End a job under its lease."""
     _held(job, lease)
     reason = job.ousted or reason if result is Result.CANCELLED else reason
-    return replace(job, phase=Finished(result, at, reason, tolerated), outputs=outputs or {})
+    phase = Finished(result, at, reason, tolerated)
+    return replace(job, phase=phase, outputs=outputs or {}, deployed=deployed)
 
 
 def release(job: Job, lease: Lease, at: datetime) -> Job:
@@ -187,10 +189,12 @@ def settle_waits(
     chosen: Collection[int] | None = None,
     *,
     anyone: bool = False,
+    person: str = "",
 ) -> Run:
     """A person's word on what jobs of a run wait for: all those chosen by id, or the only one.
 
-    `anyone`: whether who says it may do so for all who are asked. Raises `Rejected`, `NotAsked`.
+    `anyone`: whether who says it may do so for all who are asked. `person`: what forges call that one, if
+    that is known. Raises `Rejected`, `NotAsked`.
     """
     what = "approval" if awaited is Awaited.APPROVAL else "a word on a step that may have run"
     waiting = [
@@ -207,13 +211,15 @@ def settle_waits(
     if chosen is None and len(waiting) > 1:
         keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
         raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")
+    names = [given.by, person] if person else [given.by]
     for job, wait in waiting:
-        if wait.bars(given.by) and given.word is Word.APPROVED:
+        barred = next(filter(wait.bars, names), None)
+        if barred is not None and given.word is Word.APPROVED:
             raise NotAsked(
-                f"{given.by} started run {run.id}, and environment {wait.name} prevents self-review: "
+                f"{barred} started run {run.id}, and environment {wait.name} prevents self-review: "
                 f"somebody else has to approve job {job.key}"
             )
-        if wait.approvers and not anyone and given.by not in wait.approvers:
+        if wait.approvers and not anyone and not {*names} & {*wait.approvers}:
             raise NotAsked(
                 f"{given.by} is not among those who may approve job {job.key}: {', '.join(wait.approvers)}"
             )
@@ -234,6 +240,16 @@ def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> st
         return ""
     last = max(said, key=lambda answer: answer.at)
     return f"; {last.by or 'time'} has said {last.word} at {last.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check_attempt(run: Run, attempt: int | None) -> None:
+    """Raises `Unheard` where a run is at another attempt than the one that is meant; None is whichever."""
+    if attempt is not None and attempt < run.attempt:
+        raise Unheard(
+            f"run {run.id} is at attempt {run.attempt} by now; nobody hears what was for attempt {attempt}"
+        )
+    if attempt is not None and attempt > run.attempt:
+        raise Unheard(f"run {run.id} has no attempt {attempt} yet; it is at attempt {run.attempt}")
 
 
 def check_listening(run: Run) -> Run:
@@ -361,7 +377,7 @@ def give_up(run: Run, job_id: int, limit: timedelta, at: datetime) -> Run:
         case Queued(since, due) if job.asked is None and not job.cancelled and (due or since) + limit <= at:
             labels = ", ".join(job.labels)
             reason = f"no worker with the labels {labels} took it within {shown(limit)} (queue-timeout)"
-            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason)))
+            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason, job.tolerant)))
         case _:
             return run
 
@@ -597,7 +613,7 @@ class _Groups:
         """A job before it begins: it goes on once its environment has no wait left, unless it was refused."""
         for wait in job.waits:
             if (reason := refusal(wait)) is not None:
-                return Finished(Result.FAILURE, now, reason)
+                return Finished(Result.FAILURE, now, reason, job.tolerant)
         if job.awaits:
             return job.phase if isinstance(job.phase, Suspended) else Suspended(now)
         return self._lined_up(job, now)

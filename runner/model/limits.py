@@ -20,6 +20,9 @@ class Limits:
     keep_logs: int | None = None
     """How long the logs of a run stay after its end."""
     keep_runs: int | None = None
+    keep_artifacts: int | None = None
+    keep_snapshots: int | None = None
+    """How long the files of its jobs stay after that, as far as they fit."""
 
     def over(self, server: "Limits") -> "Limits":
         """What counts for a repository with these."""

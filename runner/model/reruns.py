@@ -232,6 +232,7 @@ def _afresh(job: Job) -> Job:
         calls=job.calls,
         position=job.position,
         step_ids=job.step_ids,
+        tolerant=job.tolerant,
     )
 
 

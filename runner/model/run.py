@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
+from runner.model.environment import Deployment
 from runner.model.forks import Fork
 from runner.model.source import Route
 from runner.model.step import Result
@@ -181,6 +182,10 @@ class Job:
     """The job that called the workflow first which it has taken over; None where it calls it itself."""
     waits: tuple[Wait, ...] = ()
     """What it waits for or has waited for, in the order in which that began."""
+    tolerant: bool = False
+    """Whether it may fail, as far as its definition has been evaluated."""
+    deployed: Deployment | None = None
+    """Where to, once its steps are over."""
 
     @property
     def awaits(self) -> tuple[Wait, ...]:

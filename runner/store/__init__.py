@@ -6,6 +6,7 @@ because its busy handler sleeps in growing steps and is unfair; between processe
 Times are microseconds since the epoch, read from the database's clock, which is the only clock for leases.
 """
 
+from runner.store.artifacts import SqlArtifacts
 from runner.store.audit import SqlAudit
 from runner.store.database import Database
 from runner.store.environments import SqlEnvironments
@@ -21,6 +22,7 @@ from runner.store.workers import SqlWorkers
 
 __all__ = [
     "Database",
+    "SqlArtifacts",
     "SqlAudit",
     "SqlEnvironments",
     "SqlLogs",

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +13,7 @@ from runner.model.lifecycle import NotClaimable, stands_still
 from runner.model.limits import Limits
 from runner.model.run import Envelope, Job, Queued, Run, Running, Suspended
 from runner.store.database import Database
+from runner.store.loading import Held, hold
 from runner.store.rows import queue_of
 from runner.store.sharing import Choice, choices, reserve
 from runner.store.tables import runs
@@ -23,10 +23,6 @@ MOST_MEETINGS = 100
 """How often a claim may find its job taken by another one; after that the clock rings again."""
 
 log = logging.getLogger(__name__)
-
-
-class Load(Protocol):
-    def __call__(self, connection: Connection, run_id: int, lock: bool = False) -> Run: ...
 
 
 class _Met(Exception):
@@ -43,8 +39,7 @@ class _Refused(Exception):
 
 def claim(
     database: Database,
-    load: Load,
-    change: Callable[[Connection, Run, Callable[[Run, datetime], Run]], Change],
+    change: Callable[[Connection, Held, Callable[[Run, datetime], Run]], Change],
     rung: Envelope,
     take: Take,
     server: Limits,
@@ -61,7 +56,7 @@ def claim(
         if chosen is None:
             return None
         try:
-            return made(connection, chosen, now)
+            return made(connection, chosen)
         except (_Met, DatabaseUnavailable, DBAPIError):
             raise
         except Exception as error:
@@ -69,14 +64,15 @@ def claim(
                 raise
             raise _Refused(chosen) from error
 
-    def made(connection: Connection, chosen: Choice, now: datetime) -> Claim:
-        before = load(connection, chosen.run, lock=True)
-        job = _claimable(before, chosen.job, now)
+    def made(connection: Connection, chosen: Choice) -> Claim:
+        held = hold(database, connection, chosen.run)
+        before = held.run
+        job = _claimable(before, chosen.job, held.at)
         if job is None:
             raise _Met
         if job != rung.job and stands_still(before, before.job(job)):
             raise NotClaimable(before.job(job))
-        return Claim(change(connection, before, lambda run, now: take(run, job, now)), job)
+        return Claim(change(connection, held, lambda run, now: take(run, job, now)), job)
 
     for _ in range(MOST_MEETINGS):
         try:

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -12,12 +12,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy import Connection, Insert, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
 from runner.store.tables import metadata
+from runner.store.wal import WriteAheadLog
 
 T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,6 +26,7 @@ MICROSECOND = timedelta(microseconds=1)
 CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
 ATTEMPTS = 10
+_CLOCK = text("SELECT clock_timestamp()")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
@@ -58,6 +60,7 @@ class Database:
         _check(url)
         self.lite = url.startswith("sqlite")
         self._write = threading.Lock()
+        self._log: WriteAheadLog | None = None
         # A transaction always ends before its connection goes back: there is nothing to reset.
         options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20, "pool_reset_on_return": None}
         # What is stored may be secret, and errors go into logs.
@@ -82,9 +85,10 @@ class Database:
         self._reader = create_engine(
             url, isolation_level="AUTOCOMMIT", pool_pre_ping=not self.lite, **options
         )
+        self._single = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         if self.lite:
             for engine in (self._writer, self._reader):
-                event.listen(engine, "connect", _configure)
+                event.listen(engine, "connect", self._configure)
             event.listen(self._writer, "begin", _begin)
 
     @contextmanager
@@ -106,15 +110,40 @@ class Database:
             except _Conflict:
                 if not left:
                     raise
-                # Two transactions that met once meet again unless they part by chance.
-                time.sleep(0.002 * (threading.get_ident() % 7 + 1))
+                _part()
         raise AssertionError("unreachable")
 
-    def now(self, connection: Connection) -> datetime:
-        """The database's clock; SQLite's is this machine's."""
+    def insert(self, statement: Insert, row: Mapping[str, Any], there: Callable[[Connection], bool]) -> bool:
+        """Write with one statement, as `writing` does but for a loss of power; whether it inserted anything.
+
+        To PostgreSQL that is one way there and back instead of three. Where the connection breaks on the way
+        nobody knows whether it was done: it is done again, and `there` says whether what is in its way then
+        is the same.
+        """
+        if self.lite:
+            return self.writing(lambda connection: _inserted(connection, statement, row), durable=False)
+        broke = False
+        for left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                with self._named(), self._single.connect() as connection:
+                    return _inserted(connection, statement, row)
+            except IntegrityError:
+                with self.reading() as connection:
+                    if broke and there(connection):
+                        return True
+                raise
+            except _Conflict:
+                broke = True
+                if not left:
+                    raise
+                _part()
+        raise AssertionError("unreachable")
+
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
+        """The database's clock; SQLite's is this machine's. `said`: what a statement just found it to be."""
         if self.lite:
             return datetime.now(UTC)
-        clock: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        clock: datetime = said or connection.execute(_CLOCK).scalar_one()
         return clock.astimezone(UTC)
 
     def time(self) -> datetime:
@@ -137,6 +166,7 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_xact_lock(727166)"))
             # Alembic is slow to import, and a database that is made to be thrown away does without.
             resolve_name("runner.store.migrating:upgrade")(connection)
+        self._keep()
 
     @contextmanager
     def _unbound(self, connection: Connection) -> Iterator[None]:
@@ -184,10 +214,33 @@ class Database:
         if not self.lite:
             with self._writer.begin() as connection:
                 return work(connection)
-        with self._write, self._writer.connect() as connection:
-            _pragma(connection, f"synchronous={'FULL' if durable else 'NORMAL'}")
-            with connection.begin():
-                return work(connection)
+        with self._write, self._writer.begin() as connection:
+            made = work(connection)
+        if durable:
+            self._keep()
+        return made
+
+    def _keep(self) -> None:
+        """Have the disk keep what was committed. PostgreSQL does so by itself."""
+        if self._log is None:
+            return
+        try:
+            self._log.keep()
+        except OSError as error:
+            raise DatabaseUnavailable(f"the database's disk does not answer: {error}") from error
+
+    def _configure(self, connection: Any, _record: object) -> None:
+        # Python's driver would begin transactions by itself, and late; `_begin` does it instead.
+        connection.isolation_level = None
+        for pragma in ("foreign_keys=ON", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        # On some disks there is no such log. Then SQLite waits for the disk itself, at each commit.
+        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+            return
+        connection.execute("PRAGMA synchronous=NORMAL").close()
+        if self._log is None:
+            _, _, file = connection.execute("PRAGMA database_list").fetchone()
+            self._log = WriteAheadLog(Path(file))
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -207,6 +260,16 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer: {error}") from error
         except PoolTimeout as error:
             raise DatabaseUnavailable(f"no connection to the database came free: {error}") from error
+
+
+def _inserted(connection: Connection, statement: Insert, row: Mapping[str, Any]) -> bool:
+    made = connection.execute(statement, row, execution_options={"preserve_rowcount": True})
+    return made.rowcount > 0
+
+
+def _part() -> None:
+    """Two transactions that met once meet again unless they part by chance."""
+    time.sleep(0.002 * (threading.get_ident() % 7 + 1))
 
 
 class _Conflict(DatabaseUnavailable):
@@ -232,13 +295,6 @@ def _make_private(url: str) -> None:
     file = make_url(url).database
     if file and file != ":memory:" and Path(file).parent.is_dir():
         Path(file).touch(mode=0o600)
-
-
-def _configure(connection: Any, _record: object) -> None:
-    # Python's driver would begin transactions by itself, and late; `_begin` does it instead.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "cache_size=-16000"):
-        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _pragma(connection: Connection, setting: str) -> None:

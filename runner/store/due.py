@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, not_, select, true, update
+from sqlalchemy import BigInteger, Connection, bindparam, func, not_, select, update
 
 from runner.engine.ports import Stranded
 from runner.model.limits import Limits
@@ -22,57 +22,77 @@ ROUND = 500
 """How many rows the clock takes in one transaction; the rest follow in its next round."""
 
 
+_first_ring = select(
+    *(
+        select(table.c.ring_at)
+        .where(table.c.ring_at.is_not(None))
+        .order_by(table.c.ring_at)
+        .limit(1)
+        .scalar_subquery()
+        .label(table.name)
+        for table in (deliveries, jobs, places)
+    )
+)
+_waiting = (
+    select(deliveries.c.id, deliveries.c.received_at)
+    .where(deliveries.c.ring_at <= bindparam("due"))
+    .order_by(deliveries.c.ring_at)
+    .limit(ROUND)
+    .with_for_update(skip_locked=True)
+)
+_ring_again = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("delivery_id"))
+    .values(ring_at=bindparam("at", type_=BigInteger))
+)
+_stalled = (
+    select(
+        jobs.c.id,
+        jobs.c.phase,
+        jobs.c.queued_at,
+        jobs.c.asked_at,
+        jobs.c.labels,
+        jobs.c.lease_until,
+        jobs.c.due_at,
+        jobs.c.cancelled,
+        jobs.c.started_at,
+        jobs.c.ring_at,
+        runs.c.id.label("run"),
+    )
+    .add_columns(runs.c.forge, runs.c.repo, runs.c.commit, jobs.c.held_at)
+    .add_columns(repositories.c.max_jobs, repositories.c.queue_timeout)
+    .join(runs)
+    .outerjoin(repositories, of_run())
+    .where(jobs.c.ring_at <= bindparam("due"))
+    .order_by(jobs.c.ring_at)
+    .limit(ROUND)
+    .with_for_update(skip_locked=True, of=jobs)
+)
+_stalled_but_stopped = _stalled.where(not_(stands_still()))
+_SEEN = ("ring_at", "lease_until", "held_at")
+_see = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"))
+    .values({name: func.coalesce(bindparam(f"its_{name}", type_=BigInteger), jobs.c[name]) for name in _SEEN})
+)
+
+
 def first_ring(connection: Connection) -> int | None:
     """When the clock has to ring next."""
-    found = [
-        connection.execute(
-            select(table.c.ring_at).where(table.c.ring_at.is_not(None)).order_by(table.c.ring_at).limit(1)
-        ).scalar()
-        for table in (deliveries, jobs, places)
-    ]
-    return min((at for at in found if at is not None), default=None)
+    return min((at for at in connection.execute(_first_ring).one() if at is not None), default=None)
 
 
 def take_due(connection: Connection, now: int, due: int, everything: bool, limits: Limits) -> Stranded:
-    waiting = (
-        select(deliveries.c.id, deliveries.c.received_at)
-        .where(deliveries.c.ring_at <= due)
-        .order_by(deliveries.c.ring_at)
-        .limit(ROUND)
-        .with_for_update(skip_locked=True)
-    )
-    found = connection.execute(waiting).all()
-    for row in found:
-        later = update(deliveries).where(deliveries.c.id == row.id)
-        connection.execute(later.values(ring_at=_next_ring(now, row.received_at)))
+    found = connection.execute(_waiting, {"due": due}).all()
+    if found:
+        later = [{"delivery_id": row.id, "at": _next_ring(now, row.received_at)} for row in found]
+        connection.execute(_ring_again, later)
     plans: list[Envelope] = []
     envelopes: list[Envelope] = []
     stirred: list[int] = []
-    calls = not_(stands_still()) if put_off(connection, now, due) else true()
-    stalled = (
-        select(
-            jobs.c.id,
-            jobs.c.phase,
-            jobs.c.queued_at,
-            jobs.c.asked_at,
-            jobs.c.labels,
-            jobs.c.lease_until,
-            jobs.c.due_at,
-            jobs.c.cancelled,
-            jobs.c.started_at,
-            jobs.c.ring_at,
-            runs.c.id.label("run"),
-        )
-        .add_columns(runs.c.forge, runs.c.repo, runs.c.commit, jobs.c.held_at)
-        .add_columns(repositories.c.max_jobs, repositories.c.queue_timeout)
-        .join(runs)
-        .outerjoin(repositories, of_run())
-        .where(jobs.c.ring_at <= due, calls)
-        .order_by(jobs.c.ring_at)
-        .limit(ROUND)
-        .with_for_update(skip_locked=True, of=jobs)
-    )
-    due_jobs = connection.execute(stalled).all()
+    stalled = _stalled_but_stopped if put_off(connection, now, due) else _stalled
+    due_jobs = connection.execute(stalled, {"due": due}).all()
+    seen: list[dict[str, int | None]] = []
     patience = Patience(connection, now, limits)
     for row in due_jobs:
         if row.phase in ("queued", "suspended") and row.due_at is not None and row.due_at > now:
@@ -86,7 +106,7 @@ def take_due(connection: Connection, now: int, due: int, everything: bool, limit
             if everything:
                 columns["lease_until"] = min(row.lease_until, now)
         over = patience.ends(row, columns)
-        connection.execute(update(jobs).where(jobs.c.id == row.id).values(**columns))
+        seen.append({"job_id": row.id} | {f"its_{name}": columns.get(name) for name in _SEEN})
         if over:
             continue
         route = Route(row.forge, row.repo, row.commit)
@@ -95,6 +115,8 @@ def take_due(connection: Connection, now: int, due: int, everything: bool, limit
             continue
         rung = plans if row.phase == "ready" or row.asked_at is not None else envelopes
         rung.append(Envelope(route, row.run, row.id, tuple(row.labels)))
+    if seen:
+        connection.execute(_see, seen)
     # Where no worker comes to tidy up after a cancel, time ends the job.
     stirred += (*_take_stirred(connection, now, due), *(row.run for row in due_jobs if row.cancelled))
     return Stranded(

@@ -3,9 +3,10 @@
 Written in the transaction in which the run reaches the stage. So there is one for each, whoever dies when.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, ScalarSelect, bindparam, select
 
 from runner.engine.refs import short_ref, within
 from runner.engine.standings import ACTOR
@@ -21,17 +22,36 @@ MOST = 3
 """How many runs may follow each other, as on GitHub: two workflows could do so for ever."""
 DEPTH = "depth"
 STATUS = {"requested": "queued", "in_progress": "in_progress", "completed": "completed"}
+_of_run = (
+    select(runs, deliveries.c.kind, deliveries.c.payload)
+    .join(deliveries)
+    .where(runs.c.id == bindparam("run_id"))
+)
+Awaited = Sequence[tuple[str, Sequence[str]]]
+"""Stages, each with the names of the workflows whose runs somebody waits for; none for those of all."""
+_awaited = select(standings.c.events).where(
+    standings.c.forge == bindparam("forge"), standings.c.repo == bindparam("repo")
+)
 
 
-def announce(connection: Connection, before: Run | None, after: Run, now: int) -> None:
+def awaited(connection: Connection, forge: str, repo: str) -> Awaited:
+    """What is waited for of a repository's runs."""
+    found: Awaited | None = connection.execute(_awaited, {"forge": forge, "repo": repo}).scalar()
+    return found or ()
+
+
+def awaited_of_run() -> ScalarSelect[Any]:
+    """The same for the run of the enclosing query; NULL where nobody has asked yet."""
+    mine = (standings.c.forge == runs.c.forge) & (standings.c.repo == runs.c.repo)
+    return select(standings.c.events).where(mine).correlate(runs).scalar_subquery()
+
+
+def announce(connection: Connection, before: Run | None, after: Run, now: int, waited_for: Awaited) -> None:
     """Store what a change of a run means for those that wait for it; `before` is None for a new one."""
-    reached = stages(before, after)
-    if reached:
-        reached = _waited_for(connection, after, reached)
+    reached = _waited_for(after, stages(before, after), waited_for)
     if not reached:
         return
-    of_run = select(runs, deliveries.c.kind, deliveries.c.payload).join(deliveries)
-    row = connection.execute(of_run.where(runs.c.id == after.id)).one()
+    row = connection.execute(_of_run, {"run_id": after.id}).one()
     depth = row.payload.get(DEPTH, 0) + 1 if row.kind == KIND else 1
     if depth > MOST:
         return
@@ -64,10 +84,8 @@ def _begun(run: Run) -> bool:
     return any(job.started is not None and job.made_in == run.attempt for job in run.jobs)
 
 
-def _waited_for(connection: Connection, run: Run, reached: list[str]) -> list[str]:
-    mine = (standings.c.forge == run.route.forge) & (standings.c.repo == run.route.repo)
-    events = connection.execute(select(standings.c.events).where(mine)).scalar_one_or_none()
-    wanted = {stage for stage, names in events or () if not names or included(names, run.name)}
+def _waited_for(run: Run, reached: list[str], waited_for: Awaited) -> list[str]:
+    wanted = {stage for stage, names in waited_for if not names or included(names, run.name)}
     return [stage for stage in reached if stage in wanted]
 
 

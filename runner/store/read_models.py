@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from runner.model.access import Scope
+from runner.model.environment import Deployment
 from runner.model.limits import Limits
 from runner.model.standing import Missed
 
@@ -22,6 +23,8 @@ concurrency group, or for its definition to be evaluated once its turn has come.
 `running` from the first job of that one on. A step is `skipped` where its job went on or ended without it.
 """
 UNFINISHED = ("queued", "running", "waiting")
+STOPPED = "stopped"
+"""What runs are listed by that stand still, paused or blocked, whatever else they would do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,28 @@ class EnvironmentView:
     prevent_self_review: bool
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """What a run keeps under a name. `expires_at` is None where it stays as long as its run."""
+
+    id: int
+    name: str
+    size_in_bytes: int
+    digest: str
+    files: int
+    repo: str
+    forge: str
+    run: int
+    run_attempt: int
+    job: int
+    trusted: bool
+    """Whether the code that made it is of those who may push."""
+    commit: str
+    ref: str
+    created_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +123,8 @@ class TokenView:
     expires_at: datetime | None
     last_used_at: datetime | None
     """To the hour."""
+    person: str | None
+    """The login at the forges of whoever holds it, where that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +265,8 @@ class JobView:
     waits: tuple[WaitView, ...] = ()
     forked: ForkView | None = None
     """What it goes on from; None where it began with its first step."""
+    environment: Deployment | None = None
+    """Where it has deployed to, once it has; its `url` is an address of the web, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +275,8 @@ class JobEnd:
 
     at: datetime
     succeeded: bool
+    keep_snapshots: int | None = None
+    """What its repository says of that, as `Limits` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +375,8 @@ class RepositoryView:
     """What it may use: null is what the server's settings say, 0 is no limit, and times are in seconds."""
     missed: Missed
     """What becomes of its schedules' due times that passed while no clock ran."""
+    stops: tuple[StopView, ...]
+    """What is stopped of it: all where it is paused, else what is blocked, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import NotFound, Rejected
@@ -19,6 +19,9 @@ from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.stops import forget_stops, ring_all
 from runner.store.tables import jobs, repositories
+
+_mine = (repositories.c.forge == bindparam("forge")) & (repositories.c.name == bindparam("name"))
+_registered, _secret = select(repositories).where(_mine), select(repositories.c.secret).where(_mine)
 
 
 class SqlRepositories:
@@ -81,10 +84,8 @@ class SqlRepositories:
     def secret(self, forge: str, name: str) -> str | None:
         """The webhook secret; None for a repository that is not registered."""
         with self._database.reading() as connection:
-            query = select(repositories.c.secret).where(
-                repositories.c.forge == forge, repositories.c.name == name
-            )
-            found: str | None = connection.execute(query).scalar_one_or_none()
+            mine = {"forge": forge, "name": name}
+            found: str | None = connection.execute(_secret, mine).scalar_one_or_none()
             return found
 
     def all(self) -> list[Repository]:
@@ -140,9 +141,8 @@ class SqlRepositories:
             self._database.writing(ring, durable=False)
 
     def _row(self, forge: str, name: str) -> Row[Any]:
-        mine = (repositories.c.forge == forge) & (repositories.c.name == name)
         with self._database.reading() as connection:
-            row = connection.execute(select(repositories).where(mine)).one_or_none()
+            row = connection.execute(_registered, {"forge": forge, "name": name}).one_or_none()
         if row is None:
             raise _unknown(name)
         return row

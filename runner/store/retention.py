@@ -27,6 +27,7 @@ from runner.engine.ports import Forgotten, Silenced
 from runner.model.limits import Limits
 from runner.store.database import Database, micros
 from runner.store.tables import (
+    artifacts,
     cancels,
     checkpoints,
     deliveries,
@@ -110,6 +111,8 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
     its = select(jobs.c.id).where(jobs.c.run == run)
     for table in (log_chunks, checkpoints):
         connection.execute(delete(table).where(table.c.job.in_(its)))
+    gone = delete(artifacts).where(artifacts.c.run == run).returning(artifacts.c.key)
+    objects = tuple(connection.execute(gone).scalars())
     for table in (signals, places, cancels, jobs):
         connection.execute(delete(table).where(table.c.run == run))
     connection.execute(delete(runs).where(runs.c.id == run))
@@ -117,7 +120,7 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
     if left is None:
         # What it was stays, so that a copy of it is known for one.
         connection.execute(update(deliveries).where(deliveries.c.id == locked.delivery).values(payload={}))
-    return Forgotten(run, tuple(ids), locked.delivery if left is None else None)
+    return Forgotten(run, tuple(ids), locked.delivery if left is None else None, objects)
 
 
 def _unfinished(of: FromClause) -> ColumnElement[bool]:

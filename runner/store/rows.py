@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.errors import Unavailable
+from runner.model.environment import Deployment
 from runner.model.forks import Fork
 from runner.model.run import (
     Finished,
@@ -160,7 +161,13 @@ def job_from(row: Row[Any]) -> Job:
         forked=fork_from(row.forked),
         step_ids=row.step_ids or {},
         stands_for=row.stands_for,
+        tolerant=row.tolerant,
+        deployed=deployed_from(row.deployed),
     )
+
+
+def deployed_from(stored: Mapping[str, Any] | None) -> Deployment | None:
+    return None if stored is None else Deployment(**stored)
 
 
 def fork_from(stored: Mapping[str, Any] | None) -> Fork | None:
@@ -225,6 +232,8 @@ def job_columns(job: Job) -> dict[str, Any]:
         "tried": [[one.attempt, one.result.value, one.reason, micros(one.at)] for one in job.tried],
         "turns": [turn_to(turn) for turn in job.turns] or None,
         "waits": [wait_to(wait) for wait in job.waits] or None,
+        "tolerant": job.tolerant,
+        "deployed": None if job.deployed is None else asdict(job.deployed),
     }
     match job.phase:
         case Pending(since):

@@ -34,28 +34,24 @@ from runner.store.audit import note, note_of_run
 from runner.store.claims import claim
 from runner.store.database import Database, micros
 from runner.store.due import ROUND, first_ring, take_due
-from runner.store.followers import announce
+from runner.store.followers import announce, awaited
 from runner.store.lines import announce_turn, heard, moved
+from runner.store.loading import Held, hold, load
 from runner.store.rows import (
     FIRST_RING,
     checkpoint_from,
     delivery_from,
     job_columns,
-    job_from,
     new_job_columns,
     outcome_to,
     repository_of,
-    run_from,
     turn_to,
 )
 from runner.store.sharing import next_of, queue_full
 from runner.store.signals import delivered, put
 from runner.store.stops import (
     goes_no_further,
-    hold_of_run,
-    pause_of_run,
     save_pause,
-    stop_of,
     unblocked,
 )
 from runner.store.tables import (
@@ -65,13 +61,16 @@ from runner.store.tables import (
     jobs,
     repositories,
     runs,
-    was_cancelled,
-    why_cancelled,
 )
 from runner.store.timeouts import late_runs
 
 _delivery_by_id = select(deliveries).where(deliveries.c.id == bindparam("delivery_id"))
-_lock_delivery = _delivery_by_id.with_for_update()
+# Its payload is judged by then, and may be long.
+_lock_delivery = (
+    select(*(column for column in deliveries.c if column.name != "payload"))
+    .where(deliveries.c.id == bindparam("delivery_id"))
+    .with_for_update()
+)
 _settle = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery_id"))
@@ -84,32 +83,24 @@ _own = (
     update(repositories)
     .where(repositories.c.forge == bindparam("of_forge"), repositories.c.name == bindparam("of_repo"))
     .values(default_branch=func.coalesce(bindparam("branch", type_=Text), repositories.c.default_branch))
+    .returning(repositories.c.max_queued)
 )
-_last_number = select(func.max(runs.c.number)).where(
-    runs.c.forge == bindparam("of_forge"),
-    runs.c.repo == bindparam("of_repo"),
-    runs.c.workflow == bindparam("of_workflow"),
+_lock_room = (
+    select(repositories.c.max_queued)
+    .where(repositories.c.forge == bindparam("forge"), repositories.c.name == bindparam("name"))
+    .with_for_update()
+)
+_former = runs.alias()
+_next_number = select(func.coalesce(func.max(_former.c.number), 0) + 1).where(
+    _former.c.forge == bindparam("of_forge"),
+    _former.c.repo == bindparam("of_repo"),
+    _former.c.workflow == bindparam("of_workflow"),
 )
 _change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
 _supersede = update(jobs).where(jobs.c.id == bindparam("job_id")).values(superseded=bindparam("by"))
-_insert_run, _insert_job, _insert_cancel = insert(runs), insert(jobs), insert(cancels)
+_insert_run = insert(runs).values(number=_next_number.scalar_subquery()).returning(runs.c.id, runs.c.number)
+_insert_job, _insert_cancel = insert(jobs), insert(cancels)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
-_run_by_id = select(
-    runs,
-    was_cancelled(runs.c.attempt).label("cancelled"),
-    why_cancelled(runs.c.attempt).label("over"),
-    pause_of_run().label("pause"),
-    hold_of_run().label("hold"),
-).where(runs.c.id == bindparam("run_id"))
-# Read after the lock is there, and not with it: PostgreSQL would show of other tables what was before it.
-_lock_run = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
-_jobs_of_run = (
-    select(jobs)
-    .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
-    .order_by(jobs.c.position, jobs.c.id)
-)
-# In the order in which leases are renewed, so that nobody waits for somebody who waits for him.
-_lock_jobs = _jobs_of_run.order_by(None).order_by(jobs.c.id).with_for_update()
 _held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
 _renew = (
     update(jobs)
@@ -122,19 +113,21 @@ _renew = (
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
-_insert_checkpoint = (
-    insert(checkpoints)
-    .from_select(
-        [*(column.name for column in _said), "base", "sequence"],
-        select(
-            *(bindparam(column.name, type_=column.type) for column in _said),
-            jobs.c.base,
-            select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
-        )
-        .where(_held, jobs.c.phase == "running")
-        .with_for_update(),
+_insert_checkpoint = insert(checkpoints).from_select(
+    [*(column.name for column in _said), "base", "sequence"],
+    select(
+        *(bindparam(column.name, type_=column.type) for column in _said),
+        jobs.c.base,
+        select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
     )
-    .execution_options(preserve_rowcount=True)
+    .where(_held, jobs.c.phase == "running")
+    .with_for_update(),
+)
+_recorded = select(checkpoints.c.job).where(
+    *(
+        checkpoints.c[name] == bindparam(name)
+        for name in ("job", "key", "attempt", "started_at", "finished_at")
+    )
 )
 _copied = [column for column in checkpoints.c if column.name not in ("job", "sequence")]
 # What a fork has of the job that it goes on from, in the same order.
@@ -237,16 +230,17 @@ class SqlStore:
             delivery = connection.execute(_lock_delivery, {"delivery_id": delivery_id}).one()
             if delivery.status != "received":
                 return ()
-            verdict = said
+            verdict, own = said, None
             if said.route is not None and said.runs:
-                self._own_repository(connection, delivery)
+                own = self._own_repository(connection, delivery)
                 verdict = unblocked(connection, said, said.route)
             commit = verdict.route.commit if verdict.route else delivery.commit
             ref = verdict.ref or delivery.ref
             status, reason = verdict.status, verdict.reason
             wanted = verdict.runs if verdict.route else ()
             more = len(wanted)
-            if more and (full := queue_full(connection, delivery.forge, delivery.repo, more, self._limits)):
+            where = delivery.forge, delivery.repo
+            if more and (full := queue_full(connection, *where, own, more, self._limits)):
                 full = f"{full}; replay this delivery once some have ended"
                 status, reason, wanted = "ignored", full, ()
             connection.execute(
@@ -264,8 +258,9 @@ class SqlStore:
                 return ()
             now = self._database.now(connection)
             made = [_create(connection, delivery, ref, verdict.route, new, now) for new in wanted]
+            waited_for = awaited(connection, *where)
             for run in made:
-                announce(connection, None, run, micros(now))
+                announce(connection, None, run, micros(now), waited_for)
             return tuple(made)
 
         # A verdict that started nothing is found again the same.
@@ -273,7 +268,7 @@ class SqlStore:
 
     def load(self, run_id: int) -> Run:
         with self._database.reading() as connection:
-            return _load(connection, run_id)
+            return load(connection, run_id)
 
     def update(
         self,
@@ -285,12 +280,12 @@ class SqlStore:
         act: Act | None = None,
     ) -> Change:
         def work(connection: Connection) -> Change:
-            return self._changed(connection, _load(connection, run_id, lock=True), change, signal, act)
+            return self._changed(connection, hold(self._database, connection, run_id), change, signal, act)
 
         return self._database.writing(work, durable)
 
     def claim(self, rung: Envelope, take: Callable[[Run, int, datetime], Run]) -> Claim | None:
-        return claim(self._database, _load, self._changed, rung, take, self._limits)
+        return claim(self._database, self._changed, rung, take, self._limits)
 
     def freed(self, route: Route) -> Sequence[Envelope]:
         with self._database.reading() as connection:
@@ -299,13 +294,12 @@ class SqlStore:
     def _changed(
         self,
         connection: Connection,
-        before: Run,
+        held: Held,
         change: Callable[[Run, datetime], Run],
         signal: Signal | None = None,
         act: Act | None = None,
     ) -> Change:
-        """Change a run whose lock is held."""
-        now = self._database.now(connection)
+        before, now = held.run, held.at
         wanted = change(heard(connection, before, now), now)
         if wanted.attempt > before.attempt:
             self._check_room(connection, before.route)
@@ -318,10 +312,11 @@ class SqlStore:
         after, stirred = moved(connection, before, changed, now)
         if after is not changed:
             after = _save(connection, changed, after, now)
-        announce(connection, before, after, micros(now))
+        announce(connection, before, after, micros(now), held.awaited)
         save_pause(connection, before, after, micros(now))
         note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
-        return Change(before, after, stirred, fresh)
+        limited = bool(Limits(held.max_jobs).over(self._limits).max_jobs)
+        return Change(before, after, stirred, fresh, limited)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         query = (
@@ -347,12 +342,12 @@ class SqlStore:
             "fence": lease.attempt,
         }
 
-        def work(connection: Connection) -> None:
-            if not connection.execute(_insert_checkpoint, row).rowcount:
-                raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
+        def there(connection: Connection) -> bool:
+            return connection.execute(_recorded, row).first() is not None
 
         # Forgotten at a loss of power, it is a step that runs again, as if the power had gone before it.
-        self._database.writing(work, durable=False)
+        if not self._database.insert(_insert_checkpoint, row, there):
+            raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
 
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         held = sorted(leases, key=lambda lease: lease.job)
@@ -390,15 +385,18 @@ class SqlStore:
 
     def _check_room(self, connection: Connection, route: Route) -> None:
         """Raises `Rejected` where the repository may not have one more run that goes on."""
-        mine = (repositories.c.forge == route.forge) & (repositories.c.name == route.repo)
-        connection.execute(select(repositories.c.id).where(mine).with_for_update())
-        if full := queue_full(connection, route.forge, route.repo, 1, self._limits):
+        own = connection.execute(_lock_room, {"forge": route.forge, "name": route.repo}).scalar()
+        if full := queue_full(connection, route.forge, route.repo, own, 1, self._limits):
             raise Rejected(f"{full}; run it again once some have ended")
 
-    def _own_repository(self, connection: Connection, delivery: Row[Any]) -> None:
-        """Lock the repository's row, by writing to it, so that its runs are numbered one after another."""
+    def _own_repository(self, connection: Connection, delivery: Row[Any]) -> int | None:
+        """Lock the repository's row, by writing to it, so that its runs are numbered one after another.
+
+        Gives its own limit of runs that wait or go on.
+        """
         mine = {"of_forge": delivery.forge, "of_repo": delivery.repo, "branch": delivery.default_branch}
-        connection.execute(_own, mine)
+        own: int | None = connection.execute(_own, mine).scalar()
+        return own
 
 
 def _first(connection: Connection, arrival: Arrival) -> Delivery:
@@ -412,7 +410,6 @@ def _create(
     connection: Connection, delivery: Row[Any], ref: str, route: Route, new: NewRun, now: datetime
 ) -> Run:
     mine = {"of_forge": route.forge, "of_repo": route.repo, "of_workflow": new.workflow}
-    last = connection.execute(_last_number, mine).scalar_one()
     row = {
         "delivery": delivery.id,
         "forge": route.forge,
@@ -423,17 +420,16 @@ def _create(
         "actor": delivery.actor,
         "workflow": new.workflow,
         "name": new.name,
-        "number": (last or 0) + 1,
         "attempt": 1,
         "problems": list(new.problems),
         "pins": dict(new.pins),
         "turn": None,
         "created_at": micros(now),
     }
-    made = connection.execute(_insert_run, row).inserted_primary_key
+    made = connection.execute(_insert_run, mine | row).one()
     born = Run(
-        id=made[0] if made else 0,
-        number=row["number"],
+        id=made.id,
+        number=made.number,
         attempt=1,
         route=route,
         delivery=delivery.id,
@@ -487,25 +483,6 @@ def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
     if row is None:
         raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
     return row
-
-
-def _load(connection: Connection, run_id: int, lock: bool = False) -> Run:
-    if lock:
-        connection.execute(_lock_run, {"run_id": run_id})
-    row = connection.execute(_run_by_id, {"run_id": run_id}).one_or_none()
-    if row is None:
-        raise NotFound(f"no run {run_id}; `runner runs list` shows the newest")
-    found = connection.execute(_lock_jobs if lock else _jobs_of_run, {"run_id": run_id})
-    known = sorted(map(job_from, found), key=lambda job: (job.position, job.leg.index))
-    standing: dict[int | None, int | None] = {
-        job.stands_for: job.id for job in known if job.stands_for is not None
-    }
-    if standing:
-        known = [replace(job, caller=standing.get(job.caller, job.caller)) for job in known]
-    run = run_from(row, tuple(known))
-    if row.pause is None and row.hold is None:
-        return run
-    return replace(run, pause=stop_of(connection, row.pause), hold=stop_of(connection, row.hold))
 
 
 def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run:

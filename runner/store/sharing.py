@@ -38,7 +38,7 @@ from runner.model.run import Envelope
 from runner.model.source import Route
 from runner.store.database import micros, moment
 from runner.store.rows import FIRST_RING, repository_of
-from runner.store.stops import goes_no_further, some_stopped
+from runner.store.stops import ANY_STOPPED, goes_no_further, some_stopped
 from runner.store.tables import jobs, repositories, runs
 
 MOST_PASSED = 100
@@ -62,8 +62,10 @@ def choices(
 
     No other one of the repositories that are `passed`. Raises `Rejected` where the Route is not the run's.
     """
-    query = _THERE_BUT_STOPPED if some_stopped(connection) else _THERE
-    found = connection.execute(query, {"rung": envelope.job, "now": micros(now)}).all()
+    asked = {"rung": envelope.job, "now": micros(now)}
+    found = connection.execute(_THERE, asked).all()
+    if found and found[0].some_stopped:
+        found = connection.execute(_THERE_BUT_STOPPED, asked).all()
     if not found or found[0].rung_run != envelope.run:
         return []
     rung = found[0]
@@ -123,14 +125,18 @@ def reserve(connection: Connection, choice: Choice) -> bool:
     if connection.dialect.name == "postgresql":
         name = sha256(f"jobs of {choice.repository}".encode()).digest()
         key = int.from_bytes(name[:8], signed=True)
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        connection.execute(_TAKE_TURNS, {"key": key})
     return jobs_running(connection, choice.repository) < choice.most
 
 
-def queue_full(connection: Connection, forge: str, repo: str, more: int, server: Limits) -> str:
-    """Why a repository may not have so many more runs; empty where it may. Asked under its row's lock."""
-    known = connection.execute(_MOST, {"forge": forge, "name": repo}).one_or_none()
-    most = Limits(max_queued=known.max_queued if known else None).over(server).max_queued
+def queue_full(
+    connection: Connection, forge: str, repo: str, own: int | None, more: int, server: Limits
+) -> str:
+    """Why a repository may not have so many more runs; empty where it may. Asked under its row's lock.
+
+    `own`: the limit that it has itself.
+    """
+    most = Limits(max_queued=own).over(server).max_queued
     if not most:
         return ""
     there = connection.execute(_UNFINISHED, {"repository": f"{forge}:{repo}"}).scalar_one()
@@ -248,7 +254,7 @@ def _there(stopped: bool) -> Select[Any]:
         .subquery("there")
     )
     said = [column.label(f"rung_{column.name}") for column in rung.c if column.name != "queue"]
-    return select(*said, there).select_from(rung.outerjoin(there, true()))
+    return select(*said, ANY_STOPPED.label("some_stopped"), there).select_from(rung.outerjoin(there, true()))
 
 
 def _next(stopped: bool) -> Select[Any]:
@@ -268,9 +274,10 @@ def _next(stopped: bool) -> Select[Any]:
 _THERE, _THERE_BUT_STOPPED = _there(stopped=False), _there(stopped=True)
 _NEXT, _NEXT_BUT_STOPPED = _next(stopped=False), _next(stopped=True)
 _RUNNING = _running(bindparam("repository"))
+_TAKE_TURNS = text("SELECT pg_advisory_xact_lock(:key)")
 _UNFINISHED = select(func.count(jobs.c.run.distinct())).where(
     jobs.c.repository == bindparam("repository"), jobs.c.phase != literal_column("'finished'")
 )
-_MOST = select(repositories.c.max_jobs, repositories.c.max_queued).where(
+_MOST = select(repositories.c.max_jobs).where(
     repositories.c.forge == bindparam("forge"), repositories.c.name == bindparam("name")
 )

@@ -11,7 +11,7 @@ from runner.model.waits import Wait
 from runner.store.database import moment
 from runner.store.read_models import UNFINISHED, ForkView, JobView, TryView, WaitView
 from runner.store.reasons import Around, reason_of
-from runner.store.rows import fork_from, wait_from
+from runner.store.rows import deployed_from, fork_from, wait_from
 from runner.store.steps import readable, step_views
 
 HEADS = "refs/heads/"
@@ -133,6 +133,7 @@ def _job_view(
             for attempt, result, reason, at in row.tried
         ),
         forked=None if fork is None else ForkView(fork.job, fork.attempt, fork.step),
+        environment=deployed_from(row.deployed),
     )
 
 

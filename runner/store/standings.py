@@ -4,7 +4,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, and_, delete, exists, insert, select, update
+from sqlalchemy import Column, Connection, Row, and_, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.engine.standings import ADOPTED, TOLERANCE, Following, due_event, left_out, sync_event
@@ -19,6 +19,12 @@ ROUND = 500
 """How many rows the clock takes in one transaction; the rest follow in its next round."""
 _adopted = exists().where(standings.c.forge == repositories.c.forge, standings.c.repo == repositories.c.name)
 _strangers = select(repositories).where(~_adopted)
+_one_stranger = _strangers.limit(1)
+_one_due = select(schedules.c.id).where(schedules.c.due_at <= bindparam("now")).limit(1)
+_standing, _schedules = (
+    select(table).where(table.c.forge == bindparam("forge"), table.c.repo == bindparam("repo"))
+    for table in (standings, schedules)
+)
 
 
 class SqlStandings:
@@ -88,8 +94,8 @@ class SqlStandings:
         with self._database.reading() as connection:
             now = micros(self._database.now(connection))
             # The round of an idle server takes no lock.
-            waiting = select(schedules.c.id).where(schedules.c.due_at <= now).limit(1)
-            idle = not any(connection.execute(query).first() for query in (waiting, _strangers.limit(1)))
+            waiting = connection.execute(_one_due, {"now": now}).first()
+            idle = waiting is None and connection.execute(_one_stranger).first() is None
         if not idle:
             self._database.writing(partial(self._fire, following))
 
@@ -148,10 +154,11 @@ def forget(connection: Connection, forge: str, repo: str) -> None:
 
 
 def _read(connection: Connection, forge: str, repo: str) -> tuple[int, Standing]:
-    row = connection.execute(select(standings).where(_of(standings, forge, repo))).one_or_none()
+    mine = {"forge": forge, "repo": repo}
+    row = connection.execute(_standing, mine).one_or_none()
     if row is None:
         return 0, Standing()
-    found = connection.execute(select(schedules).where(_of(schedules, forge, repo)))
+    found = connection.execute(_schedules, mine)
     follows = frozenset(Follows(stage, tuple(names)) for stage, names in row.events)
     return row.revision, Standing(row.commit, frozenset(map(_scheduled, found)), follows)
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     FromClause,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -28,6 +30,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     union,
     update,
 )
@@ -41,13 +44,34 @@ from runner.model.stops import Stop
 from runner.store.audit import note
 from runner.store.database import MICROSECOND, Database, micros, moment
 from runner.store.read_models import StopView
-from runner.store.tables import deliveries, jobs, repositories, runs, schedules, stops, was_cancelled
+from runner.store.tables import (
+    UNFINISHED,
+    deliveries,
+    jobs,
+    repositories,
+    runs,
+    schedules,
+    stops,
+    was_cancelled,
+)
 
-PUT_OFF = timedelta(minutes=1)
-"""How long the clock leaves a job alone that stands still."""
+PUT_OFF, LONGEST_PUT_OFF = timedelta(minutes=1), timedelta(minutes=15)
+"""How long the clock leaves a job alone that stands still: as long as it has waited, between these.
+
+Whoever takes a stop back rings for what was put off. So it only matters where that was cut off by a crash,
+and costs as much less for the many jobs of a repository that is stopped for long.
+"""
 ROUND = 5000
 """How many of those it puts off at once."""
+EVERY = true()
 _ANY = select(stops.c.id).limit(1)
+ANY_STOPPED = exists(select(stops.c.id).correlate(None))
+"""Whether anything at all may stand still."""
+_OF_REPOSITORY = (
+    select(stops)
+    .where(stops.c.forge == bindparam("forge"), stops.c.repo == bindparam("repo"), stops.c.run.is_(None))
+    .order_by(stops.c.id)
+)
 _HEX = re.compile(r"[0-9a-f]{4,40}")
 
 
@@ -110,6 +134,24 @@ def some_stopped(connection: Connection) -> bool:
     return connection.execute(_ANY).first() is not None
 
 
+def stopped_run() -> ColumnElement[bool]:
+    """Whether the run of the enclosing query stands still, and would go on if it did not."""
+    going_on = select(jobs.c.run).where(UNFINISHED, jobs.c.superseded.is_(None))
+    return and_(runs.c.id.in_(going_on), _stopped(), not_(was_cancelled(runs.c.attempt)))
+
+
+def stops_of(
+    connection: Connection, which: ColumnElement[bool] = EVERY
+) -> dict[tuple[str, str], tuple[StopView, ...]]:
+    """What is stopped of each repository, oldest first; its paused runs are listed as runs."""
+    query = select(stops).where(stops.c.run.is_(None), which).order_by(stops.c.id)
+    found: dict[tuple[str, str], tuple[StopView, ...]] = {}
+    for row in connection.execute(query):
+        one = StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
+        found[row.forge, row.repo] = (*found.get((row.forge, row.repo), ()), one)
+    return found
+
+
 def stop_of(connection: Connection, stop_id: int | None) -> Stop | None:
     if stop_id is None:
         return None
@@ -141,17 +183,16 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
         .limit(ROUND)
         .with_for_update(skip_locked=True, of=jobs)
     )
-    later = now + PUT_OFF // MICROSECOND
     # The time in the queue begins anew when they go on.
-    put = {"ring_at": _not_before(later), "held_at": now}
+    put = {"ring_at": _not_before(_later(now)), "held_at": now}
     connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(put))
     return True
 
 
 def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict:
     """A verdict without the runs of what is blocked, which says so. The repository's row is locked by now."""
-    here = and_(stops.c.forge == route.forge, stops.c.repo == route.repo, stops.c.run.is_(None))
-    found = [_from(row) for row in connection.execute(select(stops).where(here).order_by(stops.c.id))]
+    here = {"forge": route.forge, "repo": route.repo}
+    found = [_from(row) for row in connection.execute(_OF_REPOSITORY, here)]
     blocks = [one for one in found if one.refuses and one.commit in (None, route.commit)]
     kept, reasons = [], list[str]()
     for run in verdict.runs:
@@ -211,13 +252,12 @@ class SqlStops:
     def lift(self, repository: Repository, act: Act, commit: str | None, workflow: str | None) -> None:
         """Take it back: what stood still goes on within a second or two. Where nothing is stopped: fine."""
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> None:
             _lock(connection, repository)
             gone = delete(stops).where(_same(repository, commit, workflow))
             gone = gone.execution_options(preserve_rowcount=True)
             changed = connection.execute(gone).rowcount > 0
             note(connection, act, micros(self._database.now(connection)), changed=changed)
-            return changed
 
         def ring(connection: Connection) -> None:
             mine = [*_of(runs, repository)]
@@ -225,18 +265,16 @@ class SqlStops:
             mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
             _ring(connection, and_(*mine), micros(self._database.now(connection)))
 
-        if self._database.writing(work):
-            # By itself: whoever holds a job may wait for the repository. Lost, it is a minute later.
-            self._database.writing(ring, durable=False)
+        self._database.writing(work)
+        # By itself: whoever holds a job may wait for the repository. Where that was lost, it is done when
+        # somebody takes the stop back once more, or when the time is over for which jobs were put off.
+        self._database.writing(ring, durable=False)
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""
-        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name, stops.c.run.is_(None))
+        mine = and_(stops.c.forge == repository.forge, stops.c.repo == repository.name)
         with self._database.reading() as connection:
-            return [
-                StopView(row.commit, row.workflow, row.reason, row.actor, moment(row.at), _from(row).words)
-                for row in connection.execute(select(stops).where(mine).order_by(stops.c.id))
-            ]
+            return [one for found in stops_of(connection, mine).values() for one in found]
 
     # --- what people call it ---------------------------------------------------------------------
 
@@ -369,10 +407,19 @@ def _ring(connection: Connection, mine: ColumnElement[bool], now: int) -> None:
         .order_by(jobs.c.id)
         .with_for_update(of=jobs)
     )
-    connection.execute(update(jobs).where(jobs.c.id.in_(waiting)).values(ring_at=_not_before(now)))
+    # They stood still until now, and no worker is to blame for it.
+    rung = {"ring_at": _not_before(now), "held_at": now}
+    connection.execute(update(jobs).where(jobs.c.id.in_(waiting)).values(rung))
 
 
-def _not_before(at: int) -> Any:
+def _later(now: int) -> ColumnElement[int]:
+    least, most = PUT_OFF // MICROSECOND, LONGEST_PUT_OFF // MICROSECOND
+    since = func.coalesce(jobs.c.queued_at, now)
+    first, last = literal(now + least, BigInteger), literal(now + most, BigInteger)
+    return case((since > now - least, first), (since < now - most, last), else_=2 * now - since)
+
+
+def _not_before(at: Any) -> Any:
     """A time, or that of a job which is due later."""
     return case((jobs.c.due_at > at, jobs.c.due_at), else_=at)
 

@@ -69,6 +69,8 @@ repositories = Table(
     Column("run_timeout", BigInteger),
     Column("keep_logs", BigInteger),
     Column("keep_runs", BigInteger),
+    Column("keep_artifacts", BigInteger),
+    Column("keep_snapshots", BigInteger),
     # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
     Column("missed", String(8), nullable=False, server_default="once"),
     UniqueConstraint("forge", "name"),
@@ -220,6 +222,10 @@ jobs = Table(
     Column("step_ids", JSON(none_as_null=True)),
     # The job that called the workflow whose jobs have it as their caller; NULL where that is itself.
     Column("stands_for", Id),
+    # Whether it may fail, as far as its definition has been evaluated.
+    Column("tolerant", Boolean, nullable=False, server_default=false()),
+    # Its environment and the address there; NULL before its steps are over, and where it has none.
+    Column("deployed", JSON(none_as_null=True)),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
 )
@@ -396,6 +402,8 @@ tokens = Table(
     Column("expires_at", BigInteger),
     # To the hour.
     Column("last_used_at", BigInteger),
+    # What forges call whoever holds it.
+    Column("person", String(255)),
     UniqueConstraint("digest"),
 )
 
@@ -433,6 +441,38 @@ stops = Table(
     Column("at", BigInteger, nullable=False),
     Index("stops_of_run", "run"),
     Index("stops_of_repository", "forge", "repo", "run"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("forge", String(32), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("run", Id, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("run_attempt", Integer, nullable=False),
+    # Which step made it: in which attempt of its job, and by which key.
+    Column("job", Id, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step", String(255), nullable=False),
+    Column("name", String(255), nullable=False),
+    # The object that it is in, and the SHA-256 of that.
+    Column("key", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("files", Integer, nullable=False),
+    # Whether the code that made it is of those who may push.
+    Column("trusted", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # NULL for as long as its run is kept.
+    Column("expires_at", BigInteger),
+    UniqueConstraint("run", "run_attempt", "name"),
+    UniqueConstraint("key"),
+    Index("artifacts_of_repository", "forge", "repo", "id"),
+    Index("artifacts_of_job", "job"),
+    Index("artifacts_by_end", "expires_at"),
+    # People keep the ids: that of one which is gone is never another's.
+    sqlite_autoincrement=True,
 )
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select
 
 from runner.engine.ports import Overdue
 from runner.model.limits import Limits
@@ -15,6 +15,15 @@ from runner.store.tables import jobs, repositories, runs, was_cancelled
 SECOND = 10**6
 ABSENCE = 60 * SECOND
 """How much later than it should the clock looks at a job if there was none: nor was anybody else, maybe."""
+_OF_THEIR_OWN = select(repositories.c.forge, repositories.c.name, repositories.c.run_timeout).where(
+    repositories.c.run_timeout.is_not(None)
+)
+_NEWEST_OLD = (
+    select(runs.c.id)
+    .where(runs.c.created_at <= bindparam("border"))
+    .order_by(runs.c.created_at.desc())
+    .limit(1)
+)
 
 
 class Patience:
@@ -59,11 +68,7 @@ class Patience:
 
 def late_runs(connection: Connection, now: int, server: Limits, most: int) -> tuple[Overdue, ...]:
     """Runs whose newest attempt goes on for longer than it may, and that nobody has cancelled."""
-    query = select(repositories.c.forge, repositories.c.name, repositories.c.run_timeout)
-    own = {
-        f"{row.forge}:{row.name}": row.run_timeout
-        for row in connection.execute(query.where(repositories.c.run_timeout.is_not(None)))
-    }
+    own = {f"{row.forge}:{row.name}": row.run_timeout for row in connection.execute(_OF_THEIR_OWN)}
     found: list[Overdue] = []
     for repository, seconds in own.items():
         found += _late(connection, now, seconds, most, jobs.c.repository == repository)
@@ -79,10 +84,7 @@ def _late(
         return []
     border = now - seconds * SECOND
     # Ids rise with the time: no younger run has to be looked at.
-    old = runs.c.created_at <= border
-    last = connection.execute(
-        select(runs.c.id).where(old).order_by(runs.c.created_at.desc()).limit(1)
-    ).scalar()
+    last = connection.execute(_NEWEST_OLD, {"border": border}).scalar()
     if last is None:
         return []
     unfinished = (jobs.c.phase != literal_column("'finished'")) & (jobs.c.run <= last)

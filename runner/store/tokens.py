@@ -30,6 +30,7 @@ class SqlTokens:
             "role": token.role.value,
             "repositories": _stored(token.scope),
             "digest": token.digest,
+            "person": token.person or None,
             "created_by": act.actor,
             "expires_at": None if token.expires_at is None else micros(token.expires_at),
         }
@@ -98,7 +99,7 @@ class SqlTokens:
 
 def _token(row: Row[Any]) -> Token:
     expires = None if row.expires_at is None else moment(row.expires_at)
-    return Token(row.name, Role(row.role), _scope(row.repositories), row.digest, expires)
+    return Token(row.name, Role(row.role), _scope(row.repositories), row.digest, expires, row.person or "")
 
 
 def _stored(scope: Scope) -> list[str] | None:
@@ -121,4 +122,5 @@ def _view(row: Row[Any]) -> TokenView:
         moment(row.created_at),
         None if row.expires_at is None else moment(row.expires_at),
         None if row.last_used_at is None else moment(row.last_used_at),
+        row.person,
     )

@@ -28,6 +28,7 @@ from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import (
     STATUSES,
+    STOPPED,
     UNFINISHED,
     BadgeState,
     Belonging,
@@ -40,13 +41,14 @@ from runner.store.read_models import (
     RunFilter,
     RunSummary,
     RunView,
+    StopView,
 )
 from runner.store.reasons import Around, awaited_by, held_up
 from runner.store.repositories import limits_of
 from runner.store.rows import place_from
 from runner.store.sharing import fullness
 from runner.store.showing import HEADS, delivery_fields, job_views, run_fields
-from runner.store.stops import hold_of_run, pause_of_run, stop_of
+from runner.store.stops import hold_of_run, pause_of_run, stop_of, stopped_run, stops_of
 from runner.store.tables import (
     Id,
     checkpoints,
@@ -55,6 +57,7 @@ from runner.store.tables import (
     places,
     repositories,
     runs,
+    stops,
     was_cancelled,
     why_cancelled,
     within,
@@ -129,6 +132,9 @@ def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
 
 
 _newest_attempt = _summaries(runs.c.attempt)
+_of_registered = jobs.join(runs).outerjoin(
+    repositories, and_(repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo)
+)
 _newest_status = status_of(runs.c.attempt)
 
 
@@ -274,16 +280,20 @@ class Views:
         query = select(repositories).where(within(scope, repositories.c.forge, repositories.c.name))
         query = query.order_by(repositories.c.name, repositories.c.forge)
         with self._database.reading() as connection:
-            return [_repository(row) for row in connection.execute(query)]
+            stopped = stops_of(connection)
+            return [
+                _repository(row, stopped.get((row.forge, row.name), ())) for row in connection.execute(query)
+            ]
 
     def repository(self, forge: str, name: str) -> RepositoryView:
         """Raises `NotFound`."""
         mine = and_(repositories.c.forge == forge, repositories.c.name == name)
         with self._database.reading() as connection:
             row = connection.execute(select(repositories).where(mine)).one_or_none()
+            found = stops_of(connection, and_(stops.c.forge == forge, stops.c.repo == name))
         if row is None:
             raise NotFound(f"no repository {name}; `runner repo list` shows those that are registered")
-        return _repository(row)
+        return _repository(row, found.get((forge, name), ()))
 
     def _offered(self, connection: Connection) -> list[frozenset[str]]:
         """The labels of each worker that is there."""
@@ -321,11 +331,13 @@ class Views:
                 last = select(func.max(other.c.finished_at)).where(other.c.run == jobs.c.run)
                 query = select(jobs.c.id, jobs.c.phase, jobs.c.result)
                 query = query.add_columns(
-                    unfinished.label("going_on"), last.scalar_subquery().label("ended_at")
+                    unfinished.label("going_on"),
+                    last.scalar_subquery().label("ended_at"),
+                    repositories.c.keep_snapshots,
                 ).where(jobs.c.id.in_(wanted[start : start + MOST_ROWS]))
-                for row in connection.execute(query):
+                for row in connection.execute(query.select_from(_of_registered).order_by(jobs.c.id)):
                     over = row.phase == "finished" and not row.going_on
-                    found[row.id] = JobEnd(moment(row.ended_at), row.result == "success") if over else None
+                    found[row.id] = _end(row) if over else None
         return found
 
     def counts(self) -> Counts:
@@ -344,8 +356,8 @@ def _no_delivery(delivery_id: str) -> NotFound:
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    if wanted.status is not None and wanted.status not in STATUSES:
-        raise Rejected(f"no status {wanted.status!r}; there are {', '.join(STATUSES)}")
+    if wanted.status is not None and wanted.status not in (*STATUSES, STOPPED):
+        raise Rejected(f"no status {wanted.status!r}; there are {', '.join((*STATUSES, STOPPED))}")
     same = {
         runs.c.repo: wanted.repo,
         runs.c.ref: None if wanted.branch is None else HEADS + wanted.branch,
@@ -366,10 +378,15 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     if wanted.commit is not None:
         conditions.append(runs.c.commit.startswith(wanted.commit.lower(), autoescape=True))
     if wanted.status is not None:
-        conditions.append(_newest_status == wanted.status)
+        stands = stopped_run() if wanted.status == STOPPED else _newest_status == wanted.status
+        conditions.append(stands)
     if wanted.before is not None:
         conditions.append(runs.c.id < wanted.before)
     return conditions
+
+
+def _end(row: Any) -> JobEnd:
+    return JobEnd(moment(row.ended_at), row.result == "success", row.keep_snapshots)
 
 
 def _limit(wanted: int) -> int:
@@ -420,7 +437,7 @@ def _runs_of(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[int,
     return found
 
 
-def _repository(row: Row[Any]) -> RepositoryView:
+def _repository(row: Row[Any], stopped: tuple[StopView, ...]) -> RepositoryView:
     return RepositoryView(
         row.name,
         row.forge,
@@ -432,4 +449,5 @@ def _repository(row: Row[Any]) -> RepositoryView:
         moment(row.created_at),
         limits_of(row),
         row.missed,
+        stopped,
     )

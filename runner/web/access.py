@@ -67,6 +67,13 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("GET", "/repos/{name:path}/actions/variables/{variable}"): MAINTAINS,
     ("PUT", "/repos/{name:path}/actions/variables/{variable}"): MAINTAINS,
     ("DELETE", "/repos/{name:path}/actions/variables/{variable}"): MAINTAINS,
+    ("GET", "/runs/{run_id}/artifacts"): READS,
+    ("GET", "/runs/{run_id}/artifacts/{artifact_id}/zip"): READS,
+    ("GET", "/repos/{name:path}/actions/artifacts"): READS,
+    ("GET", "/repos/{name:path}/actions/artifacts/{artifact_id}"): READS,
+    ("GET", "/repos/{name:path}/actions/artifacts/{artifact_id}/zip"): READS,
+    ("DELETE", "/repos/{name:path}/actions/artifacts/{artifact_id}"): MAINTAINS,
+    ("GET", "/repos/{name:path}/actions/runs/{run_id}/artifacts"): READS,
     ("GET", "/repos/{name:path}/environments"): READS,
     ("GET", "/repos/{name:path}/environments/{environment:path}"): READS,
     ("PUT", "/repos/{name:path}/environments/{environment:path}"): MAINTAINS,
@@ -117,7 +124,7 @@ class Access:
         if actor.scope is None and actor.role.covers(need.role):
             return
         started_by = self._started_by(actor, request.path_params)
-        if not actor.role.covers(need.role) and started_by != actor.name:
+        if not actor.role.covers(need.role) and not actor.is_called(started_by):
             log.warning(
                 "refused", extra={"actor": actor.name, "act": f"{request.method} {request.url.path[:200]}"}
             )

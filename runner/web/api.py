@@ -9,7 +9,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runner.errors import RunnerError
-from runner.web import audit, deliveries, dispatches, environments, repositories, runs, secrets, stops, tokens
+from runner.web import (
+    artifacts,
+    audit,
+    deliveries,
+    dispatches,
+    environments,
+    repositories,
+    runs,
+    secrets,
+    stops,
+    tokens,
+)
 from runner.web.access import Access
 from runner.web.answers import failure, refusal
 from runner.web.site import Site
@@ -35,7 +46,10 @@ def create_api(site: Site) -> FastAPI:
         root_path_in_servers=False,
         servers=[{"url": PREFIX}],
     )
-    for subject in (dispatches, secrets, environments, stops, repositories, runs, deliveries, tokens, audit):
+    for subject in (
+        *(artifacts, dispatches, secrets, environments, stops),
+        *(repositories, runs, deliveries, tokens, audit),
+    ):
         api.include_router(subject.routes(site))
     api.add_exception_handler(RunnerError, _refused)
     api.add_exception_handler(RequestValidationError, _misshapen)

@@ -63,6 +63,8 @@ def create_app(services: Services) -> "App":
         tokens=services.tokens,
         audit=services.audit,
         environments=services.environments,
+        artifacts=services.artifacts,
+        objects=services.objects,
         vault=services.vault,
         logs=services.logs,
         forges=FORGES,

@@ -15,13 +15,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from runner.errors import Forbidden, RunnerError
 from runner.model.access import Actor
-from runner.store.read_models import RunFilter, RunView
+from runner.store.read_models import ArtifactView, RunFilter, RunView
 from runner.web.answers import ERRORS
 from runner.web.auth import COOKIE, SESSION_SECONDS
 from runner.web.bodies import read_body
 from runner.web.markdown import Summaries
 from runner.web.site import Site
-from runner.web.text import place_of, visible
+from runner.web.text import in_units, place_of, visible
 
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -44,7 +44,12 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("runner.web"), autoescape=True, undefined=StrictUndefined
         )
-        self._templates.filters |= {"visible": visible, "since": _span, "moment": _moment}
+        self._templates.filters |= {
+            "visible": visible,
+            "since": _span,
+            "moment": _moment,
+            "in_units": in_units,
+        }
         self._templates.globals |= {"place_of": place_of, "LEVELS": LEVELS}
 
     async def runs(self, request: Request) -> Response:
@@ -67,15 +72,17 @@ class Pages:
         said = request.query_params.get("attempt", "")
         attempt = int(said) if said.isdecimal() and len(said) < 9 else None
         try:
-            run = await run_in_threadpool(self._run, actor, request.path_params["run_id"], attempt)
+            run, artifacts = await run_in_threadpool(self._run, actor, request.path_params["run_id"], attempt)
         except RunnerError as error:
             return self._error(error)
         # Strangers' Markdown may take a while to read.
-        return await run_in_threadpool(self._page, "run.html", run=run, rendered=Summaries())
+        return await run_in_threadpool(
+            self._page, "run.html", run=run, artifacts=artifacts, rendered=Summaries()
+        )
 
-    def _run(self, actor: Actor, run_id: int, attempt: int | None) -> RunView:
+    def _run(self, actor: Actor, run_id: int, attempt: int | None) -> tuple[RunView, list[ArtifactView]]:
         self._site.views.run_of(run_id, actor.scope)
-        return self._site.views.run(run_id, attempt)
+        return self._site.views.run(run_id, attempt), self._site.artifacts.shown_of(run_id)
 
     async def docs(self, request: Request) -> Response:
         return self._page("docs.html", document=self._document)

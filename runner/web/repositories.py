@@ -43,6 +43,8 @@ class AskedLimits(Asked):
     run_timeout: Time = None
     keep_logs: Time = None
     keep_runs: Time = None
+    keep_artifacts: Time = None
+    keep_snapshots: Time = None
 
     @property
     def said(self) -> dict[str, int | None]:

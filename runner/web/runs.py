@@ -62,6 +62,8 @@ class Said(Asked):
     payload: Any = None
     key: str = ""
     """Makes a copy of it known; where none is given, it is no copy of any."""
+    attempt: int | None = Field(default=None, ge=1)
+    """For this one of the run, and no other."""
 
 
 class Judged(Asked):
@@ -69,6 +71,8 @@ class Judged(Asked):
 
     job: str | None = None
     """A job's key, path, name or id; needed where several wait."""
+    attempt: int | None = Field(default=None, ge=1)
+    """For this one of the run, and no other."""
     comment: str = Field(default="", max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")
 
 
@@ -143,8 +147,9 @@ def routes(site: Site) -> APIRouter:
         """Say something to a run. Whoever waits for it in there goes on; until then it is kept."""
         sent = Signal(said.name, said.key or uuid4().hex, actor.name, said.payload)
         act = Act(actor.name, "signal", details={"name": sent.name, "key": sent.key})
+        send = partial(control.signal, attempt=said.attempt, store=site.store, dispatcher=site.dispatcher)
         try:
-            made = control.signal(run_id, sent, store=site.store, dispatcher=site.dispatcher, act=act)
+            made = send(run_id, sent, act=act)
         except Unheard as error:
             raise Conflict(str(error)) from None
         return SignalView(run_id, sent.name, sent.key, not made.fresh)
@@ -169,6 +174,8 @@ def routes(site: Site) -> APIRouter:
         wanted = wanted or Resumed()
         run = site.views.run(run_id)
         if run.finished:
+            if wanted.attempt not in (None, run.attempt):
+                raise Conflict(f"run {run_id} is at attempt {run.attempt}, and not at {wanted.attempt}")
             if wanted.word in ("done", "failed"):
                 raise Conflict(f"run {run_id} has ended: no step of it waits for what becomes of it")
             within = None if wanted.job is None else [one.id for one in _jobs(run, wanted.job)]
@@ -215,9 +222,13 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
         by=actor.name,
         comment=judged.comment,
         chosen=lambda run: ids,
+        attempt=judged.attempt,
         anyone=actor.role is Role.ADMIN,
+        person=actor.person,
     )
-    details = {"job": judged.job, "comment": judged.comment, "word": word.value}
+    details: dict[str, Any] = {"job": judged.job, "comment": judged.comment, "word": word.value}
+    if judged.attempt is not None:
+        details["attempt"] = judged.attempt
     if (environment := _environment(judged)) is not None:
         details["environment"] = environment
     return _controlled(verb, run_id, site, Act(actor.name, VERBS[word], details=details))
@@ -229,8 +240,10 @@ def _judged(site: Site, run_id: int, judged: Judged) -> list[int] | None:
     if environment is not None and judged.job is not None:
         raise Rejected("either job or environment: the one job, or all that wait to deploy there")
     if environment is not None:
-        return _deploying(site.views.run(run_id), environment)
-    return None if judged.job is None else [one.id for one in _jobs(site.views.run(run_id), judged.job)]
+        return _deploying(site.views.run(run_id, judged.attempt), environment)
+    if judged.job is None:
+        return None
+    return [one.id for one in _jobs(site.views.run(run_id, judged.attempt), judged.job)]
 
 
 def _environment(judged: Judged) -> str | None:

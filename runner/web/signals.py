@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -43,6 +44,7 @@ class Sent(Asked):
 
     signal: str
     run: int | None = None
+    attempt: int | None = Field(default=None, ge=1)
     commit: str | None = None
     workflow: str | None = None
     payload: Any = None
@@ -74,9 +76,10 @@ class SignalHook:
         said = _read(body, headers.get("content-type", ""))
         # A header is not signed: whoever saw a request could send it again with another one.
         key = said.key or hashlib.sha256(body).hexdigest()
-        # Nothing that is signed says of which attempt: what was for one is not sent again to the next.
+        # What is signed need not say of which attempt: what was for one is not sent again to the next.
         signal = Signal(said.signal, key, SENDER, said.payload, repeatable=False)
-        sent = list(self._sent(self._runs(repository, said), signal, lenient=said.run is None))
+        runs, lenient = self._runs(repository, said), said.run is None
+        sent = list(self._sent(runs, signal, said.attempt, lenient=lenient))
         if not sent:
             raise Conflict(f"no run of commit {said.commit} goes on; a signal would reach nobody")
         return answer(200, {"signal": signal.name, "key": key, "runs": sent})
@@ -132,13 +135,20 @@ class SignalHook:
             )
         return sorted(one.id for one in found)
 
-    def _sent(self, runs: Iterable[int], signal: Signal, *, lenient: bool) -> Iterable[dict[str, Any]]:
+    def _sent(
+        self, runs: Iterable[int], signal: Signal, attempt: int | None, *, lenient: bool
+    ) -> Iterable[dict[str, Any]]:
         act = Act(SENDER, "signal", details={"name": signal.name, "key": signal.key})
+        send = partial(
+            control.signal,
+            attempt=attempt,
+            store=self._site.store,
+            dispatcher=self._site.dispatcher,
+            act=act,
+        )
         for run in runs:
             try:
-                made = control.signal(
-                    run, signal, store=self._site.store, dispatcher=self._site.dispatcher, act=act
-                )
+                made = send(run, signal)
             except Unheard as error:
                 # Of those of a commit it may have ended meanwhile.
                 if lenient:
@@ -162,6 +172,8 @@ def _read(body: bytes, content_type: str) -> Sent:
         raise Rejected('the body needs either "run", a number, or "commit", of which all runs are meant')
     if said.run is not None and said.workflow is not None:
         raise Rejected('"workflow" goes with "commit"; a run is of one workflow anyway')
+    if said.run is None and said.attempt is not None:
+        raise Rejected('"attempt" goes with "run"; a commit may have runs at any')
     if said.workflow is not None and not said.workflow.isprintable():
         raise Rejected(f"{said.workflow[:100]!a} names no workflow")
     if said.commit is not None and not FULL_COMMIT_ID.fullmatch(said.commit):

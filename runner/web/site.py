@@ -4,12 +4,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from runner.engine.ports import Dispatcher, Forge
+from runner.engine.ports import Dispatcher, Forge, Objects
 from runner.logs import LogReader
 from runner.model.source import Repository
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlArtifacts,
     SqlAudit,
     SqlEnvironments,
     SqlRepositories,
@@ -45,6 +46,8 @@ class Site:
     tokens: SqlTokens
     audit: SqlAudit
     environments: SqlEnvironments
+    artifacts: SqlArtifacts
+    objects: Objects
     vault: SealedVault
     logs: LogReader
     forges: Mapping[str, Forge]

@@ -40,3 +40,13 @@ def _shown(found: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else f"<U+{code:04X}>"
+
+
+def in_units(size: int) -> str:
+    """How many bytes, in the unit that fits."""
+    number = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if unit != "B" else f"{size} B"
+        number /= 1024
+    return f"{number:.3g} GiB"

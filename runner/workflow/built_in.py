@@ -1,6 +1,7 @@
 """The actions that no repository has: the engine itself does what they do.
 
-`actions/checkout` as on GitHub, and the waits: written as steps, so that files stay valid for every editor.
+`actions/checkout` and those of artifacts as on GitHub, and the waits: written as steps, so that files stay
+valid for every editor.
 """
 
 import re
@@ -11,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from runner.workflow.checks import amount_of_time, seconds_of
 from runner.workflow.words import cut, meant
 
-ACTION = re.compile(r"(actions/checkout)@.+", re.IGNORECASE)
+ACTION = re.compile(
+    r"(actions/checkout|actions/upload-artifact(?:/merge)?|actions/download-artifact)@(.+)", re.IGNORECASE
+)
 WAIT = re.compile(r"runner/(sleep|wait|approve)@(.+)", re.IGNORECASE)
 VERSION = "v1"
 INPUTS = {
@@ -50,6 +53,12 @@ def action_named(uses: str) -> str | None:
     """Which action a step uses, in small letters and without a version, that is no wait; None for others."""
     found = ACTION.fullmatch(uses)
     return found[1].lower() if found else None
+
+
+def action_version(uses: str) -> str:
+    """Which version of such an action a step names."""
+    found = ACTION.fullmatch(uses)
+    return found[2] if found else ""
 
 
 def is_wait(uses: str) -> bool:

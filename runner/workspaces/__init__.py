@@ -17,34 +17,43 @@ Decisions:
 * **We write a checkout ourselves**, blob by blob. It is as fast as `git checkout-index` (the file system is
   what takes the time), has no place where a filter, hook or attribute could run, and gives exactly the
   committed bytes: no end-of-line conversion, LFS pointers as they are, submodules as empty folders.
-* **A snapshot is the commit and a chain of layers**, each one file with what changed since the last. What
-  changed is seen from status alone. Hard links come back as separate files; owners, extended attributes,
-  fifos, sockets and devices are not kept.
+* **A job's folder is an overlay where one can be mounted**, which is tried once: below it the commit's tree,
+  unpacked once for all jobs (`bases`), on it what steps change (`overlay`). Opening one and keeping what a
+  step left then cost what changed, not what there is. Everything that a file system keeps is kept. A file has
+  the time of the commit for which its bytes were first unpacked here.
+* **Elsewhere a snapshot is the commit and a chain of layers**, each one file with what changed since the
+  last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
+  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began.
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
   each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
 * **`fsckObjects` is off.** It refuses old but honest repositories, while each tree is checked by us when it
   is used (`HostileTree`).
 
-In `home`: `mirrors/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`; one file system.
+In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`,
+`layers/<token>/`; one file system.
 """
 
 import errno
+import hashlib
 import logging
 import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import cache, partial
 from glob import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from runner.engine.ports import BASE, Folder, History, Submodule, Wanted, Workspace
-from runner.errors import BrokenDefinition, Rejected, Unavailable
+from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
+from runner.workspaces.bases import Base, Bases, top
 from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.folders import (
     Blob,
@@ -66,14 +75,19 @@ from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.layers import nothing
 from runner.workspaces.lending import lend, open_for
 from runner.workspaces.mirrors import Mirror
+from runner.workspaces.mounts import clear
 from runner.workspaces.names import Address, address_of, file_name
+from runner.workspaces.overlay import OverlayWorkspace, problem
+from runner.workspaces.pool import FOLDER, Layers
 from runner.workspaces.reach import Reach
 from runner.workspaces.reading import Reader, Readers
+from runner.workspaces.recent import Recent
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import inherit, restored
+from runner.workspaces.snapshots import Line, chain, inherit, restored
 from runner.workspaces.sparse import Sparse, sparse_of
 from runner.workspaces.submodules import submodules_in
+from runner.workspaces.syncing import Syncing
 from runner.workspaces.trees import (
     GITLINK,
     Commit,
@@ -94,8 +108,13 @@ WORKFLOW_BYTES = 512 * 1024
 FOLDER_BYTES = 16 * 1024 * 1024
 """The most that `read` hands out of one folder."""
 
+RECENT_BYTES = 2 * FOLDER_BYTES
+"""How much of what `read` handed out is kept, in case that it is asked for again."""
+
 _NO_COMMIT = "0" * 40
 _SECOND = 1_000_000_000
+_LAYER = ".git"
+"""How the name of a folder ends that has an attempt's history, beside the objects that it is lent."""
 IDLE_SECONDS = 3600.0
 """A mirror that was used within them is not removed, however little space there is."""
 
@@ -109,7 +128,8 @@ class GitWorkspaces:
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
     `timeout` is the seconds that one word with a repository may take, and `fetch_bytes` what one fetch may
-    bring, where 0 is no limit; `keeping` whether what a job leaves is kept when it has ended.
+    bring, where 0 is no limit; `keeping` whether what a job leaves is kept when it has ended; `overlays`
+    whether they are used where they can be.
     """
 
     def __init__(
@@ -124,6 +144,7 @@ class GitWorkspaces:
         timeout: float = 600,
         keeping: bool = True,
         fetch_bytes: int = 0,
+        overlays: bool = True,
     ) -> None:
         home = home.absolute()
         self._mirrors, self._workspaces, self._snapshots, self._lent = (
@@ -139,6 +160,13 @@ class GitWorkspaces:
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
         self._fetched: dict[tuple[str, str], Repository] = {}
+        # What is not kept has no need to get to the disk either.
+        self._syncing = Syncing(home) if keeping else None
+        self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
+        self._layers = Layers(home / "layers", self._trash, self._syncing)
+        self._open: list[OverlayWorkspace] = []
+        self._problem = cache(partial(problem, home, self._trash)) if overlays else lambda: "none is wanted"
+        self._recent = Recent(RECENT_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -147,8 +175,16 @@ class GitWorkspaces:
         self.close()
 
     def close(self) -> None:
-        """End the git processes that wait for the next use; they also end when this process dies."""
-        self._readers.close()
+        """Give up what is still open, and end the git processes that wait for the next use.
+
+        Those also end when this process dies; what was mounted then is taken off by who comes next.
+        """
+        with ExitStack() as closing:
+            if self._syncing is not None:
+                closing.callback(self._syncing.close)
+            closing.callback(self._readers.close)
+            for opened in self._open:
+                closing.callback(opened.close)
 
     # --- the repository --------------------------------------------------------------------------
 
@@ -216,6 +252,12 @@ class GitWorkspaces:
     def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         folder = folder.strip("/")
+        known = self._fetched.get((route.forge, route.repo))
+        # Whoever gets a name that another repository had gets nothing of that one.
+        what = route, known and known.registration, folder, None if names is None else frozenset(names)
+        return self._recent.get(what, lambda: self._read(route, folder, names))
+
+    def _read(self, route: Route, folder: str, names: Collection[str] | None) -> dict[str, bytes]:
         with self._reading(route) as reader:
             tree = read_commit(reader, route.commit).tree
             entries = [
@@ -279,26 +321,105 @@ class GitWorkspaces:
         jobs, layers = self._workspaces / file_name(name), self._snapshots / file_name(name)
         path = jobs / str(attempt)
         with self._reading(route) as reader, _disk_errors(path):
-            made = read_commit(reader, route.commit)
-            nodes = nodes_of(reader, made)
-            self._remove_until(attempt, self._lent / file_name(name))
+            made_from = read_commit(reader, route.commit)
+            line = chain(layers, snapshot, route.commit)
+            overlaid = self._overlaid(layers, line)
+            jobs.mkdir(parents=True, exist_ok=True)
+            for folder in (jobs, self._lent / file_name(name)):
+                self._clear_until(attempt, folder)
+            if overlaid is not None:
+                below = self._bases.take(reader, made_from, f"{route.forge}/{route.repo}")
+                return self._overlay(
+                    reader, made_from, below, route, path, layers, snapshot, overlaid, history
+                )
+            nodes = nodes_of(reader, made_from)
             if history is not None:
                 whole = nodes
                 nodes = whole | self._history(
-                    route, lambda: whole, _look(made), name, attempt, history, Wanted()
+                    route, lambda: whole, _look(made_from), name, attempt, history, Wanted()
                 )
-            nodes = restored(layers, snapshot, route.commit, nodes)
-            jobs.mkdir(parents=True, exist_ok=True)
-            self._remove_until(attempt, jobs)
-            write_folder(path, nodes, reader, self._owner)
+            write_folder(path, restored(layers, line, nodes), reader, self._owner)
+            self._trusted_by(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
-    def _remove_until(self, attempt: int, folder: Path) -> None:
+    def overlay_problem(self) -> str | None:
+        """Why jobs' folders are no overlays here, or None where they are."""
+        return self._problem()
+
+    def _overlaid(self, folder: Path, line: Line) -> list[Path] | None:
+        """The folders of a snapshot's layers, the topmost first; None where all files are to be written."""
+        kinds = {FOLDER in layer for _, layer in line}
+        if kinds == {False}:
+            return None
+        why = self.overlay_problem()
+        if why is None and kinds != {True, False}:
+            return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
+        if not line:
+            return None
+        why = why or "some of its layers are none"
+        raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
+
+    def _overlay(
+        self,
+        reader: Reader,
+        made_from: Commit,
+        below: Base,
+        route: Route,
+        path: Path,
+        snapshots: Path,
+        snapshot: str,
+        sealed: list[Path],
+        history: History | None,
+    ) -> OverlayWorkspace:
+        """Closes `below` where it fails."""
+        try:
+            if history is not None:
+                layer = self._history_layer(reader, made_from, below, route, path, snapshots.name, history)
+                below = replace(below, folders=(*layer, *below.folders))
+            opened = OverlayWorkspace(
+                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers
+            )
+        except BaseException:
+            self._clear(path)
+            below.close()
+            raise
+        self._open = [*(one for one in self._open if not one.closed), opened]
+        return opened
+
+    def _history_layer(
+        self,
+        reader: Reader,
+        made_from: Commit,
+        below: Base,
+        route: Route,
+        path: Path,
+        name: str,
+        history: History,
+    ) -> list[Path]:
+        """A folder with nothing but a `.git`, to lie on a base; none where there can be none."""
+        nodes = partial(_based, reader, made_from, below)
+        found = self._history(
+            route, nodes, f"{made_from.tree}-{_mark(below)}", name, int(path.name), history, Wanted()
+        )
+        if not found:
+            return []
+        layer = self._lent / name / f"{path.name}{_LAYER}"
+        write_folder(layer, found, reader, self._owner)
+        self._trusted_by(history, layer)
+        return [layer]
+
+    def _clear(self, folder: Path) -> None:
+        """Remove a folder in which something may be mounted."""
+        clear(folder)
+        self._trash.remove(folder)
+
+    def _clear_until(self, attempt: int, folder: Path) -> None:
         """Remove what is of this and of earlier attempts of a job."""
         for former in _all_in(folder):
             # A worker that was thought dead may come this far, but not to a later attempt's files.
-            if not former.name.isdecimal() or int(former.name) <= attempt:
-                self._trash.remove(former)
+            number = former.name.removesuffix(_LAYER)
+            if not number.isdecimal() or int(number) <= attempt:
+                self._clear(former)
 
     def lent(self, name: str, attempt: int) -> Path:
         """A folder of git's objects, to which the histories of a job's attempt refer: for steps to read."""
@@ -338,12 +459,19 @@ class GitWorkspaces:
                 fill_folder(folder, wanted_nodes, reader, self._owner, check)
                 self._trusted_by(history, folder)
 
-    def _trusted_by(self, history: History, folder: str) -> None:
-        """Git reads no repository that is another user's."""
-        if self._owner is not None and history.owner != self._owner:
-            uid, gid = history.owner or (os.geteuid(), os.getegid())
-            for path in (folder, f"{folder}.git"):
-                os.chown(path, uid, gid, follow_symlinks=False)
+    def _trusted_by(self, history: History | None, folder: Path | str) -> None:
+        """Git reads no repository that is another user's than the steps' own.
+
+        Where they see this machine's files as they are, that is us.
+        """
+        if history is None or self._owner is None:
+            return
+        ours = (os.geteuid(), os.getegid())
+        owner = history.owner or (ours if history.objects is None else self._owner)
+        if owner != self._owner:
+            for path in (folder, f"{folder}/.git"):
+                with suppress(FileNotFoundError):
+                    os.chown(path, *owner, follow_symlinks=False)
 
     def _history(
         self,
@@ -446,20 +574,30 @@ class GitWorkspaces:
 
     def kept(self) -> Iterator[Kept]:
         """What is kept of each job that has snapshots here."""
-        return (kept for path in _entries(self._snapshots) if (kept := measured(path)) is not None)
+        sizes = self._layers.sizes()
+        return (kept for path in _entries(self._snapshots) if (kept := measured(path, sizes)) is not None)
 
     def retire(self, name: str) -> None:
         """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
-        for folder in (self._workspaces, self._lent):
-            self._trash.remove(folder / file_name(name))
+        self._clear(self._workspaces / file_name(name))
+        self._trash.remove(self._lent / file_name(name))
         if not self._keeping:
             self._trash.remove(self._snapshots / file_name(name))
+            self._layers.sweep()
         self._trash.empty()
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
-        for folder in (self._workspaces, self._lent, self._snapshots):
+        self._clear(self._workspaces / file_name(name))
+        for folder in (self._lent, self._snapshots):
             self._trash.remove(folder / file_name(name))
+        self._layers.sweep()
+        self._trash.empty()
+
+    def tidy(self, bases: int) -> None:
+        """Remove what processes that are gone left half-made, and the bases that exceed so many bytes."""
+        self._layers.sweep()
+        self._bases.sweep(bases)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:
@@ -519,6 +657,22 @@ def _entries(folder: Path) -> list[Path]:
 
 def _all_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _based(reader: Reader, commit: Commit, base: Base) -> Mapping[str, Node]:
+    """What a commit holds, each file with the time that it has in its base."""
+    nodes = nodes_of(reader, commit)
+    for path, node in nodes.items():
+        if isinstance(node, File | Link) and (there := top(base.folders, path)) is not None:
+            nodes[path] = replace(node, mtime_ns=there.lstat().st_mtime_ns)
+    return nodes
+
+
+def _mark(base: Base) -> str:
+    """Sets a base apart from others of the same tree, whose files may have other times."""
+    found = (folder.stat() for folder in base.folders)
+    said = repr([(one.st_ino, one.st_mtime_ns) for one in found]).encode()
+    return hashlib.sha256(said).hexdigest()[:16]
 
 
 def _look(commit: Commit) -> str:

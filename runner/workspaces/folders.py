@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from secrets import token_hex
 from runner.errors import NOT_NOW, BrokenDefinition
 from runner.workspaces.layers import Stored, nothing, write_all
 from runner.workspaces.reading import Reader
-from runner.workspaces.trees import GITLINK, Commit, HostileTree, walk
+from runner.workspaces.trees import GITLINK, Commit, Entry, HostileTree, walk
 
 LINK_BYTES = 4095
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -63,9 +63,14 @@ def nodes_of(reader: Reader, commit: Commit) -> dict[str, Node]:
     Files get the time of the commit: after a resume, what a step built from them is newer, and `make`
     does not build it again.
     """
-    mtime = commit.time * 1_000_000_000
+    return nodes_at(commit.time, walk(reader, commit.tree))
+
+
+def nodes_at(time: int, entries: Iterable[tuple[str, Entry]]) -> dict[str, Node]:
+    """What entries of a tree become that was committed at a time."""
+    mtime = time * 1_000_000_000
     nodes: dict[str, Node] = {}
-    for path, entry in walk(reader, commit.tree):
+    for path, entry in entries:
         if entry.is_folder:
             nodes[path] = Folder(0o755)
         elif entry.mode == GITLINK:

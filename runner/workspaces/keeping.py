@@ -24,30 +24,41 @@ class Ended:
 
     at: datetime
     succeeded: bool
+    keep: timedelta | None = None
+    """For how long what is kept of it stays, where that is said of it by itself."""
 
 
-def measured(folder: Path) -> Kept | None:
-    """What a job's folder of snapshots takes; None where it has gone meanwhile."""
+def measured(folder: Path, layers: Mapping[int, int]) -> Kept | None:
+    """What a job's folder of snapshots takes; None where it has gone meanwhile.
+
+    `layers`: the size of what lies elsewhere by the inode of the file that stands for it, which has one more
+    name there.
+    """
     try:
         found = [path.lstat() for path in folder.iterdir()]
         since = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
     except FileNotFoundError:
         return None
-    return Kept(folder.name, sum(one.st_blocks * _BLOCK / max(1, one.st_nlink) for one in found), since)
+    size = 0.0
+    for one in found:
+        names = one.st_nlink - 1 if one.st_ino in layers else one.st_nlink
+        size += (one.st_blocks * _BLOCK + layers.get(one.st_ino, 0)) / max(1, names)
+    return Kept(folder.name, size, since)
 
 
 def too_much(
     kept: Iterable[Kept], ended: Mapping[str, Ended], now: datetime, keep: timedelta, limit: int
 ) -> list[str]:
-    """Whose snapshots are to be removed: those kept for longer than `keep`, and then what exceeds `limit`.
+    """Whose snapshots are to be removed: those kept for long enough, and then what exceeds `limit`.
 
+    `keep` is how long that is where a job says nothing else.
     Of these, jobs that succeeded come first, and of those the oldest. What has not `ended` stays, and counts.
     """
     there = {one.name: one for one in kept}
     removable = sorted(
         there.keys() & ended.keys(), key=lambda name: (not ended[name].succeeded, ended[name].at, name)
     )
-    gone = [name for name in removable if now - ended[name].at >= keep]
+    gone = [name for name in removable if now - ended[name].at >= _span(ended[name], keep)]
     over = sum(one.size for name, one in there.items() if name not in gone) - limit
     for name in removable:
         if over <= 0:
@@ -56,3 +67,7 @@ def too_much(
             gone.append(name)
             over -= there[name].size
     return gone
+
+
+def _span(job: Ended, others: timedelta) -> timedelta:
+    return others if job.keep is None else job.keep

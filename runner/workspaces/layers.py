@@ -87,21 +87,26 @@ class LayerWriter:
 
 
 @contextmanager
-def new_layer(path: Path) -> Iterator[LayerWriter]:
-    """Write a layer that appears under `path` when the block ends, and not at all where it fails."""
+def new_layer(path: Path, durable: bool = True) -> Iterator[LayerWriter]:
+    """Write a layer that appears under `path` when the block ends, and not at all where it fails.
+
+    `durable`: whether it is on the disk by then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         yield LayerWriter(descriptor, path)
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
         aside.rename(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from runner.errors import SnapshotGone
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import Stored, read_manifest
 
+Line = Sequence[tuple[str, Mapping[str, Any]]]
+"""The layers of a snapshot, the first one first: their names, and what they say."""
+
 _NAME = re.compile(r"[0-9]+\.[0-9]+")
 
 
-def restored(folder: Path, snapshot: str, commit: str, nodes: dict[str, Node]) -> dict[str, Node]:
-    """The commit's `nodes` with the layers up to `snapshot` on top. Raises `SnapshotGone`."""
-    for layer in _chain(folder, snapshot, commit):
+def restored(folder: Path, layers: Line, nodes: dict[str, Node]) -> dict[str, Node]:
+    """The commit's `nodes` with the layers of a chain on top. Raises `SnapshotGone`."""
+    for _, layer in layers:
         for path in layer["gone"]:
             nodes.pop(path, None)
         nodes.update({path: _node(folder, fields) for path, fields in layer["nodes"].items()})
@@ -68,14 +71,14 @@ def manifest_of(commit: str, parent: str, gone: list[str], nodes: Mapping[str, N
     return {"commit": commit, "parent": parent, "gone": gone, "nodes": fields}
 
 
-def _chain(folder: Path, snapshot: str, commit: str) -> list[dict[str, Any]]:
-    """The layers of a snapshot, the first one first."""
-    layers: list[dict[str, Any]] = []
+def chain(folder: Path, snapshot: str, commit: str) -> Line:
+    """The layers of a snapshot. Raises `SnapshotGone`."""
+    layers: list[tuple[str, dict[str, Any]]] = []
     while snapshot != BASE:
         layer = read_manifest(folder / _checked(folder, snapshot))
         if layer["commit"] != commit:
             raise SnapshotGone(f"the snapshot {folder / snapshot} is one of commit {layer['commit']}")
-        layers.append(layer)
+        layers.append((snapshot, layer))
         snapshot = layer["parent"]
     return layers[::-1]
 

@@ -96,6 +96,37 @@ def differences(reader: Reader, before: str | None, after: str) -> list[str]:
     return sorted(paths)
 
 
+def changes(reader: Reader, before: str, after: str) -> tuple[dict[str, Entry], list[str]]:
+    """What makes one tree of another: the paths that it adds or changes, and those that it has no more.
+
+    A folder that is new is named with all that is in it; one that is gone by itself alone.
+    """
+    level, seen = [("", before, after)], 0
+    made: dict[str, Entry] = {}
+    gone: list[str] = []
+    while level:
+        deeper: list[tuple[str, str, str]] = []
+        trees = _read_trees(reader, {id for _, *pair in level for id in pair})
+        seen = _counted(seen + sum(len(trees[id]) for _, *pair in level for id in pair))
+        for prefix, left, right in level:
+            old, new = trees[left], trees[right]
+            gone += [_checked_path(prefix + name) for name in old.keys() - new.keys()]
+            for name, now in new.items():
+                was, path = old.get(name), _checked_path(prefix + name)
+                if was == now:
+                    continue
+                if was is not None and was.is_folder and now.is_folder:
+                    deeper.append((f"{path}/", was.id, now.id))
+                    continue
+                made[path] = now
+                if now.is_folder:
+                    inner = {f"{path}/{name}": entry for name, entry in walk(reader, now.id)}
+                    seen = _counted(seen + len(inner))
+                    made |= {_checked_path(path): entry for path, entry in inner.items()}
+        level = deeper
+    return made, sorted(gone)
+
+
 def folder_in(reader: Reader, tree: str, folder: str) -> Mapping[str, Entry]:
     """What is directly in a folder; empty where there is no such folder."""
     names = [name for name in folder.split("/") if name not in ("", ".")]

@@ -1,15 +1,14 @@
 """One job's folder, and keeping what its steps change in it."""
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from runner.errors import BrokenDefinition, NotFound, Unavailable
+from runner.errors import Unavailable
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import SMALL_BYTES, LayerWriter, digest, new_layer, nothing
+from runner.workspaces.opened import Opened
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import (
     Beneath,
@@ -24,13 +23,11 @@ from runner.workspaces.scanning import (
     settled_status,
 )
 from runner.workspaces.snapshots import last_number, manifest_of
-from runner.workspaces.trees import FOLDER_DEPTH
 
 _UNLIKE_ANY = "unlike any"
-PIECE_BYTES = 1024 * 1024
 
 
-class GitWorkspace:
+class GitWorkspace(Opened):
     """A job's folder as it was when it was opened or saved last: what differs from that is the next layer.
 
     A file written twice within one step of the clock that dates files, at the same size, looks the same.
@@ -38,7 +35,7 @@ class GitWorkspace:
     """
 
     def __init__(self, path: Path, trash: Trash, snapshots: Path, commit: str, snapshot: str) -> None:
-        self.path = path
+        super().__init__(path)
         self._attempt = int(path.name)
         self._trash = trash
         self._snapshots = snapshots
@@ -79,64 +76,6 @@ class GitWorkspace:
     @property
     def snapshot(self) -> str:
         return self._snapshot
-
-    def paths(self, spend: Callable[[int, int], None]) -> Iterator[str]:
-        return self._below("", (self.path.resolve(),), spend)
-
-    def _below(
-        self, folder: str, trail: tuple[Path, ...], spend: Callable[[int, int], None]
-    ) -> Iterator[str]:
-        if len(trail) > FOLDER_DEPTH:
-            raise BrokenDefinition(
-                f"folders link to each other more than {FOLDER_DEPTH} deep: {folder[:100]}..."
-            )
-        try:
-            entries = sorted(os.scandir(self.path / folder), key=lambda one: one.name)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise BrokenDefinition(f"{folder[:100]} cannot be looked into: {error.strerror}") from error
-        for entry in entries:
-            if not folder and entry.name == ".git":
-                # Its files are other ones each time, and nobody's sources.
-                continue
-            spend(1, 0)
-            path = f"{folder}{entry.name}"
-            real = Path(os.path.realpath(entry.path))
-            if not real.is_relative_to(trail[0]):
-                continue
-            if entry.is_file():
-                yield path
-            elif entry.is_dir() and real not in trail:
-                yield from self._below(f"{path}/", (*trail, real), spend)
-
-    def digest(self, path: str, spend: Callable[[int, int], None]) -> bytes:
-        whole = hashlib.sha256()
-        with self._opened(path) as descriptor:
-            while piece := os.read(descriptor, PIECE_BYTES):
-                spend(0, len(piece))
-                whole.update(piece)
-        return whole.digest()
-
-    def read(self, path: str, limit: int) -> bytes:
-        with self._opened(path) as descriptor:
-            if os.fstat(descriptor).st_size > limit:
-                raise BrokenDefinition(f"{path} is larger than {limit} bytes")
-            return os.read(descriptor, limit)
-
-    @contextmanager
-    def _opened(self, path: str) -> Iterator[int]:
-        """A file by its path, which may lead over links that stay in the workspace."""
-        root = self.path.resolve()
-        real = Path(os.path.realpath(root / path))
-        if not real.is_relative_to(root):
-            raise BrokenDefinition(f"{path} is not in the workspace")
-        try:
-            # Where the path is another one by now, no link is followed any more.
-            with Beneath(root) as beneath, beneath.file(str(real.relative_to(root))) as descriptor:
-                yield descriptor
-        except Vanished:
-            raise NotFound(f"the workspace has no file {path}") from None
 
     def close(self) -> None:
         self._trash.remove(self.path)

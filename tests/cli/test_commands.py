@@ -399,10 +399,12 @@ def test_what_a_repository_may_use_is_set_and_shown(on_machine: Shell) -> None:
     assert on_machine("repo", "add", "octo/limited", *url, "--max-jobs", "4").status == 0
 
     changed = on_machine("repo", "set", "octo/limited", "--queue-timeout", "90m", "--keep-runs", "0")
+    assert on_machine("repo", "set", "octo/limited", "--keep-snapshots", "7d").status == 0
 
     assert changed.status == 0
     shown = on_machine("repo", "show", "octo/limited").out
-    assert [line.split(":", 1)[1].strip() for line in shown.splitlines()[-3:]] == ["4", "90m", "no limit"]
+    said = [line.split(":", 1)[1].strip() for line in shown.splitlines()[-4:]]
+    assert said == ["4", "90m", "no limit", "7d"]
     assert on_machine("repo", "set", "octo/limited", "--max-jobs", "default").status == 0
     limits = on_machine("repo", "show", "--json", "octo/limited").json["limits"]
     assert (limits["max_jobs"], limits["queue_timeout"], limits["keep_runs"]) == (None, 5400, 0)

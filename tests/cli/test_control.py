@@ -41,6 +41,9 @@ def test_a_token_does_what_its_role_may_and_says_what_it_may_not(
 
     assert refused.status == 4
     assert refused.err.startswith("runner: the token anna is a viewer's, and this needs a writer's;")
+    assert on_machine("token", "create", "bert", "--role", "viewer", "--person", "bert-at-work").status == 0
+    assert "bert (bert-at-work)\tviewer" in on_machine("token", "list").out
+    assert on_machine("token", "revoke", "bert", "--json").json == {"name": "bert", "removed": True}
     assert on_machine("token", "revoke", "anna").out == "revoked the token anna\n"
     monkeypatch.setenv("RUNNER_TOKEN", made.out.strip())
     gone = on_machine("runs", "list")
@@ -131,6 +134,9 @@ def test_a_bad_commit_is_blocked_its_runs_are_ended_and_nothing_of_it_begins(
     blocked = on_machine("repo", "block", "octo/hello", "--commit", commit[:12], "--reason", "it wipes disks")
     assert (blocked.status, f"commit {commit[:12]} is blocked by admin" in blocked.out) == (0, True)
     assert on_machine("repo", "stops", "octo/hello").out.split("\t")[0] == commit
+    assert f"blocked:     commit {commit[:12]} is blocked" in on_machine("repo", "show", "octo/hello").out
+    assert on_machine("repo", "list").out.split("\t")[-1] == "blocked\n"
+    assert on_machine("runs", "list", "--status", "stopped").out.split("\t")[1] == str(run)
     assert "it wipes disks" in on_machine("runs", "view", str(run)).out
     refused = on_machine("trigger", "octo/hello", "--commit", commit, "--watch")
     assert refused.status == 1

@@ -35,7 +35,10 @@ def test_an_environment_is_set_listed_shown_and_removed(on_machine: Shell) -> No
     for text in ("production", "anna, bert", "30 min", "release/*"):
         assert text in listed
         assert text in shown
-    assert on_machine("environment", "remove", "PRODUCTION", *REPOSITORY).status == 0
+    again = on_machine("environment", "set", "production", *REPOSITORY, "--wait-timer", "5", "--json").json
+    assert (again["wait_timer"], again["reviewers"]) == (5, [])
+    gone = on_machine("environment", "remove", "PRODUCTION", *REPOSITORY, "--json").json
+    assert gone == {"name": "PRODUCTION", "removed": True}
     assert "no rules; `runner environment set" in on_machine("environment", "list", *REPOSITORY).err
     gone = on_machine("environment", "show", "production", *REPOSITORY)
     assert (gone.status, "octo/hello has no rules for an environment" in gone.err) == (1, True)

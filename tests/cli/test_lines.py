@@ -34,6 +34,17 @@ def test_a_failure_that_does_not_count_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert list(tree_of([a_job("build", **failed)])) == ["✗ build  failure  exit code 1  (continue-on-error)"]
 
 
+def test_a_job_that_has_deployed_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    places = ({"name": "staging", "url": ""}, {"name": "production\x1b[1m", "url": "https://eu.test/"}, None)
+    jobs = [a_job("deploy", environment=one) for one in places]
+
+    assert [line for line in tree_of(jobs) if not line.startswith("*")] == [
+        "  environment staging",
+        "  environment production  https://eu.test/",
+    ]
+
+
 def test_lines_say_which_leg_they_are_of(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for number in (1, 2):

@@ -194,6 +194,31 @@ def test_what_actions_do_at_the_end_are_steps_too(desk: Desk) -> None:
     assert any(line.startswith("[build] \u2713 Post Use it") for line in shown.out.splitlines())
 
 
+def test_artifacts_go_from_job_to_job_and_into_a_folder_that_is_named(desk: Desk, tmp_path: Path) -> None:
+    text = """
+on: push
+jobs:
+  make:
+    runs-on: ubuntu-latest
+    steps:
+      - run: mkdir -p dist/deep && echo made > dist/deep/file
+      - {uses: actions/upload-artifact@v4, with: {name: built, path: dist}}
+  take:
+    needs: make
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: actions/download-artifact@v5, with: {name: built}}
+      - run: cat deep/file
+"""
+    desk.commit({f"{PLACE}/ci.yml": text})
+
+    ran = desk.run("--artifacts", str(tmp_path / "kept"))
+
+    assert (ran.status, "[take] made" in ran.out.splitlines()) == (0, True)
+    assert f"runner: artifacts in {tmp_path / 'kept'}: built" in ran.err
+    assert (tmp_path / "kept/built/deep/file").read_text() == "made\n"
+
+
 def test_changed_and_new_files_are_part_of_it_and_the_checkout_is_only_read(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1", "b": "1", "c": "1", ".gitignore": "*.log\n"})
     desk.write({"a": "2", "new": "3", "x.log": "ignored", "staged": "4"})

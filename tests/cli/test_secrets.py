@@ -104,6 +104,14 @@ def test_an_option_and_a_file_of_many_give_values_too(machine: Machine) -> None:
     }
     assert secrets_of(machine) == ["ONE", "TWO"]
 
+    set_again = machine.run("secret", "set", *REPOSITORY, "-f", str(file), "--json", "name").json
+    assert set_again == [{"name": "ONE"}, {"name": "TWO"}]
+    changed = machine.run("variable", "set", "zero", *REPOSITORY, "--body", "1", "--json", "name,value").json
+    assert changed == [{"name": "ZERO", "value": "1"}]
+    for kind, name in (("secret", "one"), ("variable", "zero")):
+        gone = machine.run(kind, "remove", name, *REPOSITORY, "--json").json
+        assert gone == {"name": name.upper(), "removed": True}
+
 
 @pytest.mark.parametrize(
     "args",

@@ -59,7 +59,7 @@ from tests.servers import postgres_database
 
 Next = Callable[[Run, datetime], Run]
 SECOND = timedelta(seconds=1)
-FIRST_RING, RAREST_RING, PUT_OFF = 5 * SECOND, 60 * SECOND, 60 * SECOND
+FIRST_RING, RAREST_RING, PUT_OFF, LONGEST_PUT_OFF = 5 * SECOND, 60 * SECOND, 60 * SECOND, 900 * SECOND
 MOST_RUNS, MOST_JOBS, MOST_ATTEMPTS = 6, 24, 3
 KEYS = ("1", "2", "2~1", "3")
 REPOSITORY = Repository("git", "octo/hello", "/srv/hello.git")
@@ -77,7 +77,7 @@ class SetDatabase(Database):
 
     at = NOON
 
-    def now(self, connection: Connection) -> datetime:
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
         return self.at
 
 
@@ -201,7 +201,9 @@ class Model:
             if ring is None or (ring > now and not everything):
                 continue
             if is_put_off(run, job):
-                self.rings[job.id] = not_before(now + PUT_OFF, job)
+                assert isinstance(job.phase, Queued | Suspended)
+                put_off = min(max(PUT_OFF, now - job.phase.since), LONGEST_PUT_OFF)
+                self.rings[job.id] = not_before(now + put_off, job)
                 continue
             if job.cancelled:
                 stirred.add(run.id)

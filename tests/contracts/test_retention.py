@@ -19,6 +19,7 @@ from runner.model.reruns import rerun
 from runner.model.run import Run, Running
 from runner.model.source import Repository
 from runner.model.step import Result
+from runner.objects import FolderObjects
 from runner.store import Database, SqlLogs, SqlRepositories, SqlRetention, SqlStore
 from runner.store.database import micros_of
 from runner.store.tables import checkpoints, jobs, log_chunks, runs
@@ -49,6 +50,7 @@ class Archive:
     store: SqlStore
     logs: KeptLogs
     folders: Folders
+    objects: FolderObjects
 
     def add(self, name: str = "octo/hello", **limits: int) -> None:
         repository = Repository("git", name, f"/srv/{name}.git", limits=Limits(**limits))
@@ -91,7 +93,12 @@ class Archive:
         self.database.writing(work)
 
     def tidy(self) -> None:
-        retire(retention=SqlRetention(self.database, SERVER), logs=self.logs, workspaces=self.folders)
+        retire(
+            retention=SqlRetention(self.database, SERVER),
+            logs=self.logs,
+            workspaces=self.folders,
+            objects=self.objects,
+        )
 
     def printed(self, run: Run) -> bytes:
         job = run.jobs[0].id
@@ -112,7 +119,7 @@ def archive(database: Database, tmp_path: Path) -> Archive:
     logs = FileLogs(tmp_path / "logs") if database.lite else SqlLogs(database)
     folders = Folders({}, tmp_path)
     folders.forgotten, folders.released = [], []
-    return Archive(database, SqlStore(database, LENGTH), logs, folders)
+    return Archive(database, SqlStore(database, LENGTH), logs, folders, FolderObjects(tmp_path / "objects"))
 
 
 def test_a_log_is_removed_after_its_time_and_says_so(archive: Archive) -> None:
@@ -196,6 +203,16 @@ def test_nothing_of_a_run_that_has_not_ended_is_removed(archive: Archive) -> Non
 
     assert archive.there(waiting)
     assert archive.printed(waiting) == b"hello\n"
+
+
+def test_the_end_of_a_job_is_told_with_how_long_its_repository_keeps_its_files(archive: Archive) -> None:
+    archive.add(keep_snapshots=7 * 86400)
+    archive.add("octo/other")
+    ids = [archive.ended(repo=repo).jobs[0].id for repo in ("octo/hello", "octo/other", "octo/removed")]
+
+    found = Views(archive.database).ends(ids)
+
+    assert [end and end.keep_snapshots for end in map(found.get, ids)] == [7 * 86400, None, None]
 
 
 @pytest.mark.parametrize(("keep", "stays"), [(0, True), (30 * 86400, False)])

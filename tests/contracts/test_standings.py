@@ -167,7 +167,7 @@ class Moved(Database):
 
     at = PAST
 
-    def now(self, connection: Connection) -> datetime:
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
         return self.at
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from runner.engine import control
 from runner.engine.ports import NewRun, Verdict
@@ -17,11 +17,12 @@ from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.access import Role, Token
 from runner.model.audit import Act
 from runner.model.lifecycle import NotClaimable, claim, conclude, lay_down, release, stands_still
+from runner.model.limits import Limits
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.store import Database, SqlAudit, SqlRepositories, SqlStops, SqlStore, SqlTokens
-from runner.store.tables import jobs
+from runner.store.tables import jobs, stops
 from runner.store.views import Views
 from tests.builders import LENGTH, a_job, a_new_run, a_route, an_event
 from tests.fakes import RecordingDispatcher
@@ -240,6 +241,53 @@ def test_the_clock_leaves_alone_what_stands_still_and_rings_the_moment_it_does_n
     assert bench.rung() == {runs["blocked"].id}
 
 
+@pytest.mark.parametrize(("waited", "put_off"), [(10, 60), (300, 300), (86400, 900)])
+def test_what_has_stood_still_for_long_is_left_alone_for_longer_and_rung_for_at_once_in_the_end(
+    bench: Bench, waited: int, put_off: int
+) -> None:
+    run = bench.a_run()
+    bench.pause(run)
+    before = datetime.now(UTC)
+    since = int((before - timedelta(seconds=waited)).timestamp() * 10**6)
+    waits = update(jobs).values(queued_at=since, ring_at=0)
+    bench.database.writing(lambda connection: connection.execute(waits))
+    assert bench.rung() == set()
+
+    with bench.database.reading() as connection:
+        (ring_at,) = connection.execute(select(jobs.c.ring_at)).scalars()
+    assert put_off - 5 <= ring_at / 10**6 - before.timestamp() <= put_off + 5
+    bench.unpause(run)
+    assert bench.rung() == {run.id}
+
+
+def test_a_stop_that_is_taken_back_once_more_rings_for_what_a_crash_left_put_off(bench: Bench) -> None:
+    run = bench.a_run()
+    bench.stops.put(HELLO, ACT, "", None, None)
+    bench.due(run)
+    assert bench.rung() == set()
+    # The server dies before it rings.
+    bench.database.writing(lambda connection: connection.execute(delete(stops)))
+    assert bench.rung() == set()
+
+    bench.stops.lift(HELLO, ACT, None, None)
+
+    assert bench.rung() == {run.id}
+
+
+def test_the_time_in_the_queue_begins_anew_when_a_stop_is_taken_back(bench: Bench) -> None:
+    bench.a_run()
+    bench.stops.put(HELLO, ACT, "", None, None)
+    seen = int((datetime.now(UTC) - timedelta(minutes=14)).timestamp() * 10**6)
+    long_ago = update(jobs).values(queued_at=0, held_at=seen, ring_at=seen + 900 * 10**6)
+    bench.database.writing(lambda connection: connection.execute(long_ago))
+
+    bench.stops.lift(HELLO, ACT, None, None)
+
+    limited = SqlStore(bench.database, LENGTH, Limits(queue_timeout=60))
+    found = limited.stranded()
+    assert (len(found.envelopes), found.overdue) == (1, ())
+
+
 def test_nobody_is_rung_for_at_a_start_who_stands_still(bench: Bench) -> None:
     paused, free = bench.a_run(), bench.a_run()
     bench.pause(paused)
@@ -454,7 +502,7 @@ def _lift(bench: Bench) -> Callable[..., None]:
 def test_a_token_is_known_by_its_digest_until_it_expires_or_is_revoked(database: Database) -> None:
     tokens, now = SqlTokens(database), datetime.now(UTC).replace(microsecond=0)
     scope = frozenset({("git", "octo/hello"), ("github", "octo/hello")})
-    good = Token("anna", Role.WRITER, scope, "d1", now + timedelta(hours=1))
+    good = Token("anna", Role.WRITER, scope, "d1", now + timedelta(hours=1), "anna-of-octo")
     old = Token("bert", Role.ADMIN, None, "d2", now - timedelta(hours=1))
     for one in (good, old):
         tokens.add(one, ACT)

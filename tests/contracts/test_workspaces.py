@@ -1,5 +1,6 @@
 """What every implementation of `Workspaces` and `Workspace` promises the engine."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from hashlib import sha256
@@ -21,9 +22,12 @@ def origin(tmp_path: Path) -> Origin:
     return Origin(tmp_path / "origin")
 
 
-@pytest.fixture(params=[GitWorkspaces])
+@pytest.fixture(params=["overlays", "copies"])
 def workspaces(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspaces]:
-    with request.param(tmp_path / "home", protocols="file") as opened:
+    overlays = request.param == "overlays"
+    with GitWorkspaces(tmp_path / "home", protocols="file", overlays=overlays) as opened:
+        if os.geteuid() == 0:
+            assert (opened.overlay_problem() is None) is overlays
         yield opened
 
 

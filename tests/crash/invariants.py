@@ -247,6 +247,8 @@ class Past:
     _jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
     _checkpoints: dict[tuple[int, int, str], Row[Any]] = field(default_factory=dict)
     _fences: dict[int, int] = field(default_factory=dict)
+    _answers: dict[tuple[int, str, int], Any] = field(default_factory=dict)
+    """Of waits, by their job, key and beginning."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, database: Database) -> None:
@@ -266,6 +268,12 @@ class Past:
             if job.attempt < self._fences.get(job.id, 0):
                 changed.append(f"job {job.id} was at attempt {self._fences[job.id]} and is at {job.attempt}")
             self._fences[job.id] = job.attempt
+            for wait in job.waits or ():
+                which, said = (job.id, wait["key"], wait["since"]), wait["answer"]
+                if self._answers.setdefault(which, said) != said:
+                    changed.append(f"the wait {which} had the answer {self._answers[which]} and has {said}")
+                if said is None:
+                    del self._answers[which]
         seen = {(one.job, one.base, one.key): one for one in rows.checkpoints}
         for key, one in self._checkpoints.items():
             if seen.get(key) != one:

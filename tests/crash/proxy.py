@@ -32,7 +32,13 @@ class Proxy:
         with self._changed:
             self._weather = weather
             self._changed.notify_all()
-            there = list(self._open) if weather is Weather.CUT else []
+        if weather is Weather.CUT:
+            self.cut()
+
+    def cut(self) -> None:
+        """End the connections that there are, and lose what is on its way."""
+        with self._changed:
+            there = list(self._open)
         for one in there:
             _end(one)
 

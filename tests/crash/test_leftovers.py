@@ -67,5 +67,24 @@ def test_what_jobs_left_goes_after_a_while_but_for_those_of_runs_that_go_on(tmp_
         assert all(path.exists() for path in needed)
 
 
+def test_a_repository_says_how_long_what_its_jobs_left_is_kept(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        store, home = world.services.store, world.services.settings.home
+        run = a_stored_run(store)
+        store.update(run.id, partial(concluded, lease=claimed(store, run)))
+        left = a_file(home / f"snapshots/job-{run.jobs[0].id}/1.1")
+        settings = world.services.settings.model_copy(update={"keep_snapshots": 0})
+        repositories = world.services.repositories
+        its = repositories.get("git", "octo/hello")
+
+        repositories.change(its, {"keep_snapshots": 0})
+        wiring.collect(replace(world.services, settings=settings))
+        assert left.exists(), "0 is no limit"
+
+        repositories.change(its, {"keep_snapshots": None})
+        wiring.collect(replace(world.services, settings=settings))
+        assert not left.exists(), "what the server says counts"
+
+
 def concluded(run: Run, now: datetime, lease: Lease) -> Run:
     return run.with_job(conclude(run.jobs[0], lease, Result.FAILURE, now))

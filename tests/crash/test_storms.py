@@ -7,12 +7,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from runner.engine.control import cancel, force_cancel, pause, rerun, unpause
+from runner.engine.control import answer, cancel, force_cancel, pause, rerun, signal, unpause
 from runner.errors import Rejected
 from runner.model.audit import Act
+from runner.model.environment import Environment
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.step import Result
+from runner.model.waits import Awaited, Signal, Word
 from runner.wiring import station
 from runner.worker import Clock, Worker
 from tests.crash.world import World, wait_for
@@ -43,8 +45,17 @@ jobs:
     steps:
       - run: |
           echo "c 1 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
+  d:
+    runs-on: linux
+    environment: production
+    steps:
+      - uses: runner/wait@v1
+        with: {{signal: go}}
+      - uses: runner/approve@v1
+      - run: |
+          echo "d 3 $RUNNER_ATTEMPT $GITHUB_SHA" {record}
 """
-THREADS, EACH = 4, 15
+THREADS, EACH = 4, 20
 
 
 def _failed(run: int, **given: object) -> Run:
@@ -59,9 +70,23 @@ def _goes_on(run: int, **given: object) -> Run:
     return unpause(run, act=Act("anna", "unpause"), **given)  # type: ignore[arg-type]
 
 
+def _approved(run: int, **given: object) -> Run:
+    return answer(run, Awaited.APPROVAL, Word.APPROVED, by="anna", **given)  # type: ignore[arg-type]
+
+
+def _rejected(run: int, **given: object) -> Run:
+    return answer(run, Awaited.APPROVAL, Word.REJECTED, by="anna", **given)  # type: ignore[arg-type]
+
+
+def _told(run: int, **given: object) -> Run:
+    # The first one of that key in each attempt counts.
+    return signal(run, Signal("go", "1"), **given).after  # type: ignore[arg-type]
+
+
 VERBS: tuple[Callable[..., Run], ...] = (
     *(cancel, force_cancel, rerun, rerun, _failed),
     *(_stands_still, _goes_on, _goes_on),
+    *(_approved, _approved, _told, _told, _rejected),
 )
 
 
@@ -87,12 +112,30 @@ def working(world: World) -> Iterator[None]:
             part.stop()
 
 
+def answered(world: World, run_id: int) -> Run:
+    """The end of a run, which is told whatever it waits for."""
+    real = world.services
+
+    def look() -> Run | None:
+        for verb in (_approved, _told):
+            with suppress(Rejected):
+                verb(run_id, store=real.store, dispatcher=real.dispatcher)
+        run = real.store.load(run_id)
+        return run if run.result is not None else None
+
+    run = wait_for(look, f"the end of run {run_id}: {real.store.load(run_id)}")
+    world.past.look(real.database)
+    return run
+
+
 @pytest.mark.parametrize("kind", ["embedded", "distributed"])
-def test_a_storm_of_cancels_pauses_and_reruns_leaves_runs_that_ended_once_and_can_run_again(
+def test_a_storm_of_what_people_ask_for_leaves_runs_that_ended_once_and_can_run_again(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world: World = request.getfixturevalue(kind)
     real = world.services
+    repository = real.repositories.get("git", "octo/hello")
+    real.environments.keep(repository, Environment("production", reviewers=("anna",)))
     text = QUICK.replace("STAMPS", str(world.stamps))
     delivery = world.deliver(world.commit(text=text))
 
@@ -114,9 +157,9 @@ def test_a_storm_of_cancels_pauses_and_reruns_leaves_runs_that_ended_once_and_ca
 
         (run_id,) = real.store.delivery(delivery).runs
         _goes_on(run_id, store=real.store, dispatcher=real.dispatcher)
-        ended = world.ended(delivery)
+        ended = answered(world, run_id)
         rerun(ended.id, store=real.store, dispatcher=real.dispatcher)
-        again = world.ended(delivery)
+        again = answered(world, run_id)
     assert again.attempt == ended.attempt + 1
     assert {job.made_in for job in again.jobs} == {again.attempt}
     assert again.result is Result.SUCCESS

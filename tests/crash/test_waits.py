@@ -1,10 +1,12 @@
 """A process is killed anywhere around a wait: the job wakes once, and each signal is taken once, in order."""
 
+import shutil
+
 import pytest
 from sqlalchemy import select
 
 from runner.engine import control
-from runner.model.run import Finished, Run
+from runner.model.run import Finished, Run, Suspended
 from runner.model.step import Result
 from runner.model.waits import Signal
 from runner.store.tables import signals
@@ -81,6 +83,70 @@ def test_a_worker_killed_around_a_wait_is_replaced_by_another(distributed: World
     distributed.start("worker")
 
     _is_sound(distributed, delivery)
+
+
+ASLEEP = """\
+name: ci
+on: push
+jobs:
+  a:
+    runs-on: linux
+    steps:
+      - run: |
+          echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+          echo kept > first
+      - uses: runner/sleep@v1
+        with: {{for: 1s}}
+      - uses: runner/wait@v1
+        with: {{signal: go}}
+      - run: |
+          echo "a 4 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+          test "$(cat first)" = kept
+  b:
+    needs: a
+    uses: ./.runner/workflows/called.yml
+"""
+CALLED = """\
+on: workflow_call
+jobs:
+  c:
+    runs-on: linux
+    steps:
+      - run: echo "c 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+"""
+
+
+@pytest.mark.parametrize("gone", ["branch", "repository"])
+def test_a_job_wakes_with_its_commits_code_whatever_became_of_the_branch_or_the_repository(
+    embedded: World, gone: str
+) -> None:
+    commit = embedded.commit(text=ASLEEP, called={"called.yml": CALLED})
+    delivery = embedded.deliver(commit)
+    server = embedded.start("embedded")
+    wait_for(lambda: _asleep(embedded, delivery), "the job to sleep")
+    server.kill()
+    embedded.git("checkout", "--quiet", "--orphan", "other")
+    embedded.commit("2", text="on: push\njobs: {{}}\n", called={"called.yml": "on: push\njobs: {{}}\n"})
+    embedded.git("branch", "--delete", "--force", "main")
+    embedded.git("branch", "--move", "main")
+    embedded.git("reflog", "expire", "--expire=now", "--all")
+    embedded.git("gc", "--quiet", "--prune=now")
+    if gone == "repository":
+        shutil.rmtree(embedded.repository)
+
+    embedded.start("embedded")
+    run = wait_for(lambda: embedded.run_of(delivery), "the run")
+    said = Signal("go", "1")
+    control.signal(run.id, said, store=embedded.services.store, dispatcher=embedded.services.dispatcher)
+
+    assert embedded.ended(delivery).result is Result.SUCCESS
+    assert [line[:2] for line in embedded.lines()] == [["a", "1"], ["a", "4"], ["c", "1"]]
+    assert {tuple(line[3:]) for line in embedded.lines()} == {(commit, "1")}
+
+
+def _asleep(world: World, delivery: str) -> bool | None:
+    run = world.run_of(delivery)
+    return True if run is not None and isinstance(run.jobs[0].phase, Suspended) else None
 
 
 def _send(world: World, delivery: str) -> None:

@@ -106,6 +106,8 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
             ("workspaces", real.workspaces),
             ("standings", real.standings),
             ("dispatcher", dispatcher),
+            ("objects", real.objects),
+            ("artifacts", real.artifacts),
         )
     }
     executors = dict(real.executors)

@@ -17,7 +17,7 @@ from runner.engine.titles import Titles
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
 from runner.objects import FolderObjects
-from runner.store import Database, SqlEnvironments, SqlRepositories, SqlStandings, SqlStore
+from runner.store import Database, SqlArtifacts, SqlEnvironments, SqlRepositories, SqlStandings, SqlStore
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
@@ -113,6 +113,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         vault=vault,
         environments=SqlEnvironments(database),
         objects=FolderObjects(tmp_path / "objects"),
+        artifacts=SqlArtifacts(database),
     )
     standings = SqlStandings(database)
     yield Bench(

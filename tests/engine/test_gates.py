@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,10 @@ from runner.engine import control
 from runner.engine.ports import Exit
 from runner.errors import Rejected
 from runner.model.environment import GATE, TIMER, Environment
-from runner.model.lifecycle import decide
+from runner.model.lifecycle import Unheard, decide
 from runner.model.run import Finished, Job, Phase, Run, Suspended, Waiting
 from runner.model.step import Result
-from runner.model.waits import Awaited, Word
+from runner.model.waits import Awaited, Signal, Word
 from runner.store import SqlEnvironments
 from runner.store.views import Views
 from tests.builders import an_event
@@ -113,6 +115,36 @@ def test_a_rejected_job_fails_before_it_begins_though_its_timer_goes_on(bench: B
     assert bench.executor.scripts == []
 
 
+@pytest.mark.parametrize("tolerance", ["true", "${{ github.event_name == 'push' }}"])
+def test_a_job_that_may_fail_is_rejected_without_harm_to_its_run(bench: Bench, tolerance: str) -> None:
+    protect(bench, REVIEWED)
+    text = DEPLOY.replace("    steps:", f"    continue-on-error: {tolerance}\n    steps:")
+    run = bench.a_run(f"{text}  after:\n    needs: deploy\n    runs-on: linux\n    steps: [{{run: after}}]\n")
+    bench.work()
+    judge(bench, run, Word.REJECTED)
+    bench.work()
+    phase, *_ = (job.phase for job in jobs_of(bench, run))
+    assert isinstance(phase, Finished)
+    assert (phase.result, phase.conclusion) == (Result.FAILURE, Result.SUCCESS)
+    assert bench.executor.scripts == ["after"]
+    assert bench.store.load(run.id).result is Result.SUCCESS
+
+
+def test_a_job_that_may_fail_and_is_told_to_run_again_may_still(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    bench.executor.act = lambda command: Exit(1)
+    run = bench.a_run(LEGS.replace("    steps:", "    continue-on-error: ${{ matrix.to != '' }}\n    steps:"))
+    bench.work()
+    judge(bench, run, Word.APPROVED)
+    bench.work()
+    production = jobs_of(bench, run)[1].id
+    control.rerun(run.id, store=bench.store, dispatcher=bench.bell, chosen=lambda run: {production})
+    bench.work()
+    judge(bench, run, Word.REJECTED)
+    assert [type(job.phase) for job in jobs_of(bench, run)] == [Finished, Finished]
+    assert bench.store.load(run.id).result is Result.SUCCESS
+
+
 def test_an_approved_job_still_waits_for_the_timer_of_its_environment(bench: Bench) -> None:
     protect(bench, replace(REVIEWED, wait_timer=30))
     run = bench.a_run(DEPLOY)
@@ -203,6 +235,27 @@ def test_a_rerun_asks_again_and_a_try_of_the_same_attempt_does_not(bench: Bench)
     control.rerun(run.id, store=bench.store, dispatcher=bench.bell)
     bench.work()
     assert isinstance(phase_of(bench, run), Suspended)
+
+
+def test_what_was_meant_for_one_attempt_is_said_to_no_other(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    run = bench.a_run(DEPLOY)
+    bench.work()
+    ports: Any = {"store": bench.store, "dispatcher": bench.bell}
+    control.cancel(run.id, **ports)
+    control.rerun(run.id, **ports)
+    bench.work()
+    approve = partial(control.answer, run.id, Awaited.APPROVAL, Word.APPROVED, by="anna", **ports)
+    for attempt, said in ((1, "at attempt 2 by now"), (3, "has no attempt 3 yet")):
+        with pytest.raises(Unheard, match=said):
+            approve(attempt=attempt)
+        with pytest.raises(Unheard, match=said):
+            control.signal(run.id, Signal("go", "1"), attempt=attempt, **ports)
+    assert isinstance(phase_of(bench, run), Suspended)
+    control.signal(run.id, Signal("go", "1"), attempt=2, **ports)
+    approve(attempt=2)
+    bench.work()
+    assert bench.executor.scripts == ["ship"]
 
 
 def test_one_leg_that_runs_again_asks_again(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from runner.engine.advance import advance, envelope
 from runner.engine.definitions import asked_of, definition_of
 from runner.engine.heart import Heart
 from runner.engine.plan import plan
-from runner.engine.ports import Change, Repositories, Store
+from runner.engine.ports import Artifacts, Change, Repositories, Store
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition
@@ -113,6 +113,7 @@ class World:
             vault=MemoryVault({}, {"A": "b"}),
             environments=Ungated(),
             objects=FolderObjects(Path("/nowhere")),
+            artifacts=cast(Artifacts, None),
         )
         self.change(lambda run, now: replace(run, jobs=jobs))
 

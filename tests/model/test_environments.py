@@ -23,8 +23,9 @@ def planned(*waits: Wait) -> Run:
     return decide(a_run(replace(a_job(phase=Waiting()), waits=waits)), NOON)
 
 
-def said(run: Run, word: Word, by: str = "anna", *, anyone: bool = False) -> Run:
-    return decide(settle_waits(run, Awaited.APPROVAL, Answer(word, NOON, by), anyone=anyone), NOON)
+def said(run: Run, word: Word, by: str = "anna", *, anyone: bool = False, person: str = "") -> Run:
+    answer = Answer(word, NOON, by)
+    return decide(settle_waits(run, Awaited.APPROVAL, answer, anyone=anyone, person=person), NOON)
 
 
 def test_a_job_without_gates_is_queued_in_its_turn() -> None:
@@ -52,6 +53,18 @@ def test_a_job_that_may_not_deploy_fails_in_its_turn_and_never_waits() -> None:
     run = planned(shut("production", NOON, "not from here"))
 
     assert run.jobs[0].phase == Finished(Result.FAILURE, NOON, "not from here")
+
+
+def test_whoever_reviews_is_known_by_their_login_too() -> None:
+    run = planned(*gates(replace(RULES, prevent_self_review=True), NOON, "Bert"))
+
+    with pytest.raises(NotAsked, match="bert started run 1, and environment production prevents self-review"):
+        said(run, Word.APPROVED, by="phone-of-bert", person="bert")
+    with pytest.raises(NotAsked, match="carl is not among those who may approve"):
+        said(run, Word.APPROVED, by="carl")
+    approved = said(run, Word.APPROVED, by="laptop-of-anna", person="anna")
+    assert (answer := approved.jobs[0].waits[0].answer) is not None
+    assert answer.by == "laptop-of-anna"
 
 
 def test_whoever_started_it_does_not_approve_it_though_they_may_for_everybody_else() -> None:

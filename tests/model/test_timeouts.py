@@ -22,6 +22,12 @@ def test_a_job_that_waits_for_as_long_as_the_limit_fails() -> None:
     assert after.job(1).phase == Finished(Result.FAILURE, NOON + HOUR, reason)
 
 
+def test_a_job_that_may_fail_and_that_nobody_takes_does_no_harm_to_its_run() -> None:
+    after = give_up(a_run(a_job(phase=Queued(NOON), tolerant=True)), 1, HOUR, NOON + HOUR)
+
+    assert (after.result, rerun(after).jobs[0].tolerant) == (Result.SUCCESS, True)
+
+
 @pytest.mark.parametrize(
     "job",
     [

@@ -2,25 +2,36 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import URL, Integer, column, insert, inspect, make_url, table, text
 from sqlalchemy.exc import IntegrityError
 
 from runner.errors import DatabaseUnavailable
 from runner.store import Database
+from runner.store.wal import WriteAheadLog
+from tests.crash.proxy import Weather, proxy
+from tests.crash.world import wait_for
 from tests.servers import postgres_database
 
 
 @pytest.fixture
-def postgres() -> Iterator[Database]:
+def address() -> Iterator[URL]:
     with postgres_database() as url:
-        database = Database(url)
-        database.migrate()
-        yield database
-        database.close()
+        yield make_url(url)
+
+
+@pytest.fixture
+def postgres(address: URL) -> Iterator[Database]:
+    database = Database(address.render_as_string(hide_password=False))
+    database.migrate()
+    yield database
+    database.close()
 
 
 def test_a_standby_that_takes_no_writes_is_a_database_that_does_not_answer(postgres: Database) -> None:
@@ -47,6 +58,36 @@ def test_connections_that_the_server_ended_are_made_again(postgres: Database) ->
     found = postgres.writing(lambda connection: connection.execute(text("SELECT 7")).scalar_one())
 
     assert found == 7
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_row_whose_answer_was_lost_is_inserted_once_and_is_not_taken_for_another_ones(
+    mine: bool, address: URL, postgres: Database
+) -> None:
+    postgres.writing(lambda connection: connection.execute(text("CREATE TABLE marks (id int PRIMARY KEY)")))
+    mark = insert(table("marks", column("id", Integer)))
+    with proxy(address.port or 0) as network, ThreadPoolExecutor() as others:
+        database = Database(address.set(port=network.port).render_as_string(hide_password=False))
+        assert database.insert(mark, {"id": 1}, lambda connection: False)
+        network.becomes(Weather.HALF_OPEN)
+
+        inserted = others.submit(database.insert, mark, {"id": 7}, lambda connection: mine)
+        wait_for(lambda: 7 in marks(postgres) or None, "the row to be there")
+        network.cut()
+        network.becomes(Weather.FAIR)
+
+        if mine:
+            assert inserted.result()
+        else:
+            with pytest.raises(IntegrityError):
+                inserted.result()
+        database.close()
+    assert marks(postgres) == {1, 7}
+
+
+def marks(database: Database) -> set[int]:
+    with database.reading() as connection:
+        return set(connection.execute(text("SELECT id FROM marks")).scalars())
 
 
 def test_a_row_that_is_there_already_is_no_trouble_of_the_databases(database: Database) -> None:
@@ -111,3 +152,54 @@ def test_a_database_that_another_process_holds_locked_is_named_and_works_on_afte
     other.close()
     database.writing(lambda connection: None)
     database.close()
+
+
+def test_a_write_that_the_disk_does_not_keep_is_none_and_what_need_not_be_kept_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/runner.db")
+    database.migrate()
+    log = tmp_path / "runner.db-wal"
+    log.rename(tmp_path / "aside")
+    log.symlink_to(log)
+
+    with pytest.raises(DatabaseUnavailable, match="disk"):
+        database.writing(lambda connection: None)
+    database.writing(lambda connection: None, durable=False)
+
+    log.unlink()
+    (tmp_path / "aside").rename(log)
+    database.writing(lambda connection: None)
+    database.close()
+
+
+class Disk:
+    """Takes each sync in hand, and is done with it when a test says so."""
+
+    def __init__(self) -> None:
+        self.begun: Queue[Event] = Queue()
+
+    def sync(self, file: int) -> None:
+        done = Event()
+        self.begun.put(done)
+        assert done.wait(10)
+
+
+def test_one_sync_is_for_all_who_asked_before_it_began_and_for_nobody_later(tmp_path: Path) -> None:
+    (tmp_path / "runner.db-wal").touch()
+    disk = Disk()
+    log = WriteAheadLog(tmp_path / "runner.db", disk.sync)
+    with ThreadPoolExecutor() as asking:
+        first = asking.submit(log.keep)
+        syncing = disk.begun.get(timeout=10)
+        later = [asking.submit(log.keep) for _ in range(3)]
+        wait_for(lambda: log.asked == 4 or None, "all to ask")
+        syncing.set()
+        first.result(10)
+        assert not any(one.done() for one in later)
+
+        disk.begun.get(timeout=10).set()
+
+        for one in later:
+            one.result(10)
+    assert disk.begun.empty()

@@ -23,9 +23,11 @@ from runner.forges.git import sign
 from runner.logs import FileLogs
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository
+from runner.objects import FolderObjects
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlArtifacts,
     SqlAudit,
     SqlEnvironments,
     SqlRepositories,
@@ -160,6 +162,8 @@ def web(tmp_path: Path) -> Iterator[Web]:
             tokens=SqlTokens(database),
             audit=SqlAudit(database),
             environments=SqlEnvironments(database),
+            artifacts=SqlArtifacts(database),
+            objects=FolderObjects(tmp_path / "objects"),
             vault=SealedVault(secrets, variables, KeyFile(settings.key_file, ours=True)),
             logs=logs,
             forges=FORGES,

@@ -157,6 +157,20 @@ def test_a_writer_cancels_what_it_started_and_nothing_else(web: Web) -> None:
     assert "this one was started by bert, and needs a maintainer's" in refused.json()["message"]
 
 
+def test_what_a_person_started_at_the_forge_is_their_tokens_own(web: Web) -> None:
+    web.add()
+    run = a_run(web, actor="Anna")
+    made = web.api("POST", "/tokens", {"name": "phone", "role": "writer", "person": "anna"})
+    phone, other = {"authorization": f"Bearer {made['token']}"}, a_token(web, Role.WRITER, name="bert")
+
+    assert ask(web, other, "POST", f"/runs/{run.id}/cancel").status_code == 403
+    assert ask(web, phone, "POST", f"/runs/{run.id}/cancel").status_code == 200
+
+    assert (made["person"], web.api("GET", "/tokens")[1]["person"]) == ("anna", "anna")
+    refused = web.call("POST", f"{PREFIX}/tokens", {"name": "x", "role": "viewer", "person": " "})
+    assert (refused.status_code, "' ' is nobody's login" in refused.text) == (400, True)
+
+
 def test_what_a_token_starts_is_started_by_its_name(web: Web) -> None:
     web.add()
     who = a_token(web, Role.WRITER)
@@ -343,8 +357,11 @@ def test_an_approval_is_given_by_those_who_are_asked_or_an_admin(web: Web) -> No
     web.site.store.update(run.id, lambda run, now: run.with_job(suspend(run.jobs[0], lease, now, wait)))
     anna, bert = a_token(web, Role.MAINTAINER), a_token(web, Role.MAINTAINER, name="bert")
 
+    for verb in ("approve", "reject", "resume"):
+        early = ask(web, bert, "POST", f"/runs/{run.id}/{verb}", {"attempt": 2})
+        assert (early.status_code, f"run {run.id} has no attempt 2" in early.text) == (409, True)
     refused = ask(web, anna, "POST", f"/runs/{run.id}/approve")
-    given = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "ship it"})
+    given = ask(web, bert, "POST", f"/runs/{run.id}/approve", {"comment": "ship it", "attempt": 1})
 
     assert (refused.status_code, given.status_code) == (403, 200)
     assert "anna is not among those who may approve" in refused.json()["message"]

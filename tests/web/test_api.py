@@ -149,19 +149,24 @@ def test_a_repository_is_registered_shown_and_removed(web: Web) -> None:
 def test_what_a_repository_may_use_is_said_and_changed_one_by_one(web: Web) -> None:
     given = {"name": "octo/hello", "url": "https://example.org/hello.git"}
     unsaid = dict.fromkeys(
-        ("max_jobs", "max_queued", "queue_timeout", "run_timeout", "keep_logs", "keep_runs")
+        (
+            *("max_jobs", "max_queued", "queue_timeout", "run_timeout"),
+            *("keep_logs", "keep_runs", "keep_artifacts", "keep_snapshots"),
+        )
     )
 
     made = web.api("POST", "/repos", given | {"limits": {"max_jobs": 4, "queue_timeout": "1h30m"}})
     assert made["limits"] == unsaid | {"max_jobs": 4, "queue_timeout": 5400}
 
-    said = {"limits": {"max_jobs": None, "max_queued": 100, "keep_runs": "90d", "keep_logs": 0}}
+    limits = {"max_jobs": None, "max_queued": 100, "keep_runs": "90d", "keep_logs": 0}
+    said = {"limits": limits | {"keep_snapshots": "7d"}}
     changed = web.api("PATCH", "/repos/octo/hello", said)["limits"]
     assert changed == unsaid | {
         "max_queued": 100,
         "queue_timeout": 5400,
         "keep_runs": 90 * 86400,
         "keep_logs": 0,
+        "keep_snapshots": 7 * 86400,
     }
     assert web.api("GET", "/repos/octo/hello")["limits"] == changed
     assert web.call("PATCH", f"{PREFIX}/repos/octo/none", said).status_code == 404

@@ -1,5 +1,6 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx2
 import pytest
@@ -7,8 +8,8 @@ from markupsafe import escape
 
 from runner.engine.advance import tell
 from runner.engine.ports import NewRun
-from runner.model.environment import Environment, gates
-from runner.model.lifecycle import UNSAVED
+from runner.model.environment import Deployment, Environment, gates
+from runner.model.lifecycle import UNSAVED, conclude
 from runner.model.run import Job, StepName, Waiting
 from runner.model.step import Annotation, Outcome, Result
 from runner.model.turns import Turn
@@ -180,6 +181,21 @@ def test_a_job_that_waits_says_for_whom_and_then_who_has_said_what(web: Web, coo
     assert "· production: approved by admin: &lt;img src=x" in after
     assert "<img" not in after
     assert 'class="status waiting"' in after
+
+
+def test_a_job_says_where_it_has_deployed_to_and_leads_there(web: Web, cookie: dict[str, str]) -> None:
+    run = a_run(web)
+    lease = take(web, run)
+    place = Deployment(HOSTILE, 'https://eu.test/"><img src=x>')
+    end = partial(conclude, lease=lease, result=Result.SUCCESS, deployed=place)
+    web.site.store.update(run.id, lambda run, now: run.with_job(end(run.job(lease.job), at=now)))
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    link = "https://eu.test/&#34;&gt;&lt;img src=x&gt;"
+    assert f'<a href="{link}" rel="nofollow noopener noreferrer">{link}</a> (&lt;img src=x' in page
+    assert "<img" not in page
+    assert web.api("GET", f"/runs/{run.id}")["jobs"][0]["environment"] == asdict(place)
 
 
 def test_no_page_may_run_what_is_not_ours(web: Web, cookie: dict[str, str]) -> None:

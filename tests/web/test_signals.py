@@ -139,11 +139,13 @@ def test_of_repositories_with_one_name_the_secret_says_which(web: Web) -> None:
         ({"run": 1, "workflow": "ci.yml"}, '"workflow" goes with "commit"'),
         ({"commit": "abc"}, "'abc' is no full commit id"),
         ({"run": "one"}, "run: Input should be a valid integer"),
+        ({"commit": "a" * 40, "attempt": 1}, '"attempt" goes with "run"'),
+        ({"run": 1, "attempt": 2}, "run 1 has no attempt 2 yet; it is at attempt 1"),
         ({"run": 1, "signal": ""}, "cannot be the name of a signal"),
         ({"run": 1, "key": "a\0b"}, "the key of a signal has 1 to 255 letters"),
         ({"run": 1, "payload": float("nan")}, "the payload of the signal is no JSON"),
         ({"run": 1, "payload": "x" * 1024 * 1024}, "the payload of the signal has 1048578 bytes"),
-        ({"run": 1, "name": "go"}, "no field 'name'; there are signal, run, commit, workflow"),
+        ({"run": 1, "name": "go"}, "no field 'name'; there are signal, run, attempt, commit, workflow"),
     ],
 )
 def test_what_is_no_signal_is_refused_with_what_would_be_one(

@@ -77,6 +77,39 @@ def test_a_block_is_listed_holds_and_is_taken_back(web: Web) -> None:
     ]
 
 
+def test_a_repository_says_what_is_stopped_of_it(web: Web) -> None:
+    a_run(web)
+    web.add("octo/other")
+    assert web.api("GET", "/repos/octo/hello")["stops"] == []
+
+    web.api("POST", f"{AT}/block", {"commit": BAD, "reason": "bad"})
+    stops = web.api("POST", f"{AT}/pause")["stops"]
+
+    assert [(one["commit"], one["reason"]) for one in stops] == [(BAD, "bad"), (None, "")]
+    assert web.api("GET", "/repos/octo/hello")["stops"] == stops
+    assert [(one["name"], one["stops"]) for one in web.api("GET", "/repos")] == [
+        ("octo/hello", stops),
+        ("octo/other", []),
+    ]
+
+
+def test_runs_that_stand_still_are_listed_by_that(web: Web) -> None:
+    paused, blocked, _, cancelled = (a_run(web, commit=one) for one in (GOOD, BAD, GOOD, GOOD))
+    for run in (paused, cancelled):
+        web.api("POST", f"/runs/{run.id}/pause")
+    web.api("POST", f"/runs/{cancelled.id}/cancel")
+    web.api("POST", f"{AT}/block", {"commit": BAD})
+
+    listed = web.api("GET", "/runs?status=stopped")
+
+    assert [one["id"] for one in listed] == [blocked.id, paused.id]
+    assert [one["stopped"] for one in listed] == [True, True]
+    web.api("POST", f"/runs/{paused.id}/unpause")
+    assert [one["id"] for one in web.api("GET", "/runs?status=stopped")] == [blocked.id]
+    refused = web.call("GET", f"{PREFIX}/runs?status=paused")
+    assert refused.json()["message"].endswith("timed_out, stopped")
+
+
 def test_a_refused_delivery_says_why_and_is_judged_again_afterwards(web: Web) -> None:
     a_run(web)
     web.api("POST", f"{AT}/block", {"workflow": "ci.yml", "reason": "bad"})

@@ -128,9 +128,9 @@ def test_the_folder_belongs_to_its_owner_alone(origin: Origin, home: Path) -> No
         (first.path / "b/c").write_text("3")
         opened = workspaces.open(route, "17", 2, first.save())
 
-    status = [path.lstat() for path in [opened.path, *opened.path.rglob("*")]]
-    assert {(one.st_uid, one.st_gid) for one in status} == {owner}
-    assert stat.S_IMODE(opened.path.stat().st_mode) == 0o700
+        status = [path.lstat() for path in [opened.path, *opened.path.rglob("*")]]
+        assert {(one.st_uid, one.st_gid) for one in status} == {owner}
+        assert stat.S_IMODE(opened.path.stat().st_mode) == 0o700
 
 
 def test_what_an_earlier_attempt_left_is_removed_and_a_later_attempts_is_not(

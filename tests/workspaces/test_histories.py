@@ -20,9 +20,9 @@ ALL = Wanted()
 MAIN = History("refs/heads/main", "https://forge.example/octo/hello")
 
 
-@pytest.fixture
-def workspaces(home: Path) -> Iterator[GitWorkspaces]:
-    with GitWorkspaces(home, "file") as opened:
+@pytest.fixture(params=[True, False], ids=["overlay", "written"])
+def workspaces(home: Path, request: pytest.FixtureRequest) -> Iterator[GitWorkspaces]:
+    with GitWorkspaces(home, "file", overlays=request.param) as opened:
         yield opened
 
 

@@ -267,8 +267,7 @@ def test_a_fetch_killed_in_the_middle_of_a_pack_leaves_a_usable_mirror(
     with GitWorkspaces(home, "file") as workspaces:
         workspaces.fetch(origin.repository, origin.route(commit), "run-2")
         opened = workspaces.open(origin.route(commit), "17", 1, None)
-
-    assert (opened.path / "random").stat().st_size == 300_000
+        assert (opened.path / "random").stat().st_size == 300_000
 
 
 @pytest.mark.parametrize(("timeout", "seconds"), [(5, None), (600, 5), (5, 600)])

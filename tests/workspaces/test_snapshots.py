@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,18 +27,18 @@ NAMES = [b"a", b"b", b"C", b"new\nline", b"-x", b"\xff\xfe", "ü".encode(), b" "
 names = st.sampled_from(NAMES).map(os.fsdecode)
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 data = st.binary(max_size=6) | st.sampled_from([b"x" * 4096, b"y" * (SMALL_BYTES + 5)])
-edits = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), paths, data),
-        st.tuples(st.just("remove"), paths, st.none()),
-        st.tuples(st.just("chmod"), paths, st.sampled_from([0o600, 0o755, 0o500, 0o777])),
-        st.tuples(st.just("link"), paths, st.sampled_from(["a", "/etc/passwd", "../..", "no\nwhere"])),
-        st.tuples(st.just("folder"), paths, st.none()),
-        st.tuples(st.just("touch"), paths, st.integers(0, 2**40)),
-        st.tuples(st.just("move"), paths, paths),
-        st.tuples(st.just("fifo"), paths, st.none()),
-    ),
-    max_size=8,
+others = (
+    st.tuples(st.just("remove"), paths, st.none()),
+    st.tuples(st.just("chmod"), paths, st.sampled_from([0o600, 0o755, 0o500, 0o777])),
+    st.tuples(st.just("link"), paths, st.sampled_from(["a", "/etc/passwd", "../..", "no\nwhere"])),
+    st.tuples(st.just("folder"), paths, st.none()),
+    st.tuples(st.just("touch"), paths, st.integers(0, 2**40)),
+    st.tuples(st.just("move"), paths, paths),
+    st.tuples(st.just("fifo"), paths, st.none()),
+)
+edits = st.lists(st.one_of(st.tuples(st.just("write"), paths, data), *others), max_size=8)
+small_edits = st.lists(
+    st.one_of(st.tuples(st.just("write"), paths, st.binary(max_size=6)), *others), max_size=8
 )
 
 
@@ -99,7 +99,7 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
         for change in committed:
             edit(origin.path, *change)
         route = origin.route(origin.commit_all())
-        with GitWorkspaces(Path(folder, "home"), "file") as workspaces:
+        with GitWorkspaces(Path(folder, "home"), "file", overlays=False) as workspaces:
             workspaces.fetch(origin.repository, route, "run-1")
             opened = workspaces.open(route, "17", 1, None)
             saved = [(opened.save(), contents(opened.path))]
@@ -113,6 +113,12 @@ def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
 
             for attempt, (snapshot, then) in enumerate(saved, start=3):
                 assert contents(workspaces.open(route, "17", attempt, snapshot).path) == then
+
+
+@pytest.fixture
+def workspaces(home: Path) -> Iterator[GitWorkspaces]:
+    with GitWorkspaces(home, protocols="file", overlays=False) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -322,7 +328,7 @@ from pathlib import Path
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 home, commit, attempt = sys.argv[1:]
-with GitWorkspaces(Path(home), "file") as workspaces:
+with GitWorkspaces(Path(home), "file", overlays=False) as workspaces:
     opened = workspaces.open(Route("git", "octo/hello", commit), "17", int(attempt), None)
     number = 0
     while True:

@@ -7,6 +7,7 @@ the loss of the lease end them as they end a step's processes.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from runner.engine.errands.artifacts import download, merge, upload
 from runner.engine.errands.checkout import check_out
 from runner.engine.errands.errand import Errand, Interrupted
 from runner.model.step import Outcome
@@ -22,5 +23,10 @@ class BuiltIn:
     post: Callable[[Errand, Mapping[str, str]], Outcome] | None = None
 
 
-ERRANDS: Mapping[str, BuiltIn] = {"actions/checkout": BuiltIn(check_out)}
+ERRANDS: Mapping[str, BuiltIn] = {
+    "actions/checkout": BuiltIn(check_out),
+    "actions/download-artifact": BuiltIn(download),
+    "actions/upload-artifact": BuiltIn(upload),
+    "actions/upload-artifact/merge": BuiltIn(merge),
+}
 """By what `workflow.built_in.action_named` calls them."""

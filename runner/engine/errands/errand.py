@@ -37,6 +37,8 @@ class Errand:
     until: float
     limit: float
     cancellable: bool = True
+    version: str = ""
+    """Which one of the action the step names."""
 
     def say(self, line: str) -> None:
         self.note(f"{line}\n".encode(errors="replace"))

@@ -121,6 +121,19 @@ function heard(one) {
   )).join("");
 }
 
+// The server has made sure that it is an address of the web.
+function environment(shown, found) {
+  if (!found) return;
+  if (!found.url) {
+    shown.textContent = visible(found.name);
+    return;
+  }
+  const link = part("a", found.url);
+  link.href = found.url;
+  link.rel = "nofollow noopener noreferrer";
+  shown.replaceChildren(link, " (" + visible(found.name) + ")");
+}
+
 const told = new Map();
 
 function part(kind, text, name) {
@@ -177,6 +190,7 @@ function section(said) {
   made.dataset.path = said.path;
   const head = document.createElement("h2");
   head.append(part("span", "", "status"), " ", part("span", said.name, "name"), " ", part("small", "", "reason"));
+  head.append(" ", part("small", "", "environment"));
   const table = document.createElement("table");
   const titles = table.createTHead().insertRow();
   for (const title of ["status", "step", "took", ""]) titles.append(part("th", title));
@@ -236,6 +250,7 @@ function job(said) {
   status(head.querySelector(".status"), said.status);
   head.querySelector(".name").textContent = visible(said.name);
   head.querySelector(".reason").textContent = why(said);
+  environment(head.querySelector(".environment"), said.environment);
   for (const step of said.steps) {
     const shown = row(said, step);
     status(shown.querySelector(".status"), step.status);

@@ -1,0 +1,203 @@
+"""Which files of a job the patterns of a step mean, as `@actions/glob` reads them.
+
+Links are followed as long as they stay in the job's folders: what a step sees through them is what is found,
+under the path by which it sees it.
+"""
+
+import posixpath
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from runner.engine.errands.errand import Errand
+from runner.engine.ports import Entry, Folder
+from runner.errors import BrokenDefinition
+from runner.expr.hashing import MAX_PATTERN, Pattern, is_pattern, read_name
+from runner.model.artifact import MOST_FILES
+
+Place = tuple[str, Folder, str, Entry | None]
+"""A path without a link on the way, as a step sees it and as it is; a whole folder of a job has no entry."""
+MOST_ENTRIES = 1_000_000
+"""Files and folders that are looked at; folders that link to each other make many of few."""
+_MOST_LINKS = 40
+_SPECIAL = re.compile(r"([\\*?\[])")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file by its path as the step sees it, and where it is. `root` is above all that were found."""
+
+    path: str
+    folder: Folder
+    place: str
+    mode: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """The files in the order of their paths; `root`: what is left out of these in an artifact."""
+
+    root: str
+    files: Sequence[Found]
+
+    def named(self) -> Iterator[tuple[str, Found]]:
+        return ((posixpath.relpath(one.path, self.root), one) for one in self.files)
+
+
+def search(errand: Errand, text: str, hidden: bool) -> Finds:
+    """The files that the patterns in the lines of `text` mean, later ones over earlier ones.
+
+    `hidden`: also those whose names, or whose folders' names, begin with a dot. Raises `BrokenDefinition`.
+    """
+    sandbox = errand.stage.scene.sandbox
+    patterns = [
+        _pattern(line, sandbox.workspace, sandbox.home) for line in text.splitlines() if is_pattern(line)
+    ]
+    paths = _search_paths(patterns)
+    if not paths:
+        raise BrokenDefinition("`path` names no file; give a file, a folder or a pattern such as dist/**")
+    found = _Search(errand, patterns, hidden)
+    files = {one.path: one for path in paths for one in found.at(path)}
+    ordered = tuple(files[path] for path in sorted(files))
+    if len(paths) > 1:
+        errand.say("Multiple search paths detected. Calculating the least common ancestor of all paths")
+        root = posixpath.commonpath(paths)
+        errand.say(f"The least common ancestor is {root}. This will be the root directory of the artifact")
+        return Finds(root, ordered)
+    single = len(ordered) == 1 and ordered[0].path == paths[0]
+    return Finds(posixpath.dirname(paths[0]) if single else paths[0], ordered)
+
+
+def followed(errand: Errand, path: str) -> Place | None:
+    """What a path leads to, as a step sees it; None for nothing. Raises `BrokenDefinition` if it is out."""
+    for _ in range(_MOST_LINKS):
+        folder, place = errand.place(path)
+        path = posixpath.normpath(path)
+        root = path[: len(path) - len(place)].rstrip("/")
+        entry, names = None, place.split("/") if place else []
+        for count in range(1, len(names) + 1):
+            here = "/".join(names[:count])
+            entry = folder.look(here)
+            if entry is None:
+                return None
+            if stat.S_ISLNK(entry.mode):
+                above = posixpath.join(root, posixpath.dirname(here))
+                path = posixpath.join(above, folder.target(here), *names[count:])
+                break
+        else:
+            return path, folder, place, entry
+    return None
+
+
+@dataclass
+class _Search:
+    errand: Errand
+    patterns: Sequence[Pattern]
+    hidden: bool
+    looked: int = 0
+    found: int = 0
+
+    def at(self, path: str) -> Iterator[Found]:
+        if self._is_hidden(posixpath.basename(path)):
+            return
+        if (there := followed(self.errand, path)) is not None:
+            yield from self._from(path, there, ())
+
+    def _from(self, path: str, there: Place, chain: tuple[str, ...]) -> Iterator[Found]:
+        """What a path led to, and what is below it. `chain`: in which folders the links are on the way."""
+        real, folder, place, entry = there
+        if entry is None or stat.S_ISDIR(entry.mode):
+            if not any(f"{above}/".startswith(f"{real}/") for above in chain):
+                yield from self._below(path, real, folder, place, chain)
+        elif stat.S_ISREG(entry.mode) and self._wanted(path):
+            yield self._file(path, folder, place, entry)
+
+    def _below(
+        self, path: str, real: str, folder: Folder, place: str, chain: tuple[str, ...]
+    ) -> Iterator[Found]:
+        inside = f"{place}/" if place else ""
+        for entry in folder.walk(place):
+            self._look()
+            if not entry.path.startswith(inside):
+                raise BrokenDefinition(f"{path[:200]!a} was replaced while it was read")
+            below = entry.path[len(inside) :]
+            seen = f"{path}/{below}"
+            if any(map(self._is_hidden, below.split("/"))):
+                continue
+            if stat.S_ISREG(entry.mode):
+                if self._wanted(seen):
+                    yield self._file(seen, folder, entry.path, entry)
+            elif stat.S_ISLNK(entry.mode):
+                try:
+                    there = followed(self.errand, seen)
+                except BrokenDefinition as out:
+                    self.errand.say(
+                        f"##[warning]{seen[:200]!a} is left out, as it is a link that leads out: {out}"
+                    )
+                    continue
+                if there is not None:
+                    yield from self._from(seen, there, (*chain, posixpath.dirname(f"{real}/{below}")))
+
+    def _look(self) -> None:
+        self.looked += 1
+        if self.looked > MOST_ENTRIES:
+            raise BrokenDefinition(f"the patterns lead to more than {MOST_ENTRIES} files and folders")
+        if self.looked % 100 == 0:
+            self.errand.check()
+
+    def _is_hidden(self, name: str) -> bool:
+        return name.startswith(".") and not self.hidden
+
+    def _wanted(self, path: str) -> bool:
+        parts, taken = path.strip("/").split("/"), False
+        for pattern in self.patterns:
+            if taken is pattern.negative and pattern.takes(parts):
+                taken = not pattern.negative
+        return taken
+
+    def _file(self, path: str, folder: Folder, place: str, entry: Entry) -> Found:
+        self.found += 1
+        if self.found > MOST_FILES:
+            raise BrokenDefinition(
+                f"there are more than {MOST_FILES} files, which are the most of an artifact"
+            )
+        return Found(path, folder, place, entry.mode, datetime.fromtimestamp(entry.mtime_ns // 10**9, UTC))
+
+
+def _pattern(line: str, workspace: str, home: str) -> Pattern:
+    text, negative = line.strip(), False
+    while text.startswith("!"):
+        negative, text = not negative, text[1:].strip()
+    if len(text) > MAX_PATTERN or "\0" in text:
+        raise BrokenDefinition(f"a pattern has at most {MAX_PATTERN} letters, none of them NUL")
+    if text == "~" or text.startswith("~/"):
+        text = _literal(home) + text[1:]
+    path = posixpath.normpath(posixpath.join(_literal(workspace), text))
+    return Pattern(negative, tuple(filter(None, path.split("/"))))
+
+
+def _literal(path: str) -> str:
+    return _SPECIAL.sub(r"\\\1", path)
+
+
+def _search_paths(patterns: Sequence[Pattern]) -> list[str]:
+    """Where to begin: each pattern's path up to its first wildcard, but for those below another one."""
+    paths = [_fixed(one) for one in patterns if not one.negative]
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if not any(path != other and f"{path}/".startswith(f"{other.rstrip('/')}/") for other in paths)
+    ]
+
+
+def _fixed(pattern: Pattern) -> str:
+    names = []
+    for segment in pattern.segments:
+        marks = list(read_name(segment))
+        if not all(mark.startswith("\\") for mark in marks):
+            break
+        names.append("".join(mark[1] for mark in marks))
+    return "/" + "/".join(names)

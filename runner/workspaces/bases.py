@@ -1,0 +1,341 @@
+"""The trees of commits, unpacked once and read-only: what workspaces lie on.
+
+    bases/<tree id>/files        all files of the tree; or, of a thin one, what differs from its parent's
+    bases/<tree id>/about.json
+
+A base is made aside and renamed, so what has its name is whole. A thin one holds the files that the tree adds
+or changes, and marks of overlayfs for those that it has no more: a commit that changes ten files costs ten
+files. So a file has the time of the commit for which its bytes were first unpacked here, as it has in a clone
+that is pulled into.
+
+Each thin base is smaller than the one it lies on: where it would not be, it lies deeper, and holds what that
+one holds as other names of the same files. So few lie on one another, however many commits there are.
+
+A base is a cache: what is damaged or gone is made again from the mirror, by whoever needs it next.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
+from runner.workspaces.holding import hold
+from runner.workspaces.looking import measure
+from runner.workspaces.pool import write
+from runner.workspaces.reading import MissingObject, Reader
+from runner.workspaces.removal import Trash
+from runner.workspaces.syncing import Syncing, boot
+from runner.workspaces.trees import Commit, changes, read_commit, walk
+
+_ABOUT, _SETTLED = "about.json", "settled"
+_MAKING, _LOCK, _DAMAGED = ".making-", ".lock-", ".damaged-"
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """`time` is that of the commit it was made for, `entries` how many paths its tree has about.
+
+    `changed`: how many paths are other ones in its parent, a thin one's.
+    """
+
+    repository: str
+    time: int
+    owner: list[int] | None
+    parent: str | None
+    parent_time: int
+    changed: int
+    entries: int
+    size: int
+    digest: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A commit's tree as folders, the topmost first. Until it is closed nobody removes them."""
+
+    folders: tuple[Path, ...]
+    held: tuple[int, ...]
+
+    def close(self) -> None:
+        for descriptor in self.held:
+            os.close(descriptor)
+
+
+class Bases:
+    """All bases of this machine. `owner` is the uid and gid that their files belong to."""
+
+    def __init__(
+        self, folder: Path, trash: Trash, owner: tuple[int, int] | None, syncing: Syncing | None
+    ) -> None:
+        self._folder = folder
+        self._trash = trash
+        self._owner = list(owner) if owner else None
+        self._syncing = syncing
+        self._good: set[str] = set()
+
+    def take(self, reader: Reader, commit: Commit, repository: str) -> Base:
+        """The tree of a commit of a repository, made where it is not here yet.
+
+        Raises `HostileTree`, and `MissingObject` where the mirror lacks something.
+        """
+        with self._alone(commit.tree):
+            found = self._found(reader, commit.tree, repository)
+            if found is not None:
+                return found
+            near = self._near(reader, commit, repository)
+            return self._made(reader, commit.tree, commit.time, repository, near)
+
+    def sweep(self, limit: int) -> None:
+        """Remove what was never finished, and the bases that were used last, until the rest fits `limit`.
+
+        One that is used stays, and one that another base lies on.
+        """
+        for prefix in (_MAKING, _DAMAGED):
+            for left in self._folder.glob(f"{prefix}*"):
+                self._remove(left)
+        found = {path.name: about for path in self._all() if (about := _read(path)) is not None}
+        over = sum(one.size for one in found.values()) - limit
+        while over > 0:
+            lain_on = {one.parent for one in found.values()}
+            free = sorted((self._used(tree), tree) for tree in found if tree not in lain_on)
+            gone = next((tree for _, tree in free if self._remove(self._folder / tree)), None)
+            if gone is None:
+                return
+            over -= found.pop(gone).size
+            self._good.discard(gone)
+
+    # --- finding one -----------------------------------------------------------------------------
+
+    def _found(self, reader: Reader, tree: str, repository: str) -> Base | None:
+        path = self._folder / tree
+        held = hold(path)
+        if held is None:
+            return None
+        try:
+            about = _read(path)
+            if about is not None and self._is_good(tree, path, about):
+                os.utime(held)
+                if about.parent is None:
+                    return Base((path / "files",), (held,))
+                below = self._found(reader, about.parent, repository)
+                if below is None:
+                    below = self._made(reader, about.parent, about.parent_time, repository, None)
+                return Base((path / "files", *below.folders), (held, *below.held))
+        except MissingObject:
+            # What it lay on is gone, and the mirror has forgotten it.
+            pass
+        except BaseException:
+            os.close(held)
+            raise
+        os.close(held)
+        # Whoever uses it goes on with what there still is of it.
+        with suppress(FileNotFoundError):
+            path.rename(self._folder / f"{_DAMAGED}{secrets.token_hex(8)}")
+        self._good.discard(tree)
+        return None
+
+    def _is_good(self, tree: str, path: Path, about: _About) -> bool:
+        """Whether it is as it was made; looked at closely once in the life of a process."""
+        if tree in self._good:
+            return (path / "files").is_dir()
+        there = about.boot == boot() or (path / _SETTLED).exists()
+        if not there or about.owner != self._owner or measure(path / "files")[1] != about.digest:
+            return False
+        self._good.add(tree)
+        return True
+
+    # --- making one ------------------------------------------------------------------------------
+
+    def _near(self, reader: Reader, commit: Commit, repository: str) -> str | None:
+        """A tree of the repository that is here and as near as can be told."""
+        with suppress(MissingObject):
+            for parent in commit.parents:
+                tree = read_commit(reader, parent).tree
+                if (self._folder / tree).is_dir():
+                    return tree
+        for _, tree in sorted(((self._used(path.name), path.name) for path in self._all()), reverse=True):
+            about = _read(self._folder / tree)
+            if about is not None and about.repository == repository:
+                return tree
+        return None
+
+    def _made(self, reader: Reader, tree: str, time: int, repository: str, near: str | None) -> Base:
+        if near is not None:
+            made = self._made_thin(reader, tree, time, repository, near)
+            if made is not None:
+                return made
+        entries = dict(walk(reader, tree))
+        nodes = nodes_at(time, entries.items())
+        about = _About(repository, time, self._owner, None, 0, 0, len(entries), 0, "", boot())
+        return self._named(reader, tree, self._written(reader, nodes, [], {}), about, Base((), ()))
+
+    def _made_thin(self, reader: Reader, tree: str, time: int, repository: str, near: str) -> Base | None:
+        """None where the whole tree would be cheaper."""
+        found = self._found(reader, near, repository)
+        if found is None:
+            return None
+        with ExitStack() as held:
+            held.callback(found.close)
+            parent, about = near, _read(self._folder / near)
+            if about is None:
+                return None
+            try:
+                entries, gone = changes(reader, near, tree)
+                lately = entries
+                while about.parent is not None and about.changed <= len(entries) + len(gone):
+                    parent, about = about.parent, _read(self._folder / about.parent)
+                    if about is None:
+                        return None
+                    entries, gone = changes(reader, parent, tree)
+            except MissingObject:
+                return None
+            changed = len(entries) + len(gone)
+            if 2 * changed > about.entries:
+                return None
+            below = self._found(reader, parent, repository)
+            if below is None:
+                return None
+            held.callback(below.close)
+            # Other names of files that are here already.
+            same = {
+                path: there
+                for path, entry in entries.items()
+                if path not in lately and not entry.is_folder and (there := top(found.folders, path))
+            }
+            nodes: dict[str, Node] = {}
+            for path in (*entries, *gone):
+                for folder in PurePosixPath(path).parents[:-1]:
+                    nodes[str(folder)] = Folder(0o755)
+            nodes |= nodes_at(time, ((path, one) for path, one in entries.items() if path not in same))
+            made = self._written(reader, nodes, gone, same)
+            new = _About(
+                repository,
+                time,
+                self._owner,
+                parent,
+                about.time,
+                changed,
+                about.entries + len(entries),
+                0,
+                "",
+                boot(),
+            )
+            named = self._named(reader, tree, made, new, below)
+            held.pop_all()
+            found.close()
+            return named
+
+    def _written(
+        self, reader: Reader, nodes: dict[str, Node], gone: list[str], same: dict[str, Path]
+    ) -> tuple[Path, int]:
+        """A folder aside, and the hold that says until it has its name that it is not left over.
+
+        `same`: files that are here already.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        aside = self._folder / f"{_MAKING}{secrets.token_hex(8)}"
+        aside.mkdir(mode=0o700)
+        held = hold(aside)
+        if held is None:
+            raise FileNotFoundError(aside)
+        try:
+            owner = (self._owner[0], self._owner[1]) if self._owner else None
+            write_folder(aside / "files", nodes, reader, owner)
+            for path in gone:
+                os.mknod(aside / "files" / path, stat.S_IFCHR, 0)
+            for path, there in same.items():
+                os.link(there, aside / "files" / path, follow_symlinks=False)
+        except BaseException:
+            self._trash.remove(aside)
+            os.close(held)
+            raise
+        return aside, held
+
+    def _named(self, reader: Reader, tree: str, made: tuple[Path, int], about: _About, below: Base) -> Base:
+        """Give what was made its name; where somebody was faster, theirs counts."""
+        aside, held = made
+        size, digest = measure(aside / "files")
+        write(aside / _ABOUT, {**asdict(about), "size": size, "digest": digest})
+        path = self._folder / tree
+        try:
+            aside.rename(path)
+        except OSError as error:
+            self._trash.remove(aside)
+            os.close(held)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            below.close()
+            return self._found(reader, tree, about.repository) or self._made(
+                reader, tree, about.time, about.repository, None
+            )
+        self._good.add(tree)
+        if self._syncing is not None:
+            self._syncing.then(lambda: _say_settled(path))
+        return Base((path / "files", *below.folders), (held, *below.held))
+
+    # --- all of them -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, tree: str) -> Iterator[None]:
+        """Have nobody else find or make that base, in this process or another."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self._folder / f"{_LOCK}{tree}"
+        while True:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if lock.stat().st_ino == os.fstat(descriptor).st_ino:
+                    break
+            os.close(descriptor)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _all(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _used(self, tree: str) -> float:
+        with suppress(FileNotFoundError):
+            return (self._folder / tree).stat().st_mtime
+        return 0
+
+    def _remove(self, path: Path) -> bool:
+        held = hold(path, alone=True)
+        if held is None:
+            return False
+        try:
+            self._trash.remove(path)
+        finally:
+            os.close(held)
+        return True
+
+
+def top(folders: Sequence[Path], path: str) -> Path | None:
+    """The topmost file of that path."""
+    found = (folder / path for folder in folders)
+    return next((one for one in found if one.is_symlink() or one.is_file()), None)
+
+
+def _say_settled(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        (path / _SETTLED).touch()
+
+
+def _read(path: Path) -> _About | None:
+    try:
+        return _About(**json.loads((path / _ABOUT).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,173 @@
+"""Folder layers: what steps changed over a workspace's overlay, each a folder that is never written again.
+
+    layers/<token>/files      what changed, as overlayfs writes it, with its marks for what is gone
+    layers/<token>/snapshot   which snapshot it is; the snapshot's own name is another link to this file
+    layers/<token>/settled    its size and digest, once all of it is on the disk
+
+So who has the snapshot has the layer, by whatever name, and one whose last name is gone can be removed. Until
+it is on the disk it only counts in the life of the machine in which it was made.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import SnapshotGone
+from runner.workspaces.holding import hold
+from runner.workspaces.layers import new_layer
+from runner.workspaces.looking import measure
+from runner.workspaces.removal import Trash
+from runner.workspaces.syncing import Syncing, boot
+
+_ABOUT, _SETTLED = "snapshot", "settled"
+FOLDER = "folder"
+"""What a snapshot says that is a folder layer: its token."""
+
+
+@dataclass(slots=True)
+class Begun:
+    """A layer that is being written. It is removed when the process that holds it is gone."""
+
+    path: Path
+    held: int | None
+
+    def let_go(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
+    @property
+    def files(self) -> Path:
+        return self.path / "files"
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+
+class Layers:
+    """All folder layers of this machine. Where no `syncing` is given none outlives the machine."""
+
+    def __init__(self, folder: Path, trash: Trash, syncing: Syncing | None) -> None:
+        self._folder = folder
+        self._trash = trash
+        self._syncing = syncing
+
+    def begin(self, like: Path) -> Begun:
+        """An empty layer, whose top folder has rights and owner of another folder."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = None
+        while held is None:
+            path = self._folder / secrets.token_hex(8)
+            path.mkdir(mode=0o700)
+            # Another process may be about to take away what nobody holds.
+            held = hold(path)
+        begun = Begun(path, held)
+        try:
+            begun.work.mkdir()
+            begun.files.mkdir()
+            copy_rights(like, begun.files)
+        except BaseException:
+            self.discard(begun)
+            raise
+        return begun
+
+    def seal(self, begun: Begun, snapshot: Path, commit: str, parent: str) -> Path:
+        """Give it the name of a snapshot; nothing may be able to write to it any more."""
+        about = {"commit": commit, "parent": parent, "gone": [], "nodes": {}}
+        with new_layer(begun.path / _ABOUT, durable=False) as layer:
+            layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
+        snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.link(begun.path / _ABOUT, snapshot)
+        begun.let_go()
+        self._settle(begun.path)
+        return begun.files
+
+    def discard(self, begun: Begun) -> None:
+        """Remove it; what has become a snapshot stays."""
+        if begun.held is not None:
+            self._trash.remove(begun.path)
+            begun.let_go()
+
+    def files(self, about: Mapping[str, Any], snapshot: str) -> Path:
+        """The files of a layer, given what its snapshot says. Raises `SnapshotGone`."""
+        path = self._folder / str(about[FOLDER])
+        files = path / "files"
+        if not files.is_dir():
+            raise SnapshotGone(f"the files of the snapshot {snapshot} are not on this machine")
+        settled = _read(path / _SETTLED)
+        if settled is None:
+            if about["boot"] != boot():
+                raise SnapshotGone(f"the machine went down before the snapshot {snapshot} was on its disk")
+        elif settled["digest"] != measure(files)[1]:
+            raise SnapshotGone(f"the files of the snapshot {snapshot} are damaged")
+        return files
+
+    def sizes(self) -> dict[int, int]:
+        """The space that layers take which are on the disk, by the inode of what says so."""
+        found = {}
+        for path in self._all():
+            settled = _read(path / _SETTLED)
+            with suppress(FileNotFoundError):
+                found[(path / _ABOUT).stat().st_ino] = settled["size"] if settled else 0
+        return found
+
+    def sweep(self) -> None:
+        """Remove what is no snapshot any more, and what processes were writing that are gone."""
+        for path in self._all():
+            try:
+                about = (path / _ABOUT).stat()
+                if about.st_nlink > 1:
+                    if not (path / _SETTLED).exists():
+                        self._settle(path)
+                    continue
+            except FileNotFoundError:
+                pass
+            if (held := hold(path, alone=True)) is not None:
+                self._trash.remove(path)
+                os.close(held)
+
+    def _all(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if not path.name.startswith(".new-")]
+        except FileNotFoundError:
+            return []
+
+    def _settle(self, path: Path) -> None:
+        def say() -> None:
+            # It may have been removed meanwhile.
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path / "work", ignore_errors=True)
+                size, digest = measure(path / "files")
+                write(path / _SETTLED, {"size": size, "digest": digest})
+
+        if self._syncing is not None:
+            self._syncing.then(say)
+
+
+def copy_rights(source: Path, target: Path) -> None:
+    """Give a folder the owner, mode and time of another."""
+    status = source.stat()
+    os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(status.st_mode & 0o7777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def write(path: Path, said: Mapping[str, Any]) -> None:
+    """Write a small file, whole or not at all."""
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    aside.write_text(json.dumps(said))
+    aside.rename(path)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
