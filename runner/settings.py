@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     """For how long the files of a job that has ended are kept, so that it can be resumed where it stopped."""
     snapshot_bytes: int = Field(default=10 * 1024**3, ge=0)
     """The space that the kept files of all such jobs may take on a worker's machine."""
+    mirror_bytes: int = Field(default=100 * 1024**3, ge=0)
+    """The space that copies of repositories may take on a worker's machine; 0 is no limit, here and below."""
+    fetch_bytes: int = Field(default=20 * 1024**3, ge=0)
+    """How much one fetch from a repository may bring."""
     base_bytes: int = Field(default=10 * 1024**3, ge=0)
     """The space that the unpacked trees of commits may take on a worker's machine, besides those in use."""
     docker: str = ""

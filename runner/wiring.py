@@ -139,6 +139,7 @@ def services(settings: Settings) -> Services:
             environment=environment.for_git(),
             networks=settings.git_network_list,
             hindrance=partial(blindness, settings.docker_url),
+            fetch_bytes=settings.fetch_bytes,
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
@@ -226,7 +227,10 @@ def _sweep_folders(services: Services, station: Station) -> None:
 
 
 def collect(services: Services) -> None:
-    """Remove what is kept here of jobs that have ended, as the settings say, but of no run that goes on."""
+    """Remove what is kept here of jobs that have ended, as the settings say, but of no run that goes on.
+
+    Mirrors are put in order, and removed where they are too many.
+    """
     kept = [one for one in services.workspaces.kept() if one.name.removeprefix(JOB).isdecimal()]
     ends = services.views.ends(_job(one.name) for one in kept)
     ended = {}
@@ -240,6 +244,7 @@ def collect(services: Services) -> None:
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
         services.workspaces.forget(name)
     services.workspaces.tidy(settings.base_bytes)
+    services.workspaces.tend(settings.mirror_bytes)
 
 
 def sweep_objects(services: Services) -> None:

@@ -7,7 +7,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from runner.engine.ports import Boxed, Command, Dispatcher, Dock, Executor, Exit, Logs, Sandbox, Service, Site
+from runner.engine.ports import (
+    Boxed,
+    Command,
+    Dispatcher,
+    Dock,
+    Executor,
+    Exit,
+    History,
+    Logs,
+    Sandbox,
+    Service,
+    Site,
+    Submodule,
+    Wanted,
+)
 from runner.engine.sources import OPEN
 from runner.errors import NotFound, RefNotFound, Rejected, SnapshotGone, Unavailable
 from runner.model.run import Envelope, Run
@@ -92,7 +106,16 @@ class FakeExecutor(Executor):
     sandboxes: list[FakeSandbox] = field(default_factory=list)
     containers: list[ContainerSpec | None] = field(default_factory=list)
 
-    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> FakeSandbox:
+    objects: str | None = None
+
+    def open(
+        self,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        container: ContainerSpec | None,
+        lent: Path | None = None,
+    ) -> FakeSandbox:
         self.containers.append(container)
 
         def act(command: Command) -> Exit:
@@ -211,6 +234,9 @@ class FakeWorkspaces:
     inherited: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
     seen_by: list[tuple[Sandbox, bool]] = field(default_factory=list)
     """Which sandboxes the workspaces were shown to, and whether services saw them too."""
+    checked_out: list[tuple[Route, tuple[str, ...], str, Wanted]] = field(default_factory=list)
+    parts: dict[str, Sequence[Submodule]] = field(default_factory=dict)
+    """The submodules of repositories, by name."""
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -237,6 +263,7 @@ class FakeWorkspaces:
         *,
         history: bool = True,
         seconds: float | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.fetched.append(route)
         self.seconds.append(seconds)
@@ -266,13 +293,34 @@ class FakeWorkspaces:
     def changed(self, route: Route, before: str | None) -> list[str]:
         return []
 
-    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> FakeWorkspace:
+    def open(
+        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+    ) -> FakeWorkspace:
         if snapshot is not None and self.gone:
             raise SnapshotGone("no snapshot on this machine")
         return FakeWorkspace(self.folder, seen_by=self.seen_by)
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         self.placed.append((route, tuple(path)))
+
+    def lent(self, name: str, attempt: int) -> Path:
+        return self.folder / "lent"
+
+    def check_out(
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        root: Path,
+        path: Sequence[str],
+        history: History,
+        wanted: Wanted,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.checked_out.append((route, tuple(path), history.ref, wanted))
+
+    def submodules(self, route: Route) -> Sequence[Submodule]:
+        return self.parts.get(route.repo, ())
 
     def forget(self, name: str) -> None:
         """Nothing was kept."""

@@ -52,7 +52,7 @@ class Library:
     def __init__(self, asked: Asked, home: Remote | None, name: str, station: Station) -> None:
         self.home = home
         self._asked = asked
-        self._name = name
+        self.name = name
         self._station = station
         self._routes: dict[str, Route] = {}
         self._actions: dict[Remote, ActionDef] = {}
@@ -98,7 +98,7 @@ class Library:
             route = self._routes[version]
             say(f"Download action repository '{version}' (SHA:{route.commit})\n".encode())
             try:
-                self._station.workspaces.place(route, self._name, sandbox.host_temp, _folders(wanted))
+                self._station.workspaces.place(route, self.name, sandbox.host_temp, _folders(wanted))
             except BrokenDefinition as error:
                 raise BrokenDefinition(f"{version}: {error}") from None
             self._placed.add(version)

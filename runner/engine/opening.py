@@ -35,11 +35,13 @@ SERVICE_SECONDS = 1800.0
 class Place:
     """Where a job's steps run. `env` are the variables that the options of its container give.
 
-    `shared`: whether its services see the workspace too.
+    `objects` is where they see those of git, as of an `Executor`. `shared`: whether its services see the
+    workspace too.
     """
 
     sandbox: Sandbox
     beside: Beside
+    objects: str | None
     env: Mapping[str, str] = field(default_factory=dict)
     shared: bool = False
 
@@ -56,6 +58,7 @@ class Opening:
     masks: Masks
     workspace: Path
     temp: Path
+    lent: Path
     deadline: float
 
     def open(
@@ -100,7 +103,8 @@ class Opening:
         # A name may be registered again, for somebody else.
         whose = (repository.forge, repository.name, repository.registration)
         tenant = "\n".join((*whose, str(self.asked.event.trusted)))
-        site = Site(label, self.workspace, self.temp, name == DOCKER, tenant)
+        lent = (self.lent, executor.objects or str(self.lent))
+        site = Site(label, self.workspace, self.temp, name == DOCKER, tenant, lent)
         beside = Beside(lambda: station.containers().dock(site))
         opened.callback(self._close, beside, station, partial(say, LAST_WORDS))
         hold.stops(beside.stop, beside.interrupt)
@@ -110,7 +114,7 @@ class Opening:
             seconds = min(SERVICE_SECONDS, self.deadline - monotonic())
             network = beside.start(services, seconds, begin)
             container = container.on(network) if container is not None else None
-        sandbox = executor.open(self.workspace, self.temp, label, container)
+        sandbox = executor.open(self.workspace, self.temp, label, container, self.lent)
         opened.enter_context(closing(sandbox))
 
         def stop() -> None:
@@ -124,7 +128,8 @@ class Opening:
         hold.stops(stop, interrupt)
         volumes = [one for spec in services.values() for one in (*spec.options.volumes, *spec.volumes)]
         shared = any(one.name is None for one in volumes)
-        return Place(sandbox, beside, container.options.env if container is not None else {}, shared)
+        env = container.options.env if container is not None else {}
+        return Place(sandbox, beside, executor.objects, env, shared)
 
     def _services(self, station: Station, say: Callable[[bytes], None]) -> Mapping[str, ContainerSpec]:
         if not self.body.services:

@@ -17,12 +17,13 @@ from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
 from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of, tolerance_of
 from runner.engine.heart import Hold
+from runner.engine.histories import history_of, settled_at
 from runner.engine.ledger import Ledger
 from runner.engine.library import Halted, Library
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
-from runner.engine.ports import Logs, Workspace
+from runner.engine.ports import History, Logs, Workspace
 from runner.engine.programs import Ended, Program, declared, on_lost
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses, lost_since_tried
 from runner.engine.stage import Released, Stage, minutes
@@ -277,7 +278,8 @@ def _begin(
     secrets = secrets_of(asked_for, job, repository, station)
     library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
-    workspace, checkpoints = _workspace(run, job, hold.lease, body, station)
+    history = history_of(asked_for.event, repository, body, station)
+    workspace, checkpoints = _workspace(run, job, hold.lease, body, history, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     shutil.rmtree(temp, ignore_errors=True)
@@ -292,8 +294,10 @@ def _begin(
         for text in done.outcome.matchers:
             matchers.restore(text)
     log = _StepLog(job, station.logs)
-    opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, deadline)
+    lent = station.workspaces.lent(library.name, job.attempt)
+    opening = Opening(asked_for, job, workflow, body, secrets, masks, workspace.path, temp, lent, deadline)
     place = opening.open(repository, hold, station, log, opened)
+    history = settled_at(history, place, workspace.path, lent, station)
     sandbox = place.sandbox
     workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
@@ -313,6 +317,7 @@ def _begin(
         matchers,
         checkpoints.keys(),
         library.pres(body.steps),
+        history,
     )
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, station)
     return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
@@ -340,7 +345,7 @@ def converse(program: Program, ledger: Ledger) -> Ended:
 
 
 def _workspace(
-    run: Run, job: Job, lease: Lease, body: Steps, station: Station
+    run: Run, job: Job, lease: Lease, body: Steps, history: History, station: Station
 ) -> tuple[Workspace, Mapping[str, Checkpoint]]:
     # A first attempt has nothing to remember.
     checkpoints = station.store.recall(job) if job.attempt > 1 else {}
@@ -353,7 +358,7 @@ def _workspace(
         if newest and job.forked and _is_carried(job, newest):
             line = [f"{JOB}{one}" for one, _ in job.forked.line]
             station.workspaces.inherit(name, line, newest.snapshot)
-        return station.workspaces.open(run.route, name, job.attempt, snapshot), checkpoints
+        return station.workspaces.open(run.route, name, job.attempt, snapshot, history), checkpoints
     except SnapshotGone as gone:
         _check_starting_over(job, body, checkpoints, gone)
         # Where each worker that is lost takes the files along, nothing that gets done counts.
@@ -366,7 +371,7 @@ def _workspace(
             store=station.store,
             dispatcher=station.dispatcher,
         )
-        return station.workspaces.open(run.route, name, job.attempt, None), {}
+        return station.workspaces.open(run.route, name, job.attempt, None, history), {}
 
 
 def _started_over(job: Job) -> bool:

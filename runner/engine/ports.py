@@ -21,6 +21,49 @@ from runner.workflow.containers import ContainerSpec
 # --- git -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a job's folder has for git beside its commit's files: a `.git` with all that came before.
+
+    `ref` is what is checked out: a branch as one, all else by itself. `url` is what `origin` leads to; empty
+    for none. `objects` is where steps see what `Workspaces.lent` has; None: at its own place. `owner` is the
+    user and group that steps are, as of a `Sandbox`.
+    """
+
+    ref: str
+    url: str = ""
+    objects: str | None = None
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a commit is to be checked out.
+
+    `clean`: what else is there is removed. `sparse` are lines that say which files there are, folders where
+    it is a `cone`; none is all. `submodules` are the URLs of those that come into it, by name.
+    """
+
+    clean: bool = True
+    sparse: str = ""
+    cone: bool = True
+    submodules: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submodule:
+    """Another repository that a commit has at a path, at one of its commits; `url` is as it was written."""
+
+    name: str
+    path: str
+    url: str
+    commit: str
+
+
+BASE = "base"
+"""The snapshot of a workspace in which nothing changed: the commit itself."""
+
+
 class Workspace(Protocol):
     """A folder with exactly one commit's files, and whatever steps changed in it since."""
 
@@ -87,10 +130,12 @@ class Workspaces(Protocol):
         *,
         history: bool = True,
         seconds: float | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
 
         `history`: whether also what came before it. A repository is fetched either always with it or never.
+        `check` is called now and then: by raising it ends the fetch.
         """
 
     def release(self, route: Route, keep: str) -> None:
@@ -115,11 +160,38 @@ class Workspaces(Protocol):
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit."""
 
-    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> Workspace:
-        """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
+    def open(
+        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+    ) -> Workspace:
+        """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
         Raises `SnapshotGone` where the snapshot is not on this machine.
         """
+
+    def lent(self, name: str, attempt: int) -> Path:
+        """A folder of git's objects, to which the histories of a job's attempt refer: for steps to read only.
+
+        What is checked out later adds to it.
+        """
+
+    def check_out(
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        root: Path,
+        path: Sequence[str],
+        history: History,
+        wanted: Wanted,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """As `place`, with a history and for steps to change; no `path` is all of `root`.
+
+        `check` is called now and then: by raising it ends this, and nothing is changed.
+        """
+
+    def submodules(self, route: Route) -> Sequence[Submodule]:
+        """What other repositories the commit has in it, as its `.gitmodules` says."""
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
@@ -320,11 +392,27 @@ class Sandbox(Protocol):
         """End every process of the job, also those that called setsid, and remove `temp`."""
 
 
+BOX_OBJECTS = "/run/git"
+"""Where steps that do not see this machine's files find what `Workspaces.lent` has."""
+
+
 class Executor(Protocol):
     """A way to isolate a job."""
 
-    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> Sandbox:
+    objects: str | None
+    """Where a sandbox shows what `lent` has; None where steps see it at its own place."""
+
+    def open(
+        self,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        container: ContainerSpec | None,
+        lent: Path | None = None,
+    ) -> Sandbox:
         """A sandbox over `workspace`. `temp` is a fresh folder for the step's own files.
+
+        `lent` is a folder that steps can read only.
 
         `label` names the job's attempt, unique among all jobs, as SITE-JOB-ATTEMPT; leftovers under the
         same label are ended first. `container` is what the job asks for where it is to be one.
@@ -362,6 +450,8 @@ class Site:
     temp: Path
     inside: bool
     tenant: str
+    lent: tuple[Path, str] | None = None
+    """What steps can read only, and where they find it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,27 @@ for, and refused as what has no such version: of a name that is not there nobody
 
 import logging
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runner.engine.ports import Repositories, Workspaces
 from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
-from runner.model.source import FULL_COMMIT_ID, Repository, Route, shown_url
+from runner.model.source import FULL_COMMIT_ID, Repository, Route, bare_url, shown_url
 from runner.workflow.references import SHORT_COMMIT_ID, Remote
 
 log = logging.getLogger(__name__)
 
 _HOST_AND_PATH = re.compile(r"(?:[a-z+]+://)?(?:[^@/]*@)?([^/:]+)(?::\d+(?=/))?[:/]/*(.+)")
 
+_OVER_HTTP = re.compile(r"https?://", re.IGNORECASE)
+_OVER_SSH = re.compile(r"(?:ssh://)?(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+(?::\d+/|[:/])[^:]", re.IGNORECASE)
 OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
 
 
+DEEPEST_NAME = 5
+"""How many names of a URL's path may be a repository's name here."""
 _BASE = re.compile(r"/|file:///|(https?|ssh|git)://[^/\s]|[^/@:\s]+@[^/@:\s]+:")
 
 
@@ -89,27 +95,101 @@ class Sources:
             reason = self._said(own, wanted, repository, error)
             raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
 
+    def ref(self, own: Route, wanted: Remote, seconds: float | None = None) -> tuple[str, str]:
+        """The full ref that is meant, and its commit right now: a branch comes before a tag here.
+
+        Where none is said it is the default branch. A commit has no ref. Errors as of `resolve`.
+        """
+        repository = self.repository(own, wanted.repository)
+        if FULL_COMMIT_ID.fullmatch(wanted.ref.lower()):
+            return "", wanted.ref.lower()
+        with self._told(own, wanted, repository):
+            ref = wanted.ref
+            if not ref:
+                branch = self.workspaces.default_branch(repository)
+                if branch is None:
+                    raise RefNotFound(f"{wanted.repository} has no default branch", "")
+                ref = f"refs/heads/{branch}"
+            kinds = ("",) if ref.startswith("refs/") else ("refs/heads/", "refs/tags/")
+            for kind in kinds:
+                try:
+                    commit = self.workspaces.resolve(repository, f"{kind}{ref}", seconds=seconds)
+                    if self._is_taken(repository):
+                        raise RefNotFound(ref, "")
+                    return f"{kind}{ref}", commit
+                except RefNotFound as error:
+                    missing = error
+            hint = missing.others
+            if SHORT_COMMIT_ID.fullmatch(ref):
+                hint = f"; a commit is named by all of its 40 digits{hint}"
+            raise BrokenDefinition(f'{wanted.repository} has no branch, tag or commit "{ref[:200]}"{hint}')
+
+    def at(self, own: Route, url: str) -> Repository:
+        """What the files of a repository mean by the URL of another one: for whoever could see it anyhow.
+
+        With the login that is registered here it is only the run's own one, and those that are shared. All
+        else is fetched as what is open to all: nobody reads with the server's keys what is not theirs.
+        Raises `BrokenDefinition`.
+        """
+        host, path = here = _place(url)
+        mine = self.repositories.get(own.forge, own.repo)
+        if _place(mine.url) == here:
+            return mine
+        names = path.strip("/").split("/")[-DEEPEST_NAME:]
+        for depth in range(len(names)):
+            for one in self.repositories.alike("/".join(names[depth:])):
+                if _place(one.url) == here and one.forge == own.forge and one.shared:
+                    return one
+        if _OVER_HTTP.match(url):
+            anonymous = bare_url(url)
+        elif url.startswith(f"{self.url}/") and ".." not in url:
+            anonymous = url
+        elif host and _OVER_SSH.match(url):
+            # Whoever writes it for people who have keys means what others see here.
+            anonymous = f"https://{host}/{path}"
+        else:
+            raise BrokenDefinition(
+                f"{shown_url(url)[:200]!a} is no address of a repository that is open to all; give "
+                "https://HOST/PATH, or have the repository registered and shared here"
+            )
+        return Repository(OPEN, f"{host}/{path}".lstrip("/"), anonymous, registration=anonymous)
+
     def fetch(
-        self, own: Route, wanted: Remote, commit: str, keep: str, seconds: float | None = None
+        self,
+        own: Route,
+        wanted: Remote,
+        commit: str,
+        keep: str,
+        seconds: float | None = None,
+        check: Callable[[], None] = lambda: None,
+        repository: Repository | None = None,
     ) -> Route:
         """Have that commit of a version here, and hold it as long as what is kept under `keep`.
 
-        Errors: `BrokenDefinition` where there is no such commit, `Unavailable`.
+        `check` is called now and then, and ends it by raising. `repository` is what is fetched from, where
+        that is not what the version's name means. Errors: `BrokenDefinition` where there is no such commit,
+        `Unavailable`.
         """
-        repository = self.repository(own, wanted.repository)
+        named = repository is None
+        repository = repository or self.repository(own, wanted.repository)
         route = Route(repository.forge, repository.name, commit)
-        try:
-            if self._is_taken(repository):
+        with self._told(own, wanted, repository):
+            if named and self._is_taken(repository):
                 self.workspaces.resolve(repository, "HEAD", seconds=seconds)
                 raise BrokenDefinition(f"{wanted.version}: {repository.url} has no commit {commit}")
             held, history = f"{keep}-{commit}", repository.forge != OPEN
-            self.workspaces.fetch(repository, route, keep=held, history=history, seconds=seconds)
+            self.workspaces.fetch(repository, route, keep=held, history=history, seconds=seconds, check=check)
+        return route
+
+    @contextmanager
+    def _told(self, own: Route, wanted: Remote, repository: Repository) -> Iterator[None]:
+        try:
+            yield
         except Rejected as error:
             raise BrokenDefinition(self._said(own, wanted, repository, error)) from None
         except Unavailable as error:
             reason = self._said(own, wanted, repository, error)
             raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
-        return route
 
     def _is_taken(self, repository: Repository) -> bool:
         """Whether one that is open to all has the name of one that is registered here, and is another."""

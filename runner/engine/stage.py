@@ -14,7 +14,7 @@ from runner.engine.heart import CANCEL_SECONDS, Hold
 from runner.engine.library import Library, Pre
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
-from runner.engine.ports import BOX_WORKSPACE, Workspace
+from runner.engine.ports import BOX_WORKSPACE, History, Workspace
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.values import to_number, to_string
@@ -56,6 +56,8 @@ class Stage:
     recorded: Collection[str] = ()
     pres: tuple[Pre, ...] = ()
     """What actions do before the first step."""
+    history: History | None = None
+    """What the workspace has for git."""
 
     @cached_property
     def seen(self) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from runner.engine.ports import BOX_OBJECTS
 from runner.errors import Unavailable
 from runner.executors.agent import AgentSandbox, probe
 from runner.executors.cgroups import Cgroup, Limits, create
@@ -61,6 +62,7 @@ class Bubblewrap:
         read_only: Iterable[Path] = (),
     ) -> None:
         self.owner = owner(uid)
+        self.objects: str | None = BOX_OBJECTS
         self._limits = limits or Limits()
         self._network = ("--share-net",) if network else ()
         # Scripts that were written for containers, where everybody is root, look for its folder.
@@ -68,7 +70,14 @@ class Bubblewrap:
         self._files = [*_system(), "--proc", "/proc", "--dev", "/dev", *own, *_readable(read_only)]
         self._programs = {name: shutil.which(name) for name in ("bwrap", "setpriv")}
 
-    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> AgentSandbox:
+    def open(
+        self,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        container: ContainerSpec | None,
+        lent: Path | None = None,
+    ) -> AgentSandbox:
         """`container` is of no use here and ignored."""
         place = Place(WORKSPACE, TEMP, temp, PATH, self.owner)
         place.prepare()
@@ -79,7 +88,7 @@ class Bubblewrap:
             cgroup = create(label, self._limits)
             if cgroup is None:
                 raise Unavailable("memory cannot be limited here: no cgroup can be made")
-        return AgentSandbox(self._line(workspace, temp, cgroup), place)
+        return AgentSandbox(self._line(workspace, temp, cgroup, lent), place)
 
     def check(self) -> str | None:
         return probe(self)
@@ -87,7 +96,7 @@ class Bubblewrap:
     def sweep(self, site: str, living: Callable[[], Collection[str]]) -> None:
         """Nothing outlives its worker."""
 
-    def _line(self, workspace: Path, temp: Path, cgroup: Cgroup | None) -> Pipes:
+    def _line(self, workspace: Path, temp: Path, cgroup: Cgroup | None, lent: Path | None) -> Pipes:
         with ExitStack() as stack:
             data = {
                 SCRIPT: AGENT.read_bytes(),
@@ -103,6 +112,7 @@ class Bubblewrap:
                 *self._network,
                 *self._files,
                 *(word for path, fd in held.items() for word in ("--ro-bind-data", str(fd), path)),
+                *(("--ro-bind", str(lent), BOX_OBJECTS) if lent else ()),
                 *("--bind", str(workspace), WORKSPACE, "--bind", str(temp), TEMP, "--chdir", "/"),
                 *("--seccomp", str(seccomp), "--", *agent(SCRIPT, TEMP, str(self._limits.processes))),
             ]

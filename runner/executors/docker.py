@@ -11,6 +11,7 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from docker.types import Mount
 
+from runner.engine.ports import BOX_OBJECTS
 from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.executors import daemon
 from runner.executors.agent import AgentSandbox
@@ -57,11 +58,19 @@ class Docker:
         self, url: str = URL, network: bool = True, uid: int = JOB_UID, limits: Limits | None = None
     ) -> None:
         self.owner = owner(uid)
+        self.objects: str | None = BOX_OBJECTS
         self._daemon = Daemon(url)
         self._network = "bridge" if network else "none"
         self._limits = limits or Limits()
 
-    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> AgentSandbox:
+    def open(
+        self,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        container: ContainerSpec | None,
+        lent: Path | None = None,
+    ) -> AgentSandbox:
         """Raises `NoImage`, `NoSuchImage`, `UnusableImage`, and `Unavailable` where it cannot be had now."""
         if container is None or not container.image:
             raise NoImage
@@ -76,7 +85,7 @@ class Docker:
             place.prepare()
             if self.owner:
                 os.chown(workspace, *self.owner)
-            id = self._create(client, workspace, temp, label, found, container)
+            id = self._create(client, workspace, temp, label, found, container, lent)
             line = self._start(client, id, image)
         except BaseException as error:
             client.close()
@@ -110,7 +119,14 @@ class Docker:
             raise Unavailable(f"docker cannot be asked for its containers: {error}") from error
 
     def _create(
-        self, client: APIClient, workspace: Path, temp: Path, label: str, image: str, spec: ContainerSpec
+        self,
+        client: APIClient,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        image: str,
+        spec: ContainerSpec,
+        lent: Path | None,
     ) -> str:
         uid, gid = self.owner or (os.geteuid(), os.getegid())
         options, ports = spec.options, (*spec.options.ports, *spec.ports)
@@ -119,6 +135,7 @@ class Docker:
         ours = [
             Mount(WORKSPACE, str(workspace), type="bind"),
             Mount(TEMP, str(temp), type="bind"),
+            *([Mount(BOX_OBJECTS, str(lent), type="bind", read_only=True)] if lent else []),
         ]
         container = client.create_container(
             image,

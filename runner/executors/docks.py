@@ -321,7 +321,13 @@ class Dock:
     def _created(self, step: Boxed, image: str) -> Mapping[str, str]:
         site, client = self._site, self._client
         uid, gid = step.owner or (os.geteuid(), os.getegid())
-        mounts = {BOX_WORKSPACE: site.workspace, BOX_TEMP: site.temp}
+        mounts = [
+            Mount(BOX_WORKSPACE, str(site.workspace), type="bind"),
+            Mount(BOX_TEMP, str(site.temp), type="bind"),
+        ]
+        if site.lent is not None:
+            lent, seen = site.lent
+            mounts.append(Mount(seen, str(lent), type="bind", read_only=True))
         created: Mapping[str, str] = client.create_container(
             image,
             entrypoint=[step.entrypoint] if step.entrypoint else None,
@@ -335,7 +341,7 @@ class Dock:
                 client,
                 self._limits,
                 self.network,
-                mounts=[Mount(target, str(source), type="bind") for target, source in mounts.items()],
+                mounts=mounts,
                 capabilities=TO_DROP_ROOT if uid == 0 else (),
             ),
         )

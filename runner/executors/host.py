@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runner.errors import Unavailable
@@ -38,6 +39,7 @@ class Host:
     """
 
     owner: tuple[int, int] | None = None
+    objects: str | None = None
 
     def __init__(
         self, path: str = SYSTEM_PATH, limits: Limits | None = None, namespaces: bool | None = None
@@ -50,8 +52,17 @@ class Host:
         if os.geteuid() == 0:
             cgroups.sweep()
 
-    def open(self, workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> AgentSandbox:
-        """`container` is of no use here and ignored."""
+    def open(
+        self,
+        workspace: Path,
+        temp: Path,
+        label: str,
+        container: ContainerSpec | None,
+        lent: Path | None = None,
+    ) -> AgentSandbox:
+        """`container` is of no use here and ignored; steps see `lent` as it is."""
+        if os.geteuid() == 0:
+            _hand_over(workspace)
         place = Place(str(workspace), str(temp), temp, self._path, self.owner)
         place.prepare()
         # To enter a cgroup waits for every processor to have been idle once: 20 ms on a quiet machine.
@@ -86,6 +97,14 @@ class Host:
         mark = f"{MARK}={name}"
         argv = [*agent(str(AGENT), str(temp), processes, mark, str(SWEEP)), *entrances]
         return Pipes(argv, {MARK: name}, kill=lambda: sweep(mark), after=after)
+
+
+def _hand_over(workspace: Path) -> None:
+    """Make root's what git looks at before it trusts a repository: its folder, and the one that it is in."""
+    for path in (workspace, workspace / ".git"):
+        with suppress(FileNotFoundError):
+            if path.lstat().st_uid:
+                os.chown(path, 0, 0, follow_symlinks=False)
 
 
 def sweep(mark: str) -> None:

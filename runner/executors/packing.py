@@ -153,6 +153,9 @@ class _Packer:
     def add(self, folder: int, path: str) -> None:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries)
+        if not path:
+            # The history of a workspace is no part of an action, and has other files each time.
+            names = [name for name in names if name != ".git"]
         for name in names:
             inner = join(path, name)
             self._entries += 1

@@ -115,6 +115,12 @@ def shown_url(url: str) -> str:
     return _QUERY.sub(r"\1?***", _PASSWORD.sub(r"\1:***@", url))
 
 
+def bare_url(url: str) -> str:
+    """A clone URL without whatever in it could be a password or a token."""
+    url = _HTTP_LOGIN.sub(r"\1", url)
+    return _QUERY.sub(r"\1", _PASSWORD.sub(r"\1@", url))
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One event as it was stored, and what became of it."""

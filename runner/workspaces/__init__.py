@@ -35,25 +35,45 @@ In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshot
 """
 
 import errno
+import hashlib
+import logging
+import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import cache, partial
+from glob import escape
 from pathlib import Path
-from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Folder, Workspace
+from runner.engine.ports import BASE, Folder, History, Submodule, Wanted, Workspace
 from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
-from runner.workspaces.bases import Bases
+from runner.workspaces.bases import Base, Bases, top
 from runner.workspaces.checkouts import Checkout, commit
-from runner.workspaces.folders import move_beneath, nodes_of, write_folder
+from runner.workspaces.folders import (
+    Blob,
+    File,
+    Link,
+    Node,
+    fill_folder,
+    nodes_of,
+    placing,
+    write_folder,
+)
+from runner.workspaces.folders import Folder as MadeFolder
 from runner.workspaces.git import Git
+from runner.workspaces.histories import nodes as git_nodes
+from runner.workspaces.histories import wanted_tag
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
+from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
 from runner.workspaces.keeping import Kept, measured
+from runner.workspaces.layers import nothing
+from runner.workspaces.lending import lend, open_for
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.mounts import clear
 from runner.workspaces.names import Address, address_of, file_name
@@ -64,9 +84,12 @@ from runner.workspaces.reading import Reader, Readers
 from runner.workspaces.recent import Recent
 from runner.workspaces.removal import Trash
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import BASE, Line, chain, inherit, restored
+from runner.workspaces.snapshots import Line, chain, inherit, restored
+from runner.workspaces.sparse import Sparse, sparse_of
+from runner.workspaces.submodules import submodules_in
 from runner.workspaces.syncing import Syncing
 from runner.workspaces.trees import (
+    GITLINK,
     Commit,
     Entry,
     HostileTree,
@@ -89,6 +112,13 @@ RECENT_BYTES = 2 * FOLDER_BYTES
 """How much of what `read` handed out is kept, in case that it is asked for again."""
 
 _NO_COMMIT = "0" * 40
+_SECOND = 1_000_000_000
+_LAYER = ".git"
+"""How the name of a folder ends that has an attempt's history, beside the objects that it is lent."""
+IDLE_SECONDS = 3600.0
+"""A mirror that was used within them is not removed, however little space there is."""
+
+log = logging.getLogger(__name__)
 
 
 class GitWorkspaces:
@@ -97,8 +127,9 @@ class GitWorkspaces:
     `protocols` is git's GIT_ALLOW_PROTOCOL; `owner` the uid and gid that job folders belong to, for
     which we must be root; `environment` what git's network needs (proxies, certificates, ssh);
     `networks` what may be fetched from besides public addresses; `lookup` finds a host's addresses;
-    `timeout` is the seconds that one word with a repository may take; `keeping` whether what a job leaves is
-    kept when it has ended; `hindrance` why no job's folder may be an overlay, None where it may.
+    `timeout` is the seconds that one word with a repository may take, and `fetch_bytes` what one fetch may
+    bring, where 0 is no limit; `keeping` whether what a job leaves is kept when it has ended; `hindrance` why
+    no job's folder may be an overlay, None where it may.
     """
 
     def __init__(
@@ -112,16 +143,18 @@ class GitWorkspaces:
         lookup: Lookup = lookup,
         timeout: float = 600,
         keeping: bool = True,
+        fetch_bytes: int = 0,
         hindrance: Callable[[], str | None] = lambda: None,
     ) -> None:
         home = home.absolute()
-        self._mirrors, self._workspaces, self._snapshots = (
-            home / name for name in ("mirrors", "workspaces", "snapshots")
+        self._mirrors, self._workspaces, self._snapshots, self._lent = (
+            home / name for name in ("mirrors", "workspaces", "snapshots", "lent")
         )
         self._trash = Trash(self._workspaces / ".trash")
         self._protocols = protocols
         self._owner = owner
         self._timeout = timeout
+        self._fetch_bytes = fetch_bytes
         self._keeping = keeping
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
@@ -183,12 +216,14 @@ class GitWorkspaces:
         *,
         history: bool = True,
         seconds: float | None = None,
+        check: Callable[[], None] = nothing,
     ) -> None:
         """Have that commit here, and hold it under the keep-ref named `keep` until it is released.
 
         `history`: whether also what came before it. A repository is fetched either always with it or never.
+        `check` is called now and then: by raising it ends the fetch.
         """
-        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history)
+        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history, check)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -197,7 +232,7 @@ class GitWorkspaces:
     def let_go(self, keep: str) -> None:
         """Release that keep-ref and all whose names begin with it, in every repository that is here."""
         for path in self._mirrors.glob("*.git"):
-            mirror = Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
+            mirror = self._named(path)
             for name in mirror.kept(keep):
                 mirror.release(name)
 
@@ -275,8 +310,10 @@ class GitWorkspaces:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def open(self, route: Route, name: str, attempt: int, snapshot: str | None) -> Workspace:
-        """A fresh folder for job `name`: the commit's files, then those of `snapshot`.
+    def open(
+        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+    ) -> Workspace:
+        """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
         Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
         """
@@ -288,14 +325,21 @@ class GitWorkspaces:
             line = chain(layers, snapshot, route.commit)
             overlaid = self._overlaid(layers, line)
             jobs.mkdir(parents=True, exist_ok=True)
-            for former in list(jobs.iterdir()):
-                # A worker that was thought dead may come this far, but not to a later attempt's files.
-                if not former.name.isdecimal() or int(former.name) <= attempt:
-                    self._clear(former)
+            for folder in (jobs, self._lent / file_name(name)):
+                self._clear_until(attempt, folder)
             if overlaid is not None:
-                return self._overlay(reader, made_from, route, path, layers, snapshot, overlaid)
-            nodes = restored(layers, line, nodes_of(reader, made_from))
-            write_folder(path, nodes, reader, self._owner)
+                below = self._bases.take(reader, made_from, f"{route.forge}/{route.repo}")
+                return self._overlay(
+                    reader, made_from, below, route, path, layers, snapshot, overlaid, history
+                )
+            nodes = nodes_of(reader, made_from)
+            if history is not None:
+                whole = nodes
+                nodes = whole | self._history(
+                    route, lambda: whole, _look(made_from), name, attempt, history, Wanted()
+                )
+            write_folder(path, restored(layers, line, nodes), reader, self._owner)
+            self._trusted_by(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
     def overlay_problem(self) -> str | None:
@@ -319,45 +363,201 @@ class GitWorkspaces:
         self,
         reader: Reader,
         made_from: Commit,
+        below: Base,
         route: Route,
         path: Path,
         snapshots: Path,
         snapshot: str,
         sealed: list[Path],
+        history: History | None,
     ) -> OverlayWorkspace:
-        base = self._bases.take(reader, made_from, f"{route.forge}/{route.repo}")
+        """Closes `below` where it fails."""
         try:
+            if history is not None:
+                layer = self._history_layer(reader, made_from, below, route, path, snapshots.name, history)
+                below = replace(below, folders=(*layer, *below.folders))
             opened = OverlayWorkspace(
-                path, self._trash, snapshots, route.commit, snapshot, base, sealed, self._layers
+                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers
             )
         except BaseException:
             self._clear(path)
-            base.close()
+            below.close()
             raise
         self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
+
+    def _history_layer(
+        self,
+        reader: Reader,
+        made_from: Commit,
+        below: Base,
+        route: Route,
+        path: Path,
+        name: str,
+        history: History,
+    ) -> list[Path]:
+        """A folder with nothing but a `.git`, to lie on a base; none where there can be none."""
+        nodes = partial(_based, reader, made_from, below)
+        found = self._history(
+            route, nodes, f"{made_from.tree}-{_mark(below)}", name, int(path.name), history, Wanted()
+        )
+        if not found:
+            return []
+        layer = self._lent / name / f"{path.name}{_LAYER}"
+        write_folder(layer, found, reader, self._owner)
+        self._trusted_by(history, layer)
+        return [layer]
 
     def _clear(self, folder: Path) -> None:
         """Remove a folder in which something may be mounted."""
         clear(folder)
         self._trash.remove(folder)
 
-    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
-        """Put the commit's files into the folder that the names of `path` lead to, below job `name`'s `root`.
+    def _clear_until(self, attempt: int, folder: Path) -> None:
+        """Remove what is of this and of earlier attempts of a job."""
+        for former in _all_in(folder):
+            # A worker that was thought dead may come this far, but not to a later attempt's files.
+            number = former.name.removesuffix(_LAYER)
+            if not number.isdecimal() or int(number) <= attempt:
+                self._clear(former)
 
-        They are written where no step can be, and moved there.
-        """
-        jobs = self._workspaces / file_name(name)
-        aside = jobs / f".aside-{token_hex(8)}"
+    def lent(self, name: str, attempt: int) -> Path:
+        """A folder of git's objects, to which the histories of a job's attempt refer: for steps to read."""
+        folder = self._lent / file_name(name) / str(attempt)
+        open_for(folder, self._owner)
+        return folder
+
+    def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
+        """Put the commit's files into the folder that the names of `path` lead to, below a job's `root`."""
         with self._reading(route) as reader, _disk_errors(root):
             nodes = nodes_of(reader, read_commit(reader, route.commit))
-            jobs.mkdir(parents=True, exist_ok=True)
+            with placing(root, path) as folder:
+                fill_folder(folder, nodes, reader, self._owner)
+
+    def check_out(
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        root: Path,
+        path: Sequence[str],
+        history: History,
+        wanted: Wanted,
+        check: Callable[[], None] = nothing,
+    ) -> None:
+        """As `place`, with a history and for steps to change; no `path` is all of `root`.
+
+        `check` is called now and then: by raising it ends this, and nothing is changed.
+        """
+        sparse = sparse_of(wanted.sparse, wanted.cone)
+        with self._reading(route) as reader, _disk_errors(root):
+            commit = read_commit(reader, route.commit)
+            nodes = nodes_of(reader, commit)
+            made = self._history(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
+            wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
+            with placing(root, path, wanted.clean) as folder:
+                fill_folder(folder, wanted_nodes, reader, self._owner, check)
+                self._trusted_by(history, folder)
+
+    def _trusted_by(self, history: History | None, folder: Path | str) -> None:
+        """Git reads no repository that is another user's than the steps' own.
+
+        Where they see this machine's files as they are, that is us.
+        """
+        if history is None or self._owner is None:
+            return
+        ours = (os.geteuid(), os.getegid())
+        owner = history.owner or (ours if history.objects is None else self._owner)
+        if owner != self._owner:
+            for path in (folder, f"{folder}/.git"):
+                with suppress(FileNotFoundError):
+                    os.chown(path, *owner, follow_symlinks=False)
+
+    def _history(
+        self,
+        route: Route,
+        nodes: Callable[[], Mapping[str, Node]],
+        look: str,
+        name: str,
+        attempt: int,
+        history: History,
+        wanted: Wanted,
+    ) -> dict[str, Node]:
+        """The files of a job's `.git`; none where its objects cannot be shown to it."""
+        mirror = self._mirror(route.forge, route.repo)
+        borrowed = mirror.borrowed
+        if borrowed and history.objects:
+            # They are in somebody's own checkout, which no sandbox sees.
+            return {}
+        top = self.lent(name, attempt)
+        objects = top / mirror.path.stem
+        origin = self._origin(route, mirror, history)
+        # What a fetch brought just now is lent too.
+        lend(mirror.path / "objects", objects)
+        sparse = sparse_of(wanted.sparse, wanted.cone)
+        seen = f"{history.objects}/{objects.name}" if history.objects else f"{objects}\n{borrowed}".rstrip()
+        return git_nodes(
+            history,
+            route.commit,
+            origin,
+            seen,
+            self._index(mirror, nodes, look, sparse),
+            shallow=mirror.shallow(route.commit),
+            sparse=sparse,
+            submodules=wanted.submodules,
+        )
+
+    def _origin(self, route: Route, mirror: Mirror, history: History) -> Mapping[str, str]:
+        """The branches and tags of the repository, with the tag that is checked out among them."""
+        origin, tag = mirror.origin(), wanted_tag(history)
+        repo = self._fetched.get((route.forge, route.repo))
+        if tag is not None and tag not in origin and repo is not None and not mirror.shallow(route.commit):
             try:
-                write_folder(aside, nodes, reader, self._owner)
-                move_beneath(aside, root, path)
-            finally:
-                # Not there any more where it was moved.
-                self._trash.remove(aside)
+                mirror.refresh(self._address(repo))
+            except (Rejected, Unavailable) as error:
+                log.info("a tag is not known yet", extra={"tag": tag, "error": str(error)})
+            origin = mirror.origin()
+        return origin
+
+    def _index(
+        self, mirror: Mirror, nodes: Callable[[], Mapping[str, Node]], look: str, sparse: Sparse | None
+    ) -> bytes:
+        """The index of a checkout, which is the same for every job.
+
+        `nodes` are all files of the commit, as they look where they were not touched; `look` names that look.
+        """
+        kept = mirror.path / "indexes" / look
+        if sparse is None:
+            with suppress(FileNotFoundError):
+                os.utime(kept)
+                return kept.read_bytes()
+        found = dict(_tracked(nodes()))
+        near = newest_index(kept.parent)
+        sizes = sizes_in(near) if near else {}
+        sizes |= mirror.sizes({id for mode, id, _ in found.values() if mode != GITLINK} - sizes.keys())
+        index = index_of(
+            Tracked(
+                os.fsencode(path),
+                mode,
+                id,
+                0 if mode == GITLINK else sizes.get(id, 0),
+                at,
+                sparse is not None and not sparse.has(path),
+            )
+            for path, (mode, id, at) in found.items()
+        )
+        if sparse is None:
+            keep_index(kept, index)
+        return index
+
+    def submodules(self, route: Route) -> Sequence[Submodule]:
+        """What other repositories the commit has in it, as its `.gitmodules` says."""
+        if ".gitmodules" not in self.read(route, "", [".gitmodules"]):
+            return ()
+        with self._reading(route) as reader:
+            tree = read_commit(reader, route.commit).tree
+            mirror = self._mirror(route.forge, route.repo)
+            return tuple(submodules_in(reader, tree, mirror.settings_at(f"{route.commit}:.gitmodules")))
 
     def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
         """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
@@ -370,7 +570,7 @@ class GitWorkspaces:
 
     def names(self) -> set[str]:
         """Of which jobs there are folders here."""
-        return {path.name for path in _entries(self._workspaces)}
+        return {path.name for folder in (self._workspaces, self._lent) for path in _entries(folder)}
 
     def kept(self) -> Iterator[Kept]:
         """What is kept of each job that has snapshots here."""
@@ -380,6 +580,7 @@ class GitWorkspaces:
     def retire(self, name: str) -> None:
         """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
         self._clear(self._workspaces / file_name(name))
+        self._trash.remove(self._lent / file_name(name))
         if not self._keeping:
             self._trash.remove(self._snapshots / file_name(name))
             self._layers.sweep()
@@ -388,7 +589,8 @@ class GitWorkspaces:
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
         self._clear(self._workspaces / file_name(name))
-        self._trash.remove(self._snapshots / file_name(name))
+        for folder in (self._lent, self._snapshots):
+            self._trash.remove(folder / file_name(name))
         self._layers.sweep()
         self._trash.empty()
 
@@ -402,12 +604,37 @@ class GitWorkspaces:
         """A folder of a job, `root` as we see it, for what the engine itself does there."""
         return Reach(root, self._owner)
 
+    # --- the folder of mirrors ---
+
+    def tend(self, limit: int) -> None:
+        """Have mirrors in good order, and no more of them than fit into `limit` bytes, where that is not 0.
+
+        Those go first that were not used for longest; one that a job still sees objects of stays.
+        """
+        mirrors = [self._named(path) for path in self._mirrors.glob("*.git")]
+        for mirror in mirrors:
+            mirror.tidy()
+        if not limit:
+            return
+        sizes = {mirror.path: mirror.size() for mirror in mirrors}
+        over = sum(sizes.values()) - limit
+        idle = time.time() - IDLE_SECONDS
+        for mirror in sorted(mirrors, key=lambda one: one.used_at()):
+            if over <= 0 or mirror.used_at() > idle:
+                return
+            if not any(self._lent.glob(f"*/*/{escape(mirror.path.stem)}")) and mirror.remove(self._trash):
+                log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
+                over -= sizes[mirror.path]
+
+    def _named(self, path: Path) -> Mirror:
+        return Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
+
     # --- between them ----------------------------------------------------------------------------
 
     def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
         timeout = self._timeout if seconds is None else min(seconds, self._timeout)
-        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout)
+        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
 
     def _mirror_of(self, repo: Repository, seconds: float | None = None) -> Mirror:
         mirror = self._mirror(repo.forge, repo.name, seconds)
@@ -425,9 +652,58 @@ class GitWorkspaces:
 
 
 def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return [path for path in _all_in(folder) if not path.name.startswith(".")]
+
+
+def _all_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _based(reader: Reader, commit: Commit, base: Base) -> Mapping[str, Node]:
+    """What a commit holds, each file with the time that it has in its base."""
+    nodes = nodes_of(reader, commit)
+    for path, node in nodes.items():
+        if isinstance(node, File | Link) and (there := top(base.folders, path)) is not None:
+            nodes[path] = replace(node, mtime_ns=there.lstat().st_mtime_ns)
+    return nodes
+
+
+def _mark(base: Base) -> str:
+    """Sets a base apart from others of the same tree, whose files may have other times."""
+    found = (folder.stat() for folder in base.folders)
+    said = repr([(one.st_ino, one.st_mtime_ns) for one in found]).encode()
+    return hashlib.sha256(said).hexdigest()[:16]
+
+
+def _look(commit: Commit) -> str:
+    """What the files of a commit look like that were made for it."""
+    return f"{commit.tree}-{commit.time}"
+
+
+def _tracked(nodes: Mapping[str, Node]) -> Iterator[tuple[str, tuple[int, str, int]]]:
+    """The files and submodules of a commit as its trees have them: by path their mode, id and time."""
+    for path, node in nodes.items():
+        match node:
+            case File(mode, mtime, Blob(id)):
+                yield path, (mode, id, mtime // _SECOND)
+            case Link(Blob(id), mtime):
+                yield path, (stat.S_IFLNK, id, mtime // _SECOND)
+            case MadeFolder(_, id) if id:
+                yield path, (GITLINK, id, 0)
+
+
+def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """What a sparse checkout has of a commit, with the folders around it."""
+    kept = {
+        path: node for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)
+    }
+    around = {
+        "/".join(names[:depth])
+        for path in kept
+        for names in [path.split("/")]
+        for depth in range(1, len(names))
+    }
+    return {path: node for path, node in nodes.items() if path in kept or path in around}
 
 
 def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:

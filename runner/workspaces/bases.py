@@ -208,7 +208,7 @@ class Bases:
             same = {
                 path: there
                 for path, entry in entries.items()
-                if path not in lately and not entry.is_folder and (there := _top(found.folders, path))
+                if path not in lately and not entry.is_folder and (there := top(found.folders, path))
             }
             nodes: dict[str, Node] = {}
             for path in (*entries, *gone):
@@ -323,7 +323,7 @@ class Bases:
         return True
 
 
-def _top(folders: Sequence[Path], path: str) -> Path | None:
+def top(folders: Sequence[Path], path: str) -> Path | None:
     """The topmost file of that path."""
     found = (folder / path for folder in folders)
     return next((one for one in found if one.is_symlink() or one.is_file()), None)

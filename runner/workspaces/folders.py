@@ -3,13 +3,14 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from runner.errors import NOT_NOW, BrokenDefinition
-from runner.workspaces.layers import Stored, write_all
+from runner.workspaces.layers import Stored, nothing, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, Entry, HostileTree, walk
 
@@ -26,15 +27,25 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """Content as it is."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     mode: int
     mtime_ns: int
-    source: Blob | Stored
+    source: Blob | Stored | Given
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
+    """`submodule`: the commit of another repository that is to be here."""
+
     mode: int
+    submodule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,10 @@ def nodes_at(time: int, entries: Iterable[tuple[str, Entry]]) -> dict[str, Node]
     mtime = time * 1_000_000_000
     nodes: dict[str, Node] = {}
     for path, entry in entries:
-        if entry.is_folder or entry.mode == GITLINK:
+        if entry.is_folder:
             nodes[path] = Folder(0o755)
+        elif entry.mode == GITLINK:
+            nodes[path] = Folder(0o755, entry.id)
         elif stat.S_ISLNK(entry.mode):
             nodes[path] = Link(Blob(entry.id), mtime)
         else:
@@ -77,46 +90,121 @@ def write_folder(
     Symlinks come last, so nothing is ever written through one, whatever the commit calls its files.
     """
     root.mkdir(mode=0o700)
-    base = f"{root}/"
+    fill_folder(f"{root}/", nodes, reader, owner)
+
+
+def fill_folder(
+    base: str,
+    nodes: Mapping[str, Node],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None] = nothing,
+) -> None:
+    """Make all that is in a new folder, whose path with a slash is `base`, and hand it over.
+
+    `check` is called now and then, and ends it by raising.
+    """
     folders = sorted((path, node) for path, node in nodes.items() if isinstance(node, Folder))
     for path, _ in folders:
         os.mkdir(base + path, 0o700)  # noqa: PTH102
     files = [(path, node) for path, node in nodes.items() if isinstance(node, File)]
-    _write_blobs(base, files, reader, owner)
+    _write_blobs(base, files, reader, owner, check)
     _write_stored(base, files, owner)
+    for path, file in files:
+        if isinstance(file.source, Given):
+            with _new_file(base + path, file, owner) as descriptor:
+                write_all(descriptor, file.source.content)
     _write_links(base, nodes, reader, owner)
     for path, folder in reversed(folders):
         if owner is not None:
             os.chown(base + path, *owner)
         os.chmod(base + path, folder.mode)  # noqa: PTH101
     if owner is not None:
-        os.chown(root, *owner)
+        os.chown(base, *owner)
 
 
-def move_beneath(folder: Path, root: Path, path: Sequence[str]) -> None:
-    """Give a folder the place below `root` that the names of `path` lead to.
+@contextmanager
+def placing(root: Path, path: Sequence[str], clean: bool = True) -> Iterator[str]:
+    """Have what the block puts into a new folder at a place below `root`; it is given the folder's path.
 
-    Steps may write below `root`: each name is looked up in the folder that was opened before it, no link
-    is followed, and what is in the way is removed.
+    The names of `path` lead there; none at all is `root` itself. Steps may write below `root`: each name is
+    looked up in the folder that was opened before it, no link is followed, and what is in the way is removed.
+    The new folder can be entered by us alone until it is complete. Not `clean`: what else is there stays.
     """
-    if any(one in ("", ".", "..") or "/" in one for one in path):
+    if any(one in ("", ".", "..") or "/" in one or "\0" in one for one in path):
         raise BrokenDefinition(f"{'/'.join(path)!a} is no place for files")
+    aside = f".runner-{token_hex(8)}"
+    top = os.open(root, _FOLDER)
+    try:
+        os.mkdir(aside, 0o700, dir_fd=top)
+        new = os.open(aside, _FOLDER, dir_fd=top)
+        try:
+            yield f"/proc/self/fd/{new}/"
+            _put(new, aside, top, path, clean)
+        except OSError as error:
+            if error.errno in NOT_NOW:
+                raise
+            # Whatever else it is, a name or a step made it so.
+            where = "/".join(path)[:200] or "the top of the workspace"
+            raise BrokenDefinition(f"no files can be put at {where}: {error.strerror}") from error
+        finally:
+            os.close(new)
+            with suppress(OSError):
+                _clear(aside, top)
+    finally:
+        os.close(top)
+
+
+def _put(new: int, aside: str, top: int, path: Sequence[str], clean: bool) -> None:
+    if not path:
+        if clean:
+            for name in os.listdir(top):
+                if name != aside:
+                    _clear(name, top)
+        _merge(new, top)
+        return
     *parents, name = path
-    descriptor = os.open(root, _FOLDER)
+    descriptor = os.dup(top)
     try:
         for parent in parents:
             inner = _entered(parent, descriptor)
             os.close(descriptor)
             descriptor = inner
-        _clear(name, descriptor)
-        os.rename(folder, name, dst_dir_fd=descriptor)
-    except OSError as error:
-        if error.errno in NOT_NOW:
-            raise
-        # Whatever else it is, a name or a step made it so.
-        raise BrokenDefinition(f"no files can be put at {'/'.join(path)[:200]}: {error.strerror}") from error
+        if clean:
+            _clear(name, descriptor)
+            os.rename(aside, name, src_dir_fd=top, dst_dir_fd=descriptor)
+            return
+        there = _entered(name, descriptor)
+        try:
+            _merge(new, there)
+        finally:
+            os.close(there)
     finally:
         os.close(descriptor)
+
+
+def _merge(new: int, there: int) -> None:
+    """Move all that is in one folder into another, over what is there."""
+    for name in os.listdir(new):
+        inner = _folder_at(name, new)
+        below = None if inner is None else _folder_at(name, there)
+        try:
+            if inner is not None and below is not None:
+                _merge(inner, below)
+                continue
+            _clear(name, there)
+            os.rename(name, name, src_dir_fd=new, dst_dir_fd=there)
+        finally:
+            for one in (inner, below):
+                if one is not None:
+                    os.close(one)
+
+
+def _folder_at(name: str, above: int) -> int | None:
+    try:
+        return os.open(name, _FOLDER, dir_fd=above)
+    except OSError:
+        return None
 
 
 def _entered(name: str, above: int) -> int:
@@ -154,11 +242,16 @@ def _new_file(path: str, file: File, owner: tuple[int, int] | None) -> Iterator[
 
 
 def _write_blobs(
-    base: str, files: list[tuple[str, File]], reader: Reader, owner: tuple[int, int] | None
+    base: str,
+    files: list[tuple[str, File]],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None],
 ) -> None:
     wanted = [(path, file, file.source.id) for path, file in files if isinstance(file.source, Blob)]
     contents = reader.contents([id for *_, id in wanted])
     for (path, file, _), content in zip(wanted, contents, strict=True):
+        check()
         with _new_file(base + path, file, owner) as descriptor:
             for chunk in content.chunks():
                 write_all(descriptor, chunk)

@@ -4,9 +4,10 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 from runner.errors import Unavailable
 
@@ -46,6 +47,8 @@ _FIXED = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
 }
+CHECK_SECONDS = 0.2
+"""How often whoever runs git looks whether it is to go on."""
 _ADVICE = re.compile(r"^(please make sure|and the repository exists|hint:|warning:)|^\s*$", re.IGNORECASE)
 
 
@@ -79,11 +82,28 @@ class Git:
         git_dir: Path | None = None,
         settings: Mapping[str, str] | None = None,
         timeout: float = 600,
+        *,
+        input: bytes | None = None,
+        check: Callable[[], None] | None = None,
     ) -> bytes:
-        """What git printed. Raises `GitFailed`, and `Unavailable` where its time was up."""
+        """What git printed. Raises `GitFailed`, and `Unavailable` where its time was up.
+
+        `check` is called now and then, and ends git by raising.
+        """
         process = self.start(arguments, git_dir, settings, stderr=subprocess.PIPE)
+        until = monotonic() + timeout
         try:
-            output, stderr = process.communicate(timeout=timeout)
+            while True:
+                left = max(0.0, until - monotonic())
+                try:
+                    wait = left if check is None else min(left, CHECK_SECONDS)
+                    output, stderr = process.communicate(input, timeout=wait)
+                    break
+                except subprocess.TimeoutExpired:
+                    if monotonic() >= until:
+                        raise
+                if check is not None:
+                    check()
         except subprocess.TimeoutExpired:
             raise Unavailable(f"git {arguments[0]} did not finish in {timeout:g} seconds") from None
         finally:

@@ -1,25 +1,28 @@
 """One bare mirror per repository: what was fetched, and which commits are held.
 
-Refs are written by us and never by `git fetch`, so a fetch that is killed leaves no lock file of git's
-behind. `refs/runner/keep/*` hold commits for runs; `refs/runner/latest` is what the next fetch builds
-on when every run is over.
+`refs/runner/keep/*` hold commits for runs; `refs/runner/latest` is what the next fetch builds on when every
+run is over. Both are written by us, so that they cost no process. `refs/runner/origin/*` are the branches and
+tags of the repository as of the last fetch; git writes them, and what a fetch that is killed leaves locked is
+unlocked by the next one.
 """
 
 import difflib
 import fcntl
+import logging
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from runner.errors import RefNotFound, Rejected, Unavailable
+from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
+from runner.workspaces.layers import nothing
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
 from runner.workspaces.removal import Trash
@@ -29,8 +32,31 @@ PACKS = 24
 
 _KEEP = "refs/runner/keep/"
 _LATEST = "refs/runner/latest"
+_ORIGIN = "refs/runner/origin/"
+_BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{_ORIGIN}{kind}/*" for kind in ("heads", "tags"))
+FEW_PACKS = 6
+"""With more than these they are repacked when nobody waits for it."""
+LOOSE = 200
+"""With more loose refs than this they are packed after a fetch."""
+LOCK_SECONDS = 0.05
+"""How often a mirror's lock is asked for by who may not have to wait for it any more."""
+JOINED = 50
+"""How many commits one fetch gets that others wait for."""
 _NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
+_DAMAGED = re.compile(
+    r"missing|bad object|cannot be accessed|unable to read|corrupt|not a valid|broken", re.I
+)
 _DAY = 86_400
+
+log = logging.getLogger(__name__)
+
+
+class _Busy(Exception):
+    """Somebody else has the lock."""
+
+
+class TooLarge(Rejected):
+    """A repository sends more for one fetch than it may."""
 
 
 class Mirror:
@@ -40,9 +66,18 @@ class Mirror:
     """
 
     def __init__(
-        self, path: Path, name: str, git: Git, hosts: Hosts, readers: Readers, timeout: float
+        self,
+        path: Path,
+        name: str,
+        git: Git,
+        hosts: Hosts,
+        readers: Readers,
+        timeout: float,
+        most: int = 0,
     ) -> None:
+        """`most`: how many bytes one fetch may bring; 0 is no limit."""
         self.path = path
+        self._most = most
         self._name = name
         self._git = git
         self._hosts = hosts
@@ -67,6 +102,11 @@ class Mirror:
                 if self._read(self._owner) != registration:
                     trash.remove(self.path)
             self._ensure(registration)
+
+    def _used(self) -> None:
+        """Say that the mirror is used now: those that are not for longest are the first to go."""
+        with suppress(FileNotFoundError):
+            os.utime(self._owner)
 
     def belong_from_birth(self, registration: str) -> None:
         """Say whose a mirror is that somebody else made just now."""
@@ -118,14 +158,22 @@ class Mirror:
 
     # --- what is here ----------------------------------------------------------------------------
 
-    def fetch(self, address: Address, commit: str, keep: str, history: bool = True) -> None:
+    def fetch(
+        self,
+        address: Address,
+        commit: str,
+        keep: str,
+        history: bool = True,
+        check: Callable[[], None] = nothing,
+    ) -> None:
         """Have a commit here and hold it, without a word to the repository where it is here already."""
         ref = _KEEP + file_name(keep)
+        self._used()
         usable = not self._incomplete.exists()
         if usable and self._read(self.path / ref) == commit:
             return
         if not (usable and self.has(commit)):
-            self.download(address, commit, history)
+            self.download(address, commit, history, check)
             self._point(_LATEST, commit)
         self._point(ref, commit)
 
@@ -150,33 +198,198 @@ class Mirror:
                 raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
             return None
 
-    def download(self, address: Address, commit: str, history: bool = True) -> None:
-        """Fetch a commit, unless somebody else just did; hold nothing."""
-        with self._alone():
+    def download(
+        self,
+        address: Address,
+        commit: str,
+        history: bool = True,
+        check: Callable[[], None] = nothing,
+    ) -> None:
+        """Fetch a commit, unless somebody else just did; hold nothing.
+
+        Whoever fetches does so for all that wait for it.
+        """
+        with self._wanted(commit, history), self._alone(None if check is nothing else check):
             if self._read(self._owner) != self._registration:
                 raise Unavailable(f"{self._name} was registered anew just now")
             refetch = self._incomplete.exists()
             if not refetch and self.has(commit):
                 return
-            self._fetch_pack(address, commit, refetch, history)
-            if not self.has(commit):
+            try:
+                self._fetch_pack(address, commit, refetch, history, check)
+                found = self.has(commit)
+            except Unavailable:
+                if not self._is_broken():
+                    raise
+                found = False
+            if not found and (refetch or self._is_broken()):
+                # As long as the repository does not answer, what is left is better than nothing.
+                self._remote_refs(address, ["HEAD"])
+                log.warning("a damaged mirror is made again", extra={"repository": self._name})
+                self._begin_again()
+                self._fetch_pack(address, commit, False, history, check)
+                found = self.has(commit)
+            if not found:
                 raise Unavailable(f"{self._name} at {address.url} did not send {commit}")
             self._incomplete.unlink(missing_ok=True)
             self._tidy()
 
-    def _fetch_pack(self, address: Address, commit: str, refetch: bool, history: bool) -> None:
-        options = ["--quiet", "--no-tags", "--no-write-fetch-head", *(["--refetch"] if refetch else [])]
-        options += [] if history else ["--depth=1"]
-        command = ["fetch", *options, "--end-of-options", address.url, commit]
-        settings = self._hosts.settings(self._name, address)
+    def refresh(self, address: Address) -> None:
+        """Have the branches and tags here that the repository has now."""
+        with self._alone():
+            if self._read(self._owner) == self._registration and not self._incomplete.exists():
+                self._run_fetch(address, ["--prune"], _BRANCHES_AND_TAGS, nothing)
+
+    def origin(self) -> dict[str, str]:
+        """The branches and tags of the repository when it was fetched last, such as `heads/main`."""
+        found: dict[str, str] = {}
+        packed = self._read(self.path / "packed-refs") or ""
+        for id, name in re.findall(rf"^([0-9a-f]{{40}}) {_ORIGIN}([^\n]+)$", packed, re.MULTILINE):
+            found[name] = id
+        top = self.path / _ORIGIN
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = Path(folder, name)
+                if FULL_COMMIT_ID.fullmatch(id := self._read(path) or ""):
+                    found[str(path.relative_to(top))] = id
+        return found
+
+    def shallow(self, commit: str) -> bool:
+        """Whether a commit is here without those before it."""
+        return commit in (self._read(self.path / "shallow") or "").split()
+
+    @property
+    def borrowed(self) -> str:
+        """Where objects are that it has of another repository, a folder on a line; empty for none."""
+        return self._read(self.path / "objects" / "info" / "alternates") or ""
+
+    def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """How long objects are that are here."""
+        if not ids:
+            return {}
+        asked = ["cat-file", "--batch-check=%(objectname) %(objectsize)", "--buffer"]
+        lines = "".join(f"{id}\n" for id in ids).encode()
         try:
-            self._git.run(command, self.path, settings, self._timeout)
+            said = self._git.run(asked, self.path, timeout=self._timeout, input=lines).decode()
+        except GitFailed as error:
+            raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
+        found = (line.split(" ", 1) for line in said.splitlines())
+        return {id: int(size) for id, size in found if size.isdecimal()}
+
+    def settings_at(self, blob: str) -> list[tuple[str, str]]:
+        """The keys and values of a file of git's configuration, such as `COMMIT:.gitmodules`."""
+        asked = ["config", "--no-includes", f"--blob={blob}", "--list", "-z"]
+        try:
+            said = self._git.run(asked, self.path, timeout=self._timeout).decode(errors="replace")
+        except GitFailed as error:
+            raise BrokenDefinition(f"{blob.rpartition(':')[2]}: {error.said}") from error
+        found = (one.partition("\n") for one in said.split("\0") if one)
+        return [(key, value) for key, _, value in found]
+
+    def _is_broken(self) -> bool:
+        """Whether git itself cannot go on from what is held here."""
+        asked = ["rev-list", "--quiet", "--objects", "--all", "--max-count=1"]
+        try:
+            self._git.run(asked, self.path, timeout=self._timeout)
+        except GitFailed as error:
+            return bool(_DAMAGED.search(error.stderr))
+        return False
+
+    def _begin_again(self) -> None:
+        """Forget all objects and what holds them; under the lock."""
+        for name in ("objects", "refs", "packed-refs", "shallow"):
+            path = self.path / name
+            if path.exists():
+                path.rename(self.path / f"aside-{secrets.token_hex(8)}")
+        for folder in ("objects/info", "objects/pack", "refs/heads"):
+            (self.path / folder).mkdir(parents=True, mode=0o700)
+        self._readers.forget(self.path)
+        for left in self.path.glob("aside-*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+    @contextmanager
+    def _wanted(self, commit: str, history: bool) -> Iterator[None]:
+        """Let whoever fetches meanwhile know that somebody waits for a commit."""
+        path = self.path / f"wanted-{secrets.token_hex(8)}"
+        try:
+            if history:
+                with suppress(FileNotFoundError):
+                    path.write_text(commit)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _awaited(self, commit: str) -> list[str]:
+        """The other commits that somebody waits for, and that are not here yet."""
+        found = set[str]()
+        for path in self.path.glob("wanted-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - self._timeout:
+                    # Of one who was killed.
+                    path.unlink()
+                found.add(self._read(path) or "")
+        found = {one for one in found if one != commit and FULL_COMMIT_ID.fullmatch(one)}
+        return [one for one in sorted(found)[:JOINED] if not self._is_here(one)]
+
+    def _is_here(self, commit: str) -> bool:
+        try:
+            return self.has(commit)
+        except Rejected:
+            return True
+
+    def _fetch_pack(
+        self, address: Address, commit: str, refetch: bool, history: bool, check: Callable[[], None]
+    ) -> None:
+        options = ["--refetch"] if refetch else []
+        if not history:
+            self._run_fetch(address, [*options, "--depth=1"], [commit], check)
+            return
+        options.append("--prune")
+        if others := self._awaited(commit):
+            try:
+                self._run_fetch(address, options, [commit, *others, *_BRANCHES_AND_TAGS], check)
+                return
+            except TooLarge:
+                raise
+            except Rejected:
+                # Which of them it lacks is for those to say who want it.
+                log.info("commits are fetched one by one", extra={"repository": self._name})
+        self._run_fetch(address, options, [commit, *_BRANCHES_AND_TAGS], check)
+
+    def _run_fetch(
+        self, address: Address, options: Sequence[str], wanted: Sequence[str], check: Callable[[], None]
+    ) -> None:
+        commit = wanted[0]
+        options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--force", *options]
+        command = ["fetch", *options, "--end-of-options", address.url, *wanted]
+        settings = self._hosts.settings(self._name, address)
+        packs = self.path / "objects" / "pack"
+        left = {path.name for path in packs.glob("tmp_*")}
+
+        def watch() -> None:
+            check()
+            if self._most and sum(_sizes(packs, left)) > self._most:
+                raise TooLarge(
+                    f"{self._name} at {address.url} sends more than {self._most} bytes for one fetch, which "
+                    "was ended (RUNNER_FETCH_BYTES)"
+                )
+
+        try:
+            self._git.run(command, self.path, settings, self._timeout, check=watch)
         except GitFailed as error:
             if _NO_SUCH_COMMIT.search(error.stderr):
                 raise Rejected(
                     f"{self._name} at {address.url} has no commit {commit}; push it there, or give one it has"
                 ) from error
             raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
+        except TooLarge:
+            for path in packs.glob("tmp_*"):
+                if path.name not in left:
+                    path.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def reading(self, commit: str) -> Iterator[Reader]:
@@ -189,10 +402,11 @@ class Mirror:
             try:
                 yield reader
             except MissingObject as missing:
-                if missing.args[0] == commit:
+                if missing.args[0] == commit and not self._held(commit):
                     problem = f"{commit} of {self._name} was not fetched to this machine yet"
                 else:
                     self._incomplete.touch()
+                    log.warning("a mirror is damaged", extra={"repository": self._name, "missing": missing})
                     problem = (
                         f"{missing} is missing from the mirror of {self._name}; the next fetch gets it again"
                     )
@@ -208,17 +422,25 @@ class Mirror:
             with self._alone(), suppress(GitFailed):
                 self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
 
+    def _held(self, commit: str) -> bool:
+        """Whether a ref says that a commit is here."""
+        loose = self.path / _KEEP
+        if loose.is_dir() and any(self._read(path) == commit for path in loose.iterdir()):
+            return True
+        return f"{commit} {_KEEP}" in (self._read(self.path / "packed-refs") or "")
+
     def kept(self, prefix: str) -> set[str]:
         """The keep-refs whose names begin so."""
         folder, packed = self.path / _KEEP, self.path / "packed-refs"
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         if packed.exists():
-            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", packed.read_text(), re.MULTILINE))
+            text = packed.read_text(errors="surrogateescape")
+            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", text, re.MULTILINE))
         return {name for name in names if name.startswith(file_name(prefix))}
 
     def _read(self, path: Path) -> str | None:
         try:
-            return path.read_text().strip()
+            return path.read_text(errors="surrogateescape").strip()
         except FileNotFoundError:
             return None
 
@@ -261,27 +483,116 @@ class Mirror:
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead."""
+    def _alone(self, check: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead.
+
+        `check` is called while it is another's, and ends the waiting by raising.
+        """
         lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            while check is not None and not _locked(lock):
+                check()
+                time.sleep(LOCK_SECONDS)
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Whoever packs refs or fetches holds our lock, so these are left over from one who was killed.
             for lock_of_git in ("packed-refs.lock", "shallow.lock"):
                 (self.path / lock_of_git).unlink(missing_ok=True)
+            for lock_of_ref in (self.path / _ORIGIN).rglob("*.lock"):
+                lock_of_ref.unlink(missing_ok=True)
             yield
         finally:
             os.close(lock)
 
+    def size(self) -> int:
+        """The space that it takes."""
+        files = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
+        total = 0
+        for path in files:
+            with suppress(FileNotFoundError):
+                total += path.lstat().st_blocks * 512
+        return total
+
+    def used_at(self) -> float:
+        """When somebody needed it last."""
+        try:
+            return self._owner.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def remove(self, trash: Trash) -> bool:
+        """Remove it, unless somebody fetches into it just now."""
+        with self._quietly() as alone:
+            if alone:
+                trash.remove(self.path)
+            return alone
+
+    def tidy(self) -> None:
+        """Make what steps ask of the history quick, and packs few, where much was fetched since the last.
+
+        Nothing where somebody fetches just now.
+        """
+        packs = self.path / "objects" / "pack"
+        marks = self.path / "tidied"
+        found = sorted(path.name for path in packs.glob("*.pack")) if packs.is_dir() else []
+        if not found or (self._read(marks) or "").split() == found:
+            return
+        with self._quietly() as alone:
+            if not alone or self._incomplete.exists():
+                return
+            with suppress(GitFailed, Unavailable):
+                if len(found) > FEW_PACKS:
+                    self._git.run(
+                        ["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout
+                    )
+                if not (self.path / "shallow").exists():
+                    asked = ["commit-graph", "write", "--reachable", "--no-progress"]
+                    self._git.run(asked, self.path, timeout=self._timeout)
+            marks.write_text("\n".join(sorted(path.name for path in packs.glob("*.pack"))))
+
+    @contextmanager
+    def _quietly(self) -> Iterator[bool]:
+        """Hold the lock where it is nobody's; says whether it is."""
+
+        def busy() -> None:
+            raise _Busy
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._alone(busy))
+            except _Busy:
+                yield False
+                return
+            yield True
+
     def _tidy(self) -> None:
         """Keep the number of packs and loose refs small; reachable or not, no object is dropped."""
         packs = self.path / "objects" / "pack"
-        if len(list(packs.glob("*.pack"))) <= PACKS:
+        crowded = len(list(packs.glob("*.pack"))) > PACKS
+        loose = sum(len(names) for _, _, names in os.walk(self.path / _ORIGIN))
+        if not crowded and loose <= LOOSE:
             return
         for left in packs.glob("tmp_*"):
             with suppress(FileNotFoundError):
                 if left.stat().st_mtime < time.time() - _DAY:
                     left.unlink()
         with suppress(GitFailed, Unavailable):
-            self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
+            if crowded:
+                self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
             self._git.run(["pack-refs", "--all", "--prune"], self.path, timeout=self._timeout)
+
+
+def _locked(lock: int) -> bool:
+    """Whether a lock is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sizes(packs: Path, but: Collection[str]) -> Iterator[int]:
+    """How much there is of what is being fetched."""
+    for path in packs.glob("tmp_*"):
+        if path.name not in but:
+            with suppress(FileNotFoundError):
+                yield path.stat().st_size

@@ -40,6 +40,9 @@ class Opened:
         except OSError as error:
             raise BrokenDefinition(f"{folder[:100]} cannot be looked into: {error.strerror}") from error
         for entry in entries:
+            if not folder and entry.name == ".git":
+                # Its files are other ones each time, and nobody's sources.
+                continue
             spend(1, 0)
             path = f"{folder}{entry.name}"
             real = Path(os.path.realpath(entry.path))

@@ -134,6 +134,14 @@ class Readers:
         finally:
             self._give_back(git_dir, folder, reader)
 
+    def forget(self, git_dir: Path) -> None:
+        """End the readers of a mirror whose objects are not those any more that they have open."""
+        with self._lock:
+            stale = [reader for path, _, reader in self._idle if path == git_dir]
+            self._idle = [one for one in self._idle if one[0] != git_dir]
+        for reader in stale:
+            reader.close()
+
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []

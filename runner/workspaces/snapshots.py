@@ -7,12 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from runner.engine.ports import BASE
 from runner.errors import SnapshotGone
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import Stored, read_manifest
-
-BASE = "base"
-"""The snapshot of a workspace in which nothing changed: the commit itself."""
 
 Line = Sequence[tuple[str, Mapping[str, Any]]]
 """The layers of a snapshot, the first one first: their names, and what they say."""

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from runner.store.tables import deliveries
 from tests.bench.checkouts import checkouts
 from tests.bench.durability import a_postgres, cpu_of, memory_of, records, servers_folder, takeovers, waits
+from tests.bench.history import history
 from tests.bench.language import language
 from tests.bench.report import Figure
 from tests.bench.server import STEP, Server, a_server, clock, exchange, median_of
@@ -220,5 +221,6 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "records": records,
     "takeovers": takeovers,
     "language": language,
+    "history": history,
     "checkouts": checkouts,
 }

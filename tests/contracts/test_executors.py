@@ -1,9 +1,11 @@
 """What every executor promises, tried on real processes, sandboxes and containers."""
 
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,29 @@ def test_temp_is_the_same_folder_on_both_sides(job: Job) -> None:
     job.sh(f"echo made > {job.sandbox.temp}/file; test -d {job.sandbox.home}; touch {job.sandbox.home}/x")
 
     assert (job.sandbox.host_temp / "file").read_text() == "made\n"
+
+
+def test_what_is_lent_is_seen_and_isolated_steps_cannot_write_to_it(kind: Kind, folder: Path) -> None:
+    lent, workspace, temp = (folder / name for name in ("lent", "workspace", "temp"))
+    for made in (lent, workspace, temp):
+        made.mkdir()
+    lent.chmod(0o755)
+    (lent / "object").write_text("lent")
+    (lent / "object").chmod(0o444)
+    executor = kind.make()
+    sandbox = executor.open(workspace, temp, f"lent-{secrets.token_hex(4)}", kind.container, lent)
+    printed: list[bytes] = []
+    with closing(sandbox):
+        seen = executor.objects or str(lent)
+        (lent / "later").write_text("later")
+        script = f"cat {seen}/object {seen}/later; echo x > {seen}/object || echo x > {seen}/new || echo no"
+        command = Command(("sh", "-c", script), {"PATH": sandbox.path}, sandbox.workspace, PATIENCE)
+        sandbox.run(command, printed.append)
+
+    assert b"".join(printed).startswith(b"lentlater")
+    if kind.name != "host":
+        assert b"".join(printed).endswith(b"no\n")
+        assert sorted(path.name for path in lent.iterdir()) == ["later", "object"]
 
 
 def test_arguments_arrive_as_they_are(job: Job) -> None:

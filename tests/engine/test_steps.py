@@ -175,7 +175,9 @@ def masks(bench: Bench, step: str, secret: str) -> None:
     """Have a step print that something is a secret."""
     inner, open_ = bench.executor.act, bench.executor.open
 
-    def opened(workspace: Path, temp: Path, label: str, container: ContainerSpec | None) -> object:
+    def opened(
+        workspace: Path, temp: Path, label: str, container: ContainerSpec | None, lent: Path | None
+    ) -> object:
         sandbox = open_(workspace, temp, label, container)
         run = sandbox.run
 

@@ -9,6 +9,16 @@ import pytest
 from runner.executors.packing import BadRecipe, CutShort, packed
 
 
+def test_the_history_of_a_workspace_is_no_part_of_an_action(tmp_path: Path) -> None:
+    for name in (".git", "deep/.git"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "HEAD").write_text("x")
+    (tmp_path / "Dockerfile").write_text("FROM x")
+
+    with packed(tmp_path, "", "Dockerfile") as (context, _), tarfile.open(fileobj=context) as tar:
+        assert tar.getnames() == ["Dockerfile", "deep", "deep/.git", "deep/.git/HEAD"]
+
+
 def names(folder: Path, ignored: str) -> list[str]:
     (folder / "Dockerfile").touch()
     (folder / ".dockerignore").write_text(ignored)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery.worker import WorkController
 
 from runner.broker import PromptTransport
 from runner.errors import DatabaseUnavailable
 from runner.model.run import Run
 from runner.wiring import Services, station
-from runner.worker import Clock, Worker
+from runner.worker import Clock, Worker, _Controller
 from tests.builders import an_event
 from tests.crash.world import World, a_world, wait_for
 from tests.fakes import Troubled
@@ -130,10 +129,10 @@ def test_a_consumer_that_ends_by_a_bug_is_followed_by_another(
     def make(**options: Any) -> Any:
         if len(broken) == 2 and failures:
             raise failures.pop()
-        return WorkController(**options)
+        return _Controller(**options)
 
     monkeypatch.setattr(PromptTransport, "drain_events", drain_events)
-    monkeypatch.setattr("runner.worker.WorkController", make)
+    monkeypatch.setattr("runner.worker._Controller", make)
 
     with working(world.services), ticking(world.services):
         wait_for(lambda: len(broken) == 2 or None, "both consumers to end")

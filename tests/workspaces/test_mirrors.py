@@ -1,11 +1,13 @@
 """Mirrors under everything that happens to them: races, kills, force-pushes, garbage collection."""
 
+import fcntl
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.engine.ports import History
 from runner.errors import Rejected, Unavailable
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
@@ -26,6 +29,7 @@ from tests.workspaces.origin import FORGE, NAME, Origin, git, mirror_of
 
 FETCH = """
 import sys
+import time
 from pathlib import Path
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
@@ -251,9 +255,9 @@ def test_a_fetch_killed_in_the_middle_of_a_pack_leaves_a_usable_mirror(
     origin: Origin, home: Path, stalling_ssh: StallingSsh
 ) -> None:
     first = origin.commit({"a": "1"})
-    commit = a_large_commit(origin)
     with GitWorkspaces(home, "file") as workspaces:
         workspaces.fetch(origin.repository, origin.route(first), "run-1")
+    commit = a_large_commit(origin)
     url = f"ssh://host{origin.path}"
     with fetching_process(home, url, commit, "run-2", str(stalling_ssh.command)) as process:
         hanging = stalling_ssh.wait()
@@ -334,10 +338,8 @@ def test_whoever_registers_a_name_again_reaches_nothing_of_who_had_it(
     workspaces.fetch(latter, public, "run-3")
 
     assert workspaces.read(public, "") == {"a": b"public"}
-    assert git(mirror_of(home), "--git-dir=.", "for-each-ref", "--format=%(objectname)").split() == [
-        public.commit,
-        public.commit,
-    ]
+    refs = git(mirror_of(home), "--git-dir=.", "for-each-ref", "--format=%(objectname)").split()
+    assert set(refs) == {public.commit}
 
 
 def test_a_job_of_a_former_registration_puts_nothing_into_the_mirror_of_the_next(
@@ -372,6 +374,57 @@ def test_objects_that_were_lost_are_fetched_again(
         workspaces.fetch(origin.repository, origin.route(commit), "run-1")
 
         assert workspaces.read(origin.route(commit), "") == {"a": b"1"}
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_mirror_whose_objects_are_damaged_is_made_again(
+    workspaces: GitWorkspaces, origin: Origin, home: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = a_large_commit(origin)
+    route = origin.route(commit)
+    workspaces.fetch(origin.repository, route, "run-1")
+    workspaces.close()
+    for pack in (mirror_of(home) / "objects/pack").glob("*.pack"):
+        if damage == "removed":
+            pack.unlink()
+        else:
+            pack.chmod(0o600)
+            os.truncate(pack, pack.stat().st_size // 2)
+
+    with pytest.raises(Unavailable, match="the next fetch gets it again"):
+        workspaces.open(route, "17", 1, None)
+    workspaces.fetch(origin.repository, route, "run-1")
+
+    assert (workspaces.open(route, "17", 1, None).path / "random").stat().st_size == 300_000
+    assert "a mirror is damaged" in caplog.text
+
+
+def test_a_fetch_that_brings_more_than_it_may_is_ended(origin: Origin, home: Path) -> None:
+    small = origin.commit({"a": "1"})
+    with GitWorkspaces(home, "file", fetch_bytes=200_000) as workspaces:
+        workspaces.fetch(origin.repository, origin.route(small), "run-1")
+        origin.path.joinpath("random").write_bytes(os.urandom(30_000_000))
+        large = origin.commit_all()
+
+        with pytest.raises(Rejected, match=r"sends more than 200000 bytes .* \(RUNNER_FETCH_BYTES\)"):
+            workspaces.fetch(origin.repository, origin.route(large), "run-2")
+
+        assert list((mirror_of(home) / "objects/pack").glob("tmp_*")) == []
+        assert workspaces.read(origin.route(small), "") == {"a": b"1"}
+
+
+def test_whoever_fetches_gets_what_others_wait_for(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    first = origin.commit({"a": "1"})
+    workspaces.fetch(origin.repository, origin.route(first), "run-1")
+    pulled = [git(origin.path, "commit-tree", origin.tree_of(first), "-m", text) for text in "xy"]
+    (mirror_of(home) / "wanted-by-somebody").write_text(pulled[1])
+
+    workspaces.fetch(origin.repository, origin.route(pulled[0]), "run-2")
+    shutil.move(origin.path, home / "away")
+
+    workspaces.fetch(origin.repository, origin.route(pulled[1]), "run-3")
 
 
 def test_many_fetches_leave_few_packs_and_every_commit(
@@ -446,3 +499,52 @@ def test_what_is_missing_of_a_commit_without_history_is_fetched_anew(
     workspaces.fetch(origin.repository, route, "run-2", history=False)
 
     assert workspaces.read(route, "b") == {"b/c": b"2"}
+
+
+def test_of_mirrors_that_do_not_fit_the_ones_go_that_were_not_used_for_longest(
+    workspaces: GitWorkspaces, home: Path, tmp_path: Path
+) -> None:
+    names = ("octo/old", "octo/older", "octo/of-a-job", "octo/new")
+    for age, name in ((2, names[0]), (4, names[1]), (6, names[2]), (0, names[3])):
+        origin = Origin(tmp_path / name)
+        route = Route(FORGE, name, a_large_commit(origin))
+        workspaces.fetch(Repository(FORGE, name, str(origin.path)), route, "run-1")
+        if name == "octo/of-a-job":
+            workspaces.open(route, "job-1", 1, None, History("refs/heads/main"))
+        mirror = home / "mirrors" / f"git%2F{name.replace('/', '%2F')}.git"
+        then = time.time() - age * 3600
+        os.utime(mirror / "registration", (then, then))
+
+    def there() -> set[str]:
+        return {path.stem.rpartition("%2F")[2] for path in (home / "mirrors").glob("*.git")}
+
+    workspaces.tend(0)
+    assert there() == {"old", "older", "of-a-job", "new"}
+    workspaces.tend(1_100_000)
+    assert there() == {"old", "of-a-job", "new"}
+    workspaces.tend(1)
+    assert there() == {"of-a-job", "new"}
+    workspaces.retire("job-1")
+    workspaces.tend(1)
+    assert there() == {"new"}
+
+
+def test_mirrors_are_put_in_order_when_nobody_waits(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    commits = []
+    for number in range(8):
+        commits.append(origin.commit({"a": str(number)}))
+        workspaces.fetch(origin.repository, origin.route(commits[-1]), f"run-{number}")
+    opened = workspaces.open(origin.route(commits[-1]), "job-1", 1, None, History("refs/heads/main"))
+    mirror = mirror_of(home)
+
+    with (mirror.parent / f"{mirror.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        workspaces.tend(1)
+        assert not (mirror / "objects/info/commit-graph").exists()
+    workspaces.tend(1)
+
+    assert (mirror / "objects/info/commit-graph").exists()
+    assert len(list((mirror / "objects/pack").glob("*.pack"))) < 4
+    assert git(opened.path, "log", "--format=%H").split() == commits[::-1]
