@@ -19,7 +19,7 @@ install: .venv/installed ## Install runner and its tools into .venv, as uv.lock 
 .venv/installed: pyproject.toml uv.lock
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .venv-made
 	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'uv>=0.13'
-	@$(BIN)/python -m uv sync --frozen --quiet --compile-bytecode --extra postgres --python $(BIN)/python
+	@$(BIN)/python -m uv sync --frozen --quiet --compile-bytecode --extra postgres --extra s3 --python $(BIN)/python
 	@touch $@
 
 # Debian keeps venv's ensurepip in a package of its own.

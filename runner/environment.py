@@ -1,4 +1,4 @@
-"""What the environment says that is no setting of ours: for git, for terminals, and of whoever started us.
+"""What the environment says that is no setting of ours: for git, buckets, terminals, and of whoever began us.
 
 Apart from `settings`, whose library takes a quarter of a second to import.
 """
@@ -13,6 +13,11 @@ def for_git() -> dict[str, str]:
     """What git needs to reach other machines, from this process's environment."""
     names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def for_s3() -> dict[str, str]:
+    """How a bucket is reached: AWS's own variables, and who is asked for credentials where none are said."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_") and value}
 
 
 def colourless() -> bool:

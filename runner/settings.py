@@ -5,7 +5,7 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     """The space that the unpacked trees of commits may take on a worker's machine, besides those in use."""
     docker: str = ""
     """Docker's socket URL; the system's own where it is empty."""
+    objects: str = ""
+    """Where artifacts, caches and durable snapshots are: s3://BUCKET/PREFIX; in the home if it is empty."""
+    snapshot: Literal["local", "durable", "off"] = "local"
+    """What becomes of the files that steps leave, where neither a job nor its repository says it."""
     repo_max_jobs: int = Field(default=0, ge=0, le=10**6)
     """How many jobs of one repository run at once; 0 is no limit, here and below."""
     repo_max_queued: int = Field(default=0, ge=0, le=10**6)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
-from runner.engine import expire
+from runner.engine import archive, expire
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
@@ -24,11 +24,13 @@ from runner.executors.sight import blindness
 from runner.forges import FORGES
 from runner.logs import FileLogs
 from runner.model.limits import Limits
+from runner.model.snapshot import Keep
 from runner.model.source import shown_url
-from runner.objects import FolderObjects
+from runner.objects import checked_url, objects_at
 from runner.settings import Settings
 from runner.store import (
     Database,
+    SqlArchived,
     SqlArtifacts,
     SqlAudit,
     SqlEnvironments,
@@ -47,6 +49,7 @@ from runner.store.read_models import JobEnd
 from runner.store.views import Views
 from runner.vault import KeyFile, SealedVault
 from runner.workspaces import GitWorkspaces
+from runner.workspaces.archives import GitLayers
 from runner.workspaces.keeping import Ended, too_much
 
 
@@ -75,6 +78,7 @@ class Services:
     executors: Mapping[str, Callable[[], Executor]]
     containers: Callable[[], Containers]
     objects: Objects
+    archived: SqlArchived
     artifacts: SqlArtifacts
 
     def close(self) -> None:
@@ -101,6 +105,8 @@ def services(settings: Settings) -> Services:
             (home / private).mkdir(mode=0o700, exist_ok=True)
     with _setting("database", shown_url(settings.database)):
         database = Database(settings.database_url)
+    with _setting("objects", shown_url(settings.objects)):
+        checked_url(settings.objects)
     secrets, variables = SqlSecrets(database), SqlVariables(database)
     limits = Limits(
         settings.repo_max_jobs,
@@ -143,7 +149,8 @@ def services(settings: Settings) -> Services:
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
-        objects=FolderObjects(home / "objects"),
+        objects=objects_at(settings.objects, home / "objects", environment.for_s3()),
+        archived=SqlArchived(database),
         artifacts=SqlArtifacts(database, limits, settings.repo_artifact_bytes),
     )
 
@@ -203,8 +210,25 @@ def station(services: Services, worker: str) -> Station:
         vault=services.vault,
         environments=services.environments,
         objects=services.objects,
+        archive=archive.Archive(GitLayers(settings.home), services.objects, services.archived, _workspace_of),
+        snapshot=Keep(settings.snapshot),
         artifacts=services.artifacts,
     )
+
+
+def _workspace_of(job: int) -> str:
+    return f"{JOB}{job}"
+
+
+def expire_stored(services: Services) -> None:
+    """Remove the snapshots of jobs that ended long enough ago from the store. Raises `Unavailable`."""
+    kept = timedelta(seconds=services.settings.keep_snapshots)
+    archive.expire(archived=services.archived, objects=services.objects, kept=kept)
+
+
+def sweep_stored(services: Services) -> None:
+    """Remove what nothing needs from the store. Raises `Unavailable`."""
+    archive.sweep_store(archived=services.archived, objects=services.objects)
 
 
 def sweep(services: Services, station: Station) -> None:

@@ -76,6 +76,8 @@ class Worker:
         # Until its lease has run out, a worker that died may seem to live.
         self._sweep = _Chore("sweep", partial(wiring.sweep, services, station), station.lease)
         self._collect = _Chore("collect", partial(wiring.collect, services), COLLECTING)
+        self._archive = station.archive
+        self._make_up = _Chore("archive", self._archive.make_up, COLLECTING) if self._archive else None
 
     def start(self) -> None:
         for consumer in self._consumers:
@@ -83,6 +85,8 @@ class Worker:
         self._presence.start()
         self._sweep.start()
         self._collect.start()
+        if self._make_up is not None:
+            self._make_up.start()
 
     def drain(self, seconds: float) -> None:
         """Take no more, and wait for so long at the most until every job ended or is handed back.
@@ -108,6 +112,9 @@ class Worker:
         self._station.heart.close()
         self._sweep.stop()
         self._collect.stop()
+        if self._archive is not None and self._make_up is not None:
+            self._archive.close()
+            self._make_up.stop()
         try:
             self._workers.leave(self._station.worker)
         except Unavailable as error:
@@ -310,7 +317,9 @@ class Clock:
                 partial(expire, artifacts=services.artifacts, objects=services.objects),
                 RETENTION,
             ),
+            _Chore("snapshots", partial(wiring.expire_stored, services), RETENTION),
             _Chore("objects", partial(wiring.sweep_objects, services), SWEEPING),
+            _Chore("layers", partial(wiring.sweep_stored, services), SWEEPING),
         )
 
     def start(self, everything: bool = False) -> None:

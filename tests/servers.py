@@ -1,8 +1,8 @@
-"""Real PostgreSQL and Redis for tests, from Debian's packages or the wheels that carry them.
+"""Real PostgreSQL, Redis and S3 for tests, from Debian's packages or the wheels that carry them.
 
 A server that is missing is a failure. PostgreSQL is started once for all parallel test processes, by
 whichever needs it first, and ended by the process that started pytest; each test has a database of
-its own. Redis starts in milliseconds, so each test that wants one has one.
+its own. Redis and S3 start in milliseconds, so each test that wants one has one.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,10 +24,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import obstore
 import psycopg
 import redis
+from obstore.store import S3Store
 
 from runner.store import Database
 
@@ -384,3 +388,77 @@ async def _relay(port: int, reader: asyncio.StreamReader, writer: asyncio.Stream
             end.transport.abort()
             with suppress(OSError):
                 await end.wait_closed()
+
+
+# --- S3 --------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """One S3 of one test's own, with one bucket; it can be killed and started again with what it holds."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.url = "s3://bucket"
+        self.files = folder / "buckets" / "bucket"
+        self.files.mkdir(parents=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def environment(self, port: int | None = None) -> dict[str, str]:
+        """How it is reached, or through another port."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or self.port}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "the-key",
+            "AWS_SECRET_ACCESS_KEY": "the-secret-of-the-key",
+        }
+
+    def start(self) -> None:
+        # It comes as a wheel, and Debian's is too old to be one.
+        rclone = Path(sys.executable).parent / "rclone"
+        keys = self.environment()
+        self._process = subprocess.Popen(
+            [
+                *(str(rclone), "serve", "s3", str(self.files.parent), "--config", os.devnull),
+                *("--addr", f"127.0.0.1:{self.port}", "--log-level", "ERROR"),
+            ],
+            env={"RCLONE_AUTH_KEY": f'"{keys["AWS_ACCESS_KEY_ID"]},{keys["AWS_SECRET_ACCESS_KEY"]}"'},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except ConnectionRefusedError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise
+                # A server that is starting has nothing that could be awaited but its port.
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def overwrite(self, file: Path, content: bytes) -> None:
+        """As somebody does who may write in the bucket too."""
+        config: Any = {name.lower(): value for name, value in self.environment().items()}
+        store = S3Store("bucket", config=config, client_options={"allow_http": True})
+        obstore.put(store, str(file.relative_to(self.files)), content)
+
+    def silence(self) -> None:
+        """Let it take connections and answer nothing."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[Bucket]:
+    with reserved_port() as port:
+        server = Bucket(folder, port)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

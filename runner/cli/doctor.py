@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -72,6 +73,7 @@ def examine(services: wiring.Services) -> list[Finding]:
         _finding("actions", lambda: _actions(services), needed=False),
         _finding("database", lambda: _database(services)),
         _finding("secrets", lambda: _secrets(services), needed=False),
+        _finding("objects", lambda: _objects(services), needed=False),
         _finding("broker", lambda: _broker(services)),
         *[_executor(services, name, chosen) for name in services.executors],
     ]
@@ -138,6 +140,32 @@ def _secrets(services: wiring.Services) -> str:
     if not services.database.current():
         return "looked at once the tables are this version's"
     return services.vault.check()
+
+
+def _objects(services: wiring.Services) -> str:
+    settings, said = services.settings, b"written by runner doctor"
+    try:
+        probe = services.objects.put("probe", lambda file: _write(file, said))
+        with services.objects.open(probe) as file:
+            works = file.read() == said
+        services.objects.remove(probe.key)
+    except RunnerError as error:
+        raise Unavailable(f"{error} (RUNNER_OBJECTS)") from None
+    if not works:
+        raise Unavailable(f"{settings.objects or settings.home} gives back something else than was put there")
+    if settings.objects:
+        return f"{settings.objects}, written and read"
+    folder = f"{settings.home / 'objects'}, written and read"
+    if services.database.lite:
+        return folder
+    return (
+        f"{folder}; workers on other machines do not see it unless it is shared: "
+        "RUNNER_OBJECTS=s3://BUCKET/PREFIX is for several"
+    )
+
+
+def _write(file: BinaryIO, said: bytes) -> None:
+    file.write(said)
 
 
 def _broker(services: wiring.Services) -> str:

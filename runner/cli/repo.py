@@ -17,6 +17,7 @@ from runner.cli.common import (
     print_table,
 )
 from runner.cli.limiting import limit_options, limit_pairs, limits_said
+from runner.model.snapshot import Keep
 from runner.web.names import checked_name
 
 
@@ -135,12 +136,18 @@ def _stopped(stop: Mapping[str, Any]) -> str:
     type=click.Choice(("once", "skip")),
     help="What becomes of schedules that were due while no clock ran: one run for all of them, or none.",
 )
+@click.option(
+    "--snapshot",
+    type=click.Choice((*Keep, "default")),
+    help="Where the files are kept that steps leave: on the worker's machine, in the store too, or not.",
+)
 @json_option
-def change(name: str, fields: str | None, missed: str | None, **limits: Any) -> None:
+def change(name: str, fields: str | None, missed: str | None, snapshot: str | None, **limits: Any) -> None:
     """Change what the repository NAME may use: 0 is no limit, `default` what the server's settings say."""
     said = limits_said(limits)
     wanted: dict[str, Any] = {"limits": said} if said else {}
     wanted |= {"missed": missed} if missed else {}
+    wanted |= {"snapshot": snapshot} if snapshot else {}
     if not wanted:
         raise click.UsageError(
             "nothing is to be changed; give an option, such as --max-jobs 4 or --missed skip"

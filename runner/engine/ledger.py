@@ -7,6 +7,7 @@ from functools import partial
 
 from structlog.contextvars import bound_contextvars
 
+from runner.engine.archive import Keeping
 from runner.engine.heart import Hold, Why
 from runner.engine.ports import Workspace
 from runner.engine.programs import StepCall
@@ -33,6 +34,7 @@ class Ledger:
     deadline: float
     checkpoints: dict[str, Checkpoint]
     workspace: Workspace
+    keeping: Keeping
     station: Station
 
     def recall(self, call: StepCall) -> Outcome | None:
@@ -143,7 +145,7 @@ class Ledger:
             outcome,
             started,
             datetime.now(UTC),
-            self.workspace.snapshot,
+            self.keeping.named(self.workspace.snapshot),
             kept,
         )
         self.station.store.record(lease, made)
@@ -154,10 +156,10 @@ class Ledger:
         """Keep the files; False where that is left, for no other worker needs them: the job ends here."""
         if outcome.result is Result.SKIPPED:
             return True
-        if self._ending:
+        if self._ending or self.keeping.off:
             return False
         try:
-            self.workspace.save(self._go_on)
+            self.keeping.saved(self.workspace.save(self._go_on))
         except _Ending:
             return False
         return True

@@ -13,10 +13,11 @@ from functools import partial
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance, spread
+from runner.engine.archive import keeping
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
 from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of, tolerance_of
-from runner.engine.heart import Hold
+from runner.engine.heart import Hold, Why
 from runner.engine.histories import history_of, settled_at
 from runner.engine.ledger import Ledger
 from runner.engine.library import Halted, Library
@@ -53,6 +54,7 @@ from runner.model.lifecycle import (
     wait,
 )
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
+from runner.model.snapshot import NONE
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.workflow.document import Retry, Steps
 
@@ -97,6 +99,7 @@ def _work_or_release(run: Run, lease: Lease, hold: Hold, asked: float, station: 
         _work(run, run.job(lease.job), hold, asked, station)
     except Released as released:
         log.info("the job is handed back", extra={"reason": str(released)})
+        _settle(run.job(lease.job), hold, station)
         advance(
             run.id,
             lambda run, now: run.with_job(release(_held(run, lease), lease, now)),
@@ -174,6 +177,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             log.exception("job failed by a bug")
             reason = f"internal error: {type(error).__name__}"
             end = partial(conclude, lease=hold.lease, result=Result.FAILURE, reason=reason)
+        _settle(job, hold, station)
         # By now every process of the job is gone; only its folders are left to tidy.
         made = advance(
             run.id,
@@ -183,6 +187,17 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         )
         if isinstance(made.after.job(job.id).phase, Finished):
             tidy.callback(station.workspaces.retire, f"{JOB}{job.id}")
+
+
+def _settle(job: Job, hold: Hold, station: Station) -> None:
+    """Have the newest files stored before somebody else may need them, or say that they are not."""
+    if station.archive is None:
+        return
+    why = station.archive.settle(job.id, lambda: hold.why is not None)
+    if why is not None:
+        note = f"##[warning]the newest files are not in the store yet, only on this machine: {why}\n"
+        station.logs.append(job.id, job.attempt, LAST_WORDS, note.encode())
+        station.logs.flush(job.id)
 
 
 def _end(job: Job, hold: Hold, ended: Ended, terms: "_Terms") -> Callable[..., Job]:
@@ -279,7 +294,7 @@ def _begin(
     library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     history = history_of(asked_for.event, repository, body, station)
-    workspace, checkpoints = _workspace(run, job, hold.lease, body, history, station)
+    workspace, checkpoints = _workspace(run, job, hold, body, history, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     shutil.rmtree(temp, ignore_errors=True)
@@ -319,7 +334,10 @@ def _begin(
         library.pres(body.steps),
         history,
     )
-    ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, station)
+    kept = keeping(job.id, body, repository, station.snapshot, station.archive)
+    # Whoever had it before may have died before it was stored.
+    kept.saved(workspace.snapshot)
+    ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)
     return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
 
 
@@ -345,7 +363,7 @@ def converse(program: Program, ledger: Ledger) -> Ended:
 
 
 def _workspace(
-    run: Run, job: Job, lease: Lease, body: Steps, history: History, station: Station
+    run: Run, job: Job, hold: Hold, body: Steps, history: History, station: Station
 ) -> tuple[Workspace, Mapping[str, Checkpoint]]:
     # A first attempt has nothing to remember.
     checkpoints = station.store.recall(job) if job.attempt > 1 else {}
@@ -354,11 +372,7 @@ def _workspace(
     lost = losses(job, checkpoints)
     _check_losses(job, checkpoints, lost)
     try:
-        snapshot = newest.snapshot if newest else None
-        if newest and job.forked and _is_carried(job, newest):
-            line = [f"{JOB}{one}" for one, _ in job.forked.line]
-            station.workspaces.inherit(name, line, newest.snapshot)
-        return station.workspaces.open(run.route, name, job.attempt, snapshot, history), checkpoints
+        return _opened(run, job, newest, hold, history, station), checkpoints
     except SnapshotGone as gone:
         _check_starting_over(job, body, checkpoints, gone)
         # Where each worker that is lost takes the files along, nothing that gets done counts.
@@ -367,11 +381,38 @@ def _workspace(
         station.logs.append(job.id, job.attempt, FIRST_WORDS, note.encode())
         advance(
             run.id,
-            lambda run, now: run.with_job(start_over(_held(run, lease), lease)),
+            lambda run, now: run.with_job(start_over(_held(run, hold.lease), hold.lease)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
         return station.workspaces.open(run.route, name, job.attempt, None, history), {}
+
+
+def _opened(
+    run: Run, job: Job, newest: Checkpoint | None, hold: Hold, history: History, station: Station
+) -> Workspace:
+    """The job's files as its newest checkpoint has them, from here or from the store; or `SnapshotGone`."""
+    name, snapshot = f"{JOB}{job.id}", newest.snapshot if newest else None
+    if snapshot == NONE:
+        raise SnapshotGone("its files were not kept (snapshot: off)")
+    line = [one for one, _ in job.forked.line] if newest and job.forked and _is_carried(job, newest) else []
+    try:
+        if newest and line:
+            station.workspaces.inherit(name, [f"{JOB}{one}" for one in line], newest.snapshot)
+        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
+    except SnapshotGone:
+        if station.archive is None or snapshot is None:
+            raise
+        station.archive.restore(job.id, line, snapshot, lambda: _check_hold(hold))
+        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
+
+
+def _check_hold(hold: Hold) -> None:
+    """Raises what makes going on vain."""
+    if hold.why is Why.LOST:
+        raise LeaseLost(Why.LOST.value)
+    if hold.why is not None:
+        raise Released(hold.why.value)
 
 
 def _started_over(job: Job) -> bool:

@@ -12,6 +12,7 @@ from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.environment import Environment
 from runner.model.run import Envelope, Job, Lease, Run
+from runner.model.snapshot import BASE, Layer, StoredLayer
 from runner.model.source import Delivery, Event, Repository, Route
 from runner.model.step import Checkpoint, Result
 from runner.model.turns import Turn
@@ -58,10 +59,6 @@ class Submodule:
     path: str
     url: str
     commit: str
-
-
-BASE = "base"
-"""The snapshot of a workspace in which nothing changed: the commit itself."""
 
 
 class Workspace(Protocol):
@@ -320,6 +317,68 @@ class ExpiringArtifacts(Protocol):
 
     def unknown(self, keys: Collection[str]) -> Collection[str]:
         """Those that are the object of no artifact."""
+
+
+# --- snapshots as objects --------------------------------------------------------------------
+
+
+class Layers(Protocol):
+    """Layers of jobs' snapshots on this machine, each as a stream that is the same however it is kept here.
+
+    Errors: `SnapshotGone` where a layer is missing or damaged, `Unavailable` where the disk is in trouble.
+    """
+
+    def chain(self, name: str, snapshot: str, above: str = BASE) -> Sequence[Layer]:
+        """The layers of a snapshot of job `name` that lie above another one, the lowest one first."""
+
+    def content(self, name: str, layer: str) -> str:
+        """The SHA-256 of what a layer holds."""
+
+    def pack(self, name: str, layer: str, file: BinaryIO) -> None:
+        """Write a layer into a file, compressed."""
+
+    def unpack(self, name: str, layer: str, content: str, file: BinaryIO, check: Callable[[], None]) -> None:
+        """Have a layer of that content as it was packed, whole or not at all.
+
+        `check` is called now and then, and ends it by raising.
+        """
+
+
+class Archived(Protocol):
+    """Which objects jobs' layers are. Every method is one transaction."""
+
+    def note(self, job: int, place: str, layers: Sequence[Layer]) -> Sequence[str]:
+        """Say that they are to be objects, at that place; gives those that are none yet, in their order.
+
+        Of a job that there is no more, none.
+        """
+
+    def share(self, job: int, layer: str, content: str) -> bool:
+        """Have it be the object that another layer of the same content and place is; False where none is."""
+
+    def stored(self, job: int, layer: str, content: str, blob: Blob) -> bool:
+        """Say which object it has become; False where nothing needs it, as it is noted no more."""
+
+    def chain(self, job: int, line: Sequence[int], snapshot: str) -> Sequence[StoredLayer] | None:
+        """The layers of a job's snapshot, the first one first; None where not all of them are objects.
+
+        Where it has none of its own, they are those of the first of the jobs of `line` that has: from now on
+        its own too, whatever becomes of theirs.
+        """
+
+    def pending(self) -> Sequence[tuple[int, str, tuple[str, ...]]]:
+        """Of which jobs and places layers are to be objects and are none: the names of these."""
+
+    def expired(self, kept: timedelta, most: int) -> Sequence[str]:
+        """Forget the layers of up to `most` jobs that ended so long ago, of runs that have ended too.
+
+        What their repository says of that counts more.
+
+        Gives the keys of objects that no layer is any more.
+        """
+
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Which of these are keys of objects that a layer is."""
 
 
 # --- executors -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from runner.engine.archive import Archive
 from runner.engine.heart import Heart
 from runner.engine.ports import (
     Artifacts,
@@ -20,6 +21,7 @@ from runner.engine.ports import (
     Workspaces,
 )
 from runner.engine.sources import Sources
+from runner.model.snapshot import Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Station:
     artifacts: Artifacts
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
+    archive: Archive | None = None
+    """Where snapshots are stored; None where nothing outlasts this process."""
+    snapshot: Keep = Keep.LOCAL
+    """What becomes of the files of jobs where neither they nor their repositories say it."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The values of a matrix that are run, by key; a key that is not named has all of its values run."""
 

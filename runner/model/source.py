@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runner.model.limits import NONE, Limits
+from runner.model.snapshot import Keep
 
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
@@ -104,6 +105,8 @@ class Repository:
     """Whether workflows of the other repositories here may use its actions and workflows."""
     limits: Limits = NONE
     """What it may use of the server, where that is said of this repository."""
+    snapshot: Keep | None = None
+    """What becomes of the files that steps of its jobs leave; None is what the server does."""
 
 
 def shown_url(url: str) -> str:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, new_key
+from runner.objects.keys import checked_key, checked_place, new_key
 
 _ASIDE = "."
 """How the names of files begin that are not whole yet."""
@@ -68,7 +68,7 @@ class FolderObjects(Objects):
 
     def kept(self, place: str) -> Iterator[Kept]:
         """What was begun a day ago and has not become whole is removed."""
-        for path in (self._folder / place).rglob("*"):
+        for path in (self._folder / checked_place(place)).rglob("*"):
             with suppress(FileNotFoundError):
                 status = path.lstat()
                 at = datetime.fromtimestamp(status.st_mtime, UTC)

@@ -15,6 +15,7 @@ from runner.store.repositories import SqlRepositories
 from runner.store.retention import SqlRetention
 from runner.store.runs import SqlStore
 from runner.store.secrets import SqlSecrets, SqlVariables
+from runner.store.snapshots import SqlArchived
 from runner.store.standings import SqlStandings
 from runner.store.stops import SqlStops
 from runner.store.tokens import SqlTokens
@@ -22,6 +23,7 @@ from runner.store.workers import SqlWorkers
 
 __all__ = [
     "Database",
+    "SqlArchived",
     "SqlArtifacts",
     "SqlAudit",
     "SqlEnvironments",

@@ -11,6 +11,7 @@ from typing import Any
 from runner.model.access import Scope
 from runner.model.environment import Deployment
 from runner.model.limits import Limits
+from runner.model.snapshot import Keep
 from runner.model.standing import Missed
 
 STATUSES = ("queued", "running", "waiting", "success", "failure", "cancelled", "skipped", "timed_out")
@@ -375,6 +376,8 @@ class RepositoryView:
     """What it may use: null is what the server's settings say, 0 is no limit, and times are in seconds."""
     missed: Missed
     """What becomes of its schedules' due times that passed while no clock ran."""
+    snapshot: Keep | None
+    """What becomes of the files that its steps leave; null is what the server's settings say."""
     stops: tuple[StopView, ...]
     """What is stopped of it: all where it is paused, else what is blocked, oldest first."""
 

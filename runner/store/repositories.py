@@ -11,6 +11,7 @@ from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
 from runner.model.audit import Act
 from runner.model.limits import Limits
+from runner.model.snapshot import Keep
 from runner.model.source import Repository
 from runner.store.audit import note
 from runner.store.database import Database, micros
@@ -97,7 +98,8 @@ class SqlRepositories:
     def change(
         self, repository: Repository, changed: Mapping[str, int | str | None], act: Act | None = None
     ) -> None:
-        """Change what is said of a repository: by the names of `Limits`, or what `missed` schedules become.
+        """Change what is said of a repository: by the names of `Limits`, what `missed` schedules become, or
+        what becomes of files as a `snapshot`.
 
         What waits is looked at anew.
         """
@@ -162,7 +164,15 @@ def _from(row: Row[Any]) -> Repository:
     # SQLite gives the id of a removed row to the next one.
     registration = f"{row.id}.{row.created_at}"
     return Repository(
-        row.forge, row.name, row.url, row.executor, row.image, registration, row.shared, limits_of(row)
+        row.forge,
+        row.name,
+        row.url,
+        row.executor,
+        row.image,
+        registration,
+        row.shared,
+        limits_of(row),
+        Keep(row.snapshot) if row.snapshot else None,
     )
 
 

@@ -37,6 +37,7 @@ from runner.store.tables import (
     repositories,
     runs,
     signals,
+    snapshots,
 )
 
 SECOND = 10**6
@@ -109,7 +110,7 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
         return None
     ids = connection.execute(select(jobs.c.id).where(jobs.c.run == run)).scalars().all()
     its = select(jobs.c.id).where(jobs.c.run == run)
-    for table in (log_chunks, checkpoints):
+    for table in (log_chunks, checkpoints, snapshots):
         connection.execute(delete(table).where(table.c.job.in_(its)))
     gone = delete(artifacts).where(artifacts.c.run == run).returning(artifacts.c.key)
     objects = tuple(connection.execute(gone).scalars())

@@ -73,6 +73,8 @@ repositories = Table(
     Column("keep_snapshots", BigInteger),
     # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
     Column("missed", String(8), nullable=False, server_default="once"),
+    # What becomes of the files that steps leave: `local`, `durable` or `off`; NULL as above.
+    Column("snapshot", String(8)),
     UniqueConstraint("forge", "name"),
 )
 
@@ -295,6 +297,27 @@ checkpoints = Table(
     Column("snapshot", Text, nullable=False),
     # Whether the snapshot has the files as the step left them.
     Column("kept", Boolean, nullable=False, server_default=true()),
+)
+
+# Layers of jobs' snapshots that are to be objects too.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("job", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    # The layer under it, or `base`.
+    Column("parent", String(64), nullable=False),
+    # Where its objects are: a tenant's own place.
+    Column("place", String(128), nullable=False),
+    # The SHA-256 of what it holds, however it is packed; NULL until it is an object.
+    Column("content", String(64)),
+    # The object: several layers of the same content share one.
+    Column("key", String(255)),
+    Column("size", BigInteger),
+    Column("digest", String(64)),
+    Column("noted_at", BigInteger, nullable=False),
+    Index("snapshots_by_content", "place", "content"),
+    Index("snapshots_by_key", "key"),
 )
 
 log_chunks = Table(

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
 from runner.model.limits import NONE, Limits
+from runner.model.snapshot import Keep
 from runner.model.source import Route, shown_url
 from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
@@ -449,5 +450,6 @@ def _repository(row: Row[Any], stopped: tuple[StopView, ...]) -> RepositoryView:
         moment(row.created_at),
         limits_of(row),
         row.missed,
+        Keep(row.snapshot) if row.snapshot else None,
         stopped,
     )

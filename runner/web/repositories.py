@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter
@@ -14,6 +14,7 @@ from runner.engine.receive import receive
 from runner.errors import Rejected, Unavailable
 from runner.model.access import Actor
 from runner.model.limits import Limits
+from runner.model.snapshot import Keep
 from runner.model.source import FULL_COMMIT_ID, Event, Repository, shown_url
 from runner.model.standing import Missed
 from runner.settings import Span
@@ -71,11 +72,13 @@ class Changes(Asked):
     """What is to be changed of a repository; of its limits only those that are named.
 
     `missed` is what becomes of the due times of its schedules that pass while no clock runs: `once` starts
-    one run for all of them, `skip` none.
+    one run for all of them, `skip` none. `snapshot` is what becomes of the files that its steps leave, and
+    `default` what the server's settings say.
     """
 
     limits: AskedLimits = AskedLimits()
     missed: Missed | None = None
+    snapshot: Keep | Literal["default"] | None = None
 
 
 class Trigger(Asked):
@@ -136,6 +139,8 @@ def routes(site: Site) -> APIRouter:
         found = site.repositories.named(name)
         changed: dict[str, int | str | None] = {**wanted.limits.said}
         changed |= {"missed": wanted.missed} if wanted.missed is not None else {}
+        if wanted.snapshot is not None:
+            changed |= {"snapshot": None if wanted.snapshot == "default" else wanted.snapshot}
         site.repositories.change(found, changed, about(actor, "change-repository", found, **changed))
         return shown(site, name)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from runner.expr.template import OPEN, Condition, Template, parse_template
 from runner.expr.values import known
+from runner.model.snapshot import Keep
 from runner.workflow.checks import seconds_of
 from runner.workflow.compose import Mapping, Node, Scalar, Sequence
 from runner.workflow.document import (
@@ -135,6 +136,8 @@ class Builder:
         container = value_at(node, "container")
         defaults = self.defaults(value_at(node, "defaults"), outer)
         timeout = self.number(value_at(node, "timeout-minutes"))
+        snapshot = value_at(node, "snapshot")
+        keep = Keep(snapshot.text) if isinstance(snapshot, Scalar) and snapshot.text in tuple(Keep) else None
         return Steps(
             steps=self.steps(value_at(node, "steps"), defaults),
             labels=self.templates(labels),
@@ -147,7 +150,8 @@ class Builder:
             else {name.text: self._container(one) for name, one in entries_of(services)},
             environment=self._environment(value_at(node, "environment")),
             outputs=self.env(value_at(node, "outputs")),
-            snapshot=self._snapshot(value_at(node, "snapshot")),
+            snapshot=None if keep else self._snapshot(snapshot),
+            keep=keep,
             retry=self._retry(value_at(node, "retry")),
             on_lost=self._word(value_at(node, "on-lost")),
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from runner.errors import BrokenDefinition
 from runner.expr.template import Condition, Template
+from runner.model.snapshot import Keep
 
 DEFAULT_TIMEOUT = 360.0
 """Minutes a job may take where it does not say."""
@@ -267,7 +268,10 @@ class StepDef:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A job that runs here. `timeout` is in minutes; `container` and `services` may be expressions."""
+    """A job that runs here. `timeout` is in minutes; `container` and `services` may be expressions.
+
+    `keep` is what becomes of the files that its steps leave.
+    """
 
     steps: tuple[StepDef, ...]
     labels: tuple[Template, ...] = ()
@@ -279,6 +283,7 @@ class Steps:
     environment: Environment | None = None
     outputs: Mapping[str, Template] | Template = field(default_factory=dict)
     snapshot: Snapshot | None = None
+    keep: Keep | None = None
     retry: Retry | None = None
     on_lost: str | None = None
 

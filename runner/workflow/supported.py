@@ -7,6 +7,7 @@ calls `load.load` itself.
 from dataclasses import replace
 
 from runner.expr.template import OPEN
+from runner.model.snapshot import Keep
 from runner.workflow import event_tables
 from runner.workflow.compose import Node, Scalar
 from runner.workflow.container_checks import refused_of_job
@@ -21,7 +22,7 @@ from runner.workflow.words import here
 EVENTS_LATER = ("image_version",)
 KNOWN = (*event_tables.EVENTS, "schedule", "workflow_dispatch", "workflow_call")
 EVENTS = tuple(event for event in KNOWN if event not in EVENTS_LATER)
-JOB_LATER = ("snapshot", "cancel-timeout-minutes")
+JOB_LATER = ("cancel-timeout-minutes",)
 STEP_LATER = ("background", "parallel", "wait", "wait-all", "cancel")
 
 
@@ -44,6 +45,7 @@ class Support:
         self._events(value_at(root, "on"))
         for key, job in entries_of(value_at(root, "jobs")):
             self._keys(job, JOB_LATER)
+            self._snapshot(job)
             words = {word.text for word, _ in entries_of(job)}
             if words and not words & {"steps", "uses"}:
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')
@@ -70,6 +72,12 @@ class Support:
         for key, _ in entries_of(node):
             if key.text in later:
                 self._later(key, f'"{key.text}"')
+
+    def _snapshot(self, job: Node) -> None:
+        """What GitHub makes an image of is not ours, but a word in its place."""
+        for key, value in entries_of(job):
+            if key.text == "snapshot" and not (isinstance(value, Scalar) and value.text in tuple(Keep)):
+                self._later(key, '"snapshot"', f" for images{here(tuple(Keep))}")
 
     def _shell(self, node: Node | None) -> None:
         if isinstance(node, Scalar) and node.text in ON_WINDOWS:

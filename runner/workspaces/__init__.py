@@ -49,9 +49,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import BASE, Folder, History, Submodule, Wanted, Workspace
+from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
 from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
+from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.bases import Base, Bases, top
 from runner.workspaces.checkouts import Checkout, commit

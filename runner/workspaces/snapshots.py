@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runner.engine.ports import BASE
 from runner.errors import SnapshotGone
+from runner.model.snapshot import BASE
 from runner.workspaces.folders import File, Folder, Link, Node
 from runner.workspaces.layers import Stored, read_manifest
 

@@ -3,10 +3,13 @@
 import os
 import socket
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import PATIENCE, Machine, Ran, Shell, run_of
+from tests.servers import s3_server
 
 PASSES = """
 on: push
@@ -385,6 +388,9 @@ def test_repositories_are_registered_and_removed(on_machine: Shell) -> None:
     assert "--missed skip" in on_machine("repo", "set", "octo/other").err
     assert "missed" in on_machine("repo", "set", "octo/other", "--missed", "skip").out
     assert on_machine("repo", "show", "--json", "octo/other").json["missed"] == "skip"
+    assert on_machine("repo", "set", "octo/other", "--snapshot", "durable", "--json", "snapshot").json == {
+        "snapshot": "durable"
+    }
     assert "octo/other\tgit\t/srv/other.git" in on_machine("repo", "list").out
     assert "'a long secret'" in on_machine("repo", "hook", "octo/other").out
     assert on_machine("repo", "add", "octo/other", "--url", "/srv/other.git").status == 1
@@ -447,6 +453,26 @@ def test_the_doctor_says_what_steps_can_reach(on_machine: Shell, monkeypatch: py
     assert "share this machine's network" in said()["executor host"]
     monkeypatch.setenv("RUNNER_JOB_NETWORK", "host")
     assert "RUNNER_JOB_NETWORK: Input should be a valid boolean" in on_machine("doctor").err
+
+
+def test_the_doctor_says_where_objects_are_and_whether_that_works(
+    on_machine: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def said() -> dict[str, Any]:
+        found = on_machine("doctor", "--json").json["findings"]
+        return next(one for one in found if one["name"] == "objects")
+
+    assert said()["said"].endswith("/home/objects, written and read")
+    monkeypatch.setenv("RUNNER_OBJECTS", "s3://bucket/ci")
+    with s3_server(tmp_path) as bucket:
+        for name, value in bucket.environment().items():
+            monkeypatch.setenv(name, value)
+        assert said()["said"] == "s3://bucket/ci, written and read"
+        assert not [path for path in bucket.files.rglob("*") if path.is_file()], "the probe is gone"
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+
+        assert "the bucket bucket answers SignatureDoesNotMatch" in said()["said"]
+        assert not said()["works"]
 
 
 def test_200_mb_of_webhook_leave_the_servers_memory_as_it_was(machine: Machine) -> None:

@@ -1,23 +1,50 @@
 """The port `Objects`: whole or not at all, and what is read is what was written."""
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.engine.ports import Objects
-from runner.errors import Damaged, NotFound
+from runner.errors import Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
-from runner.objects import FolderObjects
+from runner.objects import objects_at
+from runner.objects.s3 import S3Objects
+from tests.servers import Bucket, s3_server
+
+LARGE = os.urandom(1 << 20) * 20 + b"and a bit"
+"""More than goes into one part of an upload."""
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where the files are, whichever way they are kept."""
+    if request.param == "folder":
+        return tmp_path / "objects"
+    server: Bucket = request.getfixturevalue("bucket")
+    return server.files / f"of-{uuid4().hex}" / "deep"
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> Objects:
-    return FolderObjects(tmp_path / "objects")
+def objects(files: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Objects:
+    if files.is_relative_to(tmp_path):
+        return objects_at("", files, {})
+    server: Bucket = request.getfixturevalue("bucket")
+    (tmp_path / "spool").mkdir()
+    url = f"{server.url}/{files.relative_to(server.files)}"
+    return objects_at(url, tmp_path / "spool", server.environment())
 
 
 def saying(content: bytes) -> Callable[[BinaryIO], None]:
@@ -34,8 +61,16 @@ def read(objects: Objects, blob: Blob) -> bytes:
 
 @given(st.binary())
 def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    objects = FolderObjects(tmp_path_factory.getbasetemp() / "objects")
+    objects = objects_at("", tmp_path_factory.getbasetemp() / "objects", {})
 
+    blob = objects.put("kind/1", saying(content))
+
+    assert blob.size == len(content)
+    assert read(objects, blob) == content
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", LARGE], ids=["empty", "small", "in parts"])
+def test_of_whatever_size_it_comes_back(objects: Objects, content: bytes) -> None:
     blob = objects.put("kind/1", saying(content))
 
     assert blob.size == len(content)
@@ -61,6 +96,16 @@ def test_what_fails_while_it_is_written_leaves_nothing(objects: Objects) -> None
     assert not list(objects.kept("kind"))
 
 
+def test_a_full_disk_is_said(objects: Objects) -> None:
+    def write(file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(Unavailable, match="No space left on device"):
+        objects.put("kind/1", write)
+
+    assert not list(objects.kept("kind"))
+
+
 def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Objects) -> None:
     one, two = (objects.put(place, saying(b"abc")) for place in ("kind/1", "kind/2"))
     objects.put("other/1", saying(b""))
@@ -77,10 +122,15 @@ def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Obj
 
 
 @pytest.mark.parametrize("content", [b"abd", b"ab", b"abcd", b""])
-def test_what_was_damaged_is_not_read(tmp_path: Path, content: bytes) -> None:
-    objects = FolderObjects(tmp_path)
+def test_what_was_damaged_is_not_read(
+    objects: Objects, files: Path, content: bytes, request: pytest.FixtureRequest
+) -> None:
     blob = objects.put("kind", saying(b"abc"))
-    (tmp_path / blob.key).write_bytes(content)
+    if isinstance(objects, S3Objects):
+        server: Bucket = request.getfixturevalue("bucket")
+        server.overwrite(files / blob.key, content)
+    else:
+        (files / blob.key).write_bytes(content)
 
     with pytest.raises(Damaged):
         read(objects, blob)
@@ -98,3 +148,5 @@ def test_no_other_path_is_ever_a_key(objects: Objects, key: str) -> None:
 def test_no_other_path_is_ever_a_place(objects: Objects, place: str) -> None:
     with pytest.raises(ValueError):
         objects.put(place, saying(b""))
+    with pytest.raises(ValueError):
+        list(objects.kept(place))

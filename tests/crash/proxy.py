@@ -20,6 +20,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._weather = Weather.FAIR
+        self._carried = 0
+        self._toll: tuple[int, Callable[[], None]] | None = None
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._closed = False
@@ -41,6 +43,11 @@ class Proxy:
             there = list(self._open)
         for one in there:
             _end(one)
+
+    def after(self, carried: int, act: Callable[[], None]) -> None:
+        """Once so many more bytes have come through, both ways taken together, act before the next do."""
+        with self._changed:
+            self._toll = (self._carried + carried, act)
 
     def close(self) -> None:
         with self._changed:
@@ -87,6 +94,11 @@ class Proxy:
                     self._changed.wait_for(lambda: self._closed or not self._holds_back(answers))
                     if self._closed:
                         break
+                    self._carried += len(data)
+                    due = self._toll if self._toll and self._carried > self._toll[0] else None
+                    self._toll = None if due else self._toll
+                if due:
+                    due[1]()
                 sink.sendall(data)
         # Whoever reads the other way wakes up and ends too.
         for one in (source, sink):

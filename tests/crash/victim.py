@@ -106,6 +106,7 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
             ("workspaces", real.workspaces),
             ("standings", real.standings),
             ("dispatcher", dispatcher),
+            ("archived", real.archived),
             ("objects", real.objects),
             ("artifacts", real.artifacts),
         )

@@ -197,7 +197,7 @@ def test_a_limit_that_is_none_is_refused_by_its_name(web: Web, limit: str, value
         ("POST", "/repos/octo/hello/trigger", {"reff": "main"}, "ref, commit"),
         ("POST", "/repos/octo/hello/dispatches", {"input": {}}, "event_type, client_payload"),
         ("POST", "/repos/octo/hello/actions/workflows/ci.yml/dispatches", {"input": {}}, "ref, inputs"),
-        ("PATCH", "/repos/octo/hello", {"shared": True}, "limits, missed"),
+        ("PATCH", "/repos/octo/hello", {"shared": True}, "limits, missed, snapshot"),
         ("PUT", "/repos/octo/hello/actions/secrets/A", {"encrypted_value": "x"}, "value"),
         ("PUT", "/repos/octo/hello/actions/variables/A", {"valeu": "x"}, "value"),
         ("POST", "/runs/1/rerun", {"fail": True}, "failed, job, from_step"),

@@ -159,3 +159,15 @@ def test_only_a_delivery_that_is_held_back_can_be_approved(web: Web) -> None:
     for other in (push, waiting):
         assert web.call("POST", f"{PREFIX}/deliveries/{other.id}/approve").status_code == 409
         assert not store.delivery(other.id).approved
+
+
+def test_what_becomes_of_the_files_of_a_repositorys_jobs_can_be_changed(web: Web) -> None:
+    web.add()
+    assert web.api("GET", "/repos/octo/hello")["snapshot"] is None
+
+    assert web.api("PATCH", "/repos/octo/hello", {"snapshot": "durable"})["snapshot"] == "durable"
+    assert web.api("PATCH", "/repos/octo/hello", {"snapshot": "default"})["snapshot"] is None
+
+    refused = web.call("PATCH", f"{PREFIX}/repos/octo/hello", {"snapshot": "remote"})
+    assert refused.status_code == 400
+    assert "durable" in refused.json()["message"]

@@ -70,7 +70,14 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
     ("job", "problem"),
     [
         ("{runs-on: x, step: [{run: y}]}", '4:18: unknown key "step"; did you mean "steps"?'),
-        ("{runs-on: x, steps: [{run: y}], snapshot: a}", '4:37: "snapshot" is not supported yet'),
+        (
+            "{runs-on: x, steps: [{run: y}], snapshot: a}",
+            '4:37: "snapshot" is not supported yet for images; here you can use durable, local, off',
+        ),
+        (
+            "{runs-on: x, steps: [{run: y}], snapshot: {image-name: durable}}",
+            '4:37: "snapshot" is not supported yet for images; here you can use durable, local, off',
+        ),
         ("{uses: o/../.github/workflows/x.yml@v1}", '4:12: "o/../.github/workflows/x.yml@v1" is no workflow'),
         ("{steps: [{run: y}]}", '3:3: the job "a" needs "runs-on"'),
         ("{runs-on: x}", '3:3: the job "a" needs "steps"'),

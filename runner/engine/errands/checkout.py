@@ -9,9 +9,10 @@ from time import monotonic
 
 from runner.engine.errands.errand import Errand, done
 from runner.engine.library import Halted
-from runner.engine.ports import BASE, BOX_WORKSPACE, History, Submodule, Wanted
+from runner.engine.ports import BOX_WORKSPACE, History, Submodule, Wanted
 from runner.engine.sources import OPEN
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
+from runner.model.snapshot import BASE
 from runner.model.source import Repository, Route, bare_url
 from runner.model.step import Outcome
 from runner.workflow.references import OWNER, REPOSITORY, Remote

@@ -1,0 +1,140 @@
+"""A folder layer as a stream: a line of JSON for each thing in it, files followed by what is in them.
+
+The same folder gives the same stream on every machine. What overlayfs notes for one machine is left out.
+"""
+
+import json
+import os
+import stat
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.errors import SnapshotGone
+from runner.workspaces.looking import entries
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE_BYTES = 1 << 20
+_OVERLAY = "trusted.overlay."
+_MEANT = (f"{_OVERLAY}opaque", f"{_OVERLAY}redirect")
+"""What overlayfs says of a folder that is so on every machine: that it is new, or what it was called."""
+_END = {"end": True}
+
+
+class Source(Protocol):
+    """What a stream is read from."""
+
+    def line(self) -> bytes: ...
+
+    def copy(self, descriptor: int, size: int) -> None:
+        """Write so many bytes to a new file."""
+
+
+def write_folder_layer(files: Path, put: Callable[[bytes], object]) -> None:
+    names: dict[tuple[int, int], str] = {}
+    put(_line(_about("", files.lstat(), _attributes(files))))
+    for path, status, parent in entries(files):
+        there, about = files / path, _about(path, status, {})
+        if stat.S_ISLNK(status.st_mode):
+            put(_line(about | {"target": os.readlink(path.rpartition("/")[2], dir_fd=parent)}))
+            continue
+        about["attributes"] = _attributes(there)
+        if not stat.S_ISREG(status.st_mode):
+            put(_line(about))
+            continue
+        first = names.setdefault((status.st_dev, status.st_ino), path)
+        if first != path:
+            put(_line({"path": path, "like": first}))
+            continue
+        descriptor = os.open(path.rpartition("/")[2], _FILE, dir_fd=parent)
+        try:
+            put(_line(about | {"size": status.st_size}))
+            while piece := os.read(descriptor, _PIECE_BYTES):
+                put(piece)
+        finally:
+            os.close(descriptor)
+    put(_line(_END))
+
+
+def read_folder_layer(source: Source, files: Path) -> None:
+    """Have all of it in an empty folder, in which nobody else is. Raises `SnapshotGone`."""
+    folders: list[tuple[Path, Mapping[str, Any]]] = []
+    there = {""}
+    while (about := _read(source.line())) != _END:
+        path = str(about["path"])
+        above, _, name = path.rpartition("/")
+        if path and (above not in there or name in ("", ".", "..") or "\0" in name):
+            raise SnapshotGone(f"a layer in the store leads elsewhere: {path[:100]!a}")
+        here = files / path
+        if "like" in about:
+            os.link(files / str(about["like"]), here, follow_symlinks=False)
+            continue
+        mode = int(about["mode"])
+        if stat.S_ISDIR(mode):
+            if path:
+                here.mkdir(mode=0o700)
+            there.add(path)
+            folders.append((here, about))
+            continue
+        if stat.S_ISLNK(mode):
+            here.symlink_to(str(about["target"]))
+        elif stat.S_ISREG(mode):
+            descriptor = os.open(here, _NEW, 0o600)
+            try:
+                source.copy(descriptor, int(about["size"]))
+            finally:
+                os.close(descriptor)
+        else:
+            os.mknod(here, stat.S_IFMT(mode) | 0o600, int(about["device"]))
+        _make_like(here, about)
+    for here, about in reversed(folders):
+        _make_like(here, about)
+
+
+def _about(path: str, status: os.stat_result, attributes: Mapping[str, str]) -> dict[str, Any]:
+    about = {
+        "path": path,
+        "mode": status.st_mode,
+        "owner": [status.st_uid, status.st_gid],
+        "mtime": status.st_mtime_ns,
+        "attributes": attributes,
+    }
+    return about | ({"device": status.st_rdev} if not _is_plain(status.st_mode) else {})
+
+
+def _is_plain(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+
+
+def _attributes(path: Path) -> dict[str, str]:
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    return {
+        name: b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()
+        for name in names
+        if not name.startswith(_OVERLAY) or name in _MEANT
+    }
+
+
+def _make_like(here: Path, about: Mapping[str, Any]) -> None:
+    uid, gid = about["owner"]
+    os.chown(here, uid, gid, follow_symlinks=False)
+    for name, value in about["attributes"].items():
+        os.setxattr(here, name, b64decode(value), follow_symlinks=False)
+    if not stat.S_ISLNK(about["mode"]):
+        here.chmod(stat.S_IMODE(about["mode"]))
+    os.utime(here, ns=(about["mtime"], about["mtime"]), follow_symlinks=False)
+
+
+def _line(said: Mapping[str, Any]) -> bytes:
+    # Names that are no text stay what they are: JSON escapes what stands for their bytes.
+    return json.dumps(said, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise SnapshotGone("a layer in the store ends in the middle") from None
+    return said
