@@ -12,6 +12,7 @@ from pathlib import Path
 from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine import expire
+from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
@@ -30,6 +31,7 @@ from runner.store import (
     Database,
     SqlArtifacts,
     SqlAudit,
+    SqlCaches,
     SqlEnvironments,
     SqlLogs,
     SqlRepositories,
@@ -75,6 +77,8 @@ class Services:
     containers: Callable[[], Containers]
     objects: Objects
     artifacts: SqlArtifacts
+    caches: CacheStore
+    cache_rows: SqlCaches
 
     def close(self) -> None:
         self.workspaces.close()
@@ -109,7 +113,9 @@ def services(settings: Settings) -> Services:
         settings.keep_logs,
         settings.keep_runs,
         settings.keep_artifacts,
+        cache_bytes=settings.cache_bytes,
     )
+    objects, cache_rows = FolderObjects(home / "objects"), SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     return Services(
         settings=settings,
@@ -140,8 +146,10 @@ def services(settings: Settings) -> Services:
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
-        objects=FolderObjects(home / "objects"),
         artifacts=SqlArtifacts(database, limits, settings.repo_artifact_bytes),
+        objects=objects,
+        caches=CacheStore(cache_rows, objects),
+        cache_rows=cache_rows,
     )
 
 
@@ -201,6 +209,7 @@ def station(services: Services, worker: str) -> Station:
         environments=services.environments,
         objects=services.objects,
         artifacts=services.artifacts,
+        caches=services.caches,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.ports import (
     Artifacts,
@@ -48,6 +49,7 @@ class Station:
     environments: Environments
     objects: Objects
     artifacts: Artifacts
+    caches: CacheStore
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
