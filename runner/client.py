@@ -122,8 +122,8 @@ class Client:
     def put(self, path: str, content: Mapping[str, object]) -> None:
         self._asked("PUT", path, {}, json=dict(content))
 
-    def delete(self, path: str) -> None:
-        self._asked("DELETE", path, {})
+    def delete(self, path: str, **query: object) -> None:
+        self._asked("DELETE", path, query)
 
     def watch(self, run_id: int, attempt: int | None = None) -> Iterator[tuple[str, Values]]:
         """A run's events until its end. A server that restarts is found again, and nothing comes twice.

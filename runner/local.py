@@ -28,6 +28,7 @@ from uuid import uuid4
 from runner import environment
 from runner.engine.admit import Selection, admit
 from runner.engine.advance import advance
+from runner.engine.caches import CacheStore
 from runner.engine.control import answer, cancel, signal
 from runner.engine.errands.zips import unpack
 from runner.engine.heart import Heart
@@ -46,6 +47,8 @@ from runner.executors.place import remove
 from runner.executors.sight import SYSTEMS_OWN, blindness
 from runner.logs import FileLogs
 from runner.model.artifact import newest
+from runner.model.blob import Blob
+from runner.model.cache import Cache, Scope
 from runner.model.environment import Environment
 from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
@@ -243,6 +246,32 @@ class _Unprotected:
         return None
 
 
+class _Uncached:
+    """The port `Caches` where nothing outlasts the process."""
+
+    def find(
+        self, repository: Repository, scopes: Sequence[Scope], keys: Sequence[str], version: str
+    ) -> Cache | None:
+        raise Unavailable("`runner run` keeps none; a server does")
+
+    def there(self, repository: Repository, scope: Scope, key: str, version: str) -> bool:
+        raise Unavailable("`runner run` keeps none; a server does")
+
+    def keep(
+        self, repository: Repository, scope: Scope, key: str, version: str, blob: Blob
+    ) -> Sequence[str] | None:
+        return None
+
+    def drop(self, cache: Cache) -> str:
+        return cache.blob.key
+
+    def unused(self, most: int) -> Sequence[str]:
+        return ()
+
+    def known(self, blobs: Sequence[str]) -> set[str]:
+        return set()
+
+
 class Local:
     """The runs of one checkout. Every method is for one thread, but for `cancel` and `abandon`."""
 
@@ -265,6 +294,7 @@ class Local:
             hindrance=partial(blindness, terms.docker or SYSTEMS_OWN),
         )
         self._bell = Doorbell(self._plan, self._perform, terms.threads)
+        objects = FolderObjects(home / "objects")
         self._station = Station(
             worker=socket.gethostname(),
             site=f"run{os.getpid()}n{_processes()}",
@@ -284,8 +314,9 @@ class Local:
             dispatcher=self._bell,
             vault=vault,
             environments=_Unprotected(),
-            objects=FolderObjects(home / "objects"),
             artifacts=SqlArtifacts(self._database),
+            objects=objects,
+            caches=CacheStore(_Uncached(), objects),
             env=terms.env,
             matrix=terms.matrix,
         )

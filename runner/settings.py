@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """How long an artifact is kept at the most; none outlives its run."""
     repo_artifact_bytes: int = Field(default=20 * 1024**3, ge=0)
     """The space that the artifacts of one repository may take."""
+    cache_bytes: int = Field(default=10 * 1024**3, ge=0, le=2**50)
+    """The space that the caches of one repository may take."""
 
     @field_validator("host")
     @classmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 from runner import environment
 from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine import archive, expire
+from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
@@ -33,6 +34,7 @@ from runner.store import (
     SqlArchived,
     SqlArtifacts,
     SqlAudit,
+    SqlCaches,
     SqlEnvironments,
     SqlLogs,
     SqlRepositories,
@@ -80,6 +82,8 @@ class Services:
     objects: Objects
     archived: SqlArchived
     artifacts: SqlArtifacts
+    caches: CacheStore
+    cache_rows: SqlCaches
 
     def close(self) -> None:
         self.workspaces.close()
@@ -116,7 +120,10 @@ def services(settings: Settings) -> Services:
         settings.keep_logs,
         settings.keep_runs,
         settings.keep_artifacts,
+        cache_bytes=settings.cache_bytes,
     )
+    objects = objects_at(settings.objects, home / "objects", environment.for_s3())
+    cache_rows = SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     return Services(
         settings=settings,
@@ -149,9 +156,11 @@ def services(settings: Settings) -> Services:
         ),
         executors={name: cache(partial(_executor, name, settings)) for name in EXECUTORS},
         containers=cache(partial(containers, **_docker(settings))),
-        objects=objects_at(settings.objects, home / "objects", environment.for_s3()),
         archived=SqlArchived(database),
         artifacts=SqlArtifacts(database, limits, settings.repo_artifact_bytes),
+        objects=objects,
+        caches=CacheStore(cache_rows, objects),
+        cache_rows=cache_rows,
     )
 
 
@@ -213,6 +222,7 @@ def station(services: Services, worker: str) -> Station:
         archive=archive.Archive(GitLayers(settings.home), services.objects, services.archived, _workspace_of),
         snapshot=Keep(settings.snapshot),
         artifacts=services.artifacts,
+        caches=services.caches,
     )
 
 

@@ -47,7 +47,7 @@ LEAST_SECONDS = 0.05
 RETENTION = timedelta(minutes=1)
 """How often it looks for what has been kept for long enough."""
 SWEEPING = timedelta(hours=1)
-"""How often it looks for objects that nobody knows."""
+"""How often it looks for objects that nobody knows, and for caches that nobody uses."""
 COLLECTING = timedelta(minutes=1)
 """How often a worker looks what is kept for too long, or takes too much space."""
 ROUTE = {"forge": "forge", "repo": "repository", "commit": "commit"}
@@ -320,6 +320,7 @@ class Clock:
             _Chore("snapshots", partial(wiring.expire_stored, services), RETENTION),
             _Chore("objects", partial(wiring.sweep_objects, services), SWEEPING),
             _Chore("layers", partial(wiring.sweep_stored, services), SWEEPING),
+            _Chore("caches", services.caches.tidy, SWEEPING),
         )
 
     def start(self, everything: bool = False) -> None:

@@ -19,7 +19,10 @@ OPTIONS = {
     "keep_runs": "How long runs stay after their end, such as 90d.",
     "keep_artifacts": "How long artifacts stay at the most, such as 30d; none outlives its run.",
     "keep_snapshots": "How long files of jobs stay after the end of their run, to go on from, such as 7d.",
+    "cache_bytes": "How large its caches may be together, in bytes.",
 }
+MOST = {"max_jobs": 10**6, "max_queued": 10**6, "cache_bytes": 2**50}
+"""Of those that are numbers; all others are times."""
 SERVERS = "default"
 """What is said for the server's own."""
 OTHERS = f"0 is no limit, `{SERVERS}` the server's"
@@ -28,19 +31,17 @@ OTHERS = f"0 is no limit, `{SERVERS}` the server's"
 class Limit(click.ParamType[Any]):
     """A number or a span of time; 0 is none, and `default` what the server says."""
 
-    def __init__(self, counted: bool) -> None:
-        self.name = "number" if counted else "time"
-        self._counted = counted
+    def __init__(self, most: int | None) -> None:
+        self.name = "time" if most is None else "number"
+        self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == SERVERS:
             return SERVERS
-        if self._counted:
-            if str(value).isdecimal() and int(value) <= 10**6:
+        if self._most is not None:
+            if str(value).isdecimal() and int(value) <= self._most:
                 return int(value)
-            self.fail(
-                f"{value!r} is no number up to 1000000; 0 is no limit, `{SERVERS}` the server's", param, ctx
-            )
+            self.fail(f"{value!r} is no number up to {self._most}; {OTHERS}", param, ctx)
         try:
             return seconds(value)
         except ValueError as error:
@@ -50,7 +51,7 @@ class Limit(click.ParamType[Any]):
 def limit_options(command: Command) -> Command:
     for name, text in reversed(OPTIONS.items()):
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, type=Limit(name.startswith("max")), help=text)(command)
+        command = click.option(option, type=Limit(MOST.get(name)), help=text)(command)
     return command
 
 
@@ -64,5 +65,5 @@ def limit_pairs(limits: Mapping[str, int | None]) -> Iterator[tuple[str, str]]:
     """Those that are said of a repository, as people read them."""
     for name, value in limits.items():
         if value is not None:
-            text = str(value) if name.startswith("max") else shown(timedelta(seconds=value))
+            text = str(value) if name in MOST else shown(timedelta(seconds=value))
             yield name.replace("_", " "), text if value else "no limit"

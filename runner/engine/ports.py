@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from runner.model.artifact import Artifact, NewArtifact
 from runner.model.audit import Act
 from runner.model.blob import Blob
+from runner.model.cache import Cache, Scope
 from runner.model.environment import Environment
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.snapshot import BASE, Layer, StoredLayer
@@ -255,6 +256,12 @@ class Folder(Protocol):
 
     def link(self, path: str, target: str) -> None:
         """Put a symlink there, in place of a file or link."""
+
+    def settle(self, path: str, mode: int, mtime_ns: int) -> None:
+        """Give a folder that is there its mode and time, when all that is to be in it is there."""
+
+    def held(self) -> "AbstractContextManager[Folder]":
+        """The same folder, for many paths in a row: what leads to the last one of them stays open."""
 
 
 # --- objects ---------------------------------------------------------------------------------
@@ -773,6 +780,42 @@ class Environments(Protocol):
 
     def rules(self, repository: Repository, name: str) -> Environment | None:
         """Those of one environment, whatever the case of its name; None where there are none."""
+
+
+class Caches(Protocol):
+    """Which caches there are: those of one registration of a repository, each of one scope.
+
+    Errors: `Unavailable`, and `NotFound` where the repository is not registered any more.
+    """
+
+    def find(
+        self, repository: Repository, scopes: Sequence[Scope], keys: Sequence[str], version: str
+    ) -> Cache | None:
+        """The best for the keys, which counts as a use: the first scope with one has it, then the first key.
+
+        One with that very key, else the newest whose key begins so. After `scopes` comes the default branch
+        where the repository's is known, for those who are trusted and for all others.
+        """
+
+    def there(self, repository: Repository, scope: Scope, key: str, version: str) -> bool:
+        """Whether that very one is kept; asking is no use of it."""
+
+    def keep(
+        self, repository: Repository, scope: Scope, key: str, version: str, blob: Blob
+    ) -> Sequence[str] | None:
+        """The first one of a scope, key and version stays: None where there is one.
+
+        Gives the keys of the blobs that nothing needs any more, as the repository has only so much space.
+        """
+
+    def drop(self, cache: Cache) -> str:
+        """Forget one; gives its blob's key."""
+
+    def unused(self, most: int) -> Sequence[str]:
+        """Forget up to `most` that have not been used for long enough; gives their blobs' keys."""
+
+    def known(self, blobs: Sequence[str]) -> set[str]:
+        """Which of these keys of blobs are those of caches."""
 
 
 class Vault(Protocol):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.engine.archive import Archive
+from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.ports import (
     Artifacts,
@@ -50,6 +51,7 @@ class Station:
     environments: Environments
     objects: Objects
     artifacts: Artifacts
+    caches: CacheStore
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that every workflow begins with, before its own `env`."""
     archive: Archive | None = None

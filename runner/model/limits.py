@@ -23,6 +23,8 @@ class Limits:
     keep_artifacts: int | None = None
     keep_snapshots: int | None = None
     """How long the files of its jobs stay after that, as far as they fit."""
+    cache_bytes: int | None = None
+    """What its caches may be together; who has none does not lose any for their size."""
 
     def over(self, server: "Limits") -> "Limits":
         """What counts for a repository with these."""

@@ -8,6 +8,7 @@ Times are microseconds since the epoch, read from the database's clock, which is
 
 from runner.store.artifacts import SqlArtifacts
 from runner.store.audit import SqlAudit
+from runner.store.caches import SqlCaches
 from runner.store.database import Database
 from runner.store.environments import SqlEnvironments
 from runner.store.logs import SqlLogs
@@ -26,6 +27,7 @@ __all__ = [
     "SqlArchived",
     "SqlArtifacts",
     "SqlAudit",
+    "SqlCaches",
     "SqlEnvironments",
     "SqlLogs",
     "SqlRepositories",

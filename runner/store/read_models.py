@@ -383,6 +383,41 @@ class RepositoryView:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheView:
+    """A cache of a repository, in GitHub's words."""
+
+    id: int
+    ref: str
+    key: str
+    version: str
+    """Stands for the paths that it was made of."""
+    last_accessed_at: datetime
+    created_at: datetime
+    size_in_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """How much a repository's caches are together."""
+
+    full_name: str
+    active_caches_size_in_bytes: int
+    active_caches_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFilter:
+    """Which caches to list: those whose keys begin with `key`; `sort` is a name of `CacheView`'s."""
+
+    key: str | None = None
+    ref: str | None = None
+    sort: str = "last_accessed_at"
+    ascending: bool = False
+    limit: int = 30
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Belonging:
     """Which repository a run or a delivery is of, and who brought it about."""
 

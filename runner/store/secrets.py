@@ -16,7 +16,7 @@ from runner.model.source import Repository
 from runner.store.audit import note
 from runner.store.database import Database, micros, moment
 from runner.store.read_models import SecretView, VariableView
-from runner.store.tables import environments, repositories, secrets, variables
+from runner.store.tables import caches, environments, repositories, secrets, variables
 
 SEALING = 727167
 """PostgreSQL's lock of who seals: two who begin at once seal with one key all the same."""
@@ -177,7 +177,7 @@ class SqlVariables:
 
 def forget_given(connection: Connection, registered: int) -> None:
     """What is a repository's that is removed."""
-    for table in (secrets, variables, environments):
+    for table in (secrets, variables, environments, caches):
         connection.execute(delete(table).where(table.c.repository == registered))
 
 

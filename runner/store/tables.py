@@ -71,6 +71,7 @@ repositories = Table(
     Column("keep_runs", BigInteger),
     Column("keep_artifacts", BigInteger),
     Column("keep_snapshots", BigInteger),
+    Column("cache_bytes", BigInteger),
     # What becomes of a schedule's due times that passed while no clock ran: `once` or `skip`.
     Column("missed", String(8), nullable=False, server_default="once"),
     # What becomes of the files that steps leave: `local`, `durable` or `off`; NULL as above.
@@ -392,6 +393,30 @@ variables = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
 )
+
+# What jobs keep for later runs; what is in it is an object.
+caches = Table(
+    "caches",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("repository", Id, ForeignKey("repositories.id"), nullable=False),
+    # Whose it is: a ref's, of code that is trusted or of a fork's.
+    Column("ref", Text, nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    Column("key", String(512), nullable=False),
+    Column("version", String(64), nullable=False),
+    # A digest of those four, of which there is one: an index takes no text of any length.
+    Column("identity", String(64), nullable=False),
+    Column("blob", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    UniqueConstraint("repository", "identity"),
+    UniqueConstraint("blob"),
+    Index("caches_by_use", "used_at"),
+)
+
 
 # What jobs wait for that deploy there.
 environments = Table(

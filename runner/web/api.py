@@ -12,6 +12,7 @@ from runner.errors import RunnerError
 from runner.web import (
     artifacts,
     audit,
+    caches,
     deliveries,
     dispatches,
     environments,
@@ -47,7 +48,7 @@ def create_api(site: Site) -> FastAPI:
         servers=[{"url": PREFIX}],
     )
     for subject in (
-        *(artifacts, dispatches, secrets, environments, stops),
+        *(artifacts, caches, dispatches, secrets, environments, stops),
         *(repositories, runs, deliveries, tokens, audit),
     ):
         api.include_router(subject.routes(site))

@@ -65,6 +65,8 @@ def create_app(services: Services) -> "App":
         environments=services.environments,
         artifacts=services.artifacts,
         objects=services.objects,
+        caches=services.cache_rows,
+        discard=services.caches.remove,
         vault=services.vault,
         logs=services.logs,
         forges=FORGES,

@@ -8,7 +8,8 @@ _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._][A-Za-z0-9._-]*"
 REPOSITORY = re.compile(rf"(?!.*\.\.){_SEGMENT}(?:/{_SEGMENT})*")
 """Names that can be registered; whatever else a payload names is unknown."""
 _TAKEN = re.compile(
-    r"/actions/(artifacts|runs|secrets|variables|workflows)(/|$)|/environments(/|$)|/(hook|schedules|stops)$"
+    r"/actions/(artifacts|caches|cache/usage|runs|secrets|variables|workflows)(/|$)|/environments(/|$)"
+    r"|/(hook|schedules|stops)$"
 )
 """What follows a repository's name in addresses of the API that the repository of that name has too."""
 _DELIVERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -46,6 +46,7 @@ class AskedLimits(Asked):
     keep_runs: Time = None
     keep_artifacts: Time = None
     keep_snapshots: Time = None
+    cache_bytes: Annotated[int | None, Field(ge=0, le=2**50)] = None
 
     @property
     def said(self) -> dict[str, int | None]:

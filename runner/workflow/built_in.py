@@ -1,7 +1,7 @@
 """The actions that no repository has: the engine itself does what they do.
 
-`actions/checkout` and those of artifacts as on GitHub, and the waits: written as steps, so that files stay
-valid for every editor.
+`actions/checkout` and those of artifacts and caches as on GitHub, and the waits: written as steps, so that
+files stay valid for every editor.
 """
 
 import re
@@ -13,7 +13,9 @@ from runner.workflow.checks import amount_of_time, seconds_of
 from runner.workflow.words import cut, meant
 
 ACTION = re.compile(
-    r"(actions/checkout|actions/upload-artifact(?:/merge)?|actions/download-artifact)@(.+)", re.IGNORECASE
+    r"(actions/checkout|actions/upload-artifact(?:/merge)?|actions/download-artifact"
+    r"|actions/cache(?:/restore|/save)?)@(.+)",
+    re.IGNORECASE,
 )
 WAIT = re.compile(r"runner/(sleep|wait|approve)@(.+)", re.IGNORECASE)
 VERSION = "v1"

@@ -5,9 +5,10 @@ a folder for a link between the look and the opening, that is an error and no wa
 """
 
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from runner.workspaces.scanning import Beneath, Unkeepable, Vanished, opened_fol
 from runner.workspaces.trees import FOLDER_DEPTH
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,9 +31,8 @@ class Reach(Folder):
         self._owner = owner
 
     def walk(self, below: str = "") -> Iterator[Entry]:
-        path = self._real(below)
-        with _told(below), self._folder(path) as descriptor:
-            yield from _walked(descriptor, f"{path}/" if path else "", 0)
+        with _told(below), self._folder(self._real(below)) as descriptor:
+            yield from _walked(descriptor, f"{below}/" if below else "", 0)
 
     def look(self, path: str) -> Entry | None:
         try:
@@ -91,18 +92,29 @@ class Reach(Folder):
                 os.unlink(aside, dir_fd=parent)
                 raise
 
+    def settle(self, path: str, mode: int, mtime_ns: int) -> None:
+        with _told(path), self._parent(path) as (parent, name), opened_folder(name, parent) as descriptor:
+            os.fchmod(descriptor, mode)
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+    @contextmanager
+    def held(self) -> Iterator[Folder]:
+        with ExitStack() as opened:
+            yield _Held(self._root, self._owner, opened)
+
     def _real(self, path: str) -> str:
         """The same place without a link on the way to it, below the root. Raises `BrokenDefinition`."""
-        real = Path(os.path.realpath(self._root / path)) if "\0" not in path else None
-        if real is None or not real.is_relative_to(self._root):
+        root = str(self._root)
+        real = os.path.realpath(posixpath.join(root, path)) if "\0" not in path else ""
+        if real != root and not real.startswith(f"{root}/"):
             raise BrokenDefinition(f"{path[:200]!a} leads out of the folder")
-        return "" if real == self._root else str(real.relative_to(self._root))
+        return real[len(root) + 1 :]
 
     @contextmanager
     def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
         """The folder that a path's last name is in, and that name."""
         above, _, name = path.rstrip("/").rpartition("/")
-        if name in ("", ".", "..") or "\0" in name:
+        if not _is_name(name):
             raise BrokenDefinition(f"{path[:200]!a} is no name for a file")
         opened = self._made if make else self._folder
         with opened(self._real(above)) as descriptor:
@@ -142,6 +154,47 @@ class Reach(Folder):
                 yield current
             finally:
                 os.close(current)
+
+
+class _Held(Reach):
+    """`opened` holds the folder that the last path was in."""
+
+    def __init__(self, root: Path, owner: tuple[int, int] | None, opened: ExitStack) -> None:
+        super().__init__(root, owner)
+        self._opened = opened
+        self._above: str | None = None
+        self._descriptor = -1
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[BinaryIO]:
+        with self._read(path) or super().reading(path) as file:
+            yield file
+
+    def _read(self, path: str) -> BinaryIO | None:
+        """The file, where nothing is to be said about it but that it is one."""
+        try:
+            with self._parent(path) as (parent, name):
+                descriptor = os.open(name, _FILE, dir_fd=parent)
+        except (OSError, NotFound):
+            return None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        return None
+
+    @contextmanager
+    def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
+        above, _, name = path.rstrip("/").rpartition("/")
+        if above != self._above or not _is_name(name):
+            self._above = None
+            self._opened.close()
+            self._descriptor, _ = self._opened.enter_context(super()._parent(path, make))
+            self._above = above
+        yield self._descriptor, name
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "\0" not in name
 
 
 def _walked(descriptor: int, prefix: str, depth: int) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ from docker import APIClient
 from sqlalchemy import func, select
 
 from runner.store.tables import deliveries
+from tests.bench.caches import caches
 from tests.bench.checkouts import checkouts
 from tests.bench.durability import a_postgres, cpu_of, memory_of, records, servers_folder, takeovers, waits
 from tests.bench.history import history
@@ -223,4 +224,5 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "language": language,
     "history": history,
     "checkouts": checkouts,
+    "caches": caches,
 }

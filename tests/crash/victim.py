@@ -23,6 +23,7 @@ from typing import Any
 
 from runner import wiring
 from runner.cli.serving import serve
+from runner.engine.caches import CacheStore
 from runner.executors import executor
 from runner.settings import Settings
 from runner.vault import KeyFile, SealedVault
@@ -111,6 +112,8 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
             ("artifacts", real.artifacts),
         )
     }
+    objects: Any = Mortal(real.objects, "objects", point)
+    caches: Any = Mortal(real.cache_rows, "caches", point)
     executors = dict(real.executors)
     if real.settings.docker:
         # The daemon of the tests has none to give.
@@ -118,6 +121,7 @@ def mortal(real: Services, point: str, thrice: bool) -> Services:
     return replace(
         real,
         **ports,
+        caches=CacheStore(caches, objects),
         containers=lambda: Mortal(real.containers(), "containers", point),
         executors={
             name: (lambda make=make: Mortal(make(), "executors", point))  # type: ignore[misc]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.engine.admit import Selection, admit
+from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
@@ -14,10 +15,19 @@ from runner.engine.receive import receive
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.engine.titles import Titles
+from runner.model.limits import NONE
 from runner.model.run import Run
 from runner.model.source import Delivery, Event, Repository
 from runner.objects import FolderObjects
-from runner.store import Database, SqlArtifacts, SqlEnvironments, SqlRepositories, SqlStandings, SqlStore
+from runner.store import (
+    Database,
+    SqlArtifacts,
+    SqlCaches,
+    SqlEnvironments,
+    SqlRepositories,
+    SqlStandings,
+    SqlStore,
+)
 from runner.vault import MemoryVault
 from tests.builders import LENGTH, an_event
 from tests.fakes import FakeContainers, FakeExecutor, FakeWorkspaces, MemoryLogs, RecordingDispatcher
@@ -93,6 +103,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         RecordingDispatcher(),
     )
     containers = FakeContainers()
+    objects = FolderObjects(tmp_path / "objects")
     heart, vault = Heart(store, LENGTH), MemoryVault()
     station = Station(
         worker="worker-1",
@@ -112,8 +123,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         dispatcher=bell,
         vault=vault,
         environments=SqlEnvironments(database),
-        objects=FolderObjects(tmp_path / "objects"),
         artifacts=SqlArtifacts(database),
+        objects=objects,
+        caches=CacheStore(SqlCaches(database, NONE), objects),
     )
     standings = SqlStandings(database)
     yield Bench(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from runner.engine.advance import advance, envelope
+from runner.engine.caches import CacheStore
 from runner.engine.definitions import asked_of, definition_of
 from runner.engine.heart import Heart
 from runner.engine.plan import plan
-from runner.engine.ports import Artifacts, Change, Repositories, Store
+from runner.engine.ports import Artifacts, Caches, Change, Repositories, Store
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition
@@ -114,6 +115,7 @@ class World:
             environments=Ungated(),
             objects=FolderObjects(Path("/nowhere")),
             artifacts=cast(Artifacts, None),
+            caches=CacheStore(cast(Caches, None), FolderObjects(Path("/nowhere"))),
         )
         self.change(lambda run, now: replace(run, jobs=jobs))
 

@@ -16,11 +16,13 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from runner.engine.caches import CacheStore
 from runner.engine.ports import Dispatcher
 from runner.errors import Unavailable
 from runner.forges import FORGES
 from runner.forges.git import sign
 from runner.logs import FileLogs
+from runner.model.limits import NONE
 from runner.model.run import Envelope, Run
 from runner.model.source import Repository
 from runner.objects import FolderObjects
@@ -29,6 +31,7 @@ from runner.store import (
     Database,
     SqlArtifacts,
     SqlAudit,
+    SqlCaches,
     SqlEnvironments,
     SqlRepositories,
     SqlSecrets,
@@ -147,6 +150,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
         database = Database(migrated_sqlite(tmp_path / "runner.db"), patience=0.2)
         dispatcher, logs = RecordingDispatcher(), FileLogs(tmp_path / "logs")
         bell, token = Bell(dispatcher), admin_token(settings)
+        caches = SqlCaches(database, NONE)
         secrets, variables = SqlSecrets(database), SqlVariables(database)
         workspaces = GitWorkspaces(tmp_path, settings.git_protocols, lookup=lookup)
         site = Site(
@@ -164,6 +168,8 @@ def web(tmp_path: Path) -> Iterator[Web]:
             environments=SqlEnvironments(database),
             artifacts=SqlArtifacts(database),
             objects=FolderObjects(tmp_path / "objects"),
+            caches=caches,
+            discard=CacheStore(caches, FolderObjects(tmp_path / "objects")).remove,
             vault=SealedVault(secrets, variables, KeyFile(settings.key_file, ours=True)),
             logs=logs,
             forges=FORGES,

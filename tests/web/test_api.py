@@ -151,7 +151,7 @@ def test_what_a_repository_may_use_is_said_and_changed_one_by_one(web: Web) -> N
     unsaid = dict.fromkeys(
         (
             *("max_jobs", "max_queued", "queue_timeout", "run_timeout"),
-            *("keep_logs", "keep_runs", "keep_artifacts", "keep_snapshots"),
+            *("keep_logs", "keep_runs", "keep_artifacts", "keep_snapshots", "cache_bytes"),
         )
     )
 
