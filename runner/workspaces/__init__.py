@@ -41,6 +41,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
+from threading import Lock
 from types import MappingProxyType
 from typing import Self
 
@@ -132,6 +133,7 @@ class GitWorkspaces:
         self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
         self._layers = Layers(home / "layers", self._trash, self._syncing)
         self._open: list[OverlayWorkspace] = []
+        self._opening = Lock()
         self._problem = cache(lambda: hindrance() or problem(home, self._trash))
         self._recent = Recent(RECENT_BYTES)
 
@@ -334,7 +336,8 @@ class GitWorkspaces:
             self._clear(path)
             base.close()
             raise
-        self._open = [*(one for one in self._open if not one.closed), opened]
+        with self._opening:
+            self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
 
     def _clear(self, folder: Path) -> None:
