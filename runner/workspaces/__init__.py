@@ -46,6 +46,8 @@ from dataclasses import replace
 from functools import cache, partial
 from glob import escape
 from pathlib import Path
+from secrets import token_hex
+from threading import Lock
 from types import MappingProxyType
 from typing import Self
 
@@ -166,6 +168,7 @@ class GitWorkspaces:
         self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
         self._layers = Layers(home / "layers", self._trash, self._syncing)
         self._open: list[OverlayWorkspace] = []
+        self._opening = Lock()
         self._problem = cache(lambda: hindrance() or problem(home, self._trash))
         self._recent = Recent(RECENT_BYTES)
 
@@ -384,7 +387,8 @@ class GitWorkspaces:
             self._clear(path)
             below.close()
             raise
-        self._open = [*(one for one in self._open if not one.closed), opened]
+        with self._opening:
+            self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
 
     def _history_layer(

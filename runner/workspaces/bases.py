@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from time import time
 
 from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
 from runner.workspaces.holding import hold
@@ -35,6 +36,8 @@ from runner.workspaces.syncing import Syncing, boot
 from runner.workspaces.trees import Commit, changes, read_commit, walk
 
 _ABOUT, _SETTLED = "about.json", "settled"
+_USED_SECONDS = 60
+"""How exactly it is known when a base was used last."""
 _MAKING, _LOCK, _DAMAGED = ".making-", ".lock-", ".damaged-"
 
 
@@ -122,7 +125,8 @@ class Bases:
         try:
             about = _read(path)
             if about is not None and self._is_good(tree, path, about):
-                os.utime(held)
+                if time() - self._used(tree) > _USED_SECONDS:
+                    os.utime(held)
                 if about.parent is None:
                     return Base((path / "files",), (held,))
                 below = self._found(reader, about.parent, repository)
@@ -167,17 +171,17 @@ class Bases:
                 return tree
         return None
 
-    def _made(self, reader: Reader, tree: str, time: int, repository: str, near: str | None) -> Base:
+    def _made(self, reader: Reader, tree: str, at: int, repository: str, near: str | None) -> Base:
         if near is not None:
-            made = self._made_thin(reader, tree, time, repository, near)
+            made = self._made_thin(reader, tree, at, repository, near)
             if made is not None:
                 return made
         entries = dict(walk(reader, tree))
-        nodes = nodes_at(time, entries.items())
-        about = _About(repository, time, self._owner, None, 0, 0, len(entries), 0, "", boot())
+        nodes = nodes_at(at, entries.items())
+        about = _About(repository, at, self._owner, None, 0, 0, len(entries), 0, "", boot())
         return self._named(reader, tree, self._written(reader, nodes, [], {}), about, Base((), ()))
 
-    def _made_thin(self, reader: Reader, tree: str, time: int, repository: str, near: str) -> Base | None:
+    def _made_thin(self, reader: Reader, tree: str, at: int, repository: str, near: str) -> Base | None:
         """None where the whole tree would be cheaper."""
         found = self._found(reader, near, repository)
         if found is None:
@@ -200,10 +204,11 @@ class Bases:
             changed = len(entries) + len(gone)
             if 2 * changed > about.entries:
                 return None
-            below = self._found(reader, parent, repository)
+            below = found if parent == near else self._found(reader, parent, repository)
             if below is None:
                 return None
-            held.callback(below.close)
+            if below is not found:
+                held.callback(below.close)
             # Other names of files that are here already.
             same = {
                 path: there
@@ -214,11 +219,11 @@ class Bases:
             for path in (*entries, *gone):
                 for folder in PurePosixPath(path).parents[:-1]:
                     nodes[str(folder)] = Folder(0o755)
-            nodes |= nodes_at(time, ((path, one) for path, one in entries.items() if path not in same))
+            nodes |= nodes_at(at, ((path, one) for path, one in entries.items() if path not in same))
             made = self._written(reader, nodes, gone, same)
             new = _About(
                 repository,
-                time,
+                at,
                 self._owner,
                 parent,
                 about.time,
@@ -230,7 +235,8 @@ class Bases:
             )
             named = self._named(reader, tree, made, new, below)
             held.pop_all()
-            found.close()
+            if below is not found:
+                found.close()
             return named
 
     def _written(

@@ -26,9 +26,7 @@ def entries(folder: Path) -> Iterator[tuple[str, os.stat_result, int]]:
 def _below(descriptor: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result, int]]:
     if depth > FOLDER_DEPTH:
         raise Unkeepable(f"the steps left folders more than {FOLDER_DEPTH} deep: {prefix[:100]!a}...")
-    with os.scandir(descriptor) as found:
-        names = sorted(entry.name for entry in found)
-    for name in names:
+    for name in sorted(os.listdir(descriptor)):
         try:
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +352,25 @@ def test_a_damaged_base_is_made_again(
 
     with GitWorkspaces(home, "file") as again:
         assert everything(overlay(again, route, 2).path) == then
+
+
+def test_many_jobs_at_once_at_a_new_commit_share_one_base(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    files = {f"f{number}": "1" for number in range(300)}
+    first = origin.route(origin.commit(files))
+    second = origin.route(origin.commit({**files, "f1": "2"}))
+    for route in (first, second):
+        workspaces.fetch(origin.repository, route, "run-1")
+        with ThreadPoolExecutor(8) as threads:
+            jobs = [f"{route.commit}-{number}" for number in range(8)]
+            opened = list(threads.map(partial(overlay, workspaces, route, 1, None), jobs))
+        texts = {(one.path / "f1").read_text() for one in opened}
+        assert texts == {"1" if route is first else "2"}
+        assert [len(list(one.path.iterdir())) for one in opened] == [300] * 8
+
+    assert len(bases_of(home)) == 2
+    assert [path.name for path in (home / "bases").iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_base_that_lies_on_one_that_is_gone_is_good_again(
