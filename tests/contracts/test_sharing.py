@@ -334,6 +334,7 @@ def test_when_a_limit_frees_what_waits_longest_is_rung_for_with_each_set_of_labe
 
     shop.end(*claimed)
 
+    assert shop.store.update(first.id, lambda run, now: run).limited
     freed = shop.store.freed(first.route)
     assert {(one.job, one.labels) for one in freed} == {
         (waiting.jobs[0].id, ("linux",)),
@@ -348,6 +349,7 @@ def test_nothing_is_rung_for_again_where_no_limit_held_it_up(shop: Shop) -> None
     run = shop.runs("octo/hello", "a", "b")
 
     assert list(shop.store.freed(run.route)) == []
+    assert not shop.store.update(run.id, lambda run, now: run).limited
 
 
 def test_a_lost_worker_leaves_its_place_to_the_same_job(shop: Shop) -> None:
