@@ -28,6 +28,7 @@ ORPHANED = timedelta(days=1)
 """For how long an object may be there that no row knows of: its upload may not have ended."""
 ROUND = 100
 _GLANCE = 0.2
+_IDLE = 60.0
 _AGAIN = (1.0, 5.0, 15.0, 60.0)
 """After how many seconds storing is tried again, the last one over and over."""
 
@@ -36,10 +37,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Errand:
-    """What of one job is on its way into the store: all up to a snapshot."""
+    """What of one job is on its way into the store: all up to `wanted`, of which `stored` is there.
+
+    Its thread stays while the job is at work: to begin one takes longer than to keep a step's files.
+    """
 
     place: str
     wanted: str
+    stored: str = BASE
+    over: bool = False
     failures: int = 0
     trouble: str = ""
 
@@ -55,19 +61,17 @@ class Archive:
         self._archived = archived
         self._name = name
         self._errands: dict[int, _Errand] = {}
-        self._stored: dict[int, str] = {}
-        """Up to where jobs that are at work are stored, so that nothing below is looked at again."""
         self._changed = threading.Condition()
         self._closed = False
 
     def keep(self, job: int, place: str, snapshot: str) -> None:
         """Begin to store a snapshot with all that it stands on."""
+        if snapshot == BASE:
+            return
         with self._changed:
-            if snapshot in (BASE, self._stored.get(job)):
-                return
             errand = self._errands.get(job)
             if errand is not None:
-                errand.wanted = snapshot
+                errand.wanted, errand.over = snapshot, False
                 self._changed.notify_all()
                 return
             self._errands[job] = _Errand(place, snapshot)
@@ -81,16 +85,20 @@ class Archive:
         """
         end, why = time.monotonic() + patience, ""
         with self._changed:
-            while (errand := self._errands.get(job)) is not None and not why:
+            errand = self._errands.get(job)
+            if errand is None:
+                return None
+            errand.over = True
+            self._changed.notify_all()
+            while errand.stored != errand.wanted and not why:
                 late = hurried() or time.monotonic() > end
                 why = errand.trouble or ("it takes too long" if late else "")
                 if not why:
                     self._changed.wait(_GLANCE)
-            self._stored.pop(job, None)
-        if errand is None or not why:
+        if not why:
             return None
         with suppress(Unavailable):
-            self._note(job, errand.place, errand.wanted)
+            self._note(job, errand, errand.wanted)
         return why
 
     def restore(self, job: int, line: Sequence[int], snapshot: str, check: Callable[[], None]) -> None:
@@ -122,7 +130,8 @@ class Archive:
                 # It is another machine's to store, or nobody's any more.
                 continue
             with self._changed:
-                busy = job in self._errands
+                errand = self._errands.get(job)
+                busy = errand is not None and errand.stored != errand.wanted
             if not busy:
                 self.keep(job, place, newest)
 
@@ -143,26 +152,29 @@ class Archive:
         while True:
             with self._changed:
                 wanted = errand.wanted
-            trouble = self._try(job, errand.place, wanted)
+            trouble = self._try(job, errand, wanted)
             with self._changed:
                 errand.failures = errand.failures + 1 if trouble else 0
                 errand.trouble = trouble
-                over = self._closed or (not trouble and errand.wanted == wanted)
                 if not trouble:
-                    self._stored[job] = wanted
-                if over:
-                    del self._errands[job]
+                    errand.stored = wanted
                 self._changed.notify_all()
-                if over:
-                    return
                 if trouble:
                     seconds = _AGAIN[min(errand.failures, len(_AGAIN)) - 1]
                     self._changed.wait_for(lambda: self._closed, seconds)
+                else:
+                    self._changed.wait_for(lambda: self._is_due(errand) or errand.over, _IDLE)
+                if self._closed or not self._is_due(errand):
+                    del self._errands[job]
+                    return
 
-    def _try(self, job: int, place: str, snapshot: str) -> str:
+    def _is_due(self, errand: _Errand) -> bool:
+        return self._closed or errand.wanted != errand.stored
+
+    def _try(self, job: int, errand: _Errand, snapshot: str) -> str:
         """Store a snapshot; why that is to be tried again, if it is."""
         try:
-            self._store(job, place, snapshot)
+            self._store(job, errand, snapshot)
         except SnapshotGone as gone:
             log.warning("a snapshot is not stored", extra={"job": job, "error": str(gone)})
         except (Unavailable, DatabaseUnavailable) as error:
@@ -172,13 +184,14 @@ class Archive:
             log.exception("a snapshot is not stored by a bug", extra={"job": job})
         return ""
 
-    def _note(self, job: int, place: str, snapshot: str) -> Sequence[str]:
-        layers = self._layers.chain(self._name(job), snapshot, above=self._stored.get(job, BASE))
-        return self._archived.note(job, place, layers)
+    def _note(self, job: int, errand: _Errand, snapshot: str) -> Sequence[str]:
+        # Nothing below what is stored is looked at again.
+        layers = self._layers.chain(self._name(job), snapshot, above=errand.stored)
+        return self._archived.note(job, errand.place, layers)
 
-    def _store(self, job: int, place: str, snapshot: str) -> None:
-        name = self._name(job)
-        for layer in self._note(job, place, snapshot):
+    def _store(self, job: int, errand: _Errand, snapshot: str) -> None:
+        name, place = self._name(job), errand.place
+        for layer in self._note(job, errand, snapshot):
             if self._closed:
                 raise Unavailable("this worker is going down")
             content = self._layers.content(name, layer)

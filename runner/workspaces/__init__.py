@@ -46,7 +46,6 @@ from dataclasses import replace
 from functools import cache, partial
 from glob import escape
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 from types import MappingProxyType
 from typing import Self

@@ -46,7 +46,8 @@ def lend(objects: Path, folder: Path) -> None:
 
 def _shown(objects: Path) -> Iterator[Path]:
     """Files of objects, each pack before the index that names it."""
-    packs = [path for path in (objects / "pack").iterdir() if path.name.startswith("pack-")]
+    # What was made of somebody's checkout has no packs.
+    packs = list((objects / "pack").glob("pack-*"))
     yield from sorted(packs, key=lambda path: (path.suffix == ".idx", path.name))
     if (graph := objects / "info" / "commit-graph").exists():
         yield graph
