@@ -138,7 +138,7 @@ def _stopped(stop: Mapping[str, Any]) -> str:
 )
 @click.option(
     "--snapshot",
-    type=click.Choice((*Keep, "default")),
+    type=click.Choice([*(one.value for one in Keep), "default"]),
     help="Where the files are kept that steps leave: on the worker's machine, in the store too, or not.",
 )
 @json_option
