@@ -86,7 +86,7 @@ def mounted_below(folder: Path) -> list[str]:
 step = st.tuples(small_edits, st.booleans())
 
 
-@settings(max_examples=4, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=3, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(small_edits, st.lists(step, min_size=50, max_size=50), st.integers(0, 49))
 def test_every_snapshot_of_a_chain_of_fifty_is_restored_whoever_uses_the_folder_meanwhile(
     committed: list[tuple[str, str, object]],
@@ -636,6 +636,26 @@ def test_a_later_attempt_takes_the_folder_from_one_that_was_thought_dead(
         assert (second.path / "x").read_text() == "1"
         assert not (second.path / "y").exists()
         assert {path.split("/")[-1] for path in mounted_below(home)} == {"2"}
+
+
+def test_what_a_job_keeps_is_measured_and_what_two_share_counts_by_halves(
+    workspaces: GitWorkspaces, opened: OverlayWorkspace, home: Path
+) -> None:
+    (opened.path / "large").write_bytes(b"x" * 1_000_000)
+    snapshot = opened.save()
+    workspaces.inherit("18", ["17"], snapshot)
+    # By then all of it is on the disk.
+    workspaces.close()
+
+    with GitWorkspaces(home, "file") as again:
+        sizes = {kept.name: kept.size for kept in again.kept()}
+        assert sizes["17"] == sizes["18"]
+        assert 500_000 < sizes["17"] < 520_000
+        again.forget("17")
+        (left,) = again.kept()
+        assert (left.name, left.size > 1_000_000) == ("18", True)
+        again.forget("18")
+        assert layers_of(home) == []
 
 
 def test_hundred_jobs_of_one_repository_take_the_space_of_one_checkout(
