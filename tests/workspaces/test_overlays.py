@@ -86,7 +86,7 @@ def mounted_below(folder: Path) -> list[str]:
 step = st.tuples(small_edits, st.booleans())
 
 
-@settings(max_examples=4, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=3, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(small_edits, st.lists(step, min_size=50, max_size=50), st.integers(0, 49))
 def test_every_snapshot_of_a_chain_of_fifty_is_restored_whoever_uses_the_folder_meanwhile(
     committed: list[tuple[str, str, object]],
@@ -476,35 +476,40 @@ def test_a_process_in_the_background_that_uses_the_folder_goes_on_and_all_see_wh
 def test_a_copy_shares_with_the_one_before_what_did_not_change_and_nothing_with_what_is_written_to(
     workspaces: GitWorkspaces, opened: OverlayWorkspace, route: Route, home: Path
 ) -> None:
+    saved = []
     with (opened.path / "busy").open("w") as busy:
         (opened.path / "large").write_bytes(b"x" * 100_000)
-        os.utime(opened.path / "large", ns=(1, 1))
-        first = opened.save()
-        assert wait_until_settled(opened) == first or True
-        busy.write("more")
-        busy.flush()
-        second = opened.save()
-        busy.write(" and more")
-        busy.flush()
-        third = opened.save()
-        assert third not in (first, second)
-        inodes = {(path / "files/large").stat().st_ino for path in layers_of(home)}
-        live = (opened.path / "large").stat().st_ino
-        assert len(inodes - {live}) < 3
+        saved.append(until_nothing_is_fresh(opened))
+        for _ in range(2):
+            busy.write("more")
+            busy.flush()
+            saved.append(opened.save())
+        copies = [layer_of(home, snapshot) for snapshot in saved]
+        shared = {(copy / "files/large").stat().st_ino for copy in copies}
+        own = {(copy / "files/busy").stat().st_ino for copy in copies}
+        live = {(opened.path / name).stat().st_ino for name in ("large", "busy")}
+    assert (len(shared), len(own)) == (1, 3)
+    assert not live & (shared | own)
 
     texts = [
         (overlay(workspaces, route, attempt, name).path / "busy").read_text()
-        for attempt, name in ((2, first), (3, second), (4, third))
+        for attempt, name in enumerate(saved, start=2)
     ]
-    assert texts == ["", "more", "more and more"]
+    assert texts == ["", "more", "moremore"]
 
 
-def wait_until_settled(opened: OverlayWorkspace) -> str:
-    """Save until nothing is so fresh any more that it may have changed unseen."""
+def until_nothing_is_fresh(opened: OverlayWorkspace) -> str:
+    """Save until no file is so new any more that it may have changed unseen."""
     name = opened.save()
     while (again := opened.save()) != name:
         name = again
     return name
+
+
+def layer_of(home: Path, snapshot: str) -> Path:
+    inode = (home / "snapshots/17" / snapshot).stat().st_ino
+    sealed = [path for path in layers_of(home) if (path / "snapshot").exists()]
+    return next(path for path in sealed if (path / "snapshot").stat().st_ino == inode)
 
 
 def test_a_mount_in_the_folder_or_of_it_elsewhere_keeps_it_where_it_is(
@@ -636,6 +641,26 @@ def test_a_later_attempt_takes_the_folder_from_one_that_was_thought_dead(
         assert (second.path / "x").read_text() == "1"
         assert not (second.path / "y").exists()
         assert {path.split("/")[-1] for path in mounted_below(home)} == {"2"}
+
+
+def test_what_a_job_keeps_is_measured_and_what_two_share_counts_by_halves(
+    workspaces: GitWorkspaces, opened: OverlayWorkspace, home: Path
+) -> None:
+    (opened.path / "large").write_bytes(b"x" * 1_000_000)
+    snapshot = opened.save()
+    workspaces.inherit("18", ["17"], snapshot)
+    # By then all of it is on the disk.
+    workspaces.close()
+
+    with GitWorkspaces(home, "file") as again:
+        sizes = {kept.name: kept.size for kept in again.kept()}
+        assert sizes["17"] == sizes["18"]
+        assert 500_000 < sizes["17"] < 520_000
+        again.forget("17")
+        (left,) = again.kept()
+        assert (left.name, left.size > 1_000_000) == ("18", True)
+        again.forget("18")
+        assert layers_of(home) == []
 
 
 def test_hundred_jobs_of_one_repository_take_the_space_of_one_checkout(
