@@ -6,7 +6,7 @@ moment; and an object that nobody finds any more is swept.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -48,12 +48,12 @@ class CacheStore:
 
         Raises `Unavailable`, and `NotFound` where it has just been removed.
         """
-        try:
-            with self.objects.open(cache.blob) as file:
+        with ExitStack() as opened:
+            with self._forgotten(cache, Damaged, NotFound):
+                file = opened.enter_context(self.objects.open(cache.blob))
+            # What is not found then is missing where the files go, which is no fault of the cache.
+            with self._forgotten(cache, Damaged):
                 yield file
-        except (Damaged, NotFound):
-            self._remove([self.rows.drop(cache)])
-            raise
 
     def keep(
         self,
@@ -91,6 +91,14 @@ class CacheStore:
         old = (kept.key for kept in self.objects.kept(PLACE) if kept.at < border)
         while keys := list(islice(old, ROUND)):
             self._remove(sorted(set(keys) - self.rows.known(keys)))
+
+    @contextmanager
+    def _forgotten(self, cache: Cache, *causes: type[Exception]) -> Iterator[None]:
+        try:
+            yield
+        except causes:
+            self._remove([self.rows.drop(cache)])
+            raise
 
     def _unless_known(self, blob: Blob) -> None:
         try:

@@ -806,6 +806,7 @@ class Caches(Protocol):
         """The first one of a scope, key and version stays: None where there is one.
 
         Gives the keys of the blobs that nothing needs any more, as the repository has only so much space.
+        Raises `BrokenDefinition` where it is more than that alone.
         """
 
     def drop(self, cache: Cache) -> str:

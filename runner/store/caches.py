@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from runner.errors import NotFound
+from runner.errors import BrokenDefinition, NotFound
 from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.cache import Cache, Scope
@@ -62,6 +62,13 @@ class SqlCaches:
             there = (caches.c.repository == mine) & (caches.c.identity == identity)
             if connection.execute(select(caches.c.id).where(there)).first() is not None:
                 return None
+            own = select(repositories.c.cache_bytes).where(repositories.c.id == mine)
+            most = Limits(cache_bytes=connection.execute(own).scalar_one()).over(self._limits).cache_bytes
+            if most and blob.size > most:
+                raise BrokenDefinition(
+                    f"it is {blob.size} bytes, and all caches of {repository.name} together may have {most} "
+                    "(cache-bytes)"
+                )
             now = micros(self._database.now(connection))
             row = {
                 "repository": mine,
@@ -77,9 +84,7 @@ class SqlCaches:
                 "used_at": now,
             }
             connection.execute(insert(caches).values(row))
-            own = select(repositories.c.cache_bytes).where(repositories.c.id == mine)
-            limits = Limits(cache_bytes=connection.execute(own).scalar_one()).over(self._limits)
-            return _make_room(connection, mine, limits.cache_bytes) if limits.cache_bytes else ()
+            return _make_room(connection, mine, most) if most else ()
 
         return self._database.writing(work)
 

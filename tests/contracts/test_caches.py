@@ -12,7 +12,7 @@ from sqlalchemy import Connection, update
 
 from runner.engine.caches import UNKNOWN, CacheStore
 from runner.engine.ports import Kept, Objects
-from runner.errors import Damaged, NotFound, Unavailable
+from runner.errors import BrokenDefinition, Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
 from runner.model.cache import Scope
 from runner.model.limits import Limits
@@ -220,6 +220,18 @@ def test_those_that_were_not_used_for_the_longest_make_room(
     assert in_objects(objects) == 2
 
 
+def test_what_is_more_than_all_may_have_together_takes_the_place_of_none(
+    store: CacheStore, mine: Repository, objects: Objects
+) -> None:
+    keep(store, mine, "a", size=300)
+
+    with pytest.raises(BrokenDefinition, match=f"it is 1001 bytes, and all caches .* have {MOST}"):
+        keep(store, mine, "b", FORK, size=MOST + 1)
+
+    assert key_of(store, mine, (MAIN,), "a") == "a"
+    assert in_objects(objects) == 1
+
+
 def test_a_repository_may_have_its_own_limit_and_0_is_none(store: CacheStore, database: Database) -> None:
     little, all_of_it = (
         registered(database, "octo/little", cache_bytes=10),
@@ -339,6 +351,19 @@ def test_one_that_cannot_be_read_makes_room_for_another(
 
     assert in_objects(objects) == 0
     assert keep(store, mine, "key")
+
+
+def test_what_is_missing_where_it_goes_is_no_fault_of_the_cache(store: CacheStore, mine: Repository) -> None:
+    keep(store, mine, "key")
+    found = store.find(mine, (MAIN,), ("key",), VERSION)
+    assert found is not None
+
+    with pytest.raises(NotFound, match="a folder"), store.reading(found):
+        raise NotFound("a folder is gone in which its files were to be")
+
+    assert key_of(store, mine, (MAIN,), "key") == "key"
+    with store.reading(found) as file:
+        assert file.read() == b"k"
 
 
 # --- for people ------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from runner.model.source import Event, Repository
 from runner.model.step import Outcome, Result
 from runner.store import SqlCaches
 from runner.store.read_models import CacheFilter
+from runner.vault import MemoryVault
 from tests.builders import an_event
 from tests.engine.conftest import Bench
 from tests.fakes import Troubled
@@ -326,6 +327,16 @@ def test_inputs_that_cannot_be_are_named(site: Site, given: str, said: str) -> N
 
     assert run.result is Result.FAILURE
     assert said in site.outcome("1").reason
+
+
+def test_a_secret_is_no_key_of_what_others_see(site: Site) -> None:
+    site.bench.station = replace(site.bench.station, vault=MemoryVault({"TOKEN": "hunter2"}, {}))
+
+    run = site.run(made(key='"npm-${{ secrets.TOKEN }}"') + MAKE)
+
+    assert run.result is Result.SUCCESS
+    assert "##[warning]no cache was saved: `key` has a secret in it" in site.said("1.post")
+    assert site.kept() == []
 
 
 def test_inputs_that_do_nothing_are_told_of(site: Site) -> None:

@@ -187,6 +187,8 @@ def _save(asked: _Asked) -> Outcome:
     repository, scope = asked.errand.stage.repository, asked.scopes[0]
     there = f"there is a cache with the key {asked.key} already, so none is saved"
     try:
+        if asked.errand.stage.masks.covers(asked.key):
+            raise BrokenDefinition("`key` has a secret in it, and is shown to all who see the caches")
         if asked.store.there(repository, scope, asked.key, asked.version):
             asked.errand.say(there)
             return done()
