@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from runner.engine.ports import Archived, Layers, Objects
-from runner.errors import Damaged, DatabaseUnavailable, NotFound, SnapshotGone, Unavailable
+from runner.errors import Damaged, NotFound, SnapshotGone, Unavailable
 from runner.model.snapshot import BASE, NONE, Keep
 from runner.model.source import Repository
 from runner.workflow.built_in import BadWait, wait_named
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class _Errand:
     """What of one job is on its way into the store: all up to `wanted`, of which `stored` is there.
 
-    Its thread stays while the job is at work: to begin one takes longer than to keep a step's files.
+    `lost` says why what was wanted last never will be. Its thread stays while the job is at work: to begin one takes longer than to keep a step's files.
     """
 
     place: str
@@ -48,6 +48,7 @@ class _Errand:
     over: bool = False
     failures: int = 0
     trouble: str = ""
+    lost: str = ""
 
 
 class Archive:
@@ -95,6 +96,7 @@ class Archive:
                 why = errand.trouble or ("it takes too long" if late else "")
                 if not why:
                     self._changed.wait(_GLANCE)
+        why = why or errand.lost
         if not why:
             return None
         with suppress(Unavailable):
@@ -173,15 +175,18 @@ class Archive:
 
     def _try(self, job: int, errand: _Errand, snapshot: str) -> str:
         """Store a snapshot; why that is to be tried again, if it is."""
+        errand.lost = ""
         try:
             self._store(job, errand, snapshot)
         except SnapshotGone as gone:
             log.warning("a snapshot is not stored", extra={"job": job, "error": str(gone)})
-        except (Unavailable, DatabaseUnavailable) as error:
+            errand.lost = str(gone)
+        except (Unavailable, OSError) as error:
             log.warning("a snapshot is not stored yet", extra={"job": job, "error": str(error)})
             return str(error)
-        except Exception:
+        except Exception as error:
             log.exception("a snapshot is not stored by a bug", extra={"job": job})
+            return f"internal error: {type(error).__name__}"
         return ""
 
     def _note(self, job: int, errand: _Errand, snapshot: str) -> Sequence[str]:

@@ -1,10 +1,12 @@
 """Snapshots on their way into the store, and what becomes of files where they are kept otherwise."""
 
+import errno
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -185,6 +187,37 @@ def test_a_store_that_is_away_is_said_at_once_and_tried_again(objects: FolderObj
     while archive.settle(7, never) is not None:
         pass
     assert archived.chain(7, [], "1.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), r"\[Errno 24\] Too many open files"),
+        (ZeroDivisionError("of ours"), "internal error: ZeroDivisionError"),
+    ],
+)
+def test_whatever_keeps_files_from_the_store_is_said_and_they_are_not_taken_for_stored(
+    objects: FolderObjects, error: Exception, why: str
+) -> None:
+    archived, layers = MemoryArchived(), MemoryLayers(**{"1_1": "one", "1_2": "two"})
+    archive = an_archive(cast(Layers, Troubled(layers, "content", 1, error)), objects, archived)
+
+    archive.keep(7, PLACE, "1.1")
+
+    assert re.fullmatch(why, archive.settle(7, never) or "")
+    archive.keep(7, PLACE, "1.2")
+    while archive.settle(7, never) is not None:
+        pass
+    assert [one.name for one in archived.chain(7, [], "1.2") or ()] == ["1.1", "1.2"]
+
+
+def test_files_that_are_gone_before_they_were_stored_are_said(objects: FolderObjects) -> None:
+    gone = Troubled(MemoryLayers(**{"1_1": "one"}), "content", 1, SnapshotGone("1.1 is damaged"))
+    archive = an_archive(cast(Layers, gone), objects, MemoryArchived())
+
+    archive.keep(7, PLACE, "1.1")
+
+    assert archive.settle(7, never) == "1.1 is damaged"
 
 
 def test_what_a_process_did_not_come_to_store_the_next_one_in_its_home_does(objects: FolderObjects) -> None:
