@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 class _Errand:
     """What of one job is on its way into the store: all up to `wanted`, of which `stored` is there.
 
-    `lost` says why what was wanted last never will be. Its thread stays while the job is at work: to begin one takes longer than to keep a step's files.
+    `lost` says why what was wanted last never will be. Its thread stays while the job is at work: to begin
+    one takes longer than to keep a step's files.
     """
 
     place: str

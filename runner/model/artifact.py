@@ -12,6 +12,8 @@ MOST_BYTES = 2 * 1024**3
 MOST_FILES = 100_000
 MOST_OF_A_JOB = 500
 LONGEST_NAME = 255
+LONGEST_PATH = 2**16 - 1
+"""As in zip files."""
 _IN_PATHS = {
     '"': 'Double quote "',
     ":": "Colon :",
@@ -101,11 +103,16 @@ def checked_name(name: str) -> str:
 def checked_path(path: str) -> str:
     """The path of a file in an artifact. Raises `BrokenDefinition`."""
     try:
-        path.encode()
+        length = len(path.encode())
     except UnicodeEncodeError:
         raise BrokenDefinition(
             f"The path for one of the files in artifact is not valid: {path[:200]!a}. It is no UTF-8"
         ) from None
+    if length > LONGEST_PATH:
+        raise BrokenDefinition(
+            f"The path for one of the files in artifact is not valid: {path[:200]!a}... It is longer than "
+            f"{LONGEST_PATH} bytes"
+        )
     for letter, called in _IN_PATHS.items():
         if letter in path:
             raise BrokenDefinition(

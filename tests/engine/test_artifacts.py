@@ -14,9 +14,9 @@ from sqlalchemy import Connection, update
 
 from runner.engine.control import rerun
 from runner.engine.perform import perform
-from runner.engine.ports import Command, Exit, Store
-from runner.errors import Unavailable
-from runner.model.artifact import Artifact, newest
+from runner.engine.ports import Command, Entry, Exit, Store
+from runner.errors import BrokenDefinition, Unavailable
+from runner.model.artifact import LONGEST_PATH, Artifact, checked_path, newest
 from runner.model.blob import Blob
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
@@ -282,6 +282,34 @@ def test_a_file_whose_name_zip_files_do_not_take_is_named(bench: Bench, files: P
     assert "The path for one of the files in artifact is not valid: " in outcome(bench, run, "1").reason
     assert kept(bench, run) == {}
     assert list(bench.station.objects.kept("artifacts")) == []
+
+
+def test_a_path_is_no_longer_than_zip_files_take() -> None:
+    assert checked_path("a" * LONGEST_PATH)
+    with pytest.raises(BrokenDefinition, match="longer than 65535 bytes"):
+        checked_path("a" * (LONGEST_PATH + 1))
+
+
+@pytest.mark.parametrize("at", [-1, 10**12], ids=["before the first", "when years have five digits"])
+def test_a_file_of_any_time_is_uploaded(bench: Bench, files: Path, at: int) -> None:
+    written(files, "a")
+    bench.workspaces.reach = lambda root: _OfTime(root, at)  # type: ignore[method-assign]
+
+    run = done(bench, upload(path="a"))
+
+    assert names(bench, run) == ["a"]
+
+
+class _OfTime(Reach):
+    """A folder of a file system that keeps any time."""
+
+    def __init__(self, root: Path, at: int) -> None:
+        super().__init__(root, None)
+        self._at = at
+
+    def look(self, path: str) -> Entry | None:
+        found = super().look(path)
+        return found and replace(found, mtime_ns=self._at * 10**9)
 
 
 def test_a_secret_is_no_name_of_what_all_may_see(bench: Bench, files: Path) -> None:

@@ -14,7 +14,7 @@ from runner.engine.errands.search import search
 from runner.engine.errands.shelf import Shelf, named
 from runner.engine.errands.zips import DEFAULT_LEVEL, unpack
 from runner.errors import BrokenDefinition
-from runner.expr.hashing import name_matches
+from runner.expr.hashing import MAX_PATTERN, name_matches
 from runner.model.artifact import Artifact, checked_name, newest
 from runner.model.step import Outcome
 
@@ -67,7 +67,7 @@ def merge(errand: Errand) -> Outcome:
     name = given.name("merged-artifacts")
     pattern = given.text("pattern") or "*"
     days, level, apart = given.days(), given.level(), given.flag("separate-directories")
-    wanted = _matching(newest(shelf.there()), pattern)
+    wanted = matching(newest(shelf.there()), pattern)
     former = [one for one in wanted if shelf.is_own(one) and one.name == name]
     others = [one for one in wanted if one not in former]
     if not others and not former:
@@ -261,7 +261,7 @@ def _wanted(errand: Errand, given: _Given, found: Sequence[Artifact]) -> tuple[S
         return _told_of_trust(errand, chosen), alone
     if pattern:
         errand.say(f"Filtering artifacts by pattern '{pattern}'")
-        return _told_of_trust(errand, _matching(counting, pattern)), False
+        return _told_of_trust(errand, matching(counting, pattern)), False
     errand.say("No input name, artifact-ids or pattern filtered specified, downloading all artifacts")
     if not given.flag("merge-multiple"):
         errand.say("An extra directory with the artifact name will be created for each download")
@@ -296,8 +296,13 @@ def _told_of_trust(errand: Errand, found: Sequence[Artifact]) -> Sequence[Artifa
     return found
 
 
-def _matching(found: Sequence[Artifact], pattern: str) -> list[Artifact]:
-    """Those whose names match as `minimatch` has it: with `*`, `?`, `[]`, `{a,b}`, and `!` in front."""
+def matching(found: Sequence[Artifact], pattern: str) -> list[Artifact]:
+    """Those whose names match as `minimatch` has it: with `*`, `?`, `[]`, `{a,b}`, and `!` in front.
+
+    Raises `BrokenDefinition`.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise BrokenDefinition(f"`pattern` has up to {MAX_PATTERN} letters, not {len(pattern)}")
     body = pattern.lstrip("!")
     negative = (len(pattern) - len(body)) % 2 == 1
     names = _braces(body)

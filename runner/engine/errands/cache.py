@@ -15,8 +15,9 @@ from typing import BinaryIO
 from runner.engine.caches import CacheStore
 from runner.engine.commands import FOLDER
 from runner.engine.errands.archive import MOST_BYTES, Member, pack, unpack
-from runner.engine.errands.chosen import HOME, TEMP, WORKSPACE, Line, chosen, lines_of, read_line
+from runner.engine.errands.chosen import HOME, TEMP, WORKSPACE, Line, chosen, read_line
 from runner.engine.errands.errand import Errand, done
+from runner.engine.errands.patterns import lines_of
 from runner.engine.ports import Folder
 from runner.errors import BrokenDefinition, Damaged, NotFound, Unavailable
 from runner.model.cache import BadKey, Cache, Scope, checked_keys, scopes_of

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.engine.commands import FOLDER
+from runner.engine.errands.patterns import fixed, literal, outermost, read, taken
 from runner.engine.ports import BOX_TEMP, BOX_WORKSPACE, Entry, Folder, Sandbox
 from runner.errors import BrokenDefinition
-from runner.expr.hashing import MAX_PATTERN, Pattern
+from runner.expr.hashing import Pattern
 
 WORKSPACE, HOME, TEMP = "workspace", "home", "temp"
 """What of a job is called by a name of its own, so that another job finds it in its own."""
-MAGIC = "*?["
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,38 +24,10 @@ class Line:
     def __str__(self) -> str:
         return f"{'!' if self.pattern.negative else ''}{self.root}/{'/'.join(self.pattern.segments)}"
 
-    @property
-    def base(self) -> str:
-        """The path above which nothing is meant."""
-        names: list[str] = []
-        for name in self.pattern.segments:
-            if any(mark in name for mark in MAGIC):
-                break
-            names.append(name)
-        return "/".join(names)
-
-    @property
-    def literal(self) -> bool:
-        return len(self.base.split("/")) == len(self.pattern.segments) or not self.pattern.segments
-
-
-def lines_of(text: str) -> tuple[str, ...]:
-    """An input of several lines: those that are not empty."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
 
 def read_line(text: str, sandbox: Sandbox) -> Line:
     """Raises `BrokenDefinition` for a path that is in no folder of the job."""
-    body = text.strip()
-    negative = body.startswith("!")
-    body = body[negative:].strip()
-    if len(body) > MAX_PATTERN or "\0" in body:
-        raise BrokenDefinition(
-            f"{body[:50]!a}... is no path: one has up to {MAX_PATTERN} characters, and no NUL"
-        )
-    if body == "~" or body.startswith("~/"):
-        body = sandbox.home + body[1:]
-    path = posixpath.normpath(posixpath.join(sandbox.workspace, body))
+    pattern = read(text, sandbox)
     # HOME is within the temporary folder.
     for root, inside in (
         (HOME, sandbox.home),
@@ -64,11 +36,11 @@ def read_line(text: str, sandbox: Sandbox) -> Line:
         (TEMP, sandbox.temp),
         (TEMP, BOX_TEMP),
     ):
-        if path == inside or path.startswith(f"{inside}/"):
-            rest = path[len(inside) :].strip("/")
-            return Line(root, Pattern(negative, tuple(rest.split("/")) if rest else ()))
+        above = literal(inside)
+        if pattern.segments[: len(above)] == above:
+            return Line(root, Pattern(pattern.negative, pattern.segments[len(above) :]))
     raise BrokenDefinition(
-        f"{body[:200]!a} is in no folder of the job; give a path in the workspace, in RUNNER_TEMP or in ~"
+        f"{text[:200]!a} is in no folder of the job; give a path in the workspace, in RUNNER_TEMP or in ~"
     )
 
 
@@ -85,30 +57,16 @@ def chosen(
     for root, (folder, above) in places.items():
         its = [line for line in lines if line.root == root]
         patterns = [line.pattern for line in its]
-        simple = all(line.literal and not line.pattern.negative for line in its)
-        bases = {line.base for line in its if not line.pattern.negative}
-        for base in sorted(one for one in bases if not _within(one, bases)):
-            for path, entry in _below(folder, above, base):
+        bases = [fixed(one) for one in patterns if not one.negative]
+        simple = [len(one.segments) for one in patterns] == [len(base) for base in bases]
+        for base in sorted(outermost(bases)):
+            for path, entry in _below(folder, above, "/".join(base)):
                 check()
                 # Our own files are no job's.
                 if root == TEMP and path.startswith(FOLDER):
                     continue
-                if simple or _taken(patterns, path):
+                if simple or taken(patterns, path.split("/")):
                     yield root, path, folder, entry
-
-
-def _taken(patterns: Sequence[Pattern], path: str) -> bool:
-    """The last pattern that matches it, or a folder above it, says."""
-    parts, taken = path.split("/") if path else [], False
-    for pattern in patterns:
-        if not pattern.segments or pattern.takes(parts):
-            taken = not pattern.negative
-    return taken
-
-
-def _within(base: str, bases: set[str]) -> bool:
-    """Whether it is below another one of them."""
-    return any(base != other and (not other or base.startswith(f"{other}/")) for other in bases)
 
 
 def _below(folder: Folder, above: str, base: str) -> Iterator[tuple[str, Entry]]:

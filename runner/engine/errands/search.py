@@ -5,16 +5,16 @@ under the path by which it sees it.
 """
 
 import posixpath
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runner.engine.errands.errand import Errand
+from runner.engine.errands.patterns import fixed, lines_of, outermost, read, taken
 from runner.engine.ports import Entry, Folder
 from runner.errors import BrokenDefinition
-from runner.expr.hashing import MAX_PATTERN, Pattern, is_pattern, read_name
+from runner.expr.hashing import Pattern, is_pattern
 from runner.model.artifact import MOST_FILES
 
 Place = tuple[str, Folder, str, Entry | None]
@@ -22,7 +22,8 @@ Place = tuple[str, Folder, str, Entry | None]
 MOST_ENTRIES = 1_000_000
 """Files and folders that are looked at; folders that link to each other make many of few."""
 _MOST_LINKS = 40
-_SPECIAL = re.compile(r"([\\*?\[])")
+_LATEST = 2**32
+"""In seconds, which is as far as zip files go; some file systems go on for longer than years have names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,8 @@ def search(errand: Errand, text: str, hidden: bool) -> Finds:
     `hidden`: also those whose names, or whose folders' names, begin with a dot. Raises `BrokenDefinition`.
     """
     sandbox = errand.stage.scene.sandbox
-    patterns = [
-        _pattern(line, sandbox.workspace, sandbox.home) for line in text.splitlines() if is_pattern(line)
-    ]
-    paths = _search_paths(patterns)
+    patterns = [read(line, sandbox) for line in lines_of(text) if is_pattern(line)]
+    paths = [f"/{'/'.join(names)}" for names in outermost(fixed(one) for one in patterns if not one.negative)]
     if not paths:
         raise BrokenDefinition("`path` names no file; give a file, a folder or a pattern such as dist/**")
     found = _Search(errand, patterns, hidden)
@@ -152,11 +151,7 @@ class _Search:
         return name.startswith(".") and not self.hidden
 
     def _wanted(self, path: str) -> bool:
-        parts, taken = path.strip("/").split("/"), False
-        for pattern in self.patterns:
-            if taken is pattern.negative and pattern.takes(parts):
-                taken = not pattern.negative
-        return taken
+        return taken(self.patterns, path.strip("/").split("/"))
 
     def _file(self, path: str, folder: Folder, place: str, entry: Entry) -> Found:
         self.found += 1
@@ -164,40 +159,5 @@ class _Search:
             raise BrokenDefinition(
                 f"there are more than {MOST_FILES} files, which are the most of an artifact"
             )
-        return Found(path, folder, place, entry.mode, datetime.fromtimestamp(entry.mtime_ns // 10**9, UTC))
-
-
-def _pattern(line: str, workspace: str, home: str) -> Pattern:
-    text, negative = line.strip(), False
-    while text.startswith("!"):
-        negative, text = not negative, text[1:].strip()
-    if len(text) > MAX_PATTERN or "\0" in text:
-        raise BrokenDefinition(f"a pattern has at most {MAX_PATTERN} letters, none of them NUL")
-    if text == "~" or text.startswith("~/"):
-        text = _literal(home) + text[1:]
-    path = posixpath.normpath(posixpath.join(_literal(workspace), text))
-    return Pattern(negative, tuple(filter(None, path.split("/"))))
-
-
-def _literal(path: str) -> str:
-    return _SPECIAL.sub(r"\\\1", path)
-
-
-def _search_paths(patterns: Sequence[Pattern]) -> list[str]:
-    """Where to begin: each pattern's path up to its first wildcard, but for those below another one."""
-    paths = [_fixed(one) for one in patterns if not one.negative]
-    return [
-        path
-        for path in dict.fromkeys(paths)
-        if not any(path != other and f"{path}/".startswith(f"{other.rstrip('/')}/") for other in paths)
-    ]
-
-
-def _fixed(pattern: Pattern) -> str:
-    names = []
-    for segment in pattern.segments:
-        marks = list(read_name(segment))
-        if not all(mark.startswith("\\") for mark in marks):
-            break
-        names.append("".join(mark[1] for mark in marks))
-    return "/" + "/".join(names)
+        seconds = min(max(entry.mtime_ns // 10**9, 0), _LATEST)
+        return Found(path, folder, place, entry.mode, datetime.fromtimestamp(seconds, UTC))
