@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from runner.engine.leftovers import remove, sweep
 from runner.engine.ports import Archived, Layers, Objects
 from runner.errors import Damaged, NotFound, SnapshotGone, Unavailable
 from runner.model.snapshot import BASE, NONE, Keep
@@ -24,8 +25,6 @@ PLACE = "snapshots"
 """Where the objects are, by tenant."""
 PATIENCE = 60.0
 """How many seconds the end of a job waits for its newest files to be stored."""
-ORPHANED = timedelta(days=1)
-"""For how long an object may be there that no row knows of: its upload may not have ended."""
 ROUND = 100
 _GLANCE = 0.2
 _IDLE = 60.0
@@ -266,13 +265,9 @@ def place_of(repository: Repository) -> str:
 
 def expire(*, archived: Archived, objects: Objects, kept: timedelta) -> None:
     """Remove the snapshots of jobs that ended long enough ago from the store. Raises `Unavailable`."""
-    for key in archived.expired(kept, ROUND):
-        objects.remove(key)
+    remove(objects, archived.expired(kept, ROUND))
 
 
 def sweep_store(*, archived: Archived, objects: Objects) -> None:
     """Remove objects that nothing needs: whoever put or was to remove them died. Raises `Unavailable`."""
-    border = datetime.now(UTC) - ORPHANED
-    old = [one.key for one in objects.kept(PLACE) if one.at < border]
-    for key in set(old) - set(archived.known(old)):
-        objects.remove(key)
+    sweep(objects, PLACE, archived.known)

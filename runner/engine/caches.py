@@ -8,10 +8,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import BinaryIO
 
+from runner.engine.leftovers import remove, sweep
 from runner.engine.ports import Caches, Objects
 from runner.errors import Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
@@ -19,8 +18,6 @@ from runner.model.cache import Cache, Scope
 from runner.model.source import Repository
 
 PLACE = "caches"
-UNKNOWN = timedelta(days=1)
-"""After which an object that no row names is nobody's: who puts one there names it when it is whole."""
 ROUND = 500
 """How many are dealt with in one transaction."""
 
@@ -87,10 +84,7 @@ class CacheStore:
         while gone := self.rows.unused(ROUND):
             log.info("caches were not used for long enough", extra={"count": len(gone)})
             self._remove(gone)
-        border = datetime.now(UTC) - UNKNOWN
-        old = (kept.key for kept in self.objects.kept(PLACE) if kept.at < border)
-        while keys := list(islice(old, ROUND)):
-            self._remove(sorted(set(keys) - self.rows.known(keys)))
+        sweep(self.objects, PLACE, self.rows.known)
 
     @contextmanager
     def _forgotten(self, cache: Cache, *causes: type[Exception]) -> Iterator[None]:
@@ -109,12 +103,7 @@ class CacheStore:
             self._remove([blob.key])
 
     def _remove(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            try:
-                self.objects.remove(key)
-            except Unavailable as error:
-                # It is swept later.
-                log.info("an object stays for now", extra={"key": key, "error": str(error)})
+        remove(self.objects, keys)
 
 
 def _place(repository: Repository) -> str:

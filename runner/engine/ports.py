@@ -322,8 +322,8 @@ class ExpiringArtifacts(Protocol):
     def expired(self, most: int) -> Sequence[str]:
         """Remove up to `most` whose time is over; gives the keys of their objects."""
 
-    def unknown(self, keys: Collection[str]) -> Collection[str]:
-        """Those that are the object of no artifact."""
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Those that are the object of an artifact."""
 
 
 # --- snapshots as objects --------------------------------------------------------------------

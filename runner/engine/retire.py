@@ -5,6 +5,7 @@ Each round is bounded, and each part of it may be done twice: who dies in betwee
 
 import logging
 
+from runner.engine.leftovers import remove
 from runner.engine.opening import LAST_WORDS
 from runner.engine.perform import JOB
 from runner.engine.ports import KeptLogs, Objects, Retention, Silenced, Workspaces
@@ -26,8 +27,7 @@ def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces, obje
         for job in gone.jobs:
             logs.remove(job)
             workspaces.forget(f"{JOB}{job}")
-        for key in gone.objects:
-            objects.remove(key)
+        remove(objects, gone.objects)
         if gone.keep is not None:
             workspaces.let_go(gone.keep)
 

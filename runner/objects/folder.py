@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, checked_place, new_key
+from runner.objects.keys import checked_key, checked_place, is_key, new_key
 
 _ASIDE = "."
 """How the names of files begin that are not whole yet."""
@@ -52,19 +52,18 @@ class FolderObjects(Objects):
 
     @contextmanager
     def open(self, blob: Blob) -> Iterator[BinaryIO]:
-        try:
-            file = self._path(blob.key).open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"there is no object {blob.key}") from None
-        with file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with ExitStack() as opened:
+            with _told(f"the object {blob.key} cannot be read"):
+                file = opened.enter_context(self._path(blob.key).open("rb"))
+                found = hashlib.file_digest(file, "sha256").hexdigest()
             if file.tell() != blob.size or found != blob.digest:
                 raise Damaged(f"the object {blob.key} is damaged")
             file.seek(0)
             yield file
 
     def remove(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        with suppress(NotFound), _told(f"the object {key} cannot be removed"):
+            self._path(key).unlink()
 
     def kept(self, place: str) -> Iterator[Kept]:
         """What was begun a day ago and has not become whole is removed."""
@@ -74,13 +73,24 @@ class FolderObjects(Objects):
                 at = datetime.fromtimestamp(status.st_mtime, UTC)
                 if not stat.S_ISREG(status.st_mode):
                     continue
-                if not path.name.startswith(_ASIDE):
-                    yield Kept(str(path.relative_to(self._folder)), status.st_size, at)
-                elif datetime.now(UTC) - at > _GIVEN_UP:
+                key = str(path.relative_to(self._folder))
+                if is_key(key):
+                    yield Kept(key, status.st_size, at)
+                elif path.name.startswith(_ASIDE) and datetime.now(UTC) - at > _GIVEN_UP:
                     path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._folder / checked_key(key)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"{what}: there is none") from None
+    except OSError as error:
+        raise Unavailable(f"{what}: {error.strerror}") from error
 
 
 def _sync(folder: Path) -> None:

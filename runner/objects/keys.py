@@ -18,8 +18,13 @@ def checked_place(place: str) -> str:
     return place
 
 
+def is_key(key: str) -> bool:
+    """Whether it is one of ours: others may keep something at the same place."""
+    return _KEY.fullmatch(key) is not None
+
+
 def checked_key(key: str) -> str:
     """A key as `new_key` makes them: it is no path to anywhere else."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"{key[:100]!r} is no key of an object")
     return key

@@ -18,7 +18,7 @@ from obstore.store import S3Store
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Rejected, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, checked_place, new_key
+from runner.objects.keys import checked_key, checked_place, is_key, new_key
 
 PART_BYTES = 8 << 20
 """What one request carries: of more, one that failed would be too much to do again."""
@@ -153,7 +153,7 @@ class S3Objects(Objects):
         checked_place(place)
         with self._asking(f"what is kept at {place} cannot be told"):
             for page in obstore.list(self._store, place):
-                for one in page:
+                for one in filter(lambda one: is_key(one["path"]), page):
                     yield Kept(one["path"], one["size"], one["last_modified"])
 
     @contextmanager

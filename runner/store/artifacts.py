@@ -52,8 +52,9 @@ class SqlArtifacts:
             return _from(made), gone
 
         try:
-            # Forgotten at a loss of power, it is with the checkpoint of its step that comes after it.
-            return self._database.writing(work, durable=False)
+            # Forgotten at a loss of power, it is with the checkpoint of its step that comes after it. But
+            # what it is made of is nowhere else once the objects are gone whose place it takes.
+            return self._database.writing(work, durable=bool(instead_of))
         except IntegrityError:
             raise _taken(new.name) from None
 
@@ -111,13 +112,13 @@ class SqlArtifacts:
 
         return self._database.writing(work, durable=False)
 
-    def unknown(self, keys: Collection[str]) -> Collection[str]:
-        left, asked = set(keys), list(keys)
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        found, asked = set[str](), list(keys)
         with self._database.reading() as connection:
             for start in range(0, len(asked), AT_ONCE):
                 query = select(artifacts.c.key).where(artifacts.c.key.in_(asked[start : start + AT_ONCE]))
-                left -= set(connection.execute(query).scalars())
-        return left
+                found.update(connection.execute(query).scalars())
+        return found
 
     # --- for people ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from runner.engine.leftovers import remove
 from runner.errors import NotFound
 from runner.model.access import Actor
 from runner.store.read_models import ArtifactView
@@ -63,9 +64,8 @@ def routes(site: Site) -> APIRouter:
         found = site.repositories.named(name)
         shown = _of_repository(site, name, artifact_id, actor)
         said = {"artifact": shown.id, "name": shown.name, "run": shown.run}
-        site.objects.remove(
-            site.artifacts.remove(found, artifact_id, about(actor, "remove-artifact", found, **said))
-        )
+        act = about(actor, "remove-artifact", found, **said)
+        remove(site.objects, [site.artifacts.remove(found, artifact_id, act)])
 
     @router.get("/repos/{name:path}/actions/runs/{run_id}/artifacts")
     def list_artifacts_at_its_repository(

@@ -4,16 +4,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, update
 
-from runner.engine.expire import UNKNOWN_FOR, expire, sweep_objects
-from runner.engine.ports import Verdict
+from runner.engine.expire import expire, sweep_objects
+from runner.engine.leftovers import UNKNOWN
+from runner.engine.ports import Objects, Verdict
 from runner.engine.retire import retire
-from runner.errors import BrokenDefinition, LeaseLost, NotFound
+from runner.errors import BrokenDefinition, LeaseLost, NotFound, Unavailable
 from runner.logs import FileLogs
 from runner.model.artifact import Artifact, Maker, NameTaken, NewArtifact, newest
 from runner.model.blob import Blob
@@ -28,7 +29,7 @@ from runner.store import artifacts as sql
 from runner.store.database import micros_of
 from runner.store.tables import artifacts, jobs, runs
 from tests.builders import LENGTH, a_new_run, a_route, an_event
-from tests.fakes import FakeWorkspaces
+from tests.fakes import FakeWorkspaces, Troubled
 
 DAY = timedelta(days=1)
 HELLO = Repository("git", "octo/hello", "/srv/hello.git")
@@ -268,8 +269,8 @@ def test_an_object_that_is_no_artifacts_is_removed_after_a_day(
         sweep_objects(artifacts=shelves.artifacts, objects=shelves.objects, now=now)
         return shelves.keys()
 
-    assert sweep(UNKNOWN_FOR - timedelta(hours=1)) == nobodys | {made.blob.key}
-    assert sweep(UNKNOWN_FOR + timedelta(hours=1)) == {made.blob.key}
+    assert sweep(UNKNOWN - timedelta(hours=1)) == nobodys | {made.blob.key}
+    assert sweep(UNKNOWN + timedelta(hours=1)) == {made.blob.key}
 
 
 def test_a_run_that_is_forgotten_takes_its_artifacts_along(shelves: Shelves, tmp_path: Path) -> None:
@@ -291,6 +292,51 @@ def test_a_run_that_is_forgotten_takes_its_artifacts_along(shelves: Shelves, tmp
     assert shelves.keys() == {kept.blob.key}
     with pytest.raises(NotFound):
         shelves.store.load(run.id)
+
+
+def test_a_store_that_is_away_keeps_nothing_else_of_a_run(shelves: Shelves, tmp_path: Path) -> None:
+    logs, old = FileLogs(tmp_path / "logs"), list[int]()
+    for _ in range(2):
+        run, lease = shelves.claimed(shelves.run())
+        shelves.add(shelves.step_of(run, lease))
+        logs.append(lease.job, lease.attempt, "1", b"printed")
+        logs.flush(lease.job)
+        shelves.end(run.id, lease)
+        old.append(lease.job)
+    newer, held = shelves.claimed(shelves.run())
+    shelves.end(newer.id, held)
+    shelves.pass_time(10 * DAY)
+    away = Troubled(shelves.objects, "remove", 99, Unavailable("away"))
+
+    retire(
+        retention=SqlRetention(shelves.database, Limits(keep_runs=86400)),
+        logs=logs,
+        workspaces=FakeWorkspaces({}, tmp_path),
+        objects=cast(Objects, away),
+    )
+
+    assert [list(logs.printed(job)) for job in old] == [[], []]
+    assert len(shelves.keys()) == 2, "they are swept later"
+
+
+def test_what_takes_the_place_of_others_is_on_the_disk_before_those_are_gone(shelves: Shelves) -> None:
+    class Watched:
+        now = shelves.database.now
+
+        def __init__(self) -> None:
+            self.durable = list[bool]()
+
+        def writing(self, work: Any, durable: bool = True) -> Any:
+            self.durable.append(durable)
+            return shelves.database.writing(work, durable)
+
+    watched, maker = Watched(), shelves.maker()
+    kept = SqlArtifacts(cast(Database, watched))
+    one, _ = kept.add(shelves.new(maker, "one"))
+
+    kept.add(shelves.new(maker, "all"), [one.id])
+
+    assert watched.durable == [False, True]
 
 
 def test_a_repository_holds_no_more_than_its_share(shelves: Shelves) -> None:

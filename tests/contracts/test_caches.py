@@ -10,7 +10,8 @@ from typing import BinaryIO
 import pytest
 from sqlalchemy import Connection, update
 
-from runner.engine.caches import UNKNOWN, CacheStore
+from runner.engine.caches import CacheStore
+from runner.engine.leftovers import UNKNOWN
 from runner.engine.ports import Kept, Objects
 from runner.errors import BrokenDefinition, Damaged, NotFound, Unavailable
 from runner.model.blob import Blob

@@ -121,6 +121,31 @@ def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Obj
         read(objects, one)
 
 
+def test_what_others_keep_at_the_same_place_is_none_of_ours(
+    objects: Objects, files: Path, request: pytest.FixtureRequest
+) -> None:
+    ours = objects.put("kind/1", saying(b"abc"))
+    if isinstance(objects, S3Objects):
+        server: Bucket = request.getfixturevalue("bucket")
+        server.overwrite(files / "kind/1/README", b"of others")
+    else:
+        (files / "kind/1/README").write_bytes(b"of others")
+
+    assert [one.key for one in objects.kept("kind")] == [ours.key]
+
+
+def test_a_disk_in_trouble_is_said(tmp_path: Path) -> None:
+    objects = objects_at("", tmp_path, {})
+    blob = objects.put("kind", saying(b"abc"))
+    (tmp_path / blob.key).unlink()
+    (tmp_path / blob.key).mkdir()
+
+    with pytest.raises(Unavailable, match=f"the object {blob.key} cannot be read: Is a directory"):
+        read(objects, blob)
+    with pytest.raises(Unavailable, match=f"the object {blob.key} cannot be removed: Is a directory"):
+        objects.remove(blob.key)
+
+
 @pytest.mark.parametrize("content", [b"abd", b"ab", b"abcd", b""])
 def test_what_was_damaged_is_not_read(
     objects: Objects, files: Path, content: bytes, request: pytest.FixtureRequest

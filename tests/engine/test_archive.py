@@ -10,7 +10,8 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from runner.engine.archive import ORPHANED, Archive, place_of, sweep_store
+from runner.engine.archive import Archive, place_of, sweep_store
+from runner.engine.leftovers import UNKNOWN
 from runner.engine.perform import perform
 from runner.engine.ports import Archived, Kept, Layers, Objects
 from runner.errors import Damaged, NotFound, SnapshotGone, Unavailable
@@ -265,7 +266,7 @@ class Aged(FolderObjects):
 
     def kept(self, place: str) -> Iterator[Kept]:
         for one in super().kept(place):
-            yield Kept(one.key, one.size, datetime.now(UTC) - ORPHANED * 2)
+            yield Kept(one.key, one.size, datetime.now(UTC) - UNKNOWN * 2)
 
 
 def test_objects_that_no_row_knows_go_once_their_upload_must_have_ended(objects: FolderObjects) -> None:

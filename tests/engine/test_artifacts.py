@@ -14,19 +14,19 @@ from sqlalchemy import Connection, update
 
 from runner.engine.control import rerun
 from runner.engine.perform import perform
-from runner.engine.ports import Command, Entry, Exit, Store
+from runner.engine.ports import Command, Entry, Exit, Objects, Store
 from runner.errors import BrokenDefinition, Unavailable
 from runner.model.artifact import LONGEST_PATH, Artifact, checked_path, newest
 from runner.model.blob import Blob
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
-from runner.model.step import Outcome
+from runner.model.step import Outcome, Result
 from runner.objects import FolderObjects
 from runner.store.tables import deliveries
 from runner.vault import MemoryVault
 from runner.workspaces.reach import Reach
 from tests.engine.conftest import Bench
-from tests.fakes import FakeWorkspaces
+from tests.fakes import FakeWorkspaces, Troubled
 
 HEAD = """\
 on: push
@@ -784,6 +784,16 @@ def test_what_this_machine_cannot_keep_now_is_tried_again_by_a_job_that_goes_on(
     assert "the job cannot go on: " in log(bench, waiting, "end")
     assert said in log(bench, waiting, "end")
     assert list(station.objects.kept("artifacts")) == []
+
+
+def test_a_store_that_lets_go_of_nothing_now_is_no_reason_to_fail(bench: Bench, files: Path) -> None:
+    written(files, "a", "b")
+    stuck = Troubled(bench.station.objects, "remove", 99, Unavailable("the store does not answer"))
+    bench.station = replace(bench.station, objects=cast(Objects, stuck))
+
+    run = done(bench, upload(path="a"), upload(path="b", overwrite="true"))
+
+    assert (run.result, names(bench, run)) == (Result.SUCCESS, ["b"])
 
 
 def test_time_runs_out_in_the_middle_of_a_large_file_too(bench: Bench, files: Path) -> None:

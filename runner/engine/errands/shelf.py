@@ -8,6 +8,7 @@ from typing import BinaryIO
 from runner.engine.errands.errand import Errand
 from runner.engine.errands.search import Finds, Found
 from runner.engine.errands.zips import Packing, packing, repack
+from runner.engine.leftovers import remove
 from runner.engine.library import Halted
 from runner.errors import NOT_NOW, BrokenDefinition, Damaged, DatabaseUnavailable, NotFound, Unavailable
 from runner.model.artifact import Artifact, Maker, NameTaken, NewArtifact
@@ -61,10 +62,9 @@ class Shelf:
         try:
             made, gone = station.artifacts.add(NewArtifact(self._maker, name, blob, count, days), instead_of)
         except BrokenDefinition:
-            station.objects.remove(blob.key)
+            remove(station.objects, [blob.key])
             raise
-        for key in gone:
-            station.objects.remove(key)
+        remove(station.objects, gone)
         return made
 
     def merged(self, sources: Iterable[tuple[Artifact, str]], level: int) -> tuple[Blob, int]:
