@@ -14,7 +14,7 @@ from runner.model.blob import Blob
 from runner.model.limits import NONE, Limits
 from runner.model.source import Repository, Route
 from runner.store.audit import note
-from runner.store.database import Database, micros, moment
+from runner.store.database import Database, micros, moment, one_at_a_time
 from runner.store.read_models import ArtifactView
 from runner.store.tables import artifacts, jobs, repositories, runs, within
 
@@ -43,6 +43,9 @@ class SqlArtifacts:
     ) -> tuple[Artifact, Sequence[str]]:
         def work(connection: Connection) -> tuple[Artifact, Sequence[str]]:
             maker, now = new.maker, micros(self._database.now(connection))
+            if self._most:
+                # Taken before the run's lock: who waits for it holds nothing.
+                one_at_a_time(connection, f"artifacts of {maker.route.forge}:{maker.route.repo}")
             self._check_held(connection, maker)
             gone = _given_up(connection, new, instead_of)
             self._check_room(connection, new)

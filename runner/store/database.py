@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,6 +29,7 @@ CONFLICTS = {"40001", "40P01"}
 """PostgreSQL's serialization failure and deadlock (its manual, appendix A): try again."""
 ATTEMPTS = 10
 _CLOCK = text("SELECT clock_timestamp()")
+_TAKE_TURNS = text("SELECT pg_advisory_xact_lock(:key)")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
@@ -40,6 +42,13 @@ class Shape(Enum):
         "the database's tables are of a newer version of runner; install that one here too, or restore a "
         "backup of the database from before `runner migrate`"
     )
+
+
+def one_at_a_time(connection: Connection, about: str) -> None:
+    """One transaction at a time for each thing, to the end of it. SQLite has only one at all."""
+    if connection.dialect.name == "postgresql":
+        key = int.from_bytes(sha256(about.encode()).digest()[:8], signed=True)
+        connection.execute(_TAKE_TURNS, {"key": key})
 
 
 def micros(at: datetime) -> int:

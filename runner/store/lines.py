@@ -7,15 +7,14 @@ for each other.
 
 from collections.abc import Mapping
 from datetime import datetime
-from hashlib import sha256
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from runner.model.concurrency import concerned, hear, listens, take_turns
 from runner.model.run import Run
 from runner.model.source import Route
 from runner.model.turns import Place, State, Turn
-from runner.store.database import MICROSECOND, micros
+from runner.store.database import MICROSECOND, micros, one_at_a_time
 from runner.store.rows import FIRST_RING, place_columns, place_from
 from runner.store.tables import places
 
@@ -150,8 +149,4 @@ def _ring(now: datetime) -> int:
 
 
 def _lock(connection: Connection, forge: str, repo: str) -> None:
-    """One transaction at a time for each repository. SQLite has only one at all."""
-    if connection.dialect.name == "postgresql":
-        name = sha256(f"{forge} {repo}".encode()).digest()
-        key = int.from_bytes(name[:8], signed=True)
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    one_at_a_time(connection, f"{forge} {repo}")

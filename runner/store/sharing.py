@@ -7,7 +7,6 @@ so what is left for another repository's job is claimed by that one's ring.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import (
@@ -28,7 +27,6 @@ from sqlalchemy import (
     literal_column,
     not_,
     select,
-    text,
     true,
 )
 
@@ -36,7 +34,7 @@ from runner.errors import Rejected
 from runner.model.limits import Limits, Waiting, fairest
 from runner.model.run import Envelope
 from runner.model.source import Route
-from runner.store.database import micros, moment
+from runner.store.database import micros, moment, one_at_a_time
 from runner.store.rows import FIRST_RING, repository_of
 from runner.store.stops import ANY_STOPPED, goes_no_further, some_stopped
 from runner.store.tables import jobs, repositories, runs
@@ -122,10 +120,7 @@ def reserve(connection: Connection, choice: Choice) -> bool:
     """
     if choice.most is None:
         return True
-    if connection.dialect.name == "postgresql":
-        name = sha256(f"jobs of {choice.repository}".encode()).digest()
-        key = int.from_bytes(name[:8], signed=True)
-        connection.execute(_TAKE_TURNS, {"key": key})
+    one_at_a_time(connection, f"jobs of {choice.repository}")
     return jobs_running(connection, choice.repository) < choice.most
 
 
@@ -274,7 +269,6 @@ def _next(stopped: bool) -> Select[Any]:
 _THERE, _THERE_BUT_STOPPED = _there(stopped=False), _there(stopped=True)
 _NEXT, _NEXT_BUT_STOPPED = _next(stopped=False), _next(stopped=True)
 _RUNNING = _running(bindparam("repository"))
-_TAKE_TURNS = text("SELECT pg_advisory_xact_lock(:key)")
 _UNFINISHED = select(func.count(jobs.c.run.distinct())).where(
     jobs.c.repository == bindparam("repository"), jobs.c.phase != literal_column("'finished'")
 )

@@ -1,5 +1,6 @@
 """Which artifacts there are, on every database that we promise to work on."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -351,6 +352,23 @@ def test_a_repository_holds_no_more_than_its_share(shelves: Shelves) -> None:
     # What it takes the place of counts no more.
     limited.add(shelves.new(maker, text="1234567890"))
     limited.add(shelves.new(shelves.maker("octo/other"), text="1234567890"))
+
+
+def test_of_several_runs_that_add_at_once_no_more_than_its_share_is_held(shelves: Shelves) -> None:
+    limited = SqlArtifacts(shelves.database, most=10)
+    news = [shelves.new(shelves.maker(), text="1234") for _ in range(6)]
+    begin = Barrier(len(news))
+
+    def add(new: NewArtifact) -> bool:
+        begin.wait()
+        try:
+            limited.add(new)
+        except BrokenDefinition:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(news)) as pool:
+        assert sum(pool.map(add, news)) == 2
 
 
 def test_a_job_has_a_limit_of_artifacts(shelves: Shelves, monkeypatch: pytest.MonkeyPatch) -> None:
