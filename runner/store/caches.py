@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from runner.errors import BrokenDefinition, NotFound
 from runner.model.audit import Act
@@ -64,11 +64,8 @@ class SqlCaches:
                 return None
             own = select(repositories.c.cache_bytes).where(repositories.c.id == mine)
             most = Limits(cache_bytes=connection.execute(own).scalar_one()).over(self._limits).cache_bytes
-            if most and blob.size > most:
-                raise BrokenDefinition(
-                    f"it is {blob.size} bytes, and all caches of {repository.name} together may have {most} "
-                    "(cache-bytes)"
-                )
+            if most:
+                _check_room(connection, mine, repository.name, scope, blob.size, most)
             now = micros(self._database.now(connection))
             row = {
                 "repository": mine,
@@ -84,7 +81,7 @@ class SqlCaches:
                 "used_at": now,
             }
             connection.execute(insert(caches).values(row))
-            return _make_room(connection, mine, most) if most else ()
+            return _make_room(connection, mine, scope, most) if most else ()
 
         return self._database.writing(work)
 
@@ -190,12 +187,29 @@ def _best(
     return None
 
 
-def _make_room(connection: Connection, repository: int, most: int) -> Sequence[str]:
-    mine = caches.c.repository == repository
-    size = int(connection.execute(select(func.coalesce(func.sum(caches.c.size), 0)).where(mine)).scalar_one())
-    gone = []
+def _check_room(
+    connection: Connection, repository: int, name: str, scope: Scope, size: int, most: int
+) -> None:
+    """What a fork keeps takes the place of nothing but what forks have kept."""
+    staying = 0 if scope.trusted else _size(connection, repository, caches.c.trusted.is_(True))
+    if staying + size > most:
+        besides = f" with the {staying} of those that no fork made" if staying else ""
+        raise BrokenDefinition(
+            f"it is {size} bytes, and all caches of {name} together may have {most}{besides} (cache-bytes)"
+        )
+
+
+def _size(connection: Connection, repository: int, *which: ColumnElement[bool]) -> int:
+    query = select(func.coalesce(func.sum(caches.c.size), 0)).where(caches.c.repository == repository, *which)
+    return int(connection.execute(query).scalar_one())
+
+
+def _make_room(connection: Connection, repository: int, scope: Scope, most: int) -> Sequence[str]:
+    size, gone = _size(connection, repository), []
     if size > most:
-        query = select(caches).where(mine).order_by(caches.c.used_at, caches.c.id)
+        query = select(caches).where(caches.c.repository == repository)
+        query = query if scope.trusted else query.where(caches.c.trusted.is_(False))
+        query = query.order_by(caches.c.used_at, caches.c.id)
         for row in connection.execute(query):
             if size <= most:
                 break

@@ -233,6 +233,22 @@ def test_what_is_more_than_all_may_have_together_takes_the_place_of_none(
     assert in_objects(objects) == 1
 
 
+def test_what_a_fork_keeps_makes_only_what_forks_kept_go(
+    store: CacheStore, mine: Repository, objects: Objects
+) -> None:
+    keep(store, mine, "a", size=300)
+    for key in ("b", "c", "d"):
+        keep(store, mine, key, FORK, size=300)
+
+    with pytest.raises(BrokenDefinition, match=f"have {MOST} with the 300 of those that no fork made"):
+        keep(store, mine, "e", FORK, size=800)
+
+    assert key_of(store, mine, (MAIN,), "a") == "a"
+    assert [key_of(store, mine, (FORK,), key) for key in "bcde"] == [None, "c", "d", None]
+    assert keep(store, mine, "f", size=800)
+    assert in_objects(objects) == 1
+
+
 def test_a_repository_may_have_its_own_limit_and_0_is_none(store: CacheStore, database: Database) -> None:
     little, all_of_it = (
         registered(database, "octo/little", cache_bytes=10),
