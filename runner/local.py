@@ -299,6 +299,7 @@ class Local:
             worker=socket.gethostname(),
             site=f"run{os.getpid()}n{_processes()}",
             server=terms.server,
+            answers=False,
             temp=home / "temp",
             lease=LEASE,
             store=self.store,

@@ -33,6 +33,7 @@ class Station:
     site: str
     """Sets this server's jobs apart from those of other servers on the same machine."""
     server: str
+    """The address that workflows are told."""
     temp: Path
     lease: timedelta
     store: Store
@@ -58,6 +59,8 @@ class Station:
     """Where snapshots are stored; None where nothing outlasts this process."""
     snapshot: Keep = Keep.LOCAL
     """What becomes of the files of jobs where neither they nor their repositories say it."""
+    answers: bool = True
+    """Whether somebody answers at that address."""
     matrix: Mapping[str, Collection[str]] = field(default_factory=dict)
     """The values of a matrix that are run, by key; a key that is not named has all of its values run."""
 

@@ -9,6 +9,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from typing import BinaryIO
 from runner.engine.ports import Entry, Folder
 from runner.errors import NOT_NOW, BrokenDefinition, NotFound
 from runner.workspaces.scanning import Beneath, Unkeepable, Vanished, opened_folder
-from runner.workspaces.trees import FOLDER_DEPTH
+from runner.workspaces.trees import FOLDER_DEPTH, TREE_ENTRIES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -201,8 +202,11 @@ def _walked(descriptor: int, prefix: str, depth: int) -> Iterator[Entry]:
     if depth > FOLDER_DEPTH:
         raise Unkeepable(f"folders are more than {FOLDER_DEPTH} deep: {prefix[:100]!a}...")
     with os.scandir(descriptor) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
+        # More are never all of them wanted, and to sort them would take this machine's memory.
+        found = list(islice(entries, TREE_ENTRIES + 1))
+        if len(found) > TREE_ENTRIES:
+            raise Unkeepable(f"a folder has more than {TREE_ENTRIES} files and folders: {prefix[:100]!a}")
+        for entry in sorted(found, key=lambda entry: entry.name):
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:

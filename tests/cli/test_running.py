@@ -217,6 +217,7 @@ jobs:
     assert (ran.status, "[take] made" in ran.out.splitlines()) == (0, True)
     assert f"runner: artifacts in {tmp_path / 'kept'}: built" in ran.err
     assert (tmp_path / "kept/built/deep/file").read_text() == "made\n"
+    assert ("[make] Artifact built has been" in ran.out, "download URL" in ran.out) == (True, False)
 
 
 def test_changed_and_new_files_are_part_of_it_and_the_checkout_is_only_read(desk: Desk) -> None:

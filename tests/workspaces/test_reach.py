@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import BrokenDefinition, NotFound
+from runner.workspaces import reach as module
 from runner.workspaces.reach import Reach
 
 
@@ -36,6 +37,18 @@ def test_all_is_walked_in_order_and_no_link_followed(reach: Reach) -> None:
         ("outer", stat.S_IFLNK),
     ]
     assert [entry.path for entry in reach.walk("a")] == ["a/b", "a/b/file"]
+
+
+def test_a_folder_of_more_than_anybody_keeps_is_named_before_it_fills_the_memory(
+    reach: Reach, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "full").mkdir()
+    for number in range(4):
+        (root / f"full/{number}").touch()
+    monkeypatch.setattr(module, "TREE_ENTRIES", 3)
+
+    with pytest.raises(BrokenDefinition, match="a folder has more than 3 files and folders: 'full/'"):
+        list(reach.walk("full"))
 
 
 def test_a_file_is_read_also_behind_links_that_stay_inside(reach: Reach) -> None:

@@ -190,8 +190,8 @@ def _nothing(errand: Errand, none_found: str, path: str) -> Outcome:
 
 
 def _kept(errand: Errand, made: Artifact, days: int | None) -> Outcome:
-    server = errand.stage.station.server
-    url = f"{server}/api/v1/runs/{made.run}/artifacts/{made.id}/zip"
+    station = errand.stage.station
+    url = f"{station.server}/api/v1/runs/{made.run}/artifacts/{made.id}/zip" if station.answers else ""
     if made.expires_at is not None:
         stays = round((made.expires_at - made.created_at).total_seconds() / 86400)
         if days is not None and stays < days:
@@ -204,7 +204,8 @@ def _kept(errand: Errand, made: Artifact, days: int | None) -> Outcome:
         f"Artifact {made.name} has been successfully uploaded! Final size is {made.blob.size} bytes. "
         f"Artifact ID is {made.id}"
     )
-    errand.say(f"Artifact download URL: {url}")
+    if url:
+        errand.say(f"Artifact download URL: {url}")
     return done({"artifact-id": str(made.id), "artifact-digest": made.blob.digest, "artifact-url": url})
 
 
