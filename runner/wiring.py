@@ -1,8 +1,9 @@
 """Settings to services: the only place that names concrete classes."""
 
 import hashlib
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,6 +54,9 @@ from runner.vault import KeyFile, SealedVault
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.archives import GitLayers
 from runner.workspaces.keeping import Ended, too_much
+
+_ITS_COMMIT = re.compile("-[0-9a-f]{40}$")
+"""How the name of a keep-ref ends that holds for a run what it uses of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +282,12 @@ def collect(services: Services) -> None:
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
         services.workspaces.forget(name)
     services.workspaces.tidy(settings.base_bytes)
-    services.workspaces.tend(settings.mirror_bytes)
+    services.workspaces.tend(settings.mirror_bytes, partial(_needed, services))
+
+
+def _needed(services: Services, keeps: Collection[str]) -> bool:
+    """Whether one of these keep-refs is one of a run that goes on: it may sleep for months."""
+    return bool(services.views.going_on({_ITS_COMMIT.sub("", keep) for keep in keeps}))
 
 
 def sweep_objects(services: Services) -> None:
