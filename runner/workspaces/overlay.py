@@ -12,6 +12,7 @@ the folder at the very moment between two overlays finds it empty.
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from runner.engine.ports import Sandbox
@@ -90,8 +91,12 @@ class OverlayWorkspace(Opened):
         self.closed = False
         path.mkdir(mode=0o700)
         self._top = layers.begin((*self._sealed, *base.folders)[0])
-        mounts.make_ground(path)
-        self._mount(lambda mount: mounts.attach(mount, path))
+        try:
+            mounts.make_ground(path)
+            self._mount(lambda mount: mounts.attach(mount, path))
+        except BaseException:
+            layers.discard(self._top)
+            raise
 
     @property
     def snapshot(self) -> str:
@@ -129,10 +134,12 @@ class OverlayWorkspace(Opened):
         if self.closed:
             return
         self.closed = True
-        mounts.clear(self.path)
-        self._trash.remove(self.path)
-        self._layers.discard(self._top)
-        self._base.close()
+        with ExitStack() as closing:
+            # Last to first; each whatever becomes of the others.
+            closing.callback(self._base.close)
+            closing.callback(self._layers.discard, self._top)
+            closing.callback(self._trash.remove, self.path)
+            mounts.clear(self.path)
 
     def _keep(self, begun: Begun, check: Callable[[], None]) -> None:
         """Begin an empty layer on top of what there is now, or fill it with a copy of that."""
