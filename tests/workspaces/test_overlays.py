@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -574,6 +574,25 @@ def test_a_home_behind_a_link_is_no_other(tmp_path: Path, origin: Origin) -> Non
 def test_a_home_whose_path_is_too_long_for_the_kernel_has_no_overlays(tmp_path: Path) -> None:
     with GitWorkspaces(tmp_path / ("x" * 200), "file") as workspaces:
         assert "has more than" in str(workspaces.overlay_problem())
+
+
+def test_a_disk_that_is_full_at_the_beginning_does_not_end_what_began_with_overlays(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,nr_inodes=300", "none", str(home)], check=True)
+    try:
+        with GitWorkspaces(home, "file", keeping=False) as workspaces:
+            for name in map(str, range(300)):
+                with suppress(OSError):
+                    (home / name).mkdir()
+            with pytest.raises(Unavailable, match="No space left"):
+                workspaces.overlay_problem()
+
+            for folder in home.iterdir():
+                shutil.rmtree(folder)
+            assert workspaces.overlay_problem() is None
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
 
 
 # --- what is left ------------------------------------------------------------------------------
