@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
+from runner.engine.remove import remove
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
@@ -258,7 +258,7 @@ def _sweep_folders(services: Services, station: Station) -> None:
     held = _held(services, station)
     for folder, whose in left:
         if whose is not None and whose not in held:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
     jobs = {_job(name): name for name in names if name.removeprefix(JOB).isdecimal()}
     for job in services.views.finished(jobs):
         services.workspaces.retire(jobs[job])

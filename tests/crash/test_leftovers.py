@@ -14,6 +14,7 @@ from runner.model.source import Repository, Route
 from runner.model.step import Result
 from tests.contracts.test_store import a_stored_run, claimed
 from tests.crash.world import a_world
+from tests.deep import nested
 from tests.workspaces.origin import Origin
 
 
@@ -36,6 +37,7 @@ def test_what_nobody_needs_any_more_is_removed_and_nothing_else(tmp_path: Path) 
             a_file(home / f"temp/{old}-1/big"),
             a_file(home / f"temp/{new}-0/big"),
             a_file(home / f"workspaces/job-{old}/1/big"),
+            nested(home / f"temp/{old}-2"),
         ]
         needed = [
             a_file(home / f"temp/{new}-{held.attempt}/big"),
