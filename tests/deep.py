@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-DEPTH = 3000
+DEPTH = 1500
 
 
 def nested(folder: Path) -> Path:
