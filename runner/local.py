@@ -36,6 +36,7 @@ from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.ports import Containers, Dispatcher, Executor, Vault
 from runner.engine.receive import receive
+from runner.engine.remove import remove
 from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.engine.sweep import sweep
@@ -43,7 +44,6 @@ from runner.engine.titles import Titles
 from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected, Unavailable
 from runner.executors import EXECUTORS, containers, executor
 from runner.executors.ownership import owner
-from runner.executors.place import remove
 from runner.executors.sight import SYSTEMS_OWN, blindness
 from runner.logs import FileLogs
 from runner.model.artifact import newest

@@ -1,8 +1,8 @@
 """Settings to services: the only place that names concrete classes."""
 
 import hashlib
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
+from runner.engine.remove import remove
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
@@ -53,6 +54,9 @@ from runner.vault import KeyFile, SealedVault
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.archives import GitLayers
 from runner.workspaces.keeping import Ended, too_much
+
+_ITS_COMMIT = re.compile("-[0-9a-f]{40}$")
+"""How the name of a keep-ref ends that holds for a run what it uses of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +258,7 @@ def _sweep_folders(services: Services, station: Station) -> None:
     held = _held(services, station)
     for folder, whose in left:
         if whose is not None and whose not in held:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
     jobs = {_job(name): name for name in names if name.removeprefix(JOB).isdecimal()}
     for job in services.views.finished(jobs):
         services.workspaces.retire(jobs[job])
@@ -278,7 +282,12 @@ def collect(services: Services) -> None:
     for name in too_much(kept, ended, datetime.now(UTC), keep, settings.snapshot_bytes):
         services.workspaces.forget(name)
     services.workspaces.tidy(settings.base_bytes)
-    services.workspaces.tend(settings.mirror_bytes)
+    services.workspaces.tend(settings.mirror_bytes, partial(_needed, services))
+
+
+def _needed(services: Services, keeps: Collection[str]) -> bool:
+    """Whether one of these keep-refs is one of a run that goes on: it may sleep for months."""
+    return bool(services.views.going_on({_ITS_COMMIT.sub("", keep) for keep in keeps}))
 
 
 def sweep_objects(services: Services) -> None:

@@ -5,12 +5,12 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions#e
 """
 
 import os
-import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.engine.remove import remove
 from runner.errors import BrokenDefinition
 from runner.model.step import Exports
 
@@ -113,7 +113,7 @@ def place_file(path: str, data: bytes, mode: int) -> None:
         try:
             os.unlink(path)  # noqa: PTH108 - on the way of every step
         except IsADirectoryError:
-            shutil.rmtree(path)
+            remove(path)
         made = os.open(path, flags, 0o600)
     try:
         os.fchmod(made, mode)

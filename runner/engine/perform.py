@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -26,6 +25,7 @@ from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import History, Logs, Workspace
 from runner.engine.programs import Ended, Program, declared, on_lost
+from runner.engine.remove import remove
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses, lost_since_tried
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
@@ -297,9 +297,9 @@ def _begin(
     workspace, checkpoints = _workspace(run, job, hold, body, history, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
-    shutil.rmtree(temp, ignore_errors=True)
+    remove(temp)
     temp.mkdir(mode=0o700, parents=True)
-    tidy.callback(shutil.rmtree, temp, ignore_errors=True)
+    tidy.callback(remove, temp)
     place_file(f"{temp}/{FOLDER}event.json", json.dumps(asked_for.event.payload).encode(), 0o644)
     deadline = asked + limit * 60 - job.worked.total_seconds()
     masks, matchers = Masks(secrets.values()), Matchers()

@@ -12,10 +12,11 @@ from threading import Lock, RLock
 from typing import NamedTuple
 
 from runner.engine.ports import Command, Executor, Exit
+from runner.engine.remove import remove
 from runner.errors import RunnerError, Unavailable
 from runner.executors.launch import NOT_EXECUTABLE, Unlaunchable, launch
 from runner.executors.line import Line
-from runner.executors.place import LAUNCH, Place, remove
+from runner.executors.place import LAUNCH, Place
 
 SECONDS_TO_START = 30.0
 Ladder = Sequence[tuple[str, float]]

@@ -1,7 +1,6 @@
 """What every sandbox is made of: its folders, and the agent that works in them."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +39,3 @@ def agent(script: str, temp: str, processes: str, mark: str = "", sweep: str = "
     """
     shell, grouping = ("/bin/bash", "-") if BASH else ("/bin/sh", "")
     return [shell, script, f"{temp}/{LAUNCH}", grouping, processes, mark, sweep]
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder that a step could write to, also what it took its own right to remove from."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        folder.chmod(0o700)
-        for top, names, _ in os.walk(folder):
-            for name in names:
-                if not (inner := Path(top, name)).is_symlink():
-                    inner.chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)

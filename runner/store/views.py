@@ -317,6 +317,17 @@ class Views:
         with self._database.reading() as connection:
             return asked - set(connection.execute(query).scalars())
 
+    def going_on(self, deliveries: Iterable[str]) -> set[str]:
+        """Which of these deliveries have a run that has not ended."""
+        wanted, found = list(deliveries), set[str]()
+        query = select(runs.c.delivery).join(jobs, jobs.c.run == runs.c.id)
+        query = query.where(jobs.c.superseded.is_(None), jobs.c.phase != "finished").distinct()
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), MOST_ROWS):
+                some = wanted[start : start + MOST_ROWS]
+                found.update(connection.execute(query.where(runs.c.delivery.in_(some))).scalars())
+        return found
+
     def ends(self, ids: Iterable[int]) -> dict[int, JobEnd | None]:
         """How each of these jobs ended, where its run has ended too, else None; of no other number.
 

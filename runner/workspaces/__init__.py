@@ -610,10 +610,11 @@ class GitWorkspaces:
 
     # --- the folder of mirrors ---
 
-    def tend(self, limit: int) -> None:
+    def tend(self, limit: int, needed: Callable[[Collection[str]], bool] = lambda keeps: False) -> None:
         """Have mirrors in good order, and no more of them than fit into `limit` bytes, where that is not 0.
 
-        Those go first that were not used for longest; one that a job still sees objects of stays.
+        Those go first that were not used for longest; one that a job still sees objects of stays, and one
+        whose keep-refs, by their names, are still `needed`: its repository may have their commits no longer.
         """
         mirrors = [self._named(path) for path in self._mirrors.glob("*.git")]
         for mirror in mirrors:
@@ -626,7 +627,9 @@ class GitWorkspaces:
         for mirror in sorted(mirrors, key=lambda one: one.used_at()):
             if over <= 0 or mirror.used_at() > idle:
                 return
-            if not any(self._lent.glob(f"*/*/{escape(mirror.path.stem)}")) and mirror.remove(self._trash):
+            if any(self._lent.glob(f"*/*/{escape(mirror.path.stem)}")) or needed(mirror.kept()):
+                continue
+            if mirror.remove(self._trash):
                 log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
                 over -= sizes[mirror.path]
 

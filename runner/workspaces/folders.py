@@ -1,7 +1,7 @@
 """Making a job's folder out of what git and the snapshots hold."""
 
+import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from runner.engine.remove import remove
 from runner.errors import NOT_NOW, BrokenDefinition
 from runner.workspaces.layers import Stored, nothing, write_all
 from runner.workspaces.reading import Reader
@@ -225,7 +226,8 @@ def _clear(name: str, above: int) -> None:
     except FileNotFoundError:
         return
     except IsADirectoryError:
-        shutil.rmtree(name, dir_fd=above)
+        if not remove(name, above):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)) from None
 
 
 @contextmanager

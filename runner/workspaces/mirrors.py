@@ -429,14 +429,14 @@ class Mirror:
             return True
         return f"{commit} {_KEEP}" in (self._read(self.path / "packed-refs") or "")
 
-    def kept(self, prefix: str) -> set[str]:
+    def kept(self, prefix: str = "") -> set[str]:
         """The keep-refs whose names begin so."""
         folder, packed = self.path / _KEEP, self.path / "packed-refs"
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
         if packed.exists():
             text = packed.read_text(errors="surrogateescape")
             names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", text, re.MULTILINE))
-        return {name for name in names if name.startswith(file_name(prefix))}
+        return {name for name in names if name.startswith(file_name(prefix))} if prefix else names
 
     def _read(self, path: Path) -> str | None:
         try:

@@ -225,11 +225,12 @@ def _namespaces() -> list[str]:
 def _mounted(process: str) -> list[tuple[int, str]]:
     """Device and path of each mount that a process sees; none where it is gone."""
     try:
-        text = Path(f"/proc/{process}/mountinfo").read_text(errors="surrogateescape")
+        text = Path(f"/proc/{process}/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:
         return []
     found = []
-    for line in text.splitlines():
+    # Paths may have in them what `splitlines` takes for the end of one.
+    for line in filter(None, text.split("\n")):
         _, _, device, _, path, *_ = line.split(" ", 5)
         major, _, minor = device.partition(":")
         plain = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path) if "\\" in path else path

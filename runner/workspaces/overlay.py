@@ -12,10 +12,11 @@ the folder at the very moment between two overlays finds it empty.
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from runner.engine.ports import Sandbox
-from runner.errors import Unavailable
+from runner.errors import NOT_NOW, Unavailable
 from runner.workspaces import mounts
 from runner.workspaces.bases import Base
 from runner.workspaces.copying import Copy, copy, marks_in
@@ -31,7 +32,10 @@ LONGEST_NAME = len("/bases/") + 40 + len("/files")
 
 
 def problem(home: Path, trash: Trash) -> str | None:
-    """Why no overlay can be mounted in a folder, or None where one can: by trying it."""
+    """Why no overlay can be mounted in a folder, or None where one can: by trying it.
+
+    Raises `Unavailable` where it cannot be known now: jobs that began with one are to go on with one.
+    """
     if os.geteuid():
         return "that takes root"
     if len(os.fsencode(home)) > mounts.LONGEST_PATH - LONGEST_NAME:
@@ -51,10 +55,13 @@ def problem(home: Path, trash: Trash) -> str | None:
         (at / "written").touch()
         (at / "written").rename(at / "renamed")
     except (OSError, Unavailable, Busy) as error:
+        if isinstance(error, OSError) and error.errno in NOT_NOW:
+            raise Unavailable(f"no overlay can be tried in {home}: {error.strerror}") from error
         return str(error)
     finally:
         mounts.clear(probe)
-        trash.remove(probe)
+        with suppress(OSError):
+            trash.remove(probe)
     return None
 
 
@@ -90,8 +97,12 @@ class OverlayWorkspace(Opened):
         self.closed = False
         path.mkdir(mode=0o700)
         self._top = layers.begin((*self._sealed, *base.folders)[0])
-        mounts.make_ground(path)
-        self._mount(lambda mount: mounts.attach(mount, path))
+        try:
+            mounts.make_ground(path)
+            self._mount(lambda mount: mounts.attach(mount, path))
+        except BaseException:
+            layers.discard(self._top)
+            raise
 
     @property
     def snapshot(self) -> str:
@@ -129,10 +140,12 @@ class OverlayWorkspace(Opened):
         if self.closed:
             return
         self.closed = True
-        mounts.clear(self.path)
-        self._trash.remove(self.path)
-        self._layers.discard(self._top)
-        self._base.close()
+        with ExitStack() as closing:
+            # Last to first; each whatever becomes of the others.
+            closing.callback(self._base.close)
+            closing.callback(self._layers.discard, self._top)
+            closing.callback(self._trash.remove, self.path)
+            mounts.clear(self.path)
 
     def _keep(self, begun: Begun, check: Callable[[], None]) -> None:
         """Begin an empty layer on top of what there is now, or fill it with a copy of that."""

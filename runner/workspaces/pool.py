@@ -121,20 +121,27 @@ class Layers:
     def sweep(self) -> None:
         """Remove what is no snapshot any more, and what processes were writing that are gone."""
         for path in self._all():
-            try:
-                about = (path / _ABOUT).stat()
-                if about.st_nlink > 1:
-                    # Whoever made it may have been killed before it was on the disk.
-                    if not (path / _SETTLED).exists() and read_manifest(path / _ABOUT)["boot"] == boot():
-                        self._settle(path)
-                    continue
-            except FileNotFoundError:
-                pass
-            except SnapshotGone:
+            if self._is_named(path) or (held := hold(path, alone=True)) is None:
                 continue
-            if (held := hold(path, alone=True)) is not None:
-                self._trash.remove(path)
+            try:
+                # Whoever was writing it may have given it a name before they let go of it.
+                if not self._is_named(path):
+                    self._trash.remove(path)
+            finally:
                 os.close(held)
+
+    def _is_named(self, path: Path) -> bool:
+        """Whether a layer is one of a snapshot; whoever made x."""
+        try:
+            if (path / _ABOUT).stat().st_nlink == 1:
+                return False
+            if not (path / _SETTLED).exists() and read_manifest(path / _ABOUT)["boot"] == boot():
+                self._settle(path)
+        except FileNotFoundError:
+            return False
+        except SnapshotGone:
+            pass
+        return True
 
     def _all(self) -> list[Path]:
         try:

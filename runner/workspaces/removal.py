@@ -1,19 +1,10 @@
 """Removing a folder that a step owned, whatever its processes still do in it."""
 
-import os
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 
-from runner.workspaces.scanning import readable
-
-_DEEP = 50
-_ROUNDS = 1000
-"""How often a folder is emptied that does not stay empty, or that is very deep; each round must remove
-something."""
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from runner.engine.remove import readable, remove
 
 
 class Trash:
@@ -30,7 +21,7 @@ class Trash:
         try:
             with suppress(FileNotFoundError):
                 self._aside(folder, name)
-                _remove(self._folder / name)
+                remove(self._folder / name)
         finally:
             self._going.discard(name)
 
@@ -40,7 +31,7 @@ class Trash:
             for left in list(self._folder.iterdir()):
                 # Two that empty one folder only get into each other's way.
                 if left.name not in self._going:
-                    _remove(left)
+                    remove(left)
 
     def _aside(self, folder: Path, name: str) -> None:
         # Only who may write in a folder may move it elsewhere.
@@ -50,49 +41,3 @@ class Trash:
             except FileNotFoundError:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder.rename(self._folder / name)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            path.unlink()
-            return
-        for _ in range(_ROUNDS):
-            progress = _empty(str(path), None, 0, None)
-            with suppress(OSError):
-                path.rmdir()
-                return
-            if not progress:
-                return
-
-
-def _empty(name: str, parent: int | None, depth: int, top: int | None) -> int:
-    """Remove what is in a folder; how many entries that took away from it.
-
-    A folder deep inside is moved up to `top` for the next round, so that a step's ten thousand nested
-    folders take no ten thousand descriptors.
-    """
-    with readable(name, parent):
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
-        try:
-            with os.scandir(descriptor) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-            progress = 0
-            for child, is_folder in found:
-                with suppress(OSError):
-                    _remove_entry(child, is_folder, descriptor, depth, descriptor if top is None else top)
-                    progress += 1
-            return progress
-        finally:
-            os.close(descriptor)
-
-
-def _remove_entry(name: str, is_folder: bool, parent: int, depth: int, top: int) -> None:
-    if not is_folder:
-        os.unlink(name, dir_fd=parent)
-    elif depth >= _DEEP:
-        with readable(name, parent):
-            os.rename(name, secrets.token_hex(8), src_dir_fd=parent, dst_dir_fd=top)
-    else:
-        _empty(name, parent, depth + 1, top)
-        os.rmdir(name, dir_fd=parent)

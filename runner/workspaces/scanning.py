@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from runner.engine.remove import readable
 from runner.errors import BrokenDefinition
 from runner.workspaces.layers import SMALL_BYTES, digest
 from runner.workspaces.trees import FOLDER_DEPTH, PATH_BYTES, TREE_ENTRIES
@@ -116,27 +117,6 @@ def opened_folder(name: str, parent: int | None) -> Iterator[int]:
         if os.geteuid() and os.fstat(descriptor).st_mode & 0o500 != 0o500:
             held.enter_context(readable(name, parent))
         yield descriptor
-
-
-@contextmanager
-def readable(name: str, parent: int | None) -> Iterator[None]:
-    """Give ourselves every right to a file or folder of ours for a moment.
-
-    The mode goes through a descriptor: a symlink that takes the name's place cannot lead it elsewhere.
-    """
-    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISLNK(mode):
-            yield
-            return
-        os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(mode) | 0o700)  # noqa: PTH101
-        try:
-            yield
-        finally:
-            os.chmod(f"/proc/self/fd/{handle}", stat.S_IMODE(mode))  # noqa: PTH101
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from runner.settings import Settings
 from runner.store.standings import adopt
 from runner.store.tables import checkpoints, jobs
 from runner.wiring import services, station
+from runner.workspaces.mounts import clear
 from tests.builders import an_event
 from tests.crash import invariants
 from tests.executors.jobs import a_token, comes_alive, living
@@ -418,4 +419,6 @@ def a_world(
         yield world
     finally:
         world.close()
+        # Of a process that was killed nobody takes off what it had mounted.
+        clear(folder / "home")
         shutil.rmtree(folder / "home", ignore_errors=True)

@@ -18,8 +18,8 @@ from zstandard import ZstdCompressor
 
 from runner.engine.errands.archive import Member, members, pack, unpack
 from runner.engine.ports import Folder
+from runner.engine.remove import remove
 from runner.errors import BrokenDefinition, Damaged
-from runner.executors.place import remove
 from runner.workspaces.reach import Reach
 
 LARGE = 10**9

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from runner.engine.ports import Exit
+from runner.engine.remove import remove
 from runner.executors.cgroups import Limits
-from runner.executors.place import remove
 from tests.executors.jobs import WORKER, Job, Kind, a_token, comes_alive, survivors
 
 

@@ -449,6 +449,19 @@ def test_a_job_is_held_until_it_ends_or_another_worker_has_it(store: SqlStore, v
     assert views.held() == {mine, (late.jobs[0].id, 2)}
 
 
+def test_a_delivery_goes_on_until_the_last_of_its_jobs_has_ended(store: SqlStore, views: Views) -> None:
+    (run,) = admitted(store, "1", None, a_new_run("early", "late"))
+    (other,) = admitted(store, "2")
+    wanted = [run.delivery, other.delivery, "no such delivery"]
+    end(store, other, Result.SUCCESS)
+    end(store, run, Result.FAILURE)
+    assert views.going_on(wanted) == {run.delivery}
+
+    end(store, run, Result.SUCCESS, at=1)
+
+    assert views.going_on(wanted) == set()
+
+
 def test_counts_say_how_much_there_is(store: SqlStore, views: Views) -> None:
     run = admitted(store, "1", None, a_new_run("a", "b"))[0]
     take(store, run)

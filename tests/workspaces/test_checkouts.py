@@ -8,6 +8,7 @@ import pytest
 
 from runner.errors import BrokenDefinition
 from runner.workspaces import GitWorkspaces, HostileTree
+from tests.deep import nested
 from tests.workspaces.origin import Origin, contents
 
 NEW_YEAR_NOON = 1767268800 * 1_000_000_000
@@ -160,13 +161,7 @@ def test_closing_removes_folders_of_any_depth_and_follows_no_symlink(
     outside.mkdir()
     (outside / "precious").touch()
     (opened.path / "link").symlink_to(outside)
-    here = os.open(opened.path, os.O_RDONLY)
-    for _ in range(3000):
-        os.mkdir("deep", dir_fd=here)
-        deeper = os.open("deep", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = deeper
-    os.close(here)
+    nested(opened.path / "deep")
 
     opened.close()
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
@@ -527,6 +527,29 @@ def test_of_mirrors_that_do_not_fit_the_ones_go_that_were_not_used_for_longest(
     workspaces.retire("job-1")
     workspaces.tend(1)
     assert there() == {"new"}
+
+
+def test_a_mirror_is_not_removed_as_long_as_its_commits_are_needed(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-1")
+    mirror = mirror_of(home)
+    git(mirror, "pack-refs", "--all")
+    workspaces.fetch(origin.repository, route, "run-2")
+    then = time.time() - 2 * 3600
+    os.utime(mirror / "registration", (then, then))
+    asked = []
+
+    def needed(keeps: Collection[str]) -> bool:
+        asked.append(keeps)
+        return len(asked) == 1
+
+    workspaces.tend(1, needed)
+    assert mirror.exists()
+    workspaces.tend(1, needed)
+    assert not mirror.exists()
+    assert asked == [{"run-1", "run-2"}] * 2
 
 
 def test_mirrors_are_put_in_order_when_nobody_waits(

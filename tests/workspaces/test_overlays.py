@@ -6,9 +6,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +23,15 @@ from hypothesis import strategies as st
 from runner.engine.ports import Command
 from runner.errors import SnapshotGone, Unavailable
 from runner.executors.agent import AgentSandbox
+from runner.model.snapshot import BASE
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
+from runner.workspaces.bases import Base
 from runner.workspaces.layers import new_layer, read_manifest
+from runner.workspaces.mounts import clear
 from runner.workspaces.overlay import OverlayWorkspace
+from runner.workspaces.pool import Layers
+from runner.workspaces.removal import Trash
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.workspaces.origin import Origin
 from tests.workspaces.test_snapshots import edit, small_edits
@@ -569,7 +576,76 @@ def test_a_home_whose_path_is_too_long_for_the_kernel_has_no_overlays(tmp_path: 
         assert "has more than" in str(workspaces.overlay_problem())
 
 
+def test_a_disk_that_is_full_at_the_beginning_does_not_end_what_began_with_overlays(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,nr_inodes=300", "none", str(home)], check=True)
+    try:
+        with GitWorkspaces(home, "file", keeping=False) as workspaces:
+            for name in map(str, range(300)):
+                with suppress(OSError):
+                    (home / name).mkdir()
+            with pytest.raises(Unavailable, match="No space left"):
+                workspaces.overlay_problem()
+
+            for folder in home.iterdir():
+                shutil.rmtree(folder)
+            assert workspaces.overlay_problem() is None
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+
+
 # --- what is left ------------------------------------------------------------------------------
+
+
+def test_a_layer_that_is_kept_while_others_sweep_stays(tmp_path: Path) -> None:
+    layers = Layers(tmp_path / "layers", Trash(tmp_path / "trash"), None)
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.is_set():
+            layers.sweep()
+
+    with ThreadPoolExecutor(3) as threads:
+        sweeps = [threads.submit(sweep) for _ in range(3)]
+        try:
+            for number in range(400):
+                snapshot = tmp_path / f"snapshots/1.{number}"
+                files = layers.seal(layers.begin(tmp_path), snapshot, "0" * 40, BASE)
+                time.sleep(0.0005)
+                assert files.is_dir()
+                snapshot.unlink()
+        finally:
+            over.set()
+    assert [sweep.result() for sweep in sweeps] == [None] * 3
+
+
+def test_a_folder_that_cannot_be_mounted_leaves_nothing_open(tmp_path: Path) -> None:
+    trash = Trash(tmp_path / "trash")
+    below = Base((tmp_path, tmp_path / "gone"), ())
+    place = (tmp_path / "1", trash, tmp_path / "snapshots", "0" * 40, BASE, below)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    try:
+        with pytest.raises(Unavailable, match="no overlay can be mounted"):
+            OverlayWorkspace(*place, [], Layers(tmp_path / "layers", trash, None))
+    finally:
+        clear(tmp_path)
+
+    assert list((tmp_path / "layers").iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+def test_whatever_else_is_mounted_on_this_machine_is_called_is_no_matter(
+    opened: OverlayWorkspace, tmp_path: Path
+) -> None:
+    odd = tmp_path / "a\u0085b\x1cc d\\e"
+    odd.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", odd], check=True)
+    try:
+        (opened.path / "x").touch()
+        assert opened.save() == "1.1"
+    finally:
+        subprocess.run(["umount", odd], check=True)
 
 
 def test_a_workspace_in_order_leaves_no_mount_and_no_layer(
