@@ -1,11 +1,13 @@
 """Removing a folder that a step owned, whatever its processes still do in it."""
 
+import errno
 import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 
+from runner.errors import Unavailable
 from runner.workspaces.scanning import readable
 
 _DEEP = 50
@@ -50,6 +52,11 @@ class Trash:
             except FileNotFoundError:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder.rename(self._folder / name)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                # By a process that was root, say, where this one is not.
+                raise Unavailable(f"something is mounted at {folder}; umount it") from error
 
 
 def _remove(path: Path) -> None:

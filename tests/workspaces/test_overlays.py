@@ -25,6 +25,7 @@ from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.overlay import OverlayWorkspace
+from runner.workspaces.removal import Trash
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.workspaces.origin import Origin
 from tests.workspaces.test_snapshots import edit, small_edits
@@ -631,6 +632,15 @@ def test_what_a_killed_process_left_mounted_is_taken_off_and_nothing_below_is_to
     files = sorted(path.name for path in restored.path.rglob("*"))
     assert files == ["a", "b", "c", "d", "x"]
     assert (restored.path / "b/c").read_text() == "2"
+
+
+def test_what_is_mounted_and_cannot_be_taken_off_is_named_and_worth_another_try(
+    workspaces: GitWorkspaces, route: Route, home: Path
+) -> None:
+    path = overlay(workspaces, route).path
+
+    with pytest.raises(Unavailable, match=f"something is mounted at {path}; umount it"):
+        Trash(home / "workspaces/.trash").remove(path)
 
 
 def test_a_later_attempt_takes_the_folder_from_one_that_was_thought_dead(
