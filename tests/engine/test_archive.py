@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -322,6 +323,18 @@ def test_a_job_that_starts_over_for_want_of_its_files_says_why(bench: Bench) -> 
     assert b"the job starts over: its files were not kept (snapshot: off)" in b"".join(
         bench.logs.printed.values()
     )
+
+
+def test_a_job_whose_files_are_nowhere_says_why_neither_has_them(bench: Bench, tmp_path: Path) -> None:
+    lost_after_a_step(bench, TWO.replace("SNAPSHOT", "").replace("EXTRA", "run: two"))
+    bench.workspaces.gone = True
+    store = an_archive(MemoryLayers(), FolderObjects(tmp_path), MemoryArchived())
+    bench.station = replace(bench.station, archive=store)
+    go_on(bench)
+
+    said = b"".join(bench.logs.printed.values()).decode()
+    assert "the job starts over: no snapshot on this machine; the snapshot " in said
+    assert " is not in the store\n" in said
 
 
 @pytest.mark.parametrize(
