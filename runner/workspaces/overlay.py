@@ -50,6 +50,8 @@ def problem(home: Path, trash: Trash) -> str | None:
             os.close(descriptor)
         (at / "written").touch()
         (at / "written").rename(at / "renamed")
+    except PermissionError:
+        return "root may mount nothing here, as in a container without CAP_SYS_ADMIN"
     except (OSError, Unavailable, Busy) as error:
         return str(error)
     finally:
