@@ -238,6 +238,9 @@ class _Only:
     def alike(self, name: str) -> Sequence[Repository]:
         return [self.repository] if name.lower() == self.repository.name.lower() else []
 
+    def shared(self, forge: str) -> Sequence[Repository]:
+        return ()
+
 
 class _Unprotected:
     """The port `Environments` where nobody keeps rules."""

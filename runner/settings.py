@@ -76,9 +76,9 @@ class Settings(BaseSettings):
     snapshot_bytes: int = Field(default=10 * 1024**3, ge=0)
     """The space that the kept files of all such jobs may take on a worker's machine."""
     mirror_bytes: int = Field(default=100 * 1024**3, ge=0)
-    """The space that copies of repositories may take on a worker's machine; 0 is no limit, here and below."""
+    """The space that copies of repositories may take on a worker's machine; 0 is no limit."""
     fetch_bytes: int = Field(default=20 * 1024**3, ge=0)
-    """How much one fetch from a repository may bring."""
+    """How much one fetch from a repository may bring; 0 is no limit."""
     base_bytes: int = Field(default=10 * 1024**3, ge=0)
     """The space that the unpacked trees of commits may take on a worker's machine, besides those in use."""
     docker: str = ""

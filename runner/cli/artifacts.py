@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def download(run_id: int, names: tuple[str, ...], patterns: tuple[str, ...], fol
     with connect() as client:
         found = client.get(f"/runs/{run_id}/artifacts")["artifacts"]
         chosen = _chosen(run_id, found, names, patterns)
-        folder.mkdir(parents=True, exist_ok=True)
+        with _room(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         for one in chosen:
             straight = len(names) == 1 and not patterns
             count = _unpack(client, one, folder, "" if straight else checked_name(one["name"]))
@@ -108,7 +110,7 @@ def _chosen(run: int, found: Sequence[Values], names: Sequence[str], patterns: S
 
 
 def _unpack(client: Client, one: Values, folder: Path, below: str) -> int:
-    with tempfile.TemporaryFile() as file:
+    with _room(folder / below), tempfile.TemporaryFile() as file:
         client.save(f"/runs/{one['run']}/artifacts/{one['id']}/zip", file)
         file.seek(0)
         if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != one["digest"]:
@@ -116,7 +118,12 @@ def _unpack(client: Client, one: Values, folder: Path, below: str) -> int:
         reach = Reach(folder, None)
         if below:
             reach.make(below)
-        try:
-            return unpack(file, reach, below, lambda: None)
-        except OSError as error:
-            raise Rejected(f"{folder / below} cannot be written to: {error.strerror}") from None
+        return unpack(file, reach, below, lambda: None)
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Rejected(f"{error.filename or folder} cannot be written to: {error.strerror}") from None

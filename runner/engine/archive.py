@@ -110,7 +110,7 @@ class Archive:
         """
         chain = self._archived.chain(job, line, snapshot)
         if chain is None:
-            raise SnapshotGone(f"the snapshot {snapshot} is neither on this machine nor in the store")
+            raise SnapshotGone(f"the snapshot {snapshot} is not in the store")
         for layer in chain:
             check()
             if self._is_here(job, layer.name, layer.content):

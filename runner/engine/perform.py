@@ -400,10 +400,13 @@ def _opened(
         if newest and line:
             station.workspaces.inherit(name, [f"{JOB}{one}" for one in line], newest.snapshot)
         return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
-    except SnapshotGone:
+    except SnapshotGone as here:
         if station.archive is None or snapshot is None:
             raise
-        station.archive.restore(job.id, line, snapshot, lambda: _check_hold(hold))
+        try:
+            station.archive.restore(job.id, line, snapshot, lambda: _check_hold(hold))
+        except SnapshotGone as there:
+            raise SnapshotGone(f"{here}; {there}") from None
         return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
 
 

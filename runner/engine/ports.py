@@ -774,6 +774,9 @@ class Repositories(Protocol):
     def alike(self, name: str) -> Sequence[Repository]:
         """All that have the name, on whichever forge and in whichever case."""
 
+    def shared(self, forge: str) -> Sequence[Repository]:
+        """All of a forge that the workflows of others may use."""
+
 
 class Environments(Protocol):
     """The protection rules of the environments that repositories deploy to."""

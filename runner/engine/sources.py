@@ -28,8 +28,6 @@ OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
 
 
-DEEPEST_NAME = 5
-"""How many names of a URL's path may be a repository's name here."""
 _BASE = re.compile(r"/|file:///|(https?|ssh|git)://[^/\s]|[^/@:\s]+@[^/@:\s]+:")
 
 
@@ -133,13 +131,9 @@ class Sources:
         """
         host, path = here = _place(url)
         mine = self.repositories.get(own.forge, own.repo)
-        if _place(mine.url) == here:
-            return mine
-        names = path.strip("/").split("/")[-DEEPEST_NAME:]
-        for depth in range(len(names)):
-            for one in self.repositories.alike("/".join(names[depth:])):
-                if _place(one.url) == here and one.forge == own.forge and one.shared:
-                    return one
+        for one in (mine, *self.repositories.shared(own.forge)):
+            if _place(one.url) == here:
+                return one
         if _OVER_HTTP.match(url):
             anonymous = bare_url(url)
         elif url.startswith(f"{self.url}/") and ".." not in url:

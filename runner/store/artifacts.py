@@ -217,7 +217,7 @@ def _taken(name: str) -> NameTaken:
 
 
 def _none(id: int) -> NotFound:
-    return NotFound(f"no artifact {id}; `runner artifacts list` shows those that are there")
+    return NotFound(f"no artifact {id}; `runner artifacts list -R NAME` shows those that are there")
 
 
 def _columns(new: NewArtifact) -> dict[str, Any]:

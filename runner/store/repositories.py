@@ -63,6 +63,13 @@ class SqlRepositories:
             mine = func.lower(repositories.c.name) == name.lower()
             return [_from(row) for row in connection.execute(select(repositories).where(mine)).all()]
 
+    def shared(self, forge: str) -> Sequence[Repository]:
+        """All of a forge that the workflows of others may use."""
+        with self._database.reading() as connection:
+            mine = (repositories.c.forge == forge) & repositories.c.shared
+            found = select(repositories).where(mine).order_by(repositories.c.name)
+            return [_from(row) for row in connection.execute(found).all()]
+
     def named(self, name: str, scope: Scope = None) -> Repository:
         """The repository of that name on whichever forge; raises `NotFound`, `Rejected` if several.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from runner.errors import Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
+from runner.workspaces.mirrors import ORIGIN
 
 QUIET = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
@@ -43,6 +44,7 @@ IDENTITY = {
     for what, value in (("NAME", "runner"), ("EMAIL", "runner@localhost"))
 }
 FIRST_BRANCH = "refs/heads/main"
+_REFS = ("for-each-ref", f"--format=%(objectname) {ORIGIN}%(refname:lstrip=1)", "refs/heads", "refs/tags")
 _NAME = re.compile(r"([^/:]+)/([^/:]+?)(?:\.git)?/?")
 
 
@@ -105,6 +107,8 @@ def commit(checkout: Checkout, mirror: Path, environment: Mapping[str, str]) -> 
     Gives the commit's id, and git's words about what could not be read and so is not part of it.
     """
     _make(mirror, checkout.objects)
+    if checkout.git:
+        (mirror / "packed-refs").write_bytes(_Git(checkout.folder, environment).run(*_REFS))
     if checkout.commit is not None and not checkout.changed:
         return checkout.commit, ""
     index = f"{mirror}/index.checkout"

@@ -32,8 +32,8 @@ PACKS = 24
 
 _KEEP = "refs/runner/keep/"
 _LATEST = "refs/runner/latest"
-_ORIGIN = "refs/runner/origin/"
-_BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{_ORIGIN}{kind}/*" for kind in ("heads", "tags"))
+ORIGIN = "refs/runner/origin/"
+_BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{ORIGIN}{kind}/*" for kind in ("heads", "tags"))
 FEW_PACKS = 6
 """With more than these they are repacked when nobody waits for it."""
 LOOSE = 200
@@ -244,9 +244,9 @@ class Mirror:
         """The branches and tags of the repository when it was fetched last, such as `heads/main`."""
         found: dict[str, str] = {}
         packed = self._read(self.path / "packed-refs") or ""
-        for id, name in re.findall(rf"^([0-9a-f]{{40}}) {_ORIGIN}([^\n]+)$", packed, re.MULTILINE):
+        for id, name in re.findall(rf"^([0-9a-f]{{40}}) {ORIGIN}([^\n]+)$", packed, re.MULTILINE):
             found[name] = id
-        top = self.path / _ORIGIN
+        top = self.path / ORIGIN
         for folder, _, names in os.walk(top):
             for name in names:
                 path = Path(folder, name)
@@ -497,7 +497,7 @@ class Mirror:
             # Whoever packs refs or fetches holds our lock, so these are left over from one who was killed.
             for lock_of_git in ("packed-refs.lock", "shallow.lock"):
                 (self.path / lock_of_git).unlink(missing_ok=True)
-            for lock_of_ref in (self.path / _ORIGIN).rglob("*.lock"):
+            for lock_of_ref in (self.path / ORIGIN).rglob("*.lock"):
                 lock_of_ref.unlink(missing_ok=True)
             yield
         finally:
@@ -568,7 +568,7 @@ class Mirror:
         """Keep the number of packs and loose refs small; reachable or not, no object is dropped."""
         packs = self.path / "objects" / "pack"
         crowded = len(list(packs.glob("*.pack"))) > PACKS
-        loose = sum(len(names) for _, _, names in os.walk(self.path / _ORIGIN))
+        loose = sum(len(names) for _, _, names in os.walk(self.path / ORIGIN))
         if not crowded and loose <= LOOSE:
             return
         for left in packs.glob("tmp_*"):

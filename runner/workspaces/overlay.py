@@ -54,6 +54,8 @@ def problem(home: Path, trash: Trash) -> str | None:
             os.close(descriptor)
         (at / "written").touch()
         (at / "written").rename(at / "renamed")
+    except PermissionError:
+        return "root may mount nothing here, as in a container without CAP_SYS_ADMIN"
     except (OSError, Unavailable, Busy) as error:
         if isinstance(error, OSError) and error.errno in NOT_NOW:
             raise Unavailable(f"no overlay can be tried in {home}: {error.strerror}") from error

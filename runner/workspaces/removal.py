@@ -1,10 +1,12 @@
 """Removing a folder that a step owned, whatever its processes still do in it."""
 
+import errno
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from runner.engine.remove import readable, remove
+from runner.errors import Unavailable
 
 
 class Trash:
@@ -41,3 +43,8 @@ class Trash:
             except FileNotFoundError:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder.rename(self._folder / name)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                # By a process that was root, say, where this one is not.
+                raise Unavailable(f"something is mounted at {folder}; umount it") from error

@@ -118,3 +118,12 @@ def test_one_that_is_deleted_is_gone(machine: Machine, on_machine: Shell) -> Non
     assert on_machine("artifacts", "list", run, "-n", "dist", "--json", "id").json == []
     again = on_machine("artifacts", "delete", str(found["id"]), *REPOSITORY)
     assert (again.status, f"no artifact {found['id']}; " in again.err) == (1, True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(on_machine: Shell, run: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    for folder in ("file", "file/below"):
+        made = on_machine("artifacts", "download", run, "-D", str(tmp_path / folder))
+        assert (made.status, made.out) == (1, "")
+        assert f"{folder} cannot be written to: " in made.err

@@ -234,6 +234,20 @@ def test_changed_and_new_files_are_part_of_it_and_the_checkout_is_only_read(desk
     assert everything(desk.checkout) == before
 
 
+def test_the_branches_and_tags_of_the_checkout_are_known_to_git(desk: Desk) -> None:
+    shows = SHOWS.replace("for file in *", "git describe --tags; git branch --all; for file in *")
+    desk.commit({f"{PLACE}/ci.yml": shows})
+    git(desk.checkout, "tag", "v1.2")
+    git(desk.checkout, "branch", "topic")
+    (desk.checkout / "new.txt").write_text("new")
+
+    ran = desk.run("--executor", "host")
+
+    assert ran.status == 0, ran.err
+    assert "[build] v1.2-1-g" in ran.out
+    assert "[build]   remotes/origin/topic" in ran.out
+
+
 def test_a_change_that_leaves_size_and_time_as_they_were_is_seen_as_git_sees_it(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
     index = desk.checkout / ".git/index"

@@ -4,6 +4,7 @@ import errno
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,7 +23,7 @@ from runner.model.source import Repository
 from runner.model.step import Checkpoint
 from runner.objects import FolderObjects
 from tests.engine.conftest import Bench
-from tests.fakes import Troubled
+from tests.fakes import FakeWorkspace, Troubled
 
 PLACE = "snapshots/0"
 
@@ -356,6 +357,20 @@ def test_a_job_that_starts_over_for_want_of_its_files_says_why(bench: Bench) -> 
     assert b"the job starts over: its files were not kept (snapshot: off)" in b"".join(
         bench.logs.printed.values()
     )
+
+
+def test_a_job_whose_files_are_nowhere_says_why_neither_has_them(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeWorkspace, "save", lambda self, check: setattr(self, "snapshot", "1.1"))
+    lost_after_a_step(bench, TWO.replace("SNAPSHOT", "").replace("EXTRA", "run: two"))
+    bench.workspaces.gone = True
+    store = an_archive(MemoryLayers(), FolderObjects(tmp_path), MemoryArchived())
+    bench.station = replace(bench.station, archive=store)
+    go_on(bench)
+
+    said = b"".join(bench.logs.printed.values()).decode()
+    assert "the job starts over: no snapshot on this machine; the snapshot 1.1 is not in the store" in said
 
 
 @pytest.mark.parametrize(

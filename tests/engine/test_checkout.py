@@ -178,6 +178,8 @@ def test_the_urls_of_submodules_are_those_of_whoever_may_see_them(bench: Bench) 
     bench.repositories.add(Repository("git", "o/private", "git@h.test:o/private"), "s")
 
     assert sources.at(own, "git@h.test:o/shared.git").url == "https://a:b@h.test/o/shared"
+    bench.repositories.add(Repository("git", "team/tools", "/srv/git/t.git", shared=True), "s")
+    assert sources.at(own, "/srv/git/t").name == "team/tools"
     for url in ("git@h.test:o/private", "ssh://git@h.test/o/private", "https://me:pass@h.test/o/private"):
         found = sources.at(own, url)
         assert (found.forge, found.url) == ("actions", "https://h.test/o/private")

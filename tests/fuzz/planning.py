@@ -79,6 +79,9 @@ class OneRepository:
     def alike(self, name: str) -> Sequence[Repository]:
         return []
 
+    def shared(self, forge: str) -> Sequence[Repository]:
+        return []
+
 
 class Ungated:
     def rules(self, repository: Repository, name: str) -> None:

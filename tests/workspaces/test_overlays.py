@@ -571,6 +571,15 @@ def test_a_home_behind_a_link_is_no_other(tmp_path: Path, origin: Origin) -> Non
         assert mounted_below(tmp_path) == []
 
 
+def test_root_that_may_not_mount_has_no_overlays_and_is_told_so(home: Path) -> None:
+    code = "import sys; from pathlib import Path; from runner.workspaces import GitWorkspaces as G\n"
+    code += "print(G(Path(sys.argv[1]), 'file').overlay_problem())"
+    less = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    said = subprocess.check_output([*less, sys.executable, "-c", code, str(home)], text=True)
+
+    assert said == "root may mount nothing here, as in a container without CAP_SYS_ADMIN\n"
+
+
 def test_a_home_whose_path_is_too_long_for_the_kernel_has_no_overlays(tmp_path: Path) -> None:
     with GitWorkspaces(tmp_path / ("x" * 200), "file") as workspaces:
         assert "has more than" in str(workspaces.overlay_problem())
@@ -707,6 +716,15 @@ def test_what_a_killed_process_left_mounted_is_taken_off_and_nothing_below_is_to
     files = sorted(path.name for path in restored.path.rglob("*"))
     assert files == ["a", "b", "c", "d", "x"]
     assert (restored.path / "b/c").read_text() == "2"
+
+
+def test_what_is_mounted_and_cannot_be_taken_off_is_named_and_worth_another_try(
+    workspaces: GitWorkspaces, route: Route, home: Path
+) -> None:
+    path = overlay(workspaces, route).path
+
+    with pytest.raises(Unavailable, match=f"something is mounted at {path}; umount it"):
+        Trash(home / "workspaces/.trash").remove(path)
 
 
 def test_a_later_attempt_takes_the_folder_from_one_that_was_thought_dead(
