@@ -254,7 +254,13 @@ class Database:
         connection.execute("PRAGMA synchronous=NORMAL").close()
         if self._log is None:
             _, _, file = connection.execute("PRAGMA database_list").fetchone()
-            self._log = WriteAheadLog(Path(file))
+            self._log = WriteAheadLog(Path(file), self._empty_log)
+
+    def _empty_log(self) -> None:
+        with self._named(), self._reader.connect() as connection:
+            busy, _, _ = _driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise DatabaseUnavailable("the database's disk does not answer, and others are busy with its log")
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -313,16 +319,18 @@ def _make_private(url: str) -> None:
 
 def _pragma(connection: Connection, setting: str) -> None:
     """Unlike a statement, this begins no transaction."""
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    driver.execute(f"PRAGMA {setting}").close()
+    _driver(connection).execute(f"PRAGMA {setting}").close()
 
 
 def _begin(connection: Connection) -> None:
     # Taking the write lock at once: a transaction that reads first and writes later can be refused.
+    _driver(connection).execute("BEGIN IMMEDIATE").close()
+
+
+def _driver(connection: Connection) -> Any:
     driver = connection.connection.driver_connection
     assert driver is not None
-    driver.execute("BEGIN IMMEDIATE").close()
+    return driver
 
 
 def micros_of(span: timedelta) -> int:

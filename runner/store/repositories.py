@@ -18,7 +18,7 @@ from runner.store.database import Database, micros
 from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
-from runner.store.stops import forget_stops, ring_all
+from runner.store.stops import forget_stops
 from runner.store.tables import jobs, repositories
 
 _mine = (repositories.c.forge == bindparam("forge")) & (repositories.c.name == bindparam("name"))
@@ -128,26 +128,19 @@ class SqlRepositories:
         """Forget the registration and all that was set for it; its runs and logs stay readable."""
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> None:
+            now = self._database.now(connection)
+            forget_stops(connection, repository.forge, repository.name, micros(now))
             # Locked, so that nobody gives it a secret meanwhile.
             query = select(repositories.c.id).where(mine).with_for_update()
             for registered in connection.execute(query).scalars().all():
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
-            now = self._database.now(connection)
             dissolve(connection, repository.forge, repository.name, now)
-            stopped = forget_stops(connection, repository.forge, repository.name)
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
-            return stopped
 
-        def ring(connection: Connection) -> None:
-            now = micros(self._database.now(connection))
-            ring_all(connection, repository.forge, repository.name, now)
-
-        if self._database.writing(work):
-            # Lost, it is a minute later.
-            self._database.writing(ring, durable=False)
+        self._database.writing(work)
 
     def _row(self, forge: str, name: str) -> Row[Any]:
         with self._database.reading() as connection:

@@ -58,8 +58,8 @@ from runner.store.tables import (
 PUT_OFF, LONGEST_PUT_OFF = timedelta(minutes=1), timedelta(minutes=15)
 """How long the clock leaves a job alone that stands still: as long as it has waited, between these.
 
-Whoever takes a stop back rings for what was put off. So it only matters where that was cut off by a crash,
-and costs as much less for the many jobs of a repository that is stopped for long.
+Whoever takes a stop back rings for what was put off, in the transaction in which the stop goes. So it costs
+as much less for the many jobs of a repository that is stopped for long.
 """
 ROUND = 5000
 """How many of those it puts off at once."""
@@ -184,8 +184,15 @@ def put_off(connection: Connection, now: int, due: int) -> bool:
         .with_for_update(skip_locked=True, of=jobs)
     )
     # The time in the queue begins anew when they go on.
-    put = {"ring_at": _not_before(_later(now)), "held_at": now}
-    connection.execute(update(jobs).where(jobs.c.id.in_(standing)).values(put))
+    put = update(jobs).values({"ring_at": _not_before(_later(now)), "held_at": now})
+    if connection.dialect.name != "postgresql":
+        connection.execute(put.where(jobs.c.id.in_(standing)))
+        return True
+    # Of the stops that statement saw, some may be taken back by now, and what they held be rung for. Nobody
+    # rings for what is locked: so another one, which sees what is, finds out what stands still.
+    if locked := connection.execute(standing).scalars().all():
+        still = put.where(jobs.c.id.in_(locked), jobs.c.run == runs.c.id, stands_still())
+        connection.execute(still)
     return True
 
 
@@ -209,21 +216,17 @@ def unblocked(connection: Connection, verdict: Verdict, route: Route) -> Verdict
     return Verdict(verdict.status, said, route, tuple(kept), verdict.ref)
 
 
-def forget_stops(connection: Connection, forge: str, repo: str) -> bool:
+def forget_stops(connection: Connection, forge: str, repo: str, now: int) -> None:
     """What is a repository's that is removed; what is about single runs stays with them.
 
-    Whether there was any: then `ring_all`, in a transaction that follows.
+    The clock rings for what stood still. Whoever holds a job may wait for the repository or its lines, so
+    nobody may hold one of these who does this.
     """
     mine = and_(stops.c.forge == forge, stops.c.repo == repo, stops.c.run.is_(None))
-    gone = delete(stops).where(mine).execution_options(preserve_rowcount=True)
-    return connection.execute(gone).rowcount > 0
-
-
-def ring_all(connection: Connection, forge: str, repo: str, now: int) -> None:
-    """Have the clock ring for what stood still of a repository. Whoever holds a job may wait for the
-    repository or its lines, so nobody may hold one of these who does this.
-    """
+    if connection.execute(select(stops.c.id).where(mine).limit(1)).first() is None:
+        return
     _ring(connection, and_(runs.c.forge == forge, runs.c.repo == repo), now)
+    connection.execute(delete(stops).where(mine))
 
 
 class SqlStops:
@@ -251,24 +254,28 @@ class SqlStops:
 
     def lift(self, repository: Repository, act: Act, commit: str | None, workflow: str | None) -> None:
         """Take it back: what stood still goes on within a second or two. Where nothing is stopped: fine."""
+        mine = [*_of(runs, repository)]
+        mine += [or_(runs.c.commit == commit, _uses(literal(commit)))] if commit else []
+        mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
+        this = _same(repository, commit, workflow)
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
+            now = micros(self._database.now(connection))
+            # Before the repository is locked: whoever holds a job may wait for that.
+            if connection.execute(select(stops.c.id).where(this).limit(1)).first() is not None:
+                _ring(connection, and_(*mine), now)
             _lock(connection, repository)
-            gone = delete(stops).where(_same(repository, commit, workflow))
-            gone = gone.execution_options(preserve_rowcount=True)
-            changed = connection.execute(gone).rowcount > 0
-            note(connection, act, micros(self._database.now(connection)), changed=changed)
+            gone = connection.execute(delete(stops).where(this).execution_options(preserve_rowcount=True))
+            note(connection, act, now, changed=gone.rowcount > 0)
+            return gone.rowcount > 0
 
-        def ring(connection: Connection) -> None:
-            mine = [*_of(runs, repository)]
-            mine += [or_(runs.c.commit == commit, _uses(literal(commit)))] if commit else []
-            mine += [or_(runs.c.workflow == workflow, _calls(literal(workflow)))] if workflow else []
-            _ring(connection, and_(*mine), micros(self._database.now(connection)))
+        def late(connection: Connection) -> None:
+            now = micros(self._database.now(connection))
+            _ring(connection, and_(*mine, jobs.c.ring_at > now), now)
 
-        self._database.writing(work)
-        # By itself: whoever holds a job may wait for the repository. Where that was lost, it is done when
-        # somebody takes the stop back once more, or when the time is over for which jobs were put off.
-        self._database.writing(ring, durable=False)
+        if self._database.writing(work) and not self._database.lite:
+            # What the clock put off while that went on.
+            self._database.writing(late)
 
     def all(self, repository: Repository) -> list[StopView]:
         """What is stopped of a repository, oldest first; its paused runs are listed as runs."""

@@ -70,6 +70,8 @@ ENVIRONMENTS = [
 ]
 SPANS = st.sampled_from([1, 4, 5, 6, 29, 30, 31, 61, 301])
 """Seconds around what leases, rings and delays last."""
+UNSHORTENED = [Phase.explicit, Phase.reuse, Phase.generate]
+"""What fails is short as it is: to make it shorter takes longer than a test may, and then nobody sees it."""
 
 
 class SetDatabase(Database):
@@ -718,7 +720,7 @@ def a_database(url: str) -> Iterator[SetDatabase]:
 def drive(database: SetDatabase, **given: Any) -> None:
     run_state_machine_as_test(
         lambda: Machine(database),  # type: ignore[arg-type]
-        settings=settings(deadline=None, **given),
+        settings=settings(deadline=None, phases=UNSHORTENED, **given),
     )
 
 
@@ -749,8 +751,7 @@ def waiting() -> Iterator[SetDatabase]:
         yield database
 
 
-# What fails is short as it is: to make it shorter takes longer than a test may.
-@settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(phases=UNSHORTENED)
 @given(data=st.data())
 def test_waits_and_what_ends_them_come_in_any_order(waiting: SetDatabase, data: st.DataObject) -> None:
     """As the machine does it, with those commands alone: among all of them they are rare."""

@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import TypeVar
 
+import psycopg
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, select, update
 
 from runner.engine import control
 from runner.engine.ports import NewRun, Verdict
@@ -22,10 +24,14 @@ from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.store import Database, SqlAudit, SqlRepositories, SqlStops, SqlStore, SqlTokens
-from runner.store.tables import jobs, stops
+from runner.store.tables import jobs
 from runner.store.views import Views
 from tests.builders import LENGTH, a_job, a_new_run, a_route, an_event
+from tests.crash.world import wait_for
 from tests.fakes import RecordingDispatcher
+from tests.servers import migrated_postgres
+
+T = TypeVar("T")
 
 HELLO = Repository("git", "octo/hello", "/srv/hello.git")
 BAD, GOOD = "b" * 40, "a" * 40
@@ -260,18 +266,96 @@ def test_what_has_stood_still_for_long_is_left_alone_for_longer_and_rung_for_at_
     assert bench.rung() == {run.id}
 
 
-def test_a_stop_that_is_taken_back_once_more_rings_for_what_a_crash_left_put_off(bench: Bench) -> None:
+@pytest.mark.parametrize("how", ["taken back", "removed with its repository"])
+def test_a_stop_goes_with_all_that_it_put_off_rung_for_however_soon_the_server_dies(
+    bench: Bench, migrated_url: str, how: str
+) -> None:
     run = bench.a_run()
     bench.stops.put(HELLO, ACT, "", None, None)
     bench.due(run)
     assert bench.rung() == set()
-    # The server dies before it rings.
-    bench.database.writing(lambda connection: connection.execute(delete(stops)))
-    assert bench.rung() == set()
+    mortal = Mortal(migrated_url)
 
-    bench.stops.lift(HELLO, ACT, None, None)
+    with suppress(Killed):
+        if how == "taken back":
+            SqlStops(mortal).lift(HELLO, ACT, None, None)
+        else:
+            SqlRepositories(mortal).remove(HELLO)
 
+    mortal.close()
+    assert bench.stops.all(HELLO) == []
     assert bench.rung() == {run.id}
+
+
+class Killed(BaseException):
+    pass
+
+
+class Mortal(Database):
+    """Of a process that dies the moment after its first transaction."""
+
+    def writing(self, work: Callable[[Connection], T], durable: bool = True) -> T:
+        super().writing(work, durable)
+        raise Killed
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_goes_on_while_the_clock_reads_what_stands_still_is_not_put_off(whole: bool) -> None:
+    """PostgreSQL's statements see the stops as they were when these began, whatever they lock since."""
+    with migrated_postgres() as url, psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+        bench = Bench(Database(url))
+        run = bench.a_run()
+        if whole:
+            bench.stops.put(HELLO, ACT, "", None, None)
+        else:
+            bench.pause(run)
+        bench.due(run)
+        before, slow = Before(url), Database(f"{url}?application_name=slow")
+        before.at = datetime.now(UTC)
+        for statement in SLOW_CLOCK:
+            admin.execute(statement)
+        with ThreadPoolExecutor() as others:
+            clock = others.submit(SqlStore(slow, LENGTH).stranded)
+            wait_for(lambda: admin.execute(_WAITS).fetchone(), "the clock to read")
+
+            if whole:
+                SqlStops(before).lift(HELLO, ACT, None, None)
+            else:
+                control.unpause(run.id, store=SqlStore(before, LENGTH), dispatcher=bench.bell, act=ACT)
+            admin.execute("SELECT pg_advisory_unlock(7)")
+
+            rung = {envelope.run for envelope in clock.result(10).envelopes}
+        assert rung | bench.rung() == {run.id}
+        for database in (before, slow, bench.database):
+            database.close()
+
+
+class Before(Database):
+    """Of one whose transactions began before a moment, and go on."""
+
+    at: datetime
+
+    def now(self, connection: Connection, said: datetime | None = None) -> datetime:
+        return self.at
+
+
+SLOW_CLOCK = (
+    "SELECT pg_advisory_lock(7)",
+    "CREATE SCHEMA slow",
+    """CREATE FUNCTION slow.least_of(one bigint, other bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+    BEGIN
+        IF current_setting('application_name') = 'slow' THEN
+            PERFORM pg_advisory_lock_shared(7);
+            PERFORM pg_advisory_unlock_shared(7);
+        END IF;
+        RETURN least(one, other);
+    END $$""",
+    "CREATE AGGREGATE slow.min(bigint) (sfunc = slow.least_of, stype = bigint)",
+    "DO $$ BEGIN EXECUTE format("
+    "'ALTER DATABASE %I SET search_path = slow, public, pg_catalog', current_database()); END $$",
+)
+"""Who looks whether a run stands still waits, in the midst of it, for whoever has lock 7."""
+_WAITS = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted"
 
 
 def test_the_time_in_the_queue_begins_anew_when_a_stop_is_taken_back(bench: Bench) -> None:

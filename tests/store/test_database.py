@@ -203,7 +203,7 @@ class Disk:
 def test_one_sync_is_for_all_who_asked_before_it_began_and_for_nobody_later(tmp_path: Path) -> None:
     (tmp_path / "runner.db-wal").touch()
     disk = Disk()
-    log = WriteAheadLog(tmp_path / "runner.db", disk.sync)
+    log = WriteAheadLog(tmp_path / "runner.db", lambda: None, disk.sync)
     with ThreadPoolExecutor() as asking:
         first = asking.submit(log.keep)
         syncing = disk.begun.get(timeout=10)
@@ -218,3 +218,52 @@ def test_one_sync_is_for_all_who_asked_before_it_began_and_for_nobody_later(tmp_
         for one in later:
             one.result(10)
     assert disk.begun.empty()
+
+
+class Failing:
+    """A disk that fails so often, and a database that is then put in order so often not."""
+
+    def __init__(self, syncs: int, empties: int) -> None:
+        self.syncs, self.empties = syncs, empties
+
+    def sync(self, file: int) -> None:
+        self.syncs -= 1
+        if self.syncs >= 0:
+            raise OSError("the disk fails")
+
+    def empty(self) -> None:
+        self.empties -= 1
+        if self.empties >= 0:
+            raise DatabaseUnavailable("it is busy")
+
+
+def test_what_the_disk_failed_to_keep_is_kept_in_the_database_itself_or_by_nobody(tmp_path: Path) -> None:
+    (tmp_path / "runner.db-wal").touch()
+    disk = Failing(syncs=1, empties=2)
+    log = WriteAheadLog(tmp_path / "runner.db", disk.empty, disk.sync)
+
+    for _ in range(2):
+        # Though the disk would do well if it were asked once more.
+        with pytest.raises(DatabaseUnavailable, match="busy"):
+            log.keep()
+
+    log.keep()
+    assert disk.empties == -1
+    disk.syncs = 2
+    with pytest.raises(OSError, match="not keep"):
+        log.keep()
+
+
+def test_a_commit_that_the_disk_took_by_another_way_has_happened(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/runner.db")
+    database.migrate()
+    disk = Failing(syncs=1, empties=0)
+    database.writing(lambda connection: connection.execute(text("CREATE TABLE marks (id int)")))
+    database._log = WriteAheadLog(tmp_path / "runner.db", database._empty_log, disk.sync)
+    assert (tmp_path / "runner.db-wal").stat().st_size
+
+    database.writing(lambda connection: connection.execute(text("INSERT INTO marks VALUES (7)")))
+
+    assert (tmp_path / "runner.db-wal").stat().st_size == 0
+    assert marks(database) == {7}
+    database.close()
