@@ -119,10 +119,11 @@ def throwaway_home() -> Iterator[Path]:
 
 def _clear(parent: Path) -> None:
     """Remove the homes of processes that were killed: their lock is nobody's any more."""
-    for entry in os.scandir(parent):
-        if entry.name.startswith(HOMES):
-            with suppress(OSError):
-                _clear_one(Path(entry.path))
+    with os.scandir(parent) as entries:
+        homes = [Path(entry.path) for entry in entries if entry.name.startswith(HOMES)]
+    for home in homes:
+        with suppress(OSError):
+            _clear_one(home)
 
 
 def _clear_one(home: Path) -> None:

@@ -112,7 +112,9 @@ class Folder:
         return self._below("", (os.path.realpath(self._root),), spend)
 
     def _below(self, folder: str, trail: tuple[str, ...], spend: Spend) -> Iterator[str]:
-        for entry in sorted(os.scandir(self._root / folder), key=lambda one: one.name):
+        with os.scandir(self._root / folder) as there:
+            entries = sorted(there, key=lambda one: one.name)
+        for entry in entries:
             spend(1, 0)
             path = f"{folder}{entry.name}"
             if entry.is_file():

@@ -34,7 +34,8 @@ class Opened:
                 f"folders link to each other more than {FOLDER_DEPTH} deep: {folder[:100]}..."
             )
         try:
-            entries = sorted(os.scandir(self.path / folder), key=lambda one: one.name)
+            with os.scandir(self.path / folder) as there:
+                entries = sorted(there, key=lambda one: one.name)
         except FileNotFoundError:
             return
         except OSError as error:
