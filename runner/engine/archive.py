@@ -244,7 +244,7 @@ def keeping(
     how = body.keep or repository.snapshot or otherwise
     if how is Keep.OFF and _comes_back(body):
         how = Keep.LOCAL
-    return Keeping(job, how, place_of(repository), archive)
+    return Keeping(job, how, repository.place(PLACE), archive)
 
 
 def _comes_back(body: Steps) -> bool:
@@ -256,11 +256,6 @@ def _waits(step: StepDef) -> bool:
         return isinstance(step.body, Uses) and wait_named(step.body.action) is not None
     except BadWait:
         return False
-
-
-def place_of(repository: Repository) -> str:
-    """A tenant's own place: a name may be registered again, for somebody else."""
-    return f"{PLACE}/{(repository.registration or '0').replace('.', '/')}"
 
 
 def expire(*, archived: Archived, objects: Objects, kept: timedelta) -> None:

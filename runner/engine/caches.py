@@ -64,7 +64,7 @@ class CacheStore:
 
         The repository's that were not used for the longest go for it where they are too much together.
         """
-        blob = self.objects.put(_place(repository), write)
+        blob = self.objects.put(repository.place(PLACE), write)
         gone: Sequence[str] | None = None
         try:
             gone = self.rows.keep(repository, scope, key, version, blob)
@@ -104,8 +104,3 @@ class CacheStore:
 
     def _remove(self, keys: Sequence[str]) -> None:
         remove(self.objects, keys)
-
-
-def _place(repository: Repository) -> str:
-    """Apart from what was registered under that name before, or will be."""
-    return f"{PLACE}/{repository.registration.replace('.', '/') or 0}"

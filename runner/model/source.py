@@ -108,6 +108,10 @@ class Repository:
     snapshot: Keep | None = None
     """What becomes of the files that steps of its jobs leave; None is what the server does."""
 
+    def place(self, kind: str) -> str:
+        """Where its objects of a kind are: apart from those of whatever had or will have its name."""
+        return f"{kind}/{(self.registration or '0').replace('.', '/')}"
+
 
 def shown_url(url: str) -> str:
     """A clone URL as anybody may see it: whatever in it could be a password or a token is left out.

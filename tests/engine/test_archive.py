@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from runner.engine.archive import Archive, place_of, sweep_store
+from runner.engine.archive import Archive, sweep_store
 from runner.engine.leftovers import UNKNOWN
 from runner.engine.perform import perform
 from runner.engine.ports import Archived, Kept, Layers, Objects
@@ -290,7 +290,7 @@ def test_objects_that_no_row_knows_go_once_their_upload_must_have_ended(objects:
 def test_a_name_that_is_registered_again_has_a_place_of_its_own() -> None:
     before, after = (Repository("git", "octo/hello", "/x", registration=one) for one in ("7.111", "7.222"))
 
-    assert (place_of(before), place_of(after)) == ("snapshots/7/111", "snapshots/7/222")
+    assert (before.place("snapshots"), after.place("snapshots")) == ("snapshots/7/111", "snapshots/7/222")
 
 
 # --- what a job says -------------------------------------------------------------------------

@@ -621,6 +621,7 @@ def test_a_layer_that_is_kept_while_others_sweep_stays(tmp_path: Path) -> None:
             for number in range(400):
                 snapshot = tmp_path / f"snapshots/1.{number}"
                 files = layers.seal(layers.begin(tmp_path), snapshot, "0" * 40, BASE)
+                # A sweep that was underway when it was sealed has its turn now: it gives no other sign.
                 time.sleep(0.0005)
                 assert files.is_dir()
                 snapshot.unlink()
