@@ -94,6 +94,20 @@ def edit(root: Path, kind: str, name: str, value: object) -> None:
 def test_every_snapshot_of_a_chain_is_restored_byte_for_byte(
     committed: list[tuple[str, str, object]], steps: list[list[tuple[str, str, object]]], resume: int
 ) -> None:
+    all_are_restored(committed, steps, resume)
+
+
+@settings(max_examples=3, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@given(small_edits, st.lists(small_edits, min_size=50, max_size=50), st.integers(0, 49))
+def test_so_is_every_snapshot_of_a_chain_of_fifty(
+    committed: list[tuple[str, str, object]], steps: list[list[tuple[str, str, object]]], resume: int
+) -> None:
+    all_are_restored(committed, steps, resume)
+
+
+def all_are_restored(
+    committed: list[tuple[str, str, object]], steps: list[list[tuple[str, str, object]]], resume: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         origin = Origin(Path(folder, "origin"))
         for change in committed:
