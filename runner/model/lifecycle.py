@@ -164,22 +164,60 @@ def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result
 
 
 def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta | None = None) -> Job:
-    """Hand a job back that waits; `length`: how long from now on, unless it is until an instant."""
+    """Hand a job back that waits; `length`: how long from now on, unless it is until an instant.
+
+    It goes on once that and all else it waits for is over.
+    """
     _held(job, lease)
+    waits = (*(replace(one, joint=False) for one in job.waits), _begun(wait, at, length))
+    return replace(_worked(job, at), tries=0, phase=Suspended(at), waits=waits)
+
+
+def begin_waits(
+    job: Job, lease: Lease, at: datetime, waits: Sequence[tuple[Wait, timedelta | None]]
+) -> Job:
+    """Have a job wait that goes on meanwhile, each wait with its length as for `suspend`.
+
+    Of one key there is one wait: the first stays as it is.
+    """
+    _held(job, lease)
+    known = {wait.key: wait for wait in job.waits}
+    for wait, length in waits:
+        known.setdefault(wait.key, replace(_begun(wait, at, length), joint=True))
+    return replace(job, waits=tuple(known.values()))
+
+
+def suspend_for_any(job: Job, lease: Lease, at: datetime, open: Collection[str]) -> Job:
+    """Hand a job back that goes on as soon as one of its waits in `open` is over; it leaves its others.
+
+    Where one is already, the job is queued at once: by `decide` where time has ended it, as that knows of
+    pauses.
+    """
+    _held(job, lease)
+    job = _without(job, at, {wait.key for wait in job.waits} - {*open})
+    job = job.with_waits(replace(wait, joint=True) for wait in job.waits if wait.key in open)
+    return replace(_worked(job, at), tries=0, phase=Suspended(at) if job.awaits else Queued(at))
+
+
+def leave_waits(job: Job, lease: Lease, at: datetime, keys: Collection[str]) -> Job:
+    """Have a job that goes on no longer wait for some of what it waits for meanwhile."""
+    _held(job, lease)
+    return _without(job, at, keys)
+
+
+def _begun(wait: Wait, at: datetime, length: timedelta | None) -> Wait:
     due = wait.due if length is None else at + length
-    wait = replace(wait, since=at, due=due, shifts=length is not None)
-    return replace(_worked(job, at), tries=0, phase=Suspended(at), waits=(*job.waits, wait))
+    return replace(wait, since=at, due=due, shifts=length is not None)
+
+
+def _without(job: Job, at: datetime, keys: Collection[str]) -> Job:
+    return job.with_waits(wait.left(at) for wait in job.waits if wait.joint and wait.key in keys)
 
 
 def answer_wait(run: Run, job_id: int, key: str, given: Answer) -> Run:
     """End a wait of a job. One that is over, or of a job that waits no more, stays as it is."""
     job = run.job(job_id).over(given.at, run.paused_at)
-    if not isinstance(job.phase, Suspended):
-        return run
-    waits = tuple(
-        replace(wait, answer=given) if wait.key == key and wait.answer is None else wait for wait in job.waits
-    )
-    return run.with_job(replace(job, waits=waits))
+    return run.with_job(job.with_waits(replace(wait, answer=given) for wait in job.hears if wait.key == key))
 
 
 def settle_waits(
@@ -200,8 +238,7 @@ def settle_waits(
     waiting = [
         (job, wait)
         for job in run.jobs
-        if isinstance(job.phase, Suspended) and not job.cancelled
-        for wait in job.over(given.at, run.paused_at).awaits
+        for wait in job.over(given.at, run.paused_at).hears
         if wait.awaited is awaited and (chosen is None or job.id in chosen)
     ]
     if not waiting:
@@ -268,8 +305,7 @@ def deliver(run: Run, inbox: Iterable[Signal], now: datetime) -> tuple[Run, Mapp
     waiting = [
         (wait.since, job.id, wait)
         for job in run.jobs
-        if isinstance(job.phase, Suspended)
-        for wait in job.over(now, run.paused_at).awaits
+        for wait in job.over(now, run.paused_at).hears
         if wait.awaited is Awaited.SIGNAL
     ]
     left, given = list(inbox), dict[int, tuple[int, str]]()
@@ -461,9 +497,7 @@ def unpaused(run: Run, since: datetime, now: datetime) -> Run:
 
 
 def _shifted(job: Job, since: datetime, now: datetime) -> Job:
-    if not isinstance(job.phase, Suspended):
-        return job
-    return replace(job, waits=tuple(wait.shifted(since, now) for wait in job.waits))
+    return job.with_waits(wait.shifted(since, now) for wait in job.hears)
 
 
 def pin(run: Run, found: Mapping[str, str]) -> Run:
@@ -517,8 +551,7 @@ class _Groups:
             job = _doomed(job, now)
         elif job.id in self._beneath:
             job = _wound_down(job, now)
-        if isinstance(job.phase, Suspended):
-            job = job.over(now, self._paused_at)
+        job = job.over(now, self._paused_at)
         phase = self._next(job, now)
         if isinstance(phase, Suspended) and isinstance(job.phase, Waiting):
             # It was planned before there was a place for it.

@@ -64,7 +64,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """No worker has it; it goes on when none of its waits is open any more."""
+    """No worker has it; it goes on when none of its waits is open any more, or one that is joint is over."""
 
     since: datetime
 
@@ -189,21 +189,44 @@ class Job:
 
     @property
     def awaits(self) -> tuple[Wait, ...]:
-        """Its waits that are not over."""
-        return opened(self.waits)
+        """What keeps it from going on: its waits that are not over, unless a joint one is."""
+        enough = any(wait.joint and wait.answer is not None for wait in self.waits)
+        return () if enough else opened(self.waits)
 
     @property
     def wakes(self) -> datetime | None:
-        """When its open waits are over by themselves; None where one never is, or none is open."""
-        dues = [wait.due for wait in self.awaits]
+        """When what it awaits is over by itself; None where it never is, or nothing is awaited."""
+        awaits = self.awaits
+        joint = [wait.due for wait in awaits if wait.joint]
+        if joint:
+            return min((due for due in joint if due is not None), default=None)
+        dues = [wait.due for wait in awaits]
         return max((due for due in dues if due is not None), default=None) if None not in dues else None
 
+    @property
+    def hears(self) -> tuple[Wait, ...]:
+        """Its open waits that an answer reaches: while it goes on, those of its branches that wait meanwhile."""
+        if not self.waits or self.cancelled:
+            return ()
+        match self.phase:
+            case Suspended():
+                return opened(self.waits)
+            case Running() | Queued():
+                return tuple(wait for wait in opened(self.waits) if wait.joint)
+            case _:
+                return ()
+
     def over(self, at: datetime, paused: datetime | None = None) -> "Job":
-        """The job as time has it: with the waits answered that were due by then.
+        """The job as time has it: with those waits answered that it hears and that were due by then.
 
         Those for a span of time were due only if they were when the run was `paused`.
         """
-        waits = tuple(wait.over(at, paused) for wait in self.waits)
+        return self.with_waits(wait.over(at, paused) for wait in self.hears)
+
+    def with_waits(self, changed: Iterable[Wait]) -> "Job":
+        """The job with some of its waits as they are now."""
+        by_key = {wait.key: wait for wait in changed}
+        waits = tuple(by_key.get(wait.key, wait) for wait in self.waits)
         return self if waits == self.waits else replace(self, waits=waits)
 
     @property

@@ -33,6 +33,8 @@ class Word(StrEnum):
     """It counts as done."""
     FAILED = "failed"
     """It counts as failed."""
+    LEFT = "left"
+    """Nobody waits for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Wait:
     answer: Answer | None = None
     barred: tuple[str, ...] = ()
     """Who may not approve, whatever else they may."""
+    joint: bool = False
+    """Whether it is one of several that are waited for at once, of which the end of one is enough."""
 
     def over(self, at: datetime, paused: datetime | None = None) -> "Wait":
         """The wait as time has it: answered where it was due by then, or by when its run was `paused`."""
@@ -86,6 +90,10 @@ class Wait:
         if self.answer is not None:
             return self
         return replace(self, since=at, due=None if self.due is None else at + (self.due - self.since))
+
+    def left(self, at: datetime) -> "Wait":
+        """The wait once nobody waits for it: what it was answered stays, and another answer does not come."""
+        return replace(self, joint=False, answer=self.answer or Answer(Word.LEFT, at))
 
     def bars(self, name: str) -> bool:
         return name.casefold() in map(str.casefold, self.barred)

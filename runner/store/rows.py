@@ -91,6 +91,7 @@ def wait_to(wait: Wait) -> dict[str, Any]:
         "message": wait.message,
         "approvers": list(wait.approvers),
         "barred": list(wait.barred),
+        "joint": wait.joint,
         "answer": None
         if answer is None
         else {
@@ -118,6 +119,7 @@ def wait_from(stored: Mapping[str, Any]) -> Wait:
         tuple(stored["approvers"]),
         answer,
         tuple(stored.get("barred", ())),
+        stored.get("joint", False),
     )
 
 

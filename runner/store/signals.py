@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.errors import Rejected
 from runner.model.lifecycle import deliver
-from runner.model.run import Run, Suspended
+from runner.model.run import Run
 from runner.model.waits import Awaited, Signal
 from runner.store.database import micros
 from runner.store.rows import signal_from
@@ -53,8 +53,7 @@ def delivered(connection: Connection, run: Run, now: datetime) -> Run:
     wanted = Counter(
         wait.name
         for job in run.jobs
-        if isinstance(job.phase, Suspended)
-        for wait in job.awaits
+        for wait in job.hears
         if wait.awaited is Awaited.SIGNAL
     )
     inbox = []
