@@ -50,9 +50,10 @@ class CommandFiles:
     than all else that we do for a short step.
     """
 
-    def __init__(self, folder: Path, inside: str) -> None:
-        self._paths = {kind: f"{folder}/{FOLDER}{kind}" for kind in VARIABLES.values()}
-        self.variables = {variable: f"{inside}/{FOLDER}{kind}" for variable, kind in VARIABLES.items()}
+    def __init__(self, folder: Path, inside: str, slot: str = "") -> None:
+        """`slot` sets those of steps apart that run at the same time."""
+        self._paths = {kind: f"{folder}/{FOLDER}{slot}{kind}" for kind in VARIABLES.values()}
+        self.variables = {name: f"{inside}/{FOLDER}{slot}{kind}" for name, kind in VARIABLES.items()}
 
     def empty(self) -> None:
         """Make them empty, whatever an earlier step put in their place."""

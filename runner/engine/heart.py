@@ -54,6 +54,7 @@ class Hold:
         self.resists = False
         self._stop: Callable[[], None] | None = None
         self._interrupt: Callable[[], None] | None = None
+        self._heard: Callable[[], None] | None = None
         self._lock = threading.Lock()
         # Whoever stops the job, it is said with the job's own names.
         self._context = copy_context()
@@ -71,6 +72,10 @@ class Hold:
         if late:
             self.insist()
 
+    def listen(self, heard: Callable[[], None] | None) -> None:
+        """Call `heard`, from any thread, whenever the job has to stop, to end or to be handed back."""
+        self._heard = heard
+
     def cancel(self) -> None:
         with self._lock:
             if self.cancelled is not None:
@@ -78,6 +83,7 @@ class Hold:
             self.cancelled = time.monotonic()
         self._log(log.info, "cancelled")
         self.insist()
+        self._tell()
 
     def stop(self, why: Why) -> None:
         with self._lock:
@@ -86,6 +92,7 @@ class Hold:
             self.why = why
         self._log(log.info, "stopping", extra={"why": why.value})
         self.insist()
+        self._tell()
 
     def hand_back(self, why: Why) -> None:
         """Let the step that runs come to its end, and have the job handed back before the next."""
@@ -95,12 +102,19 @@ class Hold:
                 return
             self.yields = why
         self._log(log.info, "handing back", extra={"why": why.value})
+        self._tell()
 
     def pause(self, paused: bool) -> None:
         """The same for as long as its run is paused."""
         with self._lock:
             if self.yields in (None, Why.PAUSED):
                 self.yields = Why.PAUSED if paused else None
+        if paused:
+            self._tell()
+
+    def _tell(self) -> None:
+        if (heard := self._heard) is not None:
+            heard()
 
     def insist(self) -> None:
         """Stop what has to stop, once more if need be; never raises, as other jobs' leases wait meanwhile."""

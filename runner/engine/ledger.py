@@ -65,13 +65,17 @@ class Ledger:
             over = self._ending or lost is not None
             if outcome.result.failed and not over and again(call.retry, failed, outcome.exit_code):
                 # What a try that failed did to the files is undone.
-                made = self._record(call, f"{call.key}{TRY}{failed}", outcome, started)
+                made = self.write(f"{call.key}{TRY}{failed}", call.fingerprint, outcome, started)
                 self._wait(call, [*tries, made])
             if tries and outcome.result.failed:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
             kept = self._save(outcome)
-            self._record(call, call.key, outcome, started, kept)
+            self.write(call.key, call.fingerprint, outcome, started, kept)
         return outcome
+
+    def keep(self, key: str, fingerprint: str, outcome: Outcome, started: datetime) -> Checkpoint:
+        """Write down what a step did that a program has had done, with the files as they are now."""
+        return self.write(key, fingerprint, outcome, started, self._save(outcome))
 
     def _begun(self, call: StepCall) -> datetime:
         """When a step began: before its wait, if it waited."""
@@ -132,16 +136,17 @@ class Ledger:
         """Whether a step was not run for fear of running it twice."""
         return any(done.outcome.given_up for done in self.checkpoints.values())
 
-    def _record(
-        self, call: StepCall, key: str, outcome: Outcome, started: datetime, kept: bool = True
+    def write(
+        self, key: str, fingerprint: str, outcome: Outcome, started: datetime, kept: bool = True
     ) -> Checkpoint:
+        """Write down what a step did; its files are those that were kept last."""
         lease = self.hold.lease
         self.station.logs.flush(lease.job)
         made = Checkpoint(
             lease.job,
             key,
             lease.attempt,
-            call.fingerprint,
+            fingerprint,
             outcome,
             started,
             datetime.now(UTC),

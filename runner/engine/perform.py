@@ -15,7 +15,15 @@ from runner.engine.advance import advance, spread
 from runner.engine.archive import keeping
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.definitions import asked_of, definition_of, home_of, secrets_of, tolerance_of
+from runner.engine.conversation import Conversation, Rest
+from runner.engine.definitions import (
+    asked_of,
+    definition_of,
+    home_of,
+    secrets_of,
+    tolerance_of,
+    workflow_text,
+)
 from runner.engine.heart import Hold, Why
 from runner.engine.histories import history_of, settled_at
 from runner.engine.ledger import Ledger
@@ -24,7 +32,7 @@ from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import History, Logs, Workspace
-from runner.engine.programs import Ended, Program, declared, on_lost
+from runner.engine.programs import Ended, Program, concluded, declared, environment_of, on_lost
 from runner.engine.remove import remove
 from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses, lost_since_tried
 from runner.engine.stage import Released, Stage, minutes
@@ -41,6 +49,7 @@ from runner.errors import (
 )
 from runner.model.lifecycle import (
     NotClaimable,
+    begin_waits,
     claim,
     conclude,
     decide,
@@ -51,12 +60,13 @@ from runner.model.lifecycle import (
     stands_still,
     start_over,
     suspend,
+    suspend_for_any,
     wait,
 )
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.snapshot import NONE
 from runner.model.step import Checkpoint, Outcome, Result
-from runner.workflow.document import Retry, Steps
+from runner.workflow.document import Retry, Steps, Workflow
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
@@ -154,6 +164,9 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         except Suspend as suspended:
             log.info("the job is suspended", extra={"awaits": str(suspended)})
             end = partial(suspend, lease=hold.lease, wait=suspended.wait, length=suspended.length)
+        except Rest as rest:
+            log.info("the job is suspended", extra={"awaits": str(rest)})
+            end = partial(_suspend_for_any, lease=hold.lease, rest=rest)
         except (RunnerError, OSError) as error:
             reason = str(error)
             if isinstance(error, NotBegun | Halted) or _not_now(error):
@@ -187,6 +200,10 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         )
         if isinstance(made.after.job(job.id).phase, Finished):
             tidy.callback(station.workspaces.retire, f"{JOB}{job.id}")
+
+
+def _suspend_for_any(job: Job, lease: Lease, at: datetime, rest: Rest) -> Job:
+    return suspend_for_any(begin_waits(job, lease, at, rest.waits), lease, at, rest.open)
 
 
 def _settle(job: Job, hold: Hold, station: Station) -> None:
@@ -260,12 +277,12 @@ def _conversation(
     Closed before the job concludes: `opened`; after it: `tidy`.
     """
     try:
-        program, ledger, terms = _begin(run, job, hold, asked, station, opened, tidy)
+        work, ledger, terms = _begin(run, job, hold, asked, station, opened, tidy)
     except DatabaseUnavailable:
         raise
     except Unavailable as error:
         raise NotBegun(str(error)) from error
-    ended = converse(program, ledger)
+    ended = work()
     # What must not run twice does not do so with the rest of the job either.
     return ended, replace(terms, retry=None) if ledger.gave_up else terms
 
@@ -280,7 +297,7 @@ class _Terms:
 
 def _begin(
     run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
-) -> tuple[Program, Ledger, _Terms]:
+) -> tuple[Callable[[], Ended], Ledger, _Terms]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
     station.workspaces.fetch(repository, run.route, keep=run.delivery)
     workflow, definition = definition_of(run, job, station)
@@ -338,7 +355,16 @@ def _begin(
     # Whoever had it before may have died before it was stored.
     kept.saved(workspace.snapshot)
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)
-    return declared(workflow, body, stage), ledger, _Terms(tolerant, body.retry)
+    return partial(_worked_through, run, workflow, body, stage, ledger), ledger, _Terms(tolerant, body.retry)
+
+
+def _worked_through(run: Run, workflow: Workflow, body: Steps, stage: Stage, ledger: Ledger) -> Ended:
+    if body.function is None:
+        return converse(declared(workflow, body, stage), ledger)
+    text = workflow_text(workflow.path, run.route, stage.station.workspaces).decode("utf-8-sig")
+    env = environment_of(workflow, body, stage)
+    ended = Conversation(workflow.path, text, body.function, env, stage, ledger).converse()
+    return concluded(body, env, ended, stage)
 
 
 def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) -> None:

@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
+from runner.errors import RunnerError
 from runner.model.artifact import Artifact, NewArtifact
 from runner.model.audit import Act
 from runner.model.blob import Blob
@@ -419,6 +420,39 @@ class Exit:
     stopped: str | None = None
 
 
+class ChannelClosed(RunnerError):
+    """A program that talks has ended, or what it says is no conversation; `exit` is how, if that is known."""
+
+    def __init__(self, exit: "Exit | None", reason: str) -> None:
+        super().__init__(reason or "it has ended")
+        self.exit = exit
+        self.reason = reason
+
+
+class Channel(Protocol):
+    """A conversation with a program in a sandbox; `runner.sdk.wire` says what a message is.
+
+    Errors: `ChannelClosed`; `Unavailable` where the place itself breaks.
+    """
+
+    def connect(self, seconds: float) -> bool:
+        """Wait for the program to be there, so many seconds at the most; whether it is."""
+
+    def send(self, message: Mapping[str, Any]) -> None: ...
+
+    def receive(self, seconds: float) -> Mapping[str, Any] | None:
+        """The next message; None where none came within so many seconds, or somebody called `wake`."""
+
+    def wake(self) -> None:
+        """Have `receive` return at once, from any thread."""
+
+    def ended(self, seconds: float) -> "Exit | None":
+        """How the program ended; None where it does not within so many seconds."""
+
+    def close(self) -> None:
+        """Let go of it; the program is ended with the sandbox."""
+
+
 class Sandbox(Protocol):
     """One job's place to run steps: what a step starts in the background lives until `close`.
 
@@ -444,6 +478,12 @@ class Sandbox(Protocol):
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""
+
+    def talk(self, command: Command, log: Callable[[bytes], None]) -> Channel:
+        """Run a program to talk with: it is given one argument more, the path of a socket to connect to.
+
+        As long as it runs, nothing else does: `run` waits for its end.
+        """
 
     def interrupt(self) -> None:
         """End the running command and all it started, from any thread, with time to end by itself.

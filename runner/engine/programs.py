@@ -115,7 +115,7 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
     """The steps of a job in a workflow file, in their order, and what its actions do at the end."""
     seen, past = stage.seen, Past()
     try:
-        env = _environment(workflow, job, stage)
+        env = environment_of(workflow, job, stage)
     except BrokenDefinition as error:
         reason = f"the job's environment cannot be evaluated: {error}"
         return Ended(Result.FAILURE, reason=stage.masks.hide_text(reason))
@@ -159,7 +159,7 @@ def on_lost(step: StepDef, job: Steps) -> str:
     return step.on_lost or job.on_lost or "retry"
 
 
-def _environment(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:
+def environment_of(workflow: Workflow, job: Steps, stage: Stage) -> Mapping[str, str]:
     """The variables of the workflow, of the container and of the job, each over those before."""
     env = {**stage.scene.env, **texts(workflow.env, stage.seen)}
     seen = {**stage.seen, "job": {**stage.seen["job"], "status": "success"}}
@@ -222,6 +222,19 @@ def _ended(job: Steps, seen: Mapping[str, Any], env: Mapping[str, str], past: Pa
         reason = f"the url of the job's environment cannot be evaluated: {error}"
         return Ended(result, shown, stage.masks.hide_text(reason))
     return Ended(past.result, shown, exit_code=past.exit_code, deployed=place)
+
+
+def concluded(job: Steps, env: Mapping[str, str], ended: Ended, stage: Stage) -> Ended:
+    """How a job ends that has steps of its own making: with where it has deployed to."""
+    status = "success" if ended.result is Result.SUCCESS else "failure"
+    known = {**stage.seen, "env": env, "job": {**stage.seen["job"], "status": status}}
+    try:
+        place = deployed(job.environment, known, stage.masks, partial(_warn, stage))
+    except BrokenDefinition as error:
+        result = Result.FAILURE if ended.result is Result.SUCCESS else ended.result
+        reason = stage.masks.hide_text(f"the url of the job's environment cannot be evaluated: {error}")
+        return replace(ended, result=result, reason=ended.reason or reason)
+    return replace(ended, deployed=place)
 
 
 def _warn(stage: Stage, what: str) -> None:

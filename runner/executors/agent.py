@@ -14,6 +14,7 @@ from typing import NamedTuple
 from runner.engine.ports import Command, Executor, Exit
 from runner.engine.remove import remove
 from runner.errors import RunnerError, Unavailable
+from runner.executors.channel import SocketChannel
 from runner.executors.launch import NOT_EXECUTABLE, Unlaunchable, launch
 from runner.executors.line import Line
 from runner.executors.place import LAUNCH, Place
@@ -135,6 +136,10 @@ class AgentSandbox:
             except BaseException:
                 self.stop()
                 raise
+
+    def talk(self, command: Command, log: Callable[[bytes], None]) -> SocketChannel:
+        """Run a program to talk with, on a thread of its own, in which `log` is called too."""
+        return SocketChannel(self.host_temp, self.temp, self.owner, self.run, command, log)
 
     def interrupt(self) -> None:
         """End the running command as GitHub does, and at once every later one that may be cancelled."""

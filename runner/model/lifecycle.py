@@ -173,9 +173,7 @@ def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta 
     return replace(_worked(job, at), tries=0, phase=Suspended(at), waits=waits)
 
 
-def begin_waits(
-    job: Job, lease: Lease, at: datetime, waits: Sequence[tuple[Wait, timedelta | None]]
-) -> Job:
+def begin_waits(job: Job, lease: Lease, at: datetime, waits: Sequence[tuple[Wait, timedelta | None]]) -> Job:
     """Have a job wait that goes on meanwhile, each wait with its length as for `suspend`.
 
     Of one key there is one wait: the first stays as it is.

@@ -320,6 +320,9 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "masks": list(outcome.masks),
         "matchers": list(outcome.matchers),
         "given_up": outcome.given_up,
+        "request": outcome.request,
+        "line": outcome.line,
+        "value": outcome.value,
     }
 
 
@@ -338,6 +341,9 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         masks=tuple(stored.get("masks", ())),
         matchers=tuple(stored.get("matchers", ())),
         given_up=stored.get("given_up", False),
+        request=stored.get("request", ""),
+        line=stored.get("line", ""),
+        value=stored.get("value"),
     )
     return Checkpoint(
         job=row.job,

@@ -50,12 +50,7 @@ def put(connection: Connection, run: Run, signal: Signal, now: datetime) -> bool
 
 def delivered(connection: Connection, run: Run, now: datetime) -> Run:
     """The run with what is in its inbox for jobs that wait."""
-    wanted = Counter(
-        wait.name
-        for job in run.jobs
-        for wait in job.hears
-        if wait.awaited is Awaited.SIGNAL
-    )
+    wanted = Counter(wait.name for job in run.jobs for wait in job.hears if wait.awaited is Awaited.SIGNAL)
     inbox = []
     for name, takers in sorted(wanted.items()):
         # No more than are taken: all that wait may be too much to be read at once.

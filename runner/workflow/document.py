@@ -286,6 +286,8 @@ class Steps:
     keep: Keep | None = None
     retry: Retry | None = None
     on_lost: str | None = None
+    function: str | None = None
+    """What of a file in Python asks for the steps, where none are listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,38 @@
+"""The modules of a repository, from git's objects at the run's commit and from nowhere else."""
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from runner.engine.ports import Workspaces
+from runner.errors import RunnerError
+from runner.model.source import Route
+
+
+def source_of(module: str, beside: str, route: Route, workspaces: Workspaces) -> Mapping[str, Any]:
+    """What a workflow's process is answered that imports a module.
+
+    It is looked for in the folder `beside`, that of the workflow's own file, and in the repository's root.
+    """
+    parts = module.split(".")
+    found: Mapping[str, Any] = {}
+    if all(part.isidentifier() for part in parts):
+        try:
+            found = _source(parts, beside, route, workspaces)
+        except (RunnerError, UnicodeDecodeError) as error:
+            found = {"problem": f"the module {module} cannot be read at this commit: {error}"}
+    return {"is": "source", "module": module, "found": "", **found}
+
+
+def _source(parts: list[str], beside: str, route: Route, workspaces: Workspaces) -> Mapping[str, Any]:
+    space: dict[str, Any] = {}
+    for root in dict.fromkeys((beside, "")):
+        folder = posixpath.join(root, *parts[:-1])
+        inside = posixpath.join(folder, parts[-1])
+        for where, file, package in ((inside, "__init__.py", True), (folder, f"{parts[-1]}.py", False)):
+            for path, text in workspaces.read(route, where, [file]).items():
+                source = text.decode("utf-8-sig")
+                return {"found": "module", "path": path, "text": source, "package": package}
+        if not space and any(path.endswith(".py") for path in workspaces.read(route, inside)):
+            space = {"found": "space", "path": inside, "text": "", "package": True}
+    return space

@@ -1,0 +1,3 @@
+from runner.sdk.host import main
+
+main()

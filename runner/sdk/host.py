@@ -1,0 +1,652 @@
+"""The process in which a workflow runs: it asks the engine for steps and runs their bodies.
+
+The main thread has the event loop and the workflow in it. Another one hears the engine, also while the
+workflow blocks that loop. Each command, and each body that is no coroutine, has one of its own.
+"""
+
+import asyncio
+import contextvars
+import importlib.abc
+import importlib.util
+import io
+import json
+import linecache
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from importlib.machinery import ModuleSpec
+from types import FrameType, ModuleType
+from typing import Any, Callable, Optional, cast
+
+from runner.sdk import wire
+from runner.sdk.steps import (
+    Approval,
+    Body,
+    Event,
+    Handle,
+    NonRetryable,
+    Received,
+    Rejected,
+    Route,
+    Shell,
+    Step,
+    StepFailed,
+    TimedOut,
+)
+
+OURS = os.path.dirname(os.path.abspath(__file__))
+LADDERS = {
+    "timeout": ((signal.SIGTERM, 2.0),),
+    "cancel": ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5)),
+}
+"""Signals to a command's processes, each with the seconds that these have to end by it; then comes KILL."""
+CHUNK = 65536
+
+_step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", default=None)
+"""The step in whose body something runs."""
+
+
+class Diverted(Exception):
+    """The engine is gone, or has no more use for this process."""
+
+
+class Line:
+    """This end of the channel. Any thread may send."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The path may be longer than the address of a socket can be.
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._socket.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        finally:
+            os.close(folder)
+        self._lock = threading.Lock()
+        self._rest = bytearray()
+
+    def send(self, message: wire.Message) -> None:
+        data = wire.pack(message)
+        with self._lock:
+            self._socket.sendall(data)
+
+    def receive(self) -> wire.Message:
+        """Raises `Diverted` at the end."""
+        while True:
+            message = wire.unpack(self._rest)
+            if message is not None:
+                return message
+            data = self._socket.recv(CHUNK)
+            if not data:
+                raise Diverted("the engine is gone")
+            self._rest += data
+
+
+class Running:
+    """The body of a step, while it runs; `end` makes it come to its end."""
+
+    def __init__(self) -> None:
+        self.ended: Optional[str] = None
+        """Why it has to end."""
+        self.task: Optional[asyncio.Task[Any]] = None
+        self.process: Optional[subprocess.Popen[bytes]] = None
+
+    def end(self, why: str) -> None:
+        if self.ended is not None:
+            return
+        self.ended = why
+        if self.task is not None:
+            self.task.cancel()
+        if self.process is not None:
+            threading.Thread(target=_bring_down, args=(self.process, why), daemon=True).start()
+
+
+def _bring_down(process: "subprocess.Popen[bytes]", why: str) -> None:
+    for number, patience in LADDERS.get(why, LADDERS["cancel"]):
+        if not _signal(process, number):
+            return
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Tell the process and all that share its group; False where none is left."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Host:
+    """The asker behind a workflow's `Step`, at the far end of the engine's channel."""
+
+    def __init__(self, line: Line, begin: wire.Message) -> None:
+        self.line = line
+        self.begin = begin
+        self.at = datetime.fromisoformat(begin["at"])
+        self.seed = str(begin["seed"])
+        self.loop = asyncio.SelectorEventLoop(_Watched(self._quiet))
+        self.seen = 0
+        self.cancelled = False
+        self._asked: dict[int, tuple[Handle, str, Optional[Body]]] = {}
+        self._running: dict[int, Running] = {}
+        self._count = 0
+        self._said: Any = None
+        self._sources: dict[str, wire.Message] = {}
+        self._found = threading.Condition()
+        self._main: Optional[asyncio.Task[Any]] = None
+        self._over = False
+        self._undoing = False
+        """Whether what was done is taken back: that comes to its end, though the job is cancelled."""
+
+    # --- what the workflow asks for ------------------------------------------------------------------
+
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> Handle:
+        if _step.get() is not None:
+            raise RuntimeError(f"step {name}: a step cannot be asked for within the body of another one")
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(f"step {name}: steps are asked for by the workflow itself, not by its threads")
+        self._count += 1
+        number = self._count
+        handle = Handle(name, self.loop.create_future())
+        self._asked[number] = (handle, kind, body)
+        handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)
+        self.line.send(
+            {
+                "is": "ask",
+                "id": number,
+                "kind": kind,
+                "name": name,
+                "request": request,
+                "line": _line_of(sys._getframe(1)),
+            }
+        )
+        return handle
+
+    def _drop(self, number: int) -> None:
+        if self._asked.pop(number, None) is None or self._over:
+            return
+        self.line.send({"is": "drop", "id": number})
+        if number in self._running:
+            self._running[number].end("cancel")
+
+    # --- what the engine says --------------------------------------------------------------------------
+
+    def hear(self) -> None:
+        """Of a thread of its own: hear the engine to its end."""
+        try:
+            while True:
+                message = self.line.receive()
+                if message["is"] == "where":
+                    self.line.send({"is": "stack", "text": self._where()})
+                elif message["is"] == "source":
+                    with self._found:
+                        self._sources[message["module"]] = message
+                        self._found.notify_all()
+                else:
+                    self.loop.call_soon_threadsafe(self._obey, message)
+        except (Diverted, OSError, RuntimeError):
+            # Nothing is to be done any more for an engine that is gone, least of all twice.
+            os._exit(1)
+
+    def _where(self) -> str:
+        """Where the main thread is."""
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        return "".join(traceback.format_list(_theirs(traceback.extract_stack(frame))))
+
+    def _obey(self, message: wire.Message) -> None:
+        self.seen = message["n"]
+        kind = message["is"]
+        if kind == "recall":
+            self._recall(message)
+        elif kind == "proceed":
+            self._proceed(message)
+        elif kind == "stop":
+            if message["id"] in self._running:
+                self._running[message["id"]].end(message["why"])
+        elif kind == "cancel":
+            self.cancelled = True
+            if self._main is not None and not self._undoing:
+                self._main.cancel()
+
+    def _recall(self, message: wire.Message) -> None:
+        found = self._asked.pop(message["id"], None)
+        self.at = datetime.fromisoformat(message["at"])
+        os.environ.update(message.get("env") or {})
+        if found is None:
+            return
+        handle, kind, _ = found
+        if handle._future.done():
+            return
+        if message["ok"]:
+            handle._future.set_result(_value(kind, message["value"]))
+        else:
+            handle._future.set_exception(_failure(handle.name, message["value"]))
+            # Whoever gathers others too may never look at it.
+            handle._future.exception()
+
+    def _proceed(self, message: wire.Message) -> None:
+        number = message["id"]
+        if number not in self._asked:
+            return
+        _, kind, body = self._asked[number]
+        if not self._running:
+            os.chdir(self.begin["workspace"])
+        running = self._running[number] = Running()
+        if kind == "sh":
+            work: Callable[[], None] = partial(self._command, number, running, message)
+        elif body is not None and asyncio.iscoroutinefunction(body):
+            context = contextvars.copy_context()
+            context.run(_step.set, number)
+            running.task = context.run(self.loop.create_task, self._coroutine(number, body))
+            return
+        else:
+            work = partial(self._function, number, cast(Body, body))
+        context = contextvars.copy_context()
+        context.run(_step.set, number)
+        threading.Thread(target=context.run, args=(work,), name=f"step {number}", daemon=True).start()
+
+    # --- bodies ----------------------------------------------------------------------------------------
+
+    def _command(self, number: int, running: Running, message: wire.Message) -> None:
+        env = {**os.environ, **message["env"]}
+        try:
+            process = subprocess.Popen(
+                message["argv"],
+                env=env,
+                cwd=message["cwd"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            self._tell(number, False, {"reason": f"{message['argv'][0]} cannot be run: {error}"}, 126)
+            return
+        running.process = process
+        if running.ended is not None:
+            _bring_down(process, running.ended)
+        assert process.stdout is not None
+        self._follow(number, process)
+        code = process.returncode
+        # As a shell has it for who was killed.
+        code = code if code >= 0 else 128 - code
+        self._tell(number, code == 0, {"reason": ""} if code else None, code)
+
+    def _follow(self, number: int, process: "subprocess.Popen[bytes]") -> None:
+        """Hand on what it prints until it ends: what it left in the background may keep the pipe open."""
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
+        ended = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
+        with selectors.DefaultSelector() as ready:
+            ready.register(pipe, selectors.EVENT_READ)
+            if ended >= 0:
+                ready.register(ended, selectors.EVENT_READ)
+            while True:
+                events = [key.fd for key, _ in ready.select()]
+                if pipe in events:
+                    data = os.read(pipe, CHUNK)
+                    if not data:
+                        break
+                    self._print(number, data)
+                elif ended in events:
+                    break
+        process.wait()
+        if ended >= 0:
+            os.close(ended)
+        os.set_blocking(pipe, False)
+        try:
+            while True:
+                data = os.read(pipe, CHUNK)
+                if not data:
+                    break
+                self._print(number, data)
+        except BlockingIOError:
+            pass
+        process.stdout.close()
+
+    def _print(self, number: Optional[int], data: bytes) -> None:
+        self.line.send({"is": "print", "id": number, "text": data.decode("utf-8", "surrogateescape")})
+
+    async def _coroutine(self, number: int, body: Body) -> None:
+        try:
+            value = await body()
+        except asyncio.CancelledError:
+            why = self._running[number].ended
+            if why is None:
+                raise
+            self._tell(number, False, {"reason": "it was stopped"})
+        except Exception as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            self._tell(number, False, _told(error))
+        else:
+            self._give(number, value)
+
+    def _function(self, number: int, body: Body) -> None:
+        try:
+            value = body()
+            if asyncio.iscoroutine(value):
+                # A function that hands on what a coroutine function gave.
+                self.loop.call_soon_threadsafe(self._await, number, value)
+                return
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            self._tell(number, False, _told(error))
+        else:
+            self._give(number, value)
+
+    def _await(self, number: int, value: Any) -> None:
+        async def body() -> Any:
+            return await value
+
+        context = contextvars.copy_context()
+        context.run(_step.set, number)
+        if number in self._running:
+            self._running[number].task = context.run(self.loop.create_task, self._coroutine(number, body))
+
+    def _give(self, number: int, value: Any) -> None:
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            what = f"its value is nothing that JSON knows: {error}"
+            self._tell(number, False, {"reason": what, "type": type(error).__name__, "final": True})
+            return
+        self._tell(number, True, text)
+
+    def _tell(self, number: int, ok: bool, value: Any, code: Optional[int] = None) -> None:
+        def told() -> None:
+            running = self._running.pop(number, None)
+            if not self._running:
+                # Nobody may be at home in the workspace while its files are kept.
+                os.chdir("/")
+            # Also of one that nobody waits for any more: only now has it come to its end.
+            stopped = None if running is None else running.ended
+            message = {"is": "tell", "id": number, "ok": ok, "value": value, "exit": code}
+            try:
+                self.line.send({**message, "stopped": stopped})
+            except wire.TooLong as error:
+                over = {"reason": f"its value is too long: {error}", "type": "TooLong", "final": True}
+                self.line.send({**message, "ok": False, "value": over, "stopped": stopped})
+
+        sys.stdout.flush()
+        self.loop.call_soon_threadsafe(told)
+
+    # --- the workflow ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the loading of its file to its end."""
+        asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(lambda loop, context: None)
+        sys.stdout = _Printed(self, sys.stdout)
+        sys.stderr = _Printed(self, sys.stderr)
+        threading.Thread(target=self.hear, name="engine", daemon=True).start()
+        os.chdir("/")
+        try:
+            function = self._load()
+        except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a module is how the workflow fails
+            self._end("failure", _told(error))
+            return
+        self._main = self.loop.create_task(self._workflow(function))
+        try:
+            self.loop.run_until_complete(self._main)
+        except asyncio.CancelledError:
+            # It was cancelled before it could begin.
+            self._end("cancelled", None)
+
+    def _load(self) -> Callable[[Event, Step], Any]:
+        sys.meta_path.insert(0, Repository(self, False))
+        sys.meta_path.append(Repository(self, True))
+        module = ModuleType("__workflow__")
+        module.__file__ = self.begin["path"]
+        sys.modules["__workflow__"] = module
+        path, text = self.begin["path"], self.begin["text"]
+        _remember(path, text)
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+        function = getattr(module, self.begin["function"], None)
+        if not callable(function):
+            raise AttributeError(f"{path} has no function {self.begin['function']} once it has been run")
+        return cast(Callable[[Event, Step], Any], function)
+
+    async def _workflow(self, function: Callable[[Event, Step], Any]) -> None:
+        given = dict(self.begin["event"])
+        event = Event(**{**given, "route": Route(**given["route"])})
+        step = Step(self)
+        try:
+            value = await function(event, step)
+            left = [one.name for one, _, _ in self._asked.values() if not one._future.done()]
+            if left:
+                raise RuntimeError(
+                    f"the workflow ended before steps that it asked for: {', '.join(left)}; await them"
+                )
+            text = json.dumps(value, allow_nan=False)
+        except asyncio.CancelledError as error:
+            if not self.cancelled:
+                await self._undo(step, "failure", _told(error))
+            else:
+                await self._undo(step, "cancelled", None)
+        except BaseException as error:  # noqa: BLE001 - so is it in the workflow itself
+            await self._undo(step, "failure", _told(error))
+        else:
+            self._end("success", text)
+
+    async def _undo(self, step: Step, result: str, why: Optional[dict[str, Any]]) -> None:
+        """Take back what was done, the newest first, whatever fails of it."""
+        self._undoing = True
+        for number in [*self._asked]:
+            self._asked[number][0].cancel()
+        # What is given up is said before anything else is asked for.
+        await asyncio.sleep(0)
+        undone, step.undone = step.undone[::-1], []
+        for name, undo, value in undone:
+            try:
+                if isinstance(undo, str):
+                    await step.sh(name, undo)
+                else:
+                    await step.do(name, _bound(undo, value))
+            except Exception as error:  # noqa: BLE001 - it is told with the rest
+                why = {**(why or _told(error)), "undo": [*(why or {}).get("undo", ()), str(error)]}
+        self._end("cancelled" if self.cancelled else result, why)
+
+    def _end(self, result: str, value: Any) -> None:
+        self._over = True
+        sys.stdout.flush()
+        self.line.send({"is": "end", "result": result, "value": value})
+
+    def _quiet(self, later: bool) -> None:
+        """Nothing can go on without an answer, but for what comes `later` by itself."""
+        said = (self.seen, self._count, len(self._running), len(self._asked), later)
+        if said != self._said and not self._over:
+            self._said = said
+            self.line.send({"is": "idle", "seen": self.seen, "running": len(self._running), "later": later})
+
+    # --- modules ---------------------------------------------------------------------------------------
+
+    def find(self, module: str, spaces: bool) -> Optional[wire.Message]:
+        """The source of a module of the repository, at the run's commit; None where it has none."""
+        with self._found:
+            if module not in self._sources:
+                self.line.send({"is": "find", "module": module})
+                self._found.wait_for(lambda: module in self._sources)
+            found = self._sources[module]
+        if found.get("problem"):
+            raise ImportError(found["problem"], name=module)
+        return found if found["found"] == ("space" if spaces else "module") else None
+
+
+def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
+    if asyncio.iscoroutinefunction(undo):
+
+        async def body() -> Any:
+            return await undo(value)
+
+        return body
+    return lambda: undo(value)
+
+
+class _Watched(selectors.DefaultSelector):
+    """Says when the loop that it serves is about to wait."""
+
+    def __init__(self, quiet: Callable[[bool], None]) -> None:
+        super().__init__()
+        self._quiet = quiet
+
+    def select(self, timeout: Optional[float] = None) -> Any:
+        if timeout is None or timeout > 0:
+            # The loop's own pipe is always there.
+            self._quiet(timeout is not None or len(self.get_map()) > 1)
+        return super().select(timeout)
+
+
+class _Printed(io.TextIOBase):
+    """What bodies print goes to their steps' logs, and the rest to the job's."""
+
+    def __init__(self, host: Host, out: Any) -> None:
+        self._host = host
+        self._out = out
+
+    def write(self, text: str) -> int:
+        if text:
+            self._host._print(_step.get(), text.encode("utf-8", "surrogateescape"))
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def fileno(self) -> int:
+        return int(self._out.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def buffer(self) -> Any:
+        return self._out.buffer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+
+class Repository(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports the repository's modules from git's objects, as they are at the run's commit."""
+
+    def __init__(self, host: Host, spaces: bool) -> None:
+        self._host = host
+        self._spaces = spaces
+        self._apart = frozenset(getattr(sys, "stdlib_module_names", ())) | {"runner"}
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[ModuleSpec]:
+        first = fullname.partition(".")[0]
+        if first in self._apart:
+            return None
+        parent = sys.modules.get(fullname.rpartition(".")[0])
+        if "." in fullname and not isinstance(getattr(parent, "__loader__", None), Repository):
+            return None
+        found = self._host.find(fullname, self._spaces)
+        if found is None:
+            return None
+        spec = ModuleSpec(fullname, self, origin=found["path"], is_package=found["package"])
+        spec.has_location = not self._spaces
+        return spec
+
+    def is_package(self, fullname: str) -> bool:
+        found = self._host.find(fullname, self._spaces)
+        return bool(found and found["package"])
+
+    def get_source(self, fullname: str) -> Optional[str]:
+        found = self._host.find(fullname, self._spaces)
+        return None if found is None else str(found["text"])
+
+    def get_code(self, fullname: str) -> Any:
+        found = self._host.find(fullname, self._spaces)
+        if found is None:
+            raise ImportError(f"no module {fullname} at this commit", name=fullname)
+        _remember(found["path"], found["text"])
+        return compile(found["text"], found["path"], "exec", dont_inherit=True)
+
+
+def _remember(path: str, text: str) -> None:
+    """Have tracebacks show the lines, whatever is in the workspace by then."""
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+
+
+# --- errors and values ---------------------------------------------------------------------------------
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    """An exception, with the traceback of the repository's own code."""
+    said = "".join(traceback.format_exception_only(type(error), error)).strip()
+    frames = "".join(traceback.format_list(_theirs(traceback.extract_tb(error.__traceback__))))
+    reason = said if not isinstance(error, StepFailed) else str(error)
+    told: dict[str, Any] = {"reason": reason, "type": type(error).__name__}
+    told["traceback"] = f"Traceback (most recent call last):\n{frames}{said}\n" if frames else f"{said}\n"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        told["traceback"] = _told(cause)["traceback"] + "\n" + told["traceback"]
+    if isinstance(error, NonRetryable):
+        told["final"] = True
+    return told
+
+
+def _theirs(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return [one for one in stack if not _is_ours(one.filename)]
+
+
+def _is_ours(filename: str) -> bool:
+    return (
+        filename.startswith((OURS, "<frozen importlib"))
+        or f"{os.sep}asyncio{os.sep}" in filename
+        or filename == threading.__file__
+    )
+
+
+def _line_of(frame: Optional[FrameType]) -> str:
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def _value(kind: str, value: Any) -> Any:
+    if kind == "sh":
+        return Shell(value["outputs"], value["exit_code"])
+    if kind == "event":
+        return Received(**value)
+    if kind == "approve":
+        return Approval(**value)
+    return value
+
+
+def _failure(name: str, value: dict[str, Any]) -> StepFailed:
+    kinds = {"timeout": TimedOut, "rejected": Rejected}
+    return kinds.get(value.get("kind", ""), StepFailed)(
+        name,
+        value.get("reason") or "it failed",
+        value.get("type", ""),
+        value.get("exit_code"),
+        value.get("traceback", ""),
+    )
+
+
+def main() -> None:
+    """Run the workflow that the engine has, at the end of the channel whose path is the only argument."""
+    line = Line(sys.argv[1])
+    begin = line.receive()
+    # The name under which it was started is none of the repository's modules.
+    sys.argv = [begin["path"]]
+    host = Host(line, begin)
+    host.run()
+    # Bodies that were given up may still run, and nobody waits for them.
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,363 @@
+"""What a workflow is given: the event that started it, and the steps that it can ask for."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Callable, Optional, Protocol, Union
+
+from runner.sdk.spans import Span, seconds
+
+LONGEST_NAME = 256
+"""Letters of a step's name."""
+
+Body = Callable[[], Any]
+"""Gives a value that JSON knows, or an awaitable of one."""
+
+
+class NonRetryable(Exception):
+    """Raised in a step's body: it has failed, however often it may be tried."""
+
+
+class StepFailed(Exception):
+    """A step did not succeed. `type` is the name of what its body raised, empty where it raised nothing."""
+
+    def __init__(
+        self,
+        name: str,
+        reason: str,
+        type: str = "",
+        exit_code: Optional[int] = None,
+        traceback: str = "",
+    ) -> None:
+        super().__init__(f"step {name}: {reason}")
+        self.name = name
+        self.reason = reason
+        self.type = type
+        self.exit_code = exit_code
+        self.traceback = traceback
+
+
+class TimedOut(StepFailed):
+    """A step took longer than it may, or what was waited for did not come in time."""
+
+
+class Rejected(StepFailed):
+    """A person said no."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a workflow's code is: one commit of one repository."""
+
+    forge: str
+    repo: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What started the run."""
+
+    kind: str
+    """`push`, `pull_request`, `schedule`, `workflow_dispatch` ..."""
+    payload: Mapping[str, Any]
+    """As the forge sent it."""
+    route: Route
+    ref: str
+    actor: str
+    inputs: Mapping[str, Any]
+    """Of a run that a person or another workflow started."""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """`id`, `number` and `attempt` of the run."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """How a command ended: what it wrote to `$GITHUB_OUTPUT`."""
+
+    outputs: Mapping[str, str]
+    exit_code: int = 0
+
+    def __getitem__(self, name: str) -> str:
+        return self.outputs[name]
+
+
+@dataclass(frozen=True)
+class Received:
+    """An event that was waited for."""
+
+    type: str
+    payload: Any
+    sender: str
+    at: str
+    """When it was taken, in ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    by: str
+    comment: str
+    at: str
+    """When it was given, in ISO 8601."""
+
+
+Retry = Mapping[str, Any]
+"""`max-attempts`, `delay`, `backoff` (constant, linear, exponential), `max-delay`, `jitter`, as in a file."""
+
+Undo = Union[str, Callable[[Any], Any]]
+"""Takes back what a step did: a command, or a callable that is given its value."""
+
+
+class Asker(Protocol):
+    """Who answers: the engine at the other end of a channel, or one made for tests."""
+
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> "Handle": ...
+
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def seed(self) -> str: ...
+
+
+class Handle(Awaitable[Any]):
+    """A step that was asked for: it goes on whether it is awaited or not. `cancel` gives it up."""
+
+    def __init__(self, name: str, future: "asyncio.Future[Any]") -> None:
+        self.name = name
+        self._future = future
+        self._awaited = False
+
+    def __await__(self) -> Any:
+        self._awaited = True
+        return self._future.__await__()
+
+    def cancel(self) -> bool:
+        self._awaited = True
+        return self._future.cancel()
+
+    @property
+    def future(self) -> "asyncio.Future[Any]":
+        self._awaited = True
+        return self._future
+
+
+class Step:
+    """Asks for steps. Each is asked for when its method is called, and gives its value when it is awaited.
+
+    A name says what a step is, up to 256 letters; the second step of one name is another step.
+    """
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._random: Optional[random.Random] = None
+        self.undone: list[tuple[str, Undo, Any]] = []
+        """What is taken back if the workflow fails, in the order in which it was done."""
+
+    # --- steps ---------------------------------------------------------------------------------
+
+    def do(
+        self,
+        name: str,
+        body: Body,
+        *,
+        retry: Optional[Retry] = None,
+        timeout: Optional[Span] = None,
+        rollback: Optional[Undo] = None,
+        on_lost: Optional[str] = None,
+    ) -> Handle:
+        """Run a function of no arguments, or a coroutine function, once.
+
+        Its value is what JSON knows. It may run again where its worker died before the value was kept, as
+        `on_lost` says (retry, fail or ask). Raises `StepFailed` when it is awaited.
+        """
+        if not callable(body):
+            raise TypeError(f"step {name}: do() takes a function to call, not {type(body).__name__}")
+        request = _terms(name, retry, timeout, on_lost)
+        return self._undoing(name, rollback, self._asker.ask("do", _named(name), request, body))
+
+    def sh(
+        self,
+        name: str,
+        command: str,
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        shell: Optional[str] = None,
+        working_directory: str = "",
+        retry: Optional[Retry] = None,
+        timeout: Optional[Span] = None,
+        rollback: Optional[Undo] = None,
+        on_lost: Optional[str] = None,
+    ) -> Handle:
+        """Run a command in the workspace as a `run:` step does; gives `Shell`, or raises `StepFailed`."""
+        if not isinstance(command, str):
+            raise TypeError(f"step {name}: sh() takes a command as text, not {type(command).__name__}")
+        request = _terms(name, retry, timeout, on_lost)
+        request["command"] = command
+        request["env"] = {str(key): str(value) for key, value in (env or {}).items()}
+        request["shell"] = shell
+        request["folder"] = working_directory
+        return self._undoing(name, rollback, self._asker.ask("sh", _named(name), request, None))
+
+    def sleep(self, name: str, span: Span) -> Handle:
+        """Wait for a span of time, without a worker."""
+        return self._asker.ask("sleep", _named(name), {"seconds": seconds(span, f"step {name}")}, None)
+
+    def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle:
+        """Wait until an instant: a `datetime` with its zone, or ISO 8601 with one."""
+        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
+        if moment.tzinfo is None:
+            raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+        if moment - self.now() > timedelta(days=365):
+            raise ValueError(f"step {name}: {moment.isoformat()} is more than 365 days ahead")
+        until = moment.astimezone(timezone.utc).isoformat()
+        return self._asker.ask("until", _named(name), {"until": until}, None)
+
+    def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle:
+        """Wait for an event that is sent to the run (`runner runs signal`); gives `Received`.
+
+        One that was sent before is taken at once. Raises `TimedOut`.
+        """
+        request = {"type": type, "seconds": seconds(timeout, f"step {name}: timeout")}
+        return self._asker.ask("event", _named(name), request, None)
+
+    def approve(
+        self,
+        name: str,
+        message: str = "",
+        *,
+        approvers: Sequence[str] = (),
+        timeout: Optional[Span] = None,
+    ) -> Handle:
+        """Wait for a person's yes; gives `Approval`. Raises `Rejected`, `TimedOut`."""
+        request: dict[str, Any] = {"message": message, "approvers": list(approvers)}
+        request["seconds"] = None if timeout is None else seconds(timeout, f"step {name}: timeout")
+        return self._asker.ask("approve", _named(name), request, None)
+
+    # --- several at once -------------------------------------------------------------------------
+
+    async def gather(self, *steps: Awaitable[Any], cancel: bool = True) -> list[Any]:
+        """The values of all steps, in the order in which they are given.
+
+        Raises what the first one that fails raised: with `cancel` the others are given up then, without they
+        come to their ends first.
+        """
+        futures = [_future(one) for one in steps]
+        try:
+            when = asyncio.FIRST_EXCEPTION if cancel else asyncio.ALL_COMPLETED
+            ended = await _settled(futures, when)
+        finally:
+            for future in futures:
+                future.cancel()
+        for future in ended:
+            if (error := future.exception()) is not None:
+                raise error
+        return [future.result() for future in futures]
+
+    async def wait_any(self, *steps: Awaitable[Any]) -> tuple[int, Any]:
+        """The place, from 0, and the value of the first step that ends; the others are given up.
+
+        Raises what that one raised.
+        """
+        if not steps:
+            raise ValueError("wait_any() needs steps to wait for")
+        futures = [_future(one) for one in steps]
+        try:
+            ended = await _settled(futures, asyncio.FIRST_COMPLETED)
+        finally:
+            for future in futures:
+                future.cancel()
+        return futures.index(ended[0]), ended[0].result()
+
+    # --- what is the same each time ----------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The time, in UTC, at which the newest of the steps so far had ended."""
+        return self._asker.at
+
+    def random(self) -> float:
+        """From 0.0 up to 1.0, the same each time the workflow is run again."""
+        if self._random is None:
+            self._random = random.Random(self._asker.seed)
+        return self._random.random()
+
+    def uuid(self) -> uuid.UUID:
+        """A random one (version 4), the same each time the workflow is run again."""
+        self.random()
+        assert self._random is not None
+        return uuid.UUID(int=self._random.getrandbits(128), version=4)
+
+    # --- taking back -------------------------------------------------------------------------------
+
+    def rollback(self, name: str, undo: Undo) -> None:
+        """Have something done if the workflow fails from here on, or is cancelled: the newest first."""
+        self.undone.append((_named(name), undo, None))
+
+    def _undoing(self, name: str, undo: Optional[Undo], handle: Handle) -> Handle:
+        if undo is not None:
+
+            def ended(future: "asyncio.Future[Any]") -> None:
+                if not future.cancelled() and future.exception() is None:
+                    self.undone.append((f"rollback {name}"[:LONGEST_NAME], undo, future.result()))
+
+            handle._future.add_done_callback(ended)
+        return handle
+
+
+def _named(name: str) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"a step needs a name that says what it does, not {name!r}")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name of a step has {len(name)} letters; {LONGEST_NAME} are the most")
+    if any(not letter.isprintable() for letter in name):
+        raise ValueError(f"the name of a step is one line of text, not {name!r}")
+    return name
+
+
+def _terms(
+    name: str, retry: Optional[Retry], timeout: Optional[Span], on_lost: Optional[str]
+) -> dict[str, Any]:
+    if on_lost not in (None, "retry", "fail", "ask"):
+        raise ValueError(f"step {name}: on_lost is retry, fail or ask, not {on_lost!r}")
+    limit = None if timeout is None else seconds(timeout, f"step {name}: timeout")
+    return {"retry": _retry(name, retry), "timeout": limit, "on-lost": on_lost}
+
+
+def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
+    if retry is None:
+        return None
+    known = ("max-attempts", "delay", "backoff", "max-delay", "jitter", "on-exit-codes")
+    given = {str(key).replace("_", "-"): value for key, value in retry.items()}
+    for key in given:
+        if key not in known:
+            raise ValueError(f"step {name}: retry has no {key!r}; it has {', '.join(known)}")
+    most = given.get("max-attempts", 3)
+    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 100:
+        raise ValueError(f"step {name}: max-attempts is a number from 1 to 100, not {most!r}")
+    backoff = given.get("backoff", "constant")
+    if backoff not in ("constant", "linear", "exponential"):
+        raise ValueError(f"step {name}: backoff is constant, linear or exponential, not {backoff!r}")
+    found = {"max-attempts": most, "backoff": backoff, "jitter": bool(given.get("jitter", False))}
+    found["delay"] = seconds(given.get("delay", 0), f"step {name}: delay")
+    if given.get("max-delay") is not None:
+        found["max-delay"] = seconds(given["max-delay"], f"step {name}: max-delay")
+    found["on-exit-codes"] = [int(code) for code in given.get("on-exit-codes", ())]
+    return found
+
+
+def _future(step: Awaitable[Any]) -> "asyncio.Future[Any]":
+    return step.future if isinstance(step, Handle) else asyncio.ensure_future(step)
+
+
+async def _settled(futures: Sequence["asyncio.Future[Any]"], when: str) -> list["asyncio.Future[Any]"]:
+    """Wait; gives those that ended, in their order: a set would have another one each time."""
+    ended: list[asyncio.Future[Any]] = [future for future in futures if future.done()]
+    for future in futures:
+        if not future.done():
+            future.add_done_callback(ended.append)
+    if futures:
+        await asyncio.wait(futures, return_when=when)
+    return [future for future in ended if not future.cancelled()]

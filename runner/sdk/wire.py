@@ -1,0 +1,53 @@
+"""The conversation between a workflow in Python and the engine: messages over one stream socket.
+
+A message is a JSON object behind its length, four bytes, the highest first. `is` says what it is.
+
+From the workflow: `ask` (a step), `tell` (how the body of one ended), `print` (what it prints), `drop`
+(nobody waits for it any more), `find` (a module), `idle` (nothing can go on without an answer), `stack`
+(where it is), `end`. From the engine: `begin`, `proceed` (do it), `recall` (how it ended, now or in an
+earlier attempt), `stop` (end its body), `cancel`, `source` (of a module), `where` (asks for `stack`).
+"""
+
+import json
+import struct
+from typing import Any, Optional
+
+PROTOCOL = 1
+LONGEST = 64 * 1024 * 1024
+"""Bytes of one message."""
+HEADER = struct.Struct(">I")
+
+Message = dict[str, Any]
+
+
+class TooLong(ValueError):
+    """A message that is longer than the limit, or no message at all."""
+
+
+def pack(message: Message) -> bytes:
+    """Raises `TooLong`; `TypeError` and `ValueError` where a value is nothing that JSON knows."""
+    data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii")
+    if len(data) > LONGEST:
+        raise TooLong(f"a message of {len(data)} bytes; the limit is {LONGEST}")
+    return HEADER.pack(len(data)) + data
+
+
+def unpack(data: bytearray) -> Optional[Message]:
+    """Take the first message off `data`; None where it is not all there yet. Raises `TooLong`."""
+    if len(data) < HEADER.size:
+        return None
+    (length,) = HEADER.unpack_from(data)
+    if length > LONGEST:
+        raise TooLong(f"a message of {length} bytes; the limit is {LONGEST}")
+    end = HEADER.size + length
+    if len(data) < end:
+        return None
+    text = bytes(data[HEADER.size : end])
+    del data[:end]
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        raise TooLong("what came is no message") from None
+    if not isinstance(message, dict) or not isinstance(message.get("is"), str):
+        raise TooLong("what came is no message")
+    return message
