@@ -11,16 +11,18 @@ import click
 
 from runner import environment
 from runner.cli import givens
+from runner.cli.checking import is_workflow_file
 from runner.engine.definitions import FOLDERS
 from runner.engine.refs import Head, ref_of
 from runner.errors import Rejected
 from runner.local import FORGE
 from runner.model.source import Event
 from runner.workflow.document import InvalidWorkflow, Problem, Workflow
+from runner.workflow.load import YAML
+from runner.workflow.python import SUFFIX
 from runner.workflow.supported import load
 from runner.workspaces.checkouts import Checkout
 
-SUFFIXES = (".yml", ".yaml")
 OVERRIDES = ("repository", "actor", "ref", "event_name", "event", "server_url")
 DERIVED = ("repository_owner", "ref_name", "ref_type", "triggering_actor")
 """What follows from the others, and is none of its own here."""
@@ -93,9 +95,11 @@ def workflow_files(root: Path, said: str | None) -> tuple[str, ...]:
                 f"no workflow files in {' or '.join(FOLDERS)} of {root}; name one that is elsewhere"
             )
         return there
-    names = [said, *(f"{said}{suffix}" for suffix in SUFFIXES)]
+    names = [said, *(f"{said}{suffix}" for suffix in YAML)]
     places = [Path.cwd(), root, *(root / folder for folder in FOLDERS)]
-    for path in (place / name for place in places for name in names):
+    # Python files elsewhere that are called so are surely something else.
+    ours = root / FOLDERS[0] / f"{said}{SUFFIX}"
+    for path in (*(place / name for place in places for name in names), ours):
         inside = Path(os.path.relpath(path.parent.resolve() / path.name, root))
         if ".." in inside.parts:
             continue
@@ -110,7 +114,7 @@ def workflow_files(root: Path, said: str | None) -> tuple[str, ...]:
 def _in_folder(root: Path, folder: str) -> tuple[str, ...]:
     if not (root / folder).is_dir():
         return ()
-    found = sorted(path.name for path in (root / folder).iterdir() if path.suffix in SUFFIXES)
+    found = sorted(path.name for path in (root / folder).iterdir() if is_workflow_file(path))
     return tuple(name if folder == "." else f"{folder}/{name}" for name in found)
 
 

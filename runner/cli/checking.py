@@ -13,12 +13,14 @@ from runner.cli.batches import Question, answer_all
 from runner.cli.terminal import coloured
 from runner.errors import Rejected
 from runner.workflow.document import Problem, problem_at
-from runner.workflow.load import Reading, read_action, read_workflow
+from runner.workflow.load import YAML, Reading, is_workflow, read_action, read_workflow
 from runner.workflow.outline import outline
+from runner.workflow.python import SUFFIX
 from runner.workflow.rules import CONFINED
 
 SKIPPED = frozenset({".git", "node_modules", ".venv"})
 FOLDERS = (".runner/workflows", ".github/workflows")
+ACTIONS = ("action.yml", "action.yaml")
 INVALID = 5
 
 
@@ -77,7 +79,7 @@ def _sources(path: Path) -> Iterator[Source]:
         yield from _below(path)
         return
     root = _root_of(path)
-    yield Source(path, root, str(path), action=path.name in ("action.yml", "action.yaml"))
+    yield Source(path, root, str(path), action=path.name in ACTIONS)
 
 
 def _root_of(path: Path) -> Path:
@@ -98,13 +100,20 @@ def _below(root: Path) -> Iterator[Source]:
         place = Path(folder)
         if "/".join(place.absolute().parts[-2:]) in FOLDERS and place not in places:
             places.append(place)
-        actions += [place / name for name in ("action.yml", "action.yaml") if name in names]
+        actions += [place / name for name in ACTIONS if name in names]
     for place in places or [root]:
         for path in sorted(place.iterdir()):
-            if path.suffix in (".yml", ".yaml") and path.is_file() and path.stem != "action":
+            if path.name not in ACTIONS and is_workflow_file(path):
                 yield Source(path, path.absolute().parents[2] if places else _root_of(path), str(path))
     for path in actions:
         yield Source(path, root, str(path), action=True)
+
+
+def is_workflow_file(path: Path) -> bool:
+    """Whether a file among workflows is one itself, and no module of theirs."""
+    if path.suffix not in (*YAML, SUFFIX) or not path.is_file():
+        return False
+    return is_workflow(str(path.absolute()), path.read_bytes())
 
 
 def _finished(reading: Reading, github: bool) -> Reading:
@@ -214,5 +223,5 @@ def _asked(question: Question, path: Path, root: Path) -> Iterator[Source]:
         yield Source(path, root, name, question.get("kind") == "action", question.get("remote_workflows"))
         return
     for found in sorted(path.rglob("*")):
-        if found.suffix in (".yml", ".yaml") and found.is_file():
+        if found.suffix in YAML and found.is_file():
             yield Source(found, root, os.path.relpath(found, root))

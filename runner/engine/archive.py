@@ -248,7 +248,8 @@ def keeping(
 
 
 def _comes_back(body: Steps) -> bool:
-    return any(step.retry is not None or _waits(step) for step in body.steps)
+    # What a function asks for is known only when it does.
+    return body.function is not None or any(step.retry is not None or _waits(step) for step in body.steps)
 
 
 def _waits(step: StepDef) -> bool:

@@ -16,6 +16,8 @@ from runner.model.lifecycle import UNSAVED
 from runner.model.run import Job, Run, StepName
 from runner.model.source import Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Reusable, Steps, Workflow
+from runner.workflow.load import is_workflow
+from runner.workflow.python import is_python
 from runner.workflow.references import Remote, called_from, remote_call
 from runner.workflow.supported import load
 from runner.workflow.trees import settled, texts
@@ -39,7 +41,7 @@ def definitions(route: Route, workspaces: Workspaces) -> Mapping[str, bytes]:
             found = workspaces.read(route, folder)
         except BrokenDefinition as error:
             raise BrokenFolder(folder, error) from error
-        if files := {path: text for path, text in found.items() if path.endswith((".yml", ".yaml"))}:
+        if files := {path: text for path, text in found.items() if is_workflow(path, text)}:
             return files
     return {}
 
@@ -79,6 +81,8 @@ def called_by(run: Run, caller: Job, station: Station) -> Workflow:
     wanted = remote_call(called)
     if wanted is None:
         return workflow_at(called, run.route, station.workspaces)
+    if is_python(wanted.path):
+        raise BrokenDefinition(f"{called}: a workflow in Python is called from its own repository only")
     commit = run.pins.get(wanted.version)
     if commit is None:
         raise BrokenDefinition(f"{called}: the run is bound to no commit of it")

@@ -270,7 +270,8 @@ class StepDef:
 class Steps:
     """A job that runs here. `timeout` is in minutes; `container` and `services` may be expressions.
 
-    `keep` is what becomes of the files that its steps leave.
+    `keep` is what becomes of the files that its steps leave. With a `function` there are no `steps` here:
+    that function of the file, which is in Python, asks for them one by one.
     """
 
     steps: tuple[StepDef, ...]

@@ -330,3 +330,18 @@ WORKFLOW = Fields(
     },
     needs=("on", "jobs"),
 )
+
+PYTHON_JOB = replace(
+    STEPS_JOB,
+    keys={key: shape for key, shape in STEPS_JOB.keys.items() if key not in (*ANY_JOB, "defaults", "steps")},
+    needs=(),
+)
+PYTHON_WORKFLOW = replace(
+    WORKFLOW,
+    keys={
+        **{key: shape for key, shape in WORKFLOW.keys.items() if key not in ("env", "defaults")},
+        "jobs": Named(PYTHON_JOB, check=identifier),
+    },
+    needs=("on",),
+)
+"""What a function in Python says of itself: all of a workflow, and of its one job but the steps."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from pathlib import PurePosixPath
 
 from runner.workflow.action_language import ACTION, USED
 from runner.workflow.build import Builder
@@ -13,7 +14,16 @@ from runner.workflow.compose import Node, compose
 from runner.workflow.conform import conform
 from runner.workflow.document import ActionDef, InvalidWorkflow, Problem, Workflow
 from runner.workflow.injections import check_injections
-from runner.workflow.language import WORKFLOW
+from runner.workflow.language import PYTHON_WORKFLOW, WORKFLOW
+from runner.workflow.place import BREAK, PYTHON_BREAK, Source
+from runner.workflow.python import (
+    FOLDER,
+    as_function,
+    compose_python,
+    has_workflow,
+    is_python,
+    may_be_workflow,
+)
 from runner.workflow.reading import MAX_PROBLEMS, Enough, Reader, items_of, value_at
 from runner.workflow.rules import check_rules, check_step_ids
 from runner.workflow.shapes import Fields
@@ -21,6 +31,7 @@ from runner.workflow.surroundings import Surroundings, action_contexts, check_na
 from runner.workflow.waits import check_wait
 
 MAX_BYTES = 512 * 1024
+YAML = (".yml", ".yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +50,29 @@ class Reading:
 
 
 def read_workflow(path: str, text: bytes, find: Find | None = None) -> Reading:
-    """Read a workflow file; `path` is how problems name it.
+    """Read a workflow file, in YAML or Python as its name ends; `path` is how problems name it.
 
     With `find`, also the local actions and the workflows that it uses are read and compared with it.
     """
-    return read(path, text, WORKFLOW, partial(check_workflow, find=find))
+    language = PYTHON_WORKFLOW if is_python(path) else WORKFLOW
+    return read(path, text, language, partial(check_workflow, find=find))
+
+
+def is_workflow(path: str, text: bytes) -> bool:
+    """Whether a file among workflows is one, though it may have mistakes.
+
+    One in Python that decorates no function is a module, which others import; so is all in Python that is
+    in a folder of GitHub's.
+    """
+    if not is_python(path):
+        return path.endswith(YAML)
+    return PurePosixPath(path).parts[-3:-1] == FOLDER and may_be_workflow(text) and _decorates(path, text)
+
+
+@lru_cache(maxsize=64)
+def _decorates(path: str, text: bytes) -> bool:
+    source = decode(path, text, [])
+    return source is None or has_workflow(path, source)
 
 
 def read_action(path: str, text: bytes) -> Reading:
@@ -54,10 +83,11 @@ def read_action(path: str, text: bytes) -> Reading:
 def read(path: str, text: bytes, language: Fields, check: Callable[[Reader, Node], None]) -> Reading:
     problems: list[Problem] = []
     source = decode(path, text, problems)
-    root = None if source is None else compose(path, source, problems)
+    composed, breaks = (compose_python, PYTHON_BREAK) if is_python(path) else (compose, BREAK)
+    root = None if source is None else composed(path, source, problems)
     if source is None or root is None:
         return Reading(path, in_order(problems or [empty(path, language)]))
-    reader = Reader(path, source, problems)
+    reader = Reader(path, Source(source, breaks), problems)
     with suppress(Enough):
         conform(reader, root, language, "the file")
         check(reader, root)
@@ -65,6 +95,8 @@ def read(path: str, text: bytes, language: Fields, check: Callable[[Reader, Node
 
 
 def check_workflow(reader: Reader, root: Node, find: Find | None) -> None:
+    if is_python(reader.path):
+        reader.extensions.append((root.pos, "@workflow"))
     check_rules(reader, root)
     if find is None:
         check_names(reader, Surroundings(root).at)
@@ -141,7 +173,8 @@ def built(reading: Reading) -> Workflow:
     """The value of a workflow file that was read; raises `InvalidWorkflow`."""
     if reading.errors or reading.reader is None or reading.root is None:
         raise InvalidWorkflow(reading.errors)
-    return build_workflow(Builder(reading.reader), reading.path, reading.root)
+    workflow = build_workflow(Builder(reading.reader), reading.path, reading.root)
+    return as_function(workflow) if is_python(reading.path) else workflow
 
 
 def load_action(path: str, text: bytes) -> ActionDef:

@@ -56,12 +56,12 @@ class Use:
 
 
 class Reader:
-    def __init__(self, path: str, source: str, problems: list[Problem]) -> None:
+    def __init__(self, path: str, source: Source, problems: list[Problem]) -> None:
         self.path = path
         self.uses: list[Use] = []
         self.extensions: list[tuple[Pos, str]] = []
         """Where the file uses what GitHub does not have."""
-        self._source = Source(source)
+        self._source = source
         self._problems = problems
         self._characters = 0
         self._read: dict[int, tuple[Template | Condition | None, Scalar]] = {}

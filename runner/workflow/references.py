@@ -6,6 +6,7 @@ from dataclasses import dataclass
 OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?|[A-Za-z0-9][A-Za-z0-9_-]*")
 REPOSITORY = re.compile(r"[A-Za-z0-9._-]+")
 WORKFLOW_FILE = re.compile(r"[^/\\]+\.ya?ml")
+PYTHON_FILE = re.compile(r"\.runner/workflows/[^/\\]+\.py")
 WORKFLOW_FOLDER = re.compile(r"\.github/workflows[^/]*")
 FOLDERS = (".github/workflows", ".runner/workflows")
 SHORT_COMMIT_ID = re.compile(r"[0-9a-f]{7,39}")
@@ -81,7 +82,8 @@ def parse_call(text: str, home: str = "") -> Local | Remote:
         if "@" in text:
             raise BadReference("a workflow of this repository is taken at the same commit; leave out the @")
         path = local_path(text)
-        check_workflow_path(path, (*FOLDERS, home) if home else FOLDERS)
+        if PYTHON_FILE.fullmatch(path) is None:
+            check_workflow_path(path, (*FOLDERS, home) if home else FOLDERS)
         return a_local(text)
     found = parse_remote(text, CALL_FORMS)
     check_workflow_path(found.path, FOLDERS)

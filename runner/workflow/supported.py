@@ -14,6 +14,7 @@ from runner.workflow.container_checks import refused_of_job
 from runner.workflow.containers import reserved_image
 from runner.workflow.document import Workflow
 from runner.workflow.load import Reading, built, in_order, read_workflow
+from runner.workflow.python import is_python
 from runner.workflow.reading import Reader, entries_of, items_of, value_at
 from runner.workflow.references import BadReference, Image, parse_action
 from runner.workflow.shells import NAMES, ON_WINDOWS
@@ -47,7 +48,7 @@ class Support:
             self._keys(job, JOB_LATER)
             self._snapshot(job)
             words = {word.text for word, _ in entries_of(job)}
-            if words and not words & {"steps", "uses"}:
+            if words and not words & {"steps", "uses"} and not is_python(reading.path):
                 self._reader.problem(key.pos, f'the job "{key.text}" needs "steps"')
             self._keys(value_at(job, "runs-on"), ("group",))
             for node, problem in refused_of_job(job):
