@@ -23,6 +23,10 @@ from tests.servers import end_process
 
 PATIENCE = 60.0
 IMAGE = "runner-test:latest"
+PYTHON_IMAGE = "runner-test-python:latest"
+STDLIB = Path("/usr/lib/python3.11")
+UNUSED = {"__pycache__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo"}
+"""Parts of it that no workflow imports."""
 PROGRAMS = (
     "/bin/sh /bin/bash /usr/bin/setsid /usr/bin/env /usr/bin/sleep /usr/bin/cat /usr/bin/head /usr/bin/yes"
     " /usr/bin/nohup /usr/bin/id /usr/bin/touch /usr/bin/mkdir /usr/bin/true /usr/bin/grep /usr/bin/wc"
@@ -105,16 +109,33 @@ def _end(folder: Path) -> None:
 
 def image(folder: Path, client: APIClient) -> str:
     """The name of an image of this machine's shell, core utilities and Redis; made once per daemon."""
+    return _made(folder, client, IMAGE, PROGRAMS.split())
+
+
+def python_image(folder: Path, client: APIClient) -> str:
+    """The same with this machine's python3 in it."""
+    return _made(folder, client, PYTHON_IMAGE, [*PROGRAMS.split(), "/usr/bin/python3"], STDLIB)
+
+
+def _made(folder: Path, client: APIClient, image: str, programs: list[str], tree: Path | None = None) -> str:
     with (folder / "docker.image").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not client.images(IMAGE):
-            name, tag = IMAGE.split(":")
-            client.import_image_from_data(_tar(PROGRAMS.split()), repository=name, tag=tag)
-    return IMAGE
+        if not client.images(image):
+            name, tag = image.split(":")
+            files = [] if tree is None else [str(path) for path in _modules(tree)]
+            client.import_image_from_data(_tar(programs, files), repository=name, tag=tag)
+    return image
 
 
-def _tar(programs: list[str]) -> bytes:
-    linked = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+def _modules(tree: Path) -> Iterator[Path]:
+    for path in sorted(tree.rglob("*")):
+        if path.is_file() and not UNUSED & set(path.relative_to(tree).parts):
+            yield path
+
+
+def _tar(programs: list[str], files: list[str]) -> bytes:
+    linking = [*programs, *(path for path in files if path.endswith(".so"))]
+    linked = subprocess.run(["ldd", *linking], capture_output=True, text=True, check=True).stdout
     libraries = set(re.findall(r"(/\S+) \(0x", linked))
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -122,7 +143,7 @@ def _tar(programs: list[str]) -> bytes:
             member = tarfile.TarInfo(folder)
             member.type, member.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             tar.addfile(member)
-        for path in (*programs, *sorted(libraries)):
+        for path in (*programs, *sorted(libraries), *files):
             content = Path(path).read_bytes()
             member = tarfile.TarInfo(path.lstrip("/"))
             member.size, member.mode = len(content), 0o755

@@ -21,7 +21,7 @@ from runner.engine.ports import Command, Executor, Exit
 from runner.executors import executor
 from runner.executors.agent import AgentSandbox
 from runner.workflow.containers import ContainerSpec
-from tests.daemons import dockerd, image
+from tests.daemons import dockerd, image, python_image
 from tests.servers import FOLDER
 
 PATIENCE = 30.0
@@ -61,12 +61,14 @@ class Kind:
 
 
 @contextmanager
-def docker_kind() -> Iterator[Kind]:
+def docker_kind(python: bool = False) -> Iterator[Kind]:
+    """`python`: whether its image has python3."""
     folder = Path(os.environ[FOLDER])
     with dockerd(folder) as url:
         client = APIClient(url, version="auto")
+        made = python_image if python else image
         try:
-            yield Kind("docker", {"url": url, "network": False}, image(folder, client))
+            yield Kind("docker", {"url": url, "network": False}, made(folder, client))
         finally:
             client.close()
 
