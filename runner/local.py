@@ -54,7 +54,7 @@ from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
-from runner.model.waits import Awaited, Signal, Word
+from runner.model.waits import Signal, Wait, Word
 from runner.objects import FolderObjects
 from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWorkers
 from runner.store.views import Views
@@ -367,17 +367,18 @@ class Local:
         """Raises `Unheard` where the run has ended."""
         signal(run, said, store=self.store, dispatcher=self._bell)
 
-    def answer(self, run: int, job: int, awaited: Awaited, word: Word, by: str) -> None:
+    def answer(self, run: int, job: int, wait: Wait, word: Word, by: str) -> None:
         """Say what a person is asked for by a job; one that asks no more stays as it is."""
         with suppress(Rejected):
             answer(
                 run,
-                awaited,
+                wait.awaited,
                 word,
                 store=self.store,
                 dispatcher=self._bell,
                 by=by,
                 chosen=lambda run: {job},
+                steps={wait.key},
                 anyone=True,
             )
 

@@ -99,12 +99,11 @@ class Attendant:
     def _open(self, *awaited: Awaited) -> Iterator[tuple[Job, Wait]]:
         for run in self._unfinished():
             for job in run.jobs:
-                if isinstance(job.phase, Suspended):
-                    yield from ((job, one) for one in job.awaits if not awaited or one.awaited in awaited)
+                yield from ((job, one) for one in job.hears if not awaited or one.awaited in awaited)
 
     def _answer(self, job: Job, wait: Wait, word: Word) -> None:
         run = next(one for one in self._unfinished() if one.has(job.id))
-        self._local.answer(run.id, job.id, wait.awaited, word, self._person)
+        self._local.answer(run.id, job.id, wait, word, self._person)
 
 
 def _stuck(run: Run, approve: bool) -> bool:
@@ -115,7 +114,12 @@ def _stuck(run: Run, approve: bool) -> bool:
     if not all(isinstance(phase, Waiting | Pending | Suspended | Finished) for phase in phases):
         return False
     held = [job for job in run.jobs if isinstance(job.phase, Suspended)]
-    return bool(held) and all(any(not _ends_soon(wait, approve) for wait in job.awaits) for job in held)
+    return bool(held) and not any(_goes_on_soon(job, approve) for job in held)
+
+
+def _goes_on_soon(job: Job, approve: bool) -> bool:
+    soon = [_ends_soon(wait, approve) for wait in job.awaits]
+    return any(soon) if any(wait.joint for wait in job.awaits) else all(soon)
 
 
 def _ends_soon(wait: Wait, approve: bool) -> bool:

@@ -260,10 +260,16 @@ def _meant(attempt: int | None) -> dict[str, int]:
     return {} if attempt is None else {"attempt": attempt}
 
 
+def _one(step: str | None) -> dict[str, str]:
+    """The same for the step that is meant."""
+    return {} if step is None else {"step": step}
+
+
 def _judgement(name: str, done: str, what: str) -> None:
     @runs.command(name, cls=JsonCommand, help=what)
     @click.argument("run", type=int)
     @click.option("--job", "-j", help="The job, where several wait: its key, path, name or id.")
+    @click.option("--step", "-s", help="The step, where several of a job wait: its key, number or name.")
     @click.option("--environment", "-e", help="All jobs that wait to deploy there.")
     @click.option("--comment", "-m", default="", help="Why.")
     @meant_option
@@ -271,6 +277,7 @@ def _judgement(name: str, done: str, what: str) -> None:
     def judge(
         run: int,
         job: str | None,
+        step: str | None,
         environment: str | None,
         comment: str,
         attempt: int | None,
@@ -278,7 +285,7 @@ def _judgement(name: str, done: str, what: str) -> None:
     ) -> None:
         if job is not None and environment is not None:
             raise click.UsageError("either --job or --environment: one job, or all that deploy there")
-        said = {"job": job, "environment": environment, "comment": comment} | _meant(attempt)
+        said = {"job": job, "environment": environment, "comment": comment} | _meant(attempt) | _one(step)
         with connect() as client:
             found = client.post(f"/runs/{run}/{name}", said)
         if fields is not None:
@@ -294,6 +301,7 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
 @runs.command("resume", cls=JsonCommand)
 @click.argument("run", type=int)
 @click.option("--job", "-j", help="Only this job: its key, path, name or id.")
+@click.option("--step", "-s", help="The step, where several of a job may have run: its key, number or name.")
 @click.option(
     "--as",
     "word",
@@ -304,7 +312,13 @@ _judgement("reject", "rejected", "Have the job of RUN fail that waits for approv
 @meant_option
 @json_option
 def resume(
-    run: int, job: str | None, word: str | None, comment: str, attempt: int | None, fields: str | None
+    run: int,
+    job: str | None,
+    step: str | None,
+    word: str | None,
+    comment: str,
+    attempt: int | None,
+    fields: str | None,
 ) -> None:
     """Go on with RUN where it stopped.
 
@@ -313,7 +327,7 @@ def resume(
     on a step that may have run when its worker was lost, as `on-lost: ask` has it, --as is that word.
     """
     with connect() as client:
-        said = {"job": job, "word": word, "comment": comment} | _meant(attempt)
+        said = {"job": job, "word": word, "comment": comment} | _meant(attempt) | _one(step)
         found = client.post(f"/runs/{run}/resume", said)
     if fields is not None:
         print_json(found, fields)

@@ -194,6 +194,7 @@ def answer(
     by: str,
     comment: str = "",
     chosen: Chosen = lambda run: None,
+    steps: Collection[str] | None = None,
     anyone: bool = False,
     person: str = "",
     attempt: int | None = None,
@@ -201,6 +202,7 @@ def answer(
 ) -> Run:
     """Say what a person is asked for by jobs of a run. Raises `Rejected`, where nobody asks.
 
+    `steps`: the keys of those that are meant, where several of a job ask.
     `person`: what forges call who says it. `attempt`: no other one of the run is meant; raises `Unheard`,
     where it is at another.
     """
@@ -208,6 +210,8 @@ def answer(
     def change(run: Run, now: datetime) -> Run:
         lifecycle.check_attempt(run, attempt)
         said = Answer(word, now, by, comment)
-        return lifecycle.settle_waits(run, awaited, said, chosen(run), anyone=anyone, person=person)
+        return lifecycle.settle_waits(
+            run, awaited, said, chosen(run), steps=steps, anyone=anyone, person=person
+        )
 
     return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after

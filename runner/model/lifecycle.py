@@ -32,7 +32,7 @@ from runner.model.run import (
 from runner.model.step import Result
 from runner.model.stops import Stop
 from runner.model.turns import State, Turn
-from runner.model.waits import Answer, Awaited, Signal, Wait, Word, refusal
+from runner.model.waits import LOSS, Answer, Awaited, Signal, Wait, Word, refusal
 
 UNSAVED = 0
 """The id of a job that the store has not seen yet."""
@@ -224,11 +224,13 @@ def settle_waits(
     given: Answer,
     chosen: Collection[int] | None = None,
     *,
+    steps: Collection[str] | None = None,
     anyone: bool = False,
     person: str = "",
 ) -> Run:
     """A person's word on what jobs of a run wait for: all those chosen by id, or the only one.
 
+    `steps`: the keys of those that are meant; a job of which several wait has to be told which.
     `anyone`: whether who says it may do so for all who are asked. `person`: what forges call that one, if
     that is known. Raises `Rejected`, `NotAsked`.
     """
@@ -237,15 +239,22 @@ def settle_waits(
         (job, wait)
         for job in run.jobs
         for wait in job.over(given.at, run.paused_at).hears
-        if wait.awaited is awaited and (chosen is None or job.id in chosen)
+        if wait.awaited is awaited
+        and (chosen is None or job.id in chosen)
+        and (steps is None or wait.key.partition(LOSS)[0] in steps)
     ]
     if not waiting:
         which = "this job" if chosen is not None else f"run {run.id}"
+        which = which if steps is None else f"this step of {which}"
         last = _last_word(run, awaited, chosen) or f"; `runner runs view {run.id}` says what holds it up"
         raise Rejected(f"{which} does not wait for {what}{last}")
-    if chosen is None and len(waiting) > 1:
+    if chosen is None and len({job.id for job, _ in waiting}) > 1:
         keys = ", ".join(dict.fromkeys(job.key for job, _ in waiting))
         raise Rejected(f"several jobs of run {run.id} wait for {what}; name one of {keys}")
+    for job, _ in waiting:
+        beside = [wait.key.partition(LOSS)[0] for one, wait in waiting if one.id == job.id]
+        if len(beside) > 1 and steps is None:
+            raise Rejected(f"several steps of job {job.key} wait for {what}; name one of {', '.join(beside)}")
     names = [given.by, person] if person else [given.by]
     for job, wait in waiting:
         barred = next(filter(wait.bars, names), None)
@@ -274,6 +283,8 @@ def _last_word(run: Run, awaited: Awaited, chosen: Collection[int] | None) -> st
     if not said:
         return ""
     last = max(said, key=lambda answer: answer.at)
+    if last.word is Word.LEFT:
+        return f"; nobody has waited for it since {last.at:%Y-%m-%d %H:%M:%S} UTC"
     return f"; {last.by or 'time'} has said {last.word} at {last.at:%Y-%m-%d %H:%M:%S} UTC"
 
 

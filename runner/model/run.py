@@ -205,7 +205,7 @@ class Job:
 
     @property
     def hears(self) -> tuple[Wait, ...]:
-        """Its open waits that an answer reaches: while it goes on, those of its branches that wait meanwhile."""
+        """Its open waits that an answer reaches; while it goes on, those of branches that wait meanwhile."""
         if not self.waits or self.cancelled:
             return ()
         match self.phase:

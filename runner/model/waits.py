@@ -117,6 +117,8 @@ def refusal(wait: Wait) -> str | None:
             return f"nobody approved it by {wait.due:%Y-%m-%d %H:%M:%S} UTC"
         case Awaited.SIGNAL, Word.DUE if wait.due is not None:
             return f'no signal "{wait.name}" came by {wait.due:%Y-%m-%d %H:%M:%S} UTC'
+        case _, Word.LEFT:
+            return "nobody waits for it any more"
         case _:
             return None
 

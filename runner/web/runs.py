@@ -19,7 +19,7 @@ from runner.model.audit import Act
 from runner.model.lifecycle import NotAsked, Unheard
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
-from runner.model.waits import Awaited, Signal, Word
+from runner.model.waits import LOSS, Awaited, Signal, Word
 from runner.store.read_models import (
     AnnotationView,
     JobView,
@@ -71,6 +71,8 @@ class Judged(Asked):
 
     job: str | None = None
     """A job's key, path, name or id; needed where several wait."""
+    step: str | None = None
+    """A step's key, number or name; needed where several of a job wait."""
     attempt: int | None = Field(default=None, ge=1)
     """For this one of the run, and no other."""
     comment: str = Field(default="", max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")
@@ -176,7 +178,7 @@ def routes(site: Site) -> APIRouter:
         if run.finished:
             if wanted.attempt not in (None, run.attempt):
                 raise Conflict(f"run {run_id} is at attempt {run.attempt}, and not at {wanted.attempt}")
-            if wanted.word in ("done", "failed"):
+            if wanted.word in ("done", "failed") or wanted.step is not None:
                 raise Conflict(f"run {run_id} has ended: no step of it waits for what becomes of it")
             within = None if wanted.job is None else [one.id for one in _jobs(run, wanted.job)]
             _check_registered(site, run_id)
@@ -215,6 +217,7 @@ def routes(site: Site) -> APIRouter:
 
 def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Judged, actor: Actor) -> RunView:
     ids = _judged(site, run_id, judged)
+    steps = None if judged.step is None else _asking(site.views.run(run_id, judged.attempt), ids, judged.step)
     verb = partial(
         control.answer,
         awaited=awaited,
@@ -222,6 +225,7 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
         by=actor.name,
         comment=judged.comment,
         chosen=lambda run: ids,
+        steps=steps,
         attempt=judged.attempt,
         anyone=actor.role is Role.ADMIN,
         person=actor.person,
@@ -229,6 +233,8 @@ def _answered(site: Site, run_id: int, awaited: Awaited, word: Word, judged: Jud
     details: dict[str, Any] = {"job": judged.job, "comment": judged.comment, "word": word.value}
     if judged.attempt is not None:
         details["attempt"] = judged.attempt
+    if judged.step is not None:
+        details["step"] = judged.step
     if (environment := _environment(judged)) is not None:
         details["environment"] = environment
     return _controlled(verb, run_id, site, Act(actor.name, VERBS[word], details=details))
@@ -244,6 +250,17 @@ def _judged(site: Site, run_id: int, judged: Judged) -> list[int] | None:
     if judged.job is None:
         return None
     return [one.id for one in _jobs(site.views.run(run_id, judged.attempt), judged.job)]
+
+
+def _asking(run: RunView, ids: list[int] | None, step: str) -> set[str]:
+    """The keys of the steps that somebody means; a key means no other step that is called so."""
+    jobs = [job for job in run.jobs if ids is None or job.id in ids]
+    if any(wait.key.partition(LOSS)[0] == step for job in jobs for wait in job.waits):
+        return {step}
+    found = {one.key for job in jobs for one in job.steps if step in (one.key, str(one.number), one.name)}
+    if not found:
+        raise NotFound(f"run {run.id} has no step {step[:300]!a}")
+    return found
 
 
 def _environment(judged: Judged) -> str | None:

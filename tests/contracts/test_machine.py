@@ -70,6 +70,12 @@ ENVIRONMENTS = [
 ]
 SPANS = st.sampled_from([1, 4, 5, 6, 29, 30, 31, 61, 301])
 """Seconds around what leases, rings and delays last."""
+WAITS = st.tuples(
+    st.sampled_from([Awaited.TIME, Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]),
+    st.one_of(st.none(), SPANS),
+    st.booleans(),
+    st.sampled_from("ab"),
+)
 UNSHORTENED = [Phase.explicit, Phase.reuse, Phase.generate]
 """What fails is short as it is: to make it shorter takes longer than a test may, and then nobody sees it."""
 
@@ -158,6 +164,9 @@ class Model:
             assert changed.base >= job.base
             if isinstance(job.phase, Finished):
                 assert changed == job, "what has ended stays as it is"
+            over = any(wait.joint and wait.answer is not None for wait in changed.waits)
+            suspended = isinstance(changed.phase, Suspended) and changed.asked is None
+            assert not (suspended and over), "nobody is left to wait for the others once one is over"
 
     def ring(self, run: Run, now: datetime) -> None:
         """It goes on."""
@@ -281,7 +290,7 @@ def is_claimable(job: Job) -> bool:
 
 
 def awaits(job: Job, awaited: Awaited) -> bool:
-    return isinstance(job.phase, Suspended) and any(wait.awaited is awaited for wait in job.awaits)
+    return any(wait.awaited is awaited for wait in job.hears)
 
 
 def is_judged(job: Job) -> bool:
@@ -481,6 +490,36 @@ class Machine(RuleBasedStateMachine):
 
         self.under(lease, change)
 
+    @precondition(lambda self: any(map(self.model.holds, self.leases)))
+    @rule(data=st.data(), waits=st.lists(WAITS, min_size=1, max_size=3))
+    def begin_waits(self, data: st.DataObject, waits: list[tuple[Awaited, int | None, bool, str]]) -> None:
+        lease = self.any_lease(data)
+
+        def change(job: Job, now: datetime) -> Job:
+            begun = []
+            for place, (awaited, span, relative, name) in enumerate(waits, start=max(0, len(job.waits) - 1)):
+                length = None if span is None else span * SECOND
+                due = None if length is None or relative else now + length
+                wait = Wait(f"{place}", awaited, now, due, name=name)
+                begun.append((wait, length if relative else None))
+            return lifecycle.begin_waits(job, lease, now, begun)
+
+        self.under(lease, change)
+
+    @precondition(lambda self: any(self.model.holds(one) and self.joint(one) for one in self.leases))
+    @rule(data=st.data(), suspended=st.sampled_from([True, True, False]))
+    def choose_waits(self, data: st.DataObject, suspended: bool) -> None:
+        """The job waits for some of them alone, or leaves some while it runs."""
+        branching = [one for one in self.leases if self.model.holds(one) and self.joint(one)]
+        lease = data.draw(st.sampled_from(branching))
+        keys = data.draw(st.sets(st.sampled_from(self.joint(lease)), min_size=1))
+        how = lifecycle.suspend_for_any if suspended else lifecycle.leave_waits
+        self.under(lease, lambda job, now: how(job, lease, now, keys))
+
+    def joint(self, lease: Lease) -> list[str]:
+        job = self.model.job(lease.job)
+        return [wait.key for wait in job.waits if wait.joint] if job else []
+
     @precondition(lambda self: self.model.runs)
     @rule(data=st.data(), name=st.sampled_from("ab"), key=st.sampled_from("kl"))
     def send(self, data: st.DataObject, name: str, key: str) -> None:
@@ -488,7 +527,7 @@ class Machine(RuleBasedStateMachine):
         wanted: bool = data.draw(st.booleans())
         if waiting and wanted:
             run, job = waiting[0]
-            name = job.awaits[0].name
+            name = next(wait.name for wait in job.hears if wait.awaited is Awaited.SIGNAL)
         else:
             run = data.draw(st.sampled_from(list(self.model.runs.values())))
         said = Signal(name, key, "anna", {"n": [1, None]}, next(self._numbers))
@@ -503,9 +542,11 @@ class Machine(RuleBasedStateMachine):
     def judge(self, data: st.DataObject, word: Word, by: str) -> None:
         run, job = self.any_of(data, is_judged)
         chosen = data.draw(st.sampled_from([None, [job.id]]))
+        steps = data.draw(st.sampled_from([None, [wait.key for wait in job.hears][:1]]))
 
         def change(run: Run, now: datetime) -> Run:
-            return lifecycle.settle_waits(run, Awaited.APPROVAL, Answer(word, now, by, "why"), chosen)
+            said = Answer(word, now, by, "why")
+            return lifecycle.settle_waits(run, Awaited.APPROVAL, said, chosen, steps=steps)
 
         self.change(run, change)
 
@@ -762,10 +803,19 @@ def test_waits_and_what_ends_them_come_in_any_order(waiting: SetDatabase, data: 
         busy = a_job("busy", id=UNSAVED, phase=Waiting())
         machine._admit(delivery, (busy, replace(busy, key="other", position=1)))
         for _ in range(14):
-            match data.draw(st.sampled_from(["suspend", "send", "send", "claim", "claim", "judge", "pass"])):
+            commands = ["suspend", "begin", "begin", "choose", "choose", "send", "send"]
+            match data.draw(st.sampled_from([*commands, "claim", "claim", "judge", "pass", "pause"])):
                 case "suspend" if any(map(machine.model.holds, machine.leases)):
                     awaited = data.draw(st.sampled_from([Awaited.SIGNAL, Awaited.SIGNAL, Awaited.APPROVAL]))
                     machine.suspend(data=data, awaited=awaited, span=10, relative=True, name="a")
+                case "begin" if any(map(machine.model.holds, machine.leases)):
+                    machine.begin_waits(data=data, waits=data.draw(st.lists(WAITS, min_size=1, max_size=3)))
+                case "choose" if any(
+                    machine.model.holds(one) and machine.joint(one) for one in machine.leases
+                ):
+                    machine.choose_waits(data=data, suspended=data.draw(st.integers(0, 2)) > 0)
+                case "pause":
+                    machine.pause(data=data, on=data.draw(st.booleans()))
                 case "send":
                     machine.send(data=data, name="a", key=data.draw(st.sampled_from("12345")))
                 case "claim" if machine.model.jobs(is_claimable):

@@ -5,20 +5,22 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from runner.errors import Rejected
 from runner.model.lifecycle import (
     NotClaimable,
+    begin_waits,
     cancel,
     check_listening,
     claim,
     conclude,
     decide,
     suspend,
+    suspend_for_any,
 )
 from runner.model.reruns import rerun
-from runner.model.run import Job, Queued, Run, Running, Suspended
+from runner.model.run import Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Wait, Word
@@ -53,6 +55,24 @@ def waiting(store: SqlStore, run: Run, wait: Wait, length: timedelta | None = HO
 def send(store: SqlStore, run: Run, name: str = "go", key: str = "1", payload: object = None) -> bool:
     signal = Signal(name, key, "anna", payload)
     return store.update(run.id, lambda run, now: check_listening(run), signal=signal).fresh
+
+
+def branching(store: SqlStore, run: Run, *waits: tuple[Wait, timedelta | None]) -> Lease:
+    """A worker whose job goes on while it waits."""
+    lease = claimed(store, run)
+
+    def change(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(begin_waits(run.jobs[0], lease, now, waits)), now)
+
+    store.update(run.id, change)
+    return lease
+
+
+def suspended_for_any(store: SqlStore, run: Run, lease: Lease, *keys: str) -> Job:
+    def change(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(suspend_for_any(run.jobs[0], lease, now, keys)), now)
+
+    return store.update(run.id, change).after.jobs[0]
 
 
 def answers(run: Run) -> list[object]:
@@ -156,7 +176,7 @@ def passing(database: Database, job: Job) -> None:
 
     def change(connection: object) -> None:
         row = connection.execute(select(jobs).where(jobs.c.id == job.id)).one()  # type: ignore[attr-defined]
-        waits = [wait | {"due": wait["due"] - hour} for wait in row.waits]
+        waits = [wait | {"due": wait["due"] and wait["due"] - hour} for wait in row.waits]
         columns = {"waits": waits, "due_at": row.due_at - hour, "ring_at": row.ring_at - hour}
         connection.execute(update(jobs).where(jobs.c.id == job.id).values(columns))  # type: ignore[attr-defined]
 
@@ -227,3 +247,67 @@ def test_a_payload_that_is_nested_deep_is_stored_with_what_it_answers(store: Sql
     send(store, run, payload=payload)
     waiting(store, run, a_wait())
     assert answers(store.load(run.id)) == [payload]
+
+
+def test_a_signal_reaches_a_branch_that_waits_whether_its_job_runs_or_not(store: SqlStore) -> None:
+    run = a_stored_run(store)
+    assert send(store, run, payload=1)
+    lease = branching(store, run, (a_wait(), None), (a_wait(key="3"), None), (a_wait("other", "4"), None))
+    assert answers(store.load(run.id)) == [1]
+
+    assert send(store, run, key="2", payload=2)
+    found = store.load(run.id)
+    assert (answers(found), found.jobs[0].phase) == ([1, 2], Running(lease))
+    assert isinstance(suspended_for_any(store, run, lease, "4").phase, Suspended)
+    assert send(store, run, "other", payload=3)
+
+    assert answers(store.load(run.id)) == [1, 2, 3]
+    assert isinstance(store.load(run.id).jobs[0].phase, Queued)
+    assert send(store, run, payload=4, key="3")
+    assert answers(store.load(run.id)) == [1, 2, 3]
+
+
+def test_a_job_with_several_waits_is_rung_for_when_the_first_is_over(
+    store: SqlStore, database: Database
+) -> None:
+    run = a_stored_run(store)
+    nap, long = Wait("nap", Awaited.TIME, NOON), Wait("long", Awaited.TIME, NOON)
+    lease = branching(store, run, (long, 2 * HOUR), (nap, HOUR), (a_wait(), None))
+    job = suspended_for_any(store, run, lease, "long", "nap", "2")
+    assert store.stranded(everything=True).envelopes == ()
+    (shown,) = Views(database).run(run.id).jobs
+    assert shown.reason.count("sleeps, until") == 2
+    assert 'waits for the signal "go": why' in shown.reason
+
+    passing(database, job)
+
+    assert [envelope.job for envelope in store.stranded().envelopes] == [job.id]
+    claimed(store, run)
+    said = {wait.key: wait.answer and wait.answer.word for wait in store.load(run.id).jobs[0].waits}
+    assert said == {"long": None, "nap": Word.DUE, "2": None}
+
+
+def test_what_a_job_has_left_is_shown_so_and_takes_no_signal(store: SqlStore, database: Database) -> None:
+    run = a_stored_run(store)
+    lease = branching(store, run, (a_wait(), None), (a_wait(key="3", awaited=Awaited.APPROVAL), None))
+    job = suspended_for_any(store, run, lease, "3")
+
+    assert send(store, run, payload=1)
+
+    assert store.load(run.id).jobs[0] == job
+    assert [wait.answer for wait in Views(database).run(run.id).jobs[0].waits] == ["left", None]
+    assert Views(database).run(run.id).jobs[0].reason == "waits for approval by anna: why"
+
+
+def test_what_was_stored_before_there_were_joint_waits_is_read(store: SqlStore, database: Database) -> None:
+    run = a_stored_run(store)
+    job = waiting(store, run, a_wait())
+
+    def older(connection: Connection) -> None:
+        (stored,) = connection.execute(select(jobs.c.waits).where(jobs.c.id == job.id)).scalar_one()
+        del stored["joint"]
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(waits=[stored]))
+
+    database.writing(older)
+
+    assert store.load(run.id).jobs[0] == job

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runner.model.lifecycle import (
     UNSAVED,
     answer,
+    begin_waits,
     call,
     cancel,
     claim,
@@ -18,12 +19,16 @@ from runner.model.lifecycle import (
     decide,
     deliver,
     end,
+    leave_waits,
+    pause,
     plan,
     postpone,
     release,
     settle,
     settle_waits,
     suspend,
+    suspend_for_any,
+    unpause,
 )
 from runner.model.reruns import rerun
 from runner.model.run import (
@@ -40,12 +45,14 @@ from runner.model.run import (
     combined,
 )
 from runner.model.step import Result
+from runner.model.stops import Stop
 from runner.model.waits import Answer, Awaited, Signal, Wait, Word
 from tests.builders import LENGTH, NOON, a_job, a_run, with_ids
 
 SECOND = timedelta(seconds=1)
 DEEPEST = 3
 MOST_JOBS = 40
+MOST_WAITS = 8
 Draw = Callable[[st.SearchStrategy[int]], int]
 
 
@@ -81,18 +88,24 @@ class World:
         self.now = NOON
         self.run = a_run()
         self.cancels = 0
+        self.pauses = 0
         self.sent = 0
         self.inbox: list[Signal] = []
         self.taken: dict[int, tuple[int, str]] = {}
         self.change(lambda run, now: replace(run, jobs=self._draw(definitions())))
 
     def change(self, change: Callable[[Run, datetime], Run]) -> None:
-        """As `advance` does it, with ids for what is new; and what must be true of it."""
+        """As a store does it, with ids for what is new; and what must be true of it."""
         self.now += SECOND
         before, after = self.run, decide(change(self.run, self.now), self.now)
-        assert decide(after, self.now) == after, "deciding twice changes nothing more"
-        self.run = replace(after, jobs=with_ids(after.jobs, self._ids))
+        after = replace(after, jobs=with_ids(after.jobs, self._ids))
+        if after.attempt > before.attempt:
+            # What was said to one attempt is not said to the next.
+            self.inbox = []
+        self.run = decide(self._deliver(after, self.now), self.now)
+        assert decide(self.run, self.now) == self.run, "deciding twice changes nothing more"
         self._check(before)
+        self._check_waits(before)
 
     def _check(self, before: Run) -> None:
         for job in before.jobs if before.attempt == self.run.attempt else ():
@@ -113,8 +126,10 @@ class World:
                 results = self.run.ancestors(job).values()
                 assert all(result is Result.SUCCESS for result in results), "nor after a failure"
         if isinstance(job.phase, Suspended):
-            assert job.awaits, "nobody is left to wait who waits for nothing"
+            assert job.awaits or job.asked is not None, "nobody is left to wait who waits for nothing"
             assert not job.cancelled, "nor who is to end"
+            over = [wait for wait in job.waits if wait.joint and wait.answer is not None]
+            assert not over or job.asked is not None, "nor of whose joint waits one is over"
         if isinstance(job.phase, Queued):
             assert (job.planned, job.calls) == (True, None)
             assert not job.cancelled or job.started, "only what has begun has something left to do"
@@ -129,6 +144,32 @@ class World:
         begun += [leg for leg in legs if isinstance(leg.phase, Waiting) and self.run.called_by(leg.id)]
         assert most is None or len(begun) <= most, "no more legs at once than are allowed"
 
+    def _check_waits(self, before: Run) -> None:
+        for number, (job_id, key) in self.taken.items():
+            if self.run.has(job_id):
+                (said,) = [wait.answer for wait in self.run.job(job_id).waits if wait.key == key]
+                assert said, "what was given to a wait is there"
+                assert said.payload == number
+        heard = [wait for job in self.run.jobs for wait in job.hears if wait.awaited is Awaited.SIGNAL]
+        missed = {wait.name for wait in heard} & {signal.name for signal in self.inbox}
+        assert not missed, "no signal lies there that somebody waits for"
+        for was in before.jobs if before.attempt == self.run.attempt else ():
+            if not self.run.has(was.id):
+                continue
+            waits = {wait.key: wait for wait in self.run.job(was.id).waits}
+            for wait in was.waits:
+                now = waits[wait.key]
+                if wait.answer is not None:
+                    assert now.answer == wait.answer, "what was answered stays so"
+                elif was.cancelled:
+                    assert now.answer is None or now.answer.word is Word.LEFT, "who has to end hears nothing"
+                shifted = wait in was.hears and before.pause is not None and self.run.pause is None
+                by = self.now - max(before.pause.at, wait.since) if shifted and before.pause else timedelta()
+                by = by if wait.shifts and now.answer is None else timedelta()
+                # A gate of a job whose turn comes begins only then.
+                if wait.due is not None and not isinstance(was.phase, Waiting):
+                    assert now.due == wait.due + by, "its time moves by what the run was paused, and no more"
+
     def moves(self) -> Iterator[Callable[[], None]]:
         """All that can happen to the run as it is, but for a cancel."""
         for job in self.run.jobs:
@@ -142,17 +183,23 @@ class World:
                     yield lambda job=job: self._evaluate(job)  # type: ignore[misc]
                 case Queued():
                     yield lambda job=job: self._claim(job)  # type: ignore[misc]
+                    if job.hears:
+                        yield lambda job=job: self._awake(job)  # type: ignore[misc]
                 case Running():
                     yield lambda job=job: self._end(job)  # type: ignore[misc]
+                    if job.hears:
+                        yield lambda job=job: self._awake(job)  # type: ignore[misc]
                 case Suspended():
                     yield lambda job=job: self._awake(job)  # type: ignore[misc]
 
     def _awake(self, job: Job) -> None:
         """By time, a signal or a person, whichever the job waits for."""
-        (wait,) = job.awaits
+        waits = job.hears
+        wait = waits[self._draw(st.integers(0, len(waits) - 1))]
         if wait.due is not None and self._draw(st.booleans()):
             self.now = max(self.now, wait.due)
-            begun = job.started is not None and self._draw(st.booleans())
+            suspended = isinstance(job.phase, Suspended) and not job.over(self.now).awaits
+            begun = suspended and job.started is not None and self._draw(st.booleans())
             self.change(
                 lambda run, now: run.with_job(claim(run.job(job.id), "w", now, LENGTH)) if begun else run
             )
@@ -160,13 +207,19 @@ class World:
         match wait.awaited:
             case Awaited.SIGNAL:
                 self.sent += 1
-                signal = Signal(wait.name, f"{self.sent}", number=self.sent)
-                self.inbox.append(signal)
-                self.change(self._deliver)
+                self.inbox.append(Signal(wait.name, f"{self.sent}", payload=self.sent, number=self.sent))
+                self.change(lambda run, now: run)
             case Awaited.APPROVAL:
                 word = self._draw(st.sampled_from([Word.APPROVED, Word.REJECTED]))
+                said, steps = Answer(word, self.now, "anna"), {wait.key}
+                # Where its time comes first, nobody asks any more.
+                due = wait.due is not None and wait.due <= self.now + SECOND
                 self.change(
-                    lambda run, now: settle_waits(run, Awaited.APPROVAL, Answer(word, now, "anna"), [job.id])
+                    lambda run, now: (
+                        run
+                        if due
+                        else settle_waits(run, Awaited.APPROVAL, replace(said, at=now), [job.id], steps=steps)
+                    )
                 )
             case _:
                 self.now = max(self.now, wait.due or self.now)
@@ -179,13 +232,45 @@ class World:
         self.taken |= given
         return after
 
-    def _suspend(self, job: Job, lease: Lease) -> None:
+    def _wait(self, key: str) -> tuple[Wait, timedelta | None]:
         awaited = self._draw(st.sampled_from([Awaited.TIME, Awaited.SIGNAL, Awaited.APPROVAL]))
-        length = timedelta(minutes=1) if awaited is Awaited.TIME or self._draw(st.booleans()) else None
-        wait = Wait(f"{len(job.waits)}", awaited, self.now, name=self._draw(st.sampled_from("ab")))
+        limited = awaited is Awaited.TIME or self._draw(st.booleans())
+        relative = self._draw(st.booleans())
+        due = self.now + timedelta(minutes=2) if limited and not relative else None
+        wait = Wait(key, awaited, self.now, due, name=self._draw(st.sampled_from("ab")))
+        return wait, timedelta(minutes=1) if limited and relative else None
+
+    def _suspend(self, job: Job, lease: Lease) -> None:
+        wait, length = self._wait(f"{len(job.waits)}")
         self.change(lambda run, now: run.with_job(suspend(run.job(job.id), lease, now, wait, length)))
-        # What was said before it began to wait is not lost.
-        self.change(self._deliver)
+
+    def _begin_waits(self, job: Job, lease: Lease) -> None:
+        first = self._draw(st.integers(max(0, len(job.waits) - 1), len(job.waits)))
+        begun = [self._wait(f"{first + more}") for more in range(self._draw(st.integers(1, 3)))]
+        self.change(lambda run, now: run.with_job(begin_waits(run.job(job.id), lease, now, begun)))
+
+    def _suspend_for_any(self, job: Job, lease: Lease) -> None:
+        keys = [wait.key for wait in job.waits if wait.joint]
+        open = self._draw_some(keys)
+        if not open:
+            return self._begin_waits(job, lease)
+        self.change(lambda run, now: run.with_job(suspend_for_any(run.job(job.id), lease, now, open)))
+        after = self.run.job(job.id)
+        left = {wait.key for wait in after.waits if wait.answer and wait.answer.word is Word.LEFT}
+        assert not left & open
+        assert {wait.key for wait in after.waits if wait.joint} == open
+        over = any(wait.answer for wait in after.waits if wait.joint)
+        assert isinstance(after.phase, Suspended) or over or job.cancelled, (
+            "it waits until one of them is over"
+        )
+
+    def _leave_waits(self, job: Job, lease: Lease) -> None:
+        keys = self._draw_some([wait.key for wait in job.waits])
+        self.change(lambda run, now: run.with_job(leave_waits(run.job(job.id), lease, now, keys)))
+        assert not any(wait.joint for wait in self.run.job(job.id).waits if wait.key in keys)
+
+    def _draw_some(self, keys: list[str]) -> set[str]:
+        return {key for key in keys if self._draw(st.integers(0, 2))}
 
     def _answer(self, job: Job) -> None:
         goes_on = self._draw(st.booleans())
@@ -225,11 +310,18 @@ class World:
     def _end(self, job: Job) -> None:
         assert isinstance(job.phase, Running)
         lease = job.phase.lease
-        match self._draw(st.sampled_from(["end", "end", "end", "release", "postpone", "lost", "suspend"])):
+        ways = ["end", "end", "end", "release", "postpone", "lost", "suspend", "begin", "leave", "any", "any"]
+        match self._draw(st.sampled_from(ways)):
             case "release" if job.attempt < 4:
                 self.change(lambda run, now: run.with_job(release(run.job(job.id), lease, now)))
             case "suspend" if len(job.waits) < 3:
                 self._suspend(job, lease)
+            case "begin" if len(job.waits) < MOST_WAITS:
+                self._begin_waits(job, lease)
+            case "leave" if any(wait.joint for wait in job.waits):
+                self._leave_waits(job, lease)
+            case "any" if len(job.waits) < MOST_WAITS and job.attempt < 6:
+                self._suspend_for_any(job, lease)
             case "postpone":
                 self.change(lambda run, now: run.with_job(postpone(run.job(job.id), lease, now, "why")))
             case "lost" if job.attempt < 4:
@@ -251,8 +343,19 @@ class World:
             self.cancels += 1
             self.change(cancel)
 
+    def maybe_pause(self) -> None:
+        """The run stands still for a while in which nobody says anything; its open waits go on after it."""
+        if self.pauses > 2 or self._draw(st.integers(0, 9)):
+            return
+        self.pauses += 1
+        self.change(lambda run, now: pause(run, Stop("anna", now, "", run.route.repo, run.id)))
+        self.now += self._draw(st.sampled_from([SECOND, timedelta(minutes=1), timedelta(hours=1)]))
+        self.change(lambda run, now: run)
+        self.change(unpause)
+
     def to_its_end(self) -> None:
         while self.run.result is None:
+            self.maybe_pause()
             self.maybe_cancel()
             if self.run.result is not None:
                 return
