@@ -13,7 +13,7 @@ from runner.workflow.compose import MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar,
 from runner.workflow.document import Pos, Problem, Steps, Workflow, problem_at
 from runner.workflow.language import PYTHON_JOB, PYTHON_WORKFLOW
 from runner.workflow.place import PYTHON
-from runner.workflow.python_text import Lines, parse, walk
+from runner.workflow.python_text import Lines, Nodes, parse
 from runner.workflow.words import cut, meant
 
 SUFFIX = ".py"
@@ -48,10 +48,8 @@ def is_python(path: str) -> bool:
 
 def compose_python(path: str, text: str, problems: list[Problem]) -> Node | None:
     """What the decorator says as the root of a workflow, None where it says nothing to go by."""
-    module = parse(path, text, problems)
-    if module is None:
-        return None
-    return Composer(path, text, problems).compose(module)
+    nodes = parse(path, text, problems)
+    return None if nodes is None else Composer(path, text, problems).compose(nodes)
 
 
 def as_function(workflow: Workflow) -> Workflow:
@@ -73,8 +71,8 @@ def may_be_workflow(text: bytes) -> bool:
 
 def has_workflow(path: str, text: str) -> bool:
     """Whether something in a Python file is decorated as a workflow, or it cannot be read."""
-    module = parse(path, text, [])
-    return module is None or bool(Decorated.all_of(module))
+    nodes = parse(path, text, [])
+    return nodes is None or bool(Decorated.all_of(nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +84,12 @@ class Decorated:
     outermost: bool
 
     @classmethod
-    def all_of(cls, module: ast.Module) -> "list[Decorated]":
-        names = set(_imported(module))
-        top = set(map(id, module.body))
+    def all_of(cls, nodes: Nodes) -> "list[Decorated]":
+        names = set(_imported(nodes))
+        top = {id(one) for node in nodes[:1] if isinstance(node, ast.Module) for one in node.body}
         found = [
             cls(node, one, id(node) in top)
-            for node, _ in walk(module)
+            for node in nodes
             if isinstance(node, Function)
             for one in node.decorator_list
             if _dotted(one.func if isinstance(one, ast.Call) else one) in names
@@ -99,9 +97,9 @@ class Decorated:
         return sorted(found, key=lambda one: (one.decorator.lineno, one.decorator.col_offset))
 
 
-def _imported(module: ast.Module) -> Iterator[tuple[str, ...]]:
+def _imported(nodes: Nodes) -> Iterator[tuple[str, ...]]:
     """The names under which the file knows the decorator."""
-    for node, _ in walk(module):
+    for node in nodes:
         match node:
             case ast.ImportFrom(module="runner.sdk", names=names, level=0):
                 yield from ((one.asname or DECORATOR,) for one in names if one.name in (DECORATOR, "*"))
@@ -134,8 +132,8 @@ class Composer:
     def __post_init__(self) -> None:
         self.lines = Lines(self.text)
 
-    def compose(self, module: ast.Module) -> Node | None:
-        known, found = len(self.problems), Decorated.all_of(module)
+    def compose(self, nodes: Nodes) -> Node | None:
+        known, found = len(self.problems), Decorated.all_of(nodes)
         try:
             if not found:
                 what = f"no function here is decorated with @workflow(...); that comes with: {IMPORT}"

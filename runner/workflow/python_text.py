@@ -8,7 +8,7 @@ import ast
 import re
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from threading import Lock
 
@@ -36,8 +36,12 @@ UTF_8 = ("utf-8", "utf8")
 _quiet = Lock()
 
 
-def parse(path: str, text: str, problems: list[Problem]) -> ast.Module | None:
-    """The tree of a Python file, None where it cannot be read; adds what is wrong to `problems`."""
+Nodes = Sequence[ast.AST]
+"""Those of a file: its module, then all that is in it, in no order."""
+
+
+def parse(path: str, text: str, problems: list[Problem]) -> Nodes | None:
+    """All nodes of a Python file, None where it cannot be read; adds what is wrong to `problems`."""
     refused = _refused(text)
     if refused is not None:
         problems.append(problem_at(path, *refused))
@@ -50,13 +54,15 @@ def parse(path: str, text: str, problems: list[Problem]) -> ast.Module | None:
     except (RecursionError, MemoryError, ValueError):
         problems.append(problem_at(path, Pos(1, 1), "the code is nested too deep to be read"))
         return None
-    for node, depth in walk(module):
+    found: list[ast.AST] = []
+    for node, depth in _walk(module):
+        found.append(node)
         if depth > MAX_DEPTH:
             where = Lines(text).pos(node) if isinstance(node, ast.expr | ast.stmt) else Pos(1, 1)
             what = f"the code is more than {MAX_DEPTH} levels deep here"
             problems.append(problem_at(path, where, what))
             return None
-    return module
+    return found
 
 
 def _parsed(text: str) -> ast.Module:
@@ -66,7 +72,7 @@ def _parsed(text: str) -> ast.Module:
         return ast.parse(text)
 
 
-def walk(module: ast.Module) -> Iterator[tuple[ast.AST, int]]:
+def _walk(module: ast.Module) -> Iterator[tuple[ast.AST, int]]:
     """Every node with how deep it stands, each after the one it stands in."""
     waiting: list[tuple[ast.AST, int]] = [(module, 0)]
     while waiting:

@@ -33,6 +33,48 @@ def test_githubs_folder_is_read_only_where_ours_has_no_workflow(bench: Bench) ->
     assert [bench.store.load(run).workflow for run in second.runs] == [".runner/workflows/ci.yml"]
 
 
+PYTHON = """\
+from runner.sdk import workflow
+import shared
+
+@workflow(on="push")
+async def deploy(event, step):
+    await step.sh("ship", "make ship")
+"""
+
+
+def test_a_function_in_python_is_a_workflow_and_what_it_imports_is_none(bench: Bench) -> None:
+    bench.write(PYTHON, ".runner/workflows/deploy.py")
+    bench.write("x = 1\n", ".runner/workflows/shared.py")
+    bench.write(TWO_STEPS)
+
+    runs = [bench.store.load(run) for run in bench.admit(bench.receive()).runs]
+
+    assert [(run.workflow, run.name, [job.key for job in run.jobs]) for run in runs] == [
+        (".runner/workflows/ci.yml", "ci", ["build"]),
+        (".runner/workflows/deploy.py", "deploy", ["deploy"]),
+    ]
+    assert (runs[1].jobs[0].labels, runs[1].jobs[0].steps) == ((), ())
+
+
+def test_python_that_cannot_be_read_is_a_run_that_failed_only_where_it_could_be_a_workflow(
+    bench: Bench,
+) -> None:
+    bench.write(PYTHON + "(", ".runner/workflows/deploy.py")
+    bench.write("(", ".runner/workflows/shared.py")
+
+    (run,) = (bench.store.load(run) for run in bench.admit(bench.receive()).runs)
+
+    assert run.result is Result.FAILURE
+    assert run.problems == (".runner/workflows/deploy.py:7:1: not valid Python: '(' was never closed",)
+
+
+def test_python_in_githubs_folder_is_no_workflow(bench: Bench) -> None:
+    bench.write(PYTHON, ".github/workflows/deploy.py")
+
+    assert bench.admit(bench.receive()).reason.startswith("no workflow files in .runner/workflows or")
+
+
 def test_a_broken_workflow_is_a_run_that_failed_with_every_problem(bench: Bench) -> None:
     bench.write("on: push\njobs:\n  a:\n    step: 1\n    runs-on: linux\n")
 

@@ -16,10 +16,10 @@ from runner.expr.types import Typing
 from runner.expr.values import ExpressionError, to_string
 from runner.workflow import supported
 from runner.workflow.compose import Mapping, Node, Scalar, Sequence, compose
-from runner.workflow.document import InvalidWorkflow, Problem
-from runner.workflow.load import Reading, built, load_action, read_action, read_workflow
+from runner.workflow.document import InvalidWorkflow, Problem, Steps
+from runner.workflow.load import Reading, built, is_workflow, load_action, read_action, read_workflow
 from runner.workflow.outline import outline
-from runner.workflow.place import Source
+from runner.workflow.place import PYTHON_BREAK, Source
 from runner.workflow.plan import planned, stages
 from runner.workflow.surroundings import ALWAYS
 from tests.fuzz import words
@@ -90,6 +90,26 @@ def read_as_workflow(data: bytes) -> None:
             planned(job, CONTEXTS)
     with suppress(InvalidWorkflow):
         supported.load("a.yml", data)
+
+
+def read_as_python(data: bytes) -> None:
+    path = ".runner/workflows/a.py"
+    is_workflow(path, data)
+    reading = read_workflow(path, data, lambda name: data if len(name) < 100 else None)
+    check_reading(reading, data)
+    for scalar in scalars_in(reading.root) if reading.root is not None else ():
+        text = data.decode()
+        if not 0 <= scalar.start <= scalar.end <= len(text):
+            raise Broken(f"{scalar} stands nowhere in the file")
+        Source(text, PYTHON_BREAK).locate(scalar, len(scalar.text) // 2)
+    outline(reading.root)
+    if not reading.errors:
+        (job,) = built(reading).jobs
+        planned(job, CONTEXTS)
+        if not isinstance(job.body, Steps) or job.body.function != job.key:
+            raise Broken(f"{job} is no function")
+    with suppress(InvalidWorkflow):
+        supported.load(path, data)
 
 
 def read_as_action(data: bytes) -> None:
@@ -231,6 +251,7 @@ class Target:
 TARGETS = {
     "yaml": Target(read_as_yaml, words.WORKFLOW, words.WORKFLOWS, 0.15),
     "workflow": Target(read_as_workflow, words.WORKFLOW, words.WORKFLOWS, 0.1),
+    "python": Target(read_as_python, words.PYTHON, words.PYTHONS, 0.1),
     "action": Target(read_as_action, words.WORKFLOW, words.ACTIONS, 0.05),
     "expression": Target(read_as_expression, words.EXPRESSION, words.EXPRESSIONS, 0.3),
     "env-file": Target(read_as_env_file, words.ENV_FILE, words.ENV_FILES, 0.15),

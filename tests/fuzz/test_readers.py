@@ -21,6 +21,7 @@ EXAMPLES = 1000
 LIMITS = {
     "yaml": MAX_BYTES,
     "workflow": MAX_BYTES,
+    "python": MAX_BYTES,
     "action": MAX_BYTES,
     "expression": MAX_LENGTH,
     "env-file": FILE_BYTES,
