@@ -1,5 +1,7 @@
 """What a step left behind."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,6 +59,40 @@ def step_key(path: tuple[int, ...]) -> str:
     return ".".join(str(place + 1) for place in path)
 
 
+NUMBER = "#"
+"""In the key of a step that a program asked for by a name: between that and how often it was asked."""
+_MARKS = "%#~!."
+_WRITTEN = re.compile(r"%(?:u([0-9A-F]{6})|([0-9A-F]{2}))")
+
+
+def named_key(name: str, number: int) -> str:
+    """How the `number`th step that a program asked for under a name is known by.
+
+    What has a meaning in keys, and what no text may have that is stored or shown on a page, stands there in
+    other letters: no two steps have the same key, and none has that of another kind of step.
+    """
+    return "".join(map(_written, name)) + f"{NUMBER}{number}"
+
+
+def is_named(key: str) -> bool:
+    """Whether a step is one that a program asked for by a name."""
+    return NUMBER in key
+
+
+def name_in(key: str) -> str:
+    """What such a step is called for people: as it was asked for, with a number from the second time on."""
+    name, _, number = key.rpartition(NUMBER)
+    name = _WRITTEN.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
+    return name if number == "1" else f"{name} ({number})"
+
+
+def _written(letter: str) -> str:
+    odd = letter in _MARKS or unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    if not odd:
+        return letter
+    return f"%{ord(letter):02X}" if ord(letter) < 0x100 else f"%u{ord(letter):06X}"
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """What an action still has to do when the job ends.
@@ -98,6 +134,12 @@ class Outcome:
     """What it said about problem matchers: files to add, as JSON."""
     given_up: bool = False
     """Whether it was not done, for fear of doing it twice."""
+    value: str | None = None
+    """What it gave to the program that asked for it, as JSON in ASCII; of one that failed, its error."""
+    request: str = ""
+    """What the program asked for, in words for people."""
+    line: str = ""
+    """Where in the program: `deploy.py:12`."""
 
 
 TRY = "~"
