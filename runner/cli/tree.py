@@ -64,8 +64,8 @@ class Tree:
     def _rows_of(self, job: Values) -> list[RenderableType]:
         rows = [_row(job, job["name"], 0)]
         if job["status"] != "success":
-            before, steps = _shown(job["steps"])
-            rows += [Text(f"    {before} steps before these", style="dim")] * bool(before)
+            more, steps = _shown(job["steps"])
+            rows += [Text(f"    {more} more, which are over", style="dim")] * bool(more)
             rows += [_row(step, step["name"], 2) for step in steps]
         if job["status"] == "running":
             lines = self._last.get(job["id"], ())
@@ -74,12 +74,12 @@ class Tree:
 
 
 def _shown(steps: list[Values]) -> tuple[int, list[Values]]:
-    """Of the steps of a program, which may be thousands, the last ones; and how many there are before."""
+    """Of the steps of a program, which may be thousands, the last and all that go on; how many are not."""
     if not any(is_named(step["key"]) for step in steps):
         return 0, steps
-    first = next((at for at, step in enumerate(steps) if not step["conclusion"]), len(steps))
-    left_out = max(0, min(first, len(steps) - MOST_STEPS))
-    return left_out, steps[left_out:]
+    last = len(steps) - MOST_STEPS
+    shown = [step for at, step in enumerate(steps) if at >= last or not step["conclusion"]]
+    return len(steps) - len(shown), shown
 
 
 def _row(one: Values, name: str, indent: int) -> RenderableType:
