@@ -285,9 +285,9 @@ class Local:
         self._database = Database(f"sqlite:///{home / 'runner.db'}")
         self._database.create()
         self.store = SqlStore(self._database, LEASE)
-        self.views = Views(self._database)
-        self._workers = SqlWorkers(self._database)
         self.logs = FileLogs(home / "logs")
+        self.views = Views(self._database, read=self.logs.read)
+        self._workers = SqlWorkers(self._database)
         self._workspaces = GitWorkspaces(
             home,
             terms.protocols,

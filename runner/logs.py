@@ -4,6 +4,7 @@ A reader asks for bytes from an offset, so following a log is asking again; chun
 printed, by job, attempt and step, and never rewritten.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from runner.engine.ports import Logs
 
 ORDER = "order"
 """The file that names the logs of an attempt in the order in which they began."""
+LONGEST_NAME = 200
+"""Bytes of a step's key that can be part of a file's name."""
 
 
 class LogReader(Protocol):
@@ -40,8 +43,8 @@ class FileLogs(Logs):
         with file:
             if not file.tell():
                 # Before the file: whoever finds a log begun reads all of those before it.
-                with (path.parent / ORDER).open("a") as order:
-                    order.write(f"{path.name}\n")
+                with (path.parent / ORDER).open("a", encoding="utf-8") as order:
+                    order.write(f"{_written(step)}.log\n")
             file.write(chunk)
 
     def flush(self, job: int) -> None:
@@ -68,12 +71,20 @@ class FileLogs(Logs):
 
     def _path(self, job: int, attempt: int, step: str) -> Path:
         # Step keys of every kind of program are safe as file names once their slashes are not.
-        return self._folder / str(job // 1000) / str(job) / str(attempt) / f"{step.replace('/', '%2F')}.log"
+        name = _written(step)
+        if len(name.encode()) > LONGEST_NAME:
+            # No key begins so.
+            name = f"%{hashlib.sha256(name.encode()).hexdigest()}"
+        return self._folder / str(job // 1000) / str(job) / str(attempt) / f"{name}.log"
+
+
+def _written(step: str) -> str:
+    return step.replace("/", "%2F")
 
 
 def _in_order(folder: Path) -> list[str]:
     try:
-        names = (folder / ORDER).read_text().splitlines()
+        names = (folder / ORDER).read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
         # As older versions left it.
         names = [path.name for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)]

@@ -129,13 +129,14 @@ def services(settings: Settings) -> Services:
     objects = objects_at(settings.objects, home / "objects", environment.for_s3())
     cache_rows = SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
+    logs = FileLogs(home / "logs") if database.lite else SqlLogs(database)
     return Services(
         settings=settings,
         database=database,
         store=SqlStore(database, settings.lease_length, limits),
         repositories=SqlRepositories(database),
         retention=SqlRetention(database, limits),
-        views=Views(database, limits),
+        views=Views(database, limits, logs.read),
         workers=SqlWorkers(database),
         standings=SqlStandings(database),
         secrets=secrets,
@@ -145,7 +146,7 @@ def services(settings: Settings) -> Services:
         audit=SqlAudit(database),
         environments=SqlEnvironments(database),
         vault=SealedVault(secrets, variables, key),
-        logs=FileLogs(home / "logs") if database.lite else SqlLogs(database),
+        logs=logs,
         dispatcher=CeleryDispatcher(
             settings.broker, [name for name, forge in FORGES.items() if forge.reports]
         ),

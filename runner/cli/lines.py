@@ -9,6 +9,7 @@ import click
 
 from runner.cli.terminal import coloured, took
 from runner.model.run import NEEDS
+from runner.model.step import is_named, name_in
 from runner.web.text import one_line, place_of, visible
 
 Values = dict[str, Any]
@@ -31,6 +32,8 @@ SUSPENDED = ("◷", "yellow")
 """Of what waits for a time, a signal or a person."""
 RUNNING: Values = {"status": "running", "reason": "", "started_at": None, "finished_at": None}
 LONGEST_LINE = 64 * 1024
+SHORT = 80
+"""Letters of what a step gave."""
 
 
 def titled(run: Values) -> str:
@@ -40,7 +43,7 @@ def titled(run: Values) -> str:
 
 
 def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
-    """Jobs and steps as lines of text."""
+    """Jobs and steps as lines of text, with what steps gave to the program that asked for them."""
     for job in jobs:
         yield marked(job, job["name"])
         yield from tries_of(job, "  ")
@@ -48,8 +51,18 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
         yield from place_where(job, "  ")
         for step in job["steps"]:
             kept = step["attempt"] and step.get("job") not in (None, job["id"])
-            yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}"
+            gave = f"  = {one_line(short(step['value']))}" if step.get("value") else ""
+            yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}{gave}"
             yield from tries_of(step, "    ")
+
+
+def short(text: str) -> str:
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def line_label(label: str, step: str) -> str:
+    """What stands before a line that was printed: with the step where several may print at once."""
+    return f"{label} / {name_in(step)}" if is_named(step) else label
 
 
 def tries_of(one: Values, indent: str) -> Iterator[str]:
@@ -91,7 +104,9 @@ def _paths(job: Values) -> list[str]:
 
 def mark_of(one: Values) -> tuple[str, str]:
     """The sign for how a job or a step stands, and its colour."""
-    if one["status"] == "waiting" and any(wait["answer"] is None for wait in one.get("waits", ())):
+    # A step that waits does so for nothing else.
+    suspended = "number" in one or any(wait["answer"] is None for wait in one.get("waits", ()))
+    if one["status"] == "waiting" and suspended:
         return SUSPENDED
     return MARKS.get(one["status"], PENDING)
 
@@ -159,10 +174,10 @@ class Split:
             self._rests[key] = rest
         return lines
 
-    def rest(self, job: int) -> list[str]:
-        """What a job's steps printed without ending the line."""
-        keys = [key for key in self._rests if key[0] == job]
-        return [self._rests.pop(key) for key in keys]
+    def rest(self, job: int, step: str | None = None) -> list[tuple[str, str]]:
+        """What a job's steps, or one of them, printed without ending the line; each with its step."""
+        keys = [key for key in self._rests if key[0] == job and step in (None, key[2])]
+        return [(key[2], self._rests.pop(key)) for key in keys]
 
 
 class Lines:
@@ -193,10 +208,11 @@ class Lines:
             self._waits[said["id"]] = said["reason"]
             self._print(said["label"], marked(said, said["name"]))
         for step in said["steps"]:
+            if is_named(step["key"]) and step["conclusion"]:
+                self._end_line(said, step["key"])
             self._tell(said, (said["id"], step["key"]), step, step["name"])
         if said["status"] not in ("waiting", "queued", "running"):
-            for line in self._split.rest(said["id"]):
-                self._print(said["label"], line)
+            self._end_line(said)
         self._tell(said, (said["id"], ""), said, "")
 
     def log(self, said: Values) -> None:
@@ -205,12 +221,18 @@ class Lines:
             self._states[key] = "running"
             self._print(said["label"], marked(RUNNING, said["name"]))
         for line in self._split.lines(said):
-            self._print(said["label"], line)
+            self._print(line_label(said["label"], said["step"]), line)
+
+    def _end_line(self, job: Values, step: str | None = None) -> None:
+        for of, line in self._split.rest(job["id"], step):
+            self._print(line_label(job["label"], of), line)
 
     def _tell(self, job: Values, key: tuple[int, str], one: Values, name: str) -> None:
         known, status = self._states.get(key), one["status"]
         self._states[key] = status
-        if status != known and status not in ("waiting", "queued"):
+        # Of a step that waits in a job whose other steps go on, nothing else tells.
+        silent = ("queued",) if is_named(key[1]) else ("waiting", "queued")
+        if status != known and status not in silent:
             self._print(job["label"], marked(one, name) if name else f"{marked(one, job['name'])}")
 
     def _print(self, job: str, line: str) -> None:

@@ -155,7 +155,7 @@ def watch(run: int | None, attempt: int | None) -> int:
 @click.argument("run", type=int)
 @attempt_option
 @click.option("--job", "-j", help="Only of this job: its key, path, name or id.")
-@click.option("--step", help="Only of this step: its number or key.")
+@click.option("--step", help="Only of this step: its number, its key, or the name that a program gave it.")
 def logs(run: int, attempt: int | None, job: str | None, step: str | None) -> None:
     """Print the log of RUN."""
     with connect() as client:

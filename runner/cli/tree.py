@@ -11,9 +11,11 @@ from rich.text import Text
 from runner.cli.lines import Show, Split, Values, in_order, mark_of, titled
 from runner.cli.terminal import took
 from runner.environment import colourless
+from runner.model.step import is_named, name_in
 from runner.web.text import one_line, visible
 
 LAST_LINES = 8
+MOST_STEPS = 16
 
 
 class Tree:
@@ -44,8 +46,9 @@ class Tree:
 
     def log(self, said: Values) -> None:
         last = self._last.setdefault(said["job"], deque(maxlen=LAST_LINES))
+        whose = f"{name_in(said['step'])}: " if is_named(said["step"]) else ""
         for line in self._split.lines(said):
-            last.extend(visible(line.removesuffix("\r")).split("\n"))
+            last.extend(visible(whose + line.removesuffix("\r")).split("\n"))
 
     def _drawn(self) -> RenderableType:
         rows: list[RenderableType] = []
@@ -61,11 +64,22 @@ class Tree:
     def _rows_of(self, job: Values) -> list[RenderableType]:
         rows = [_row(job, job["name"], 0)]
         if job["status"] != "success":
-            rows += [_row(step, step["name"], 2) for step in job["steps"]]
+            more, steps = _shown(job["steps"])
+            rows += [Text(f"    {more} more, which are over", style="dim")] * bool(more)
+            rows += [_row(step, step["name"], 2) for step in steps]
         if job["status"] == "running":
             lines = self._last.get(job["id"], ())
             rows += [Text(f"    │ {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
         return rows
+
+
+def _shown(steps: list[Values]) -> tuple[int, list[Values]]:
+    """Of the steps of a program, which may be thousands, the last and all that go on; how many are not."""
+    if not any(is_named(step["key"]) for step in steps):
+        return 0, steps
+    last = len(steps) - MOST_STEPS
+    shown = [step for at, step in enumerate(steps) if at >= last or not step["conclusion"]]
+    return len(steps) - len(shown), shown
 
 
 def _row(one: Values, name: str, indent: int) -> RenderableType:

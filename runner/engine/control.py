@@ -86,9 +86,10 @@ def rerun_from(
     forks = {}
     for id, named in steps:
         job = _job(run, id)
-        step = reruns.step_named(run, job, named)
         # What a job that has ended wrote down stays as it is.
-        forks[id] = reruns.fork_at(run, job, step, store.recall(job))
+        checkpoints = store.recall(job)
+        step = reruns.step_named(run, job, named, checkpoints)
+        forks[id] = reruns.fork_at(run, job, step, checkpoints)
     return _forked(run_id, forks, store, dispatcher, act)
 
 

@@ -8,10 +8,14 @@ from runner.errors import NotFound, Rejected
 from runner.model.forks import PRE, Fork, done_before
 from runner.model.lifecycle import UNSAVED
 from runner.model.run import Finished, Job, Run
-from runner.model.step import TRY, Checkpoint, Result
+from runner.model.step import TRY, Checkpoint, Result, is_named, name_in
 from runner.model.turns import State
+from runner.model.waits import LOSS
 
 NONE: Mapping[int, Fork] = MappingProxyType({})
+UNKEPT = "was done as the job was ending, and its files were not kept"
+MOST_SHOWN = 20
+"""Of the steps of a program, where somebody means one that there is not."""
 
 
 def rerun(run: Run, chosen: Collection[int] | None = None, forks: Mapping[int, Fork] = NONE) -> Run:
@@ -78,6 +82,15 @@ def fork_at(run: Run, job: Job, step: str, checkpoints: Mapping[str, Checkpoint]
             f"step {stopped} ({names[stopped]}) {_what_it_lacks(checkpoints.get(stopped))}; "
             "go on from that one"
         )
+    if is_named(step):
+        # Its program went on after what failed, but files that were not kept are nowhere.
+        before = list(checkpoints)[: done_before(step, checkpoints)]
+        for key in before:
+            if not checkpoints[key].kept:
+                raise Rejected(
+                    f"job {job.key} of run {run.id} cannot go on from step {name_in(step)}: before it, "
+                    f"{name_in(key)} {UNKEPT}; go on from that one"
+                )
     return _fork(job, step, checkpoints)
 
 
@@ -86,7 +99,7 @@ def _what_it_lacks(done: Checkpoint | None) -> str:
         return "was not done"
     if not done.outcome.conclusion.ok:
         return "did not succeed"
-    return "was done as the job was ending, and its files were not kept"
+    return UNKEPT
 
 
 def fork_where_it_stopped(job: Job, checkpoints: Mapping[str, Checkpoint]) -> Fork | None:
@@ -94,9 +107,14 @@ def fork_where_it_stopped(job: Job, checkpoints: Mapping[str, Checkpoint]) -> Fo
     return _fork(job, _stopped_at(job, checkpoints), checkpoints)
 
 
-def step_named(run: Run, job: Job, named: str) -> str:
-    """The key of the step of a job that somebody means: its position, id or name. Raises `NotFound`."""
+def step_named(run: Run, job: Job, named: str, checkpoints: Mapping[str, Checkpoint]) -> str:
+    """The key of the step of a job that somebody means: its position, id or name. Raises `NotFound`.
+
+    `checkpoints`: those of the job, by which alone the steps are known that its program named.
+    """
     _check_has_steps(run, job)
+    if not job.steps:
+        return _asked_for(run, job, named, checkpoints)
     keys = [one.key for one in job.steps if named == one.key]
     keys += [key for id, key in job.step_ids.items() if named == id]
     keys += [one.key for one in job.steps if named == one.name]
@@ -104,6 +122,16 @@ def step_named(run: Run, job: Job, named: str) -> str:
         there = "; ".join(f"{one.key}: {one.name}" for one in job.steps)
         raise NotFound(f"job {job.key} of run {run.id} has no step {named!r}; it has {there}")
     return keys[0]
+
+
+def _asked_for(run: Run, job: Job, named: str, keys: Collection[str]) -> str:
+    """As `step_named`, of those that a program asked for and that were done."""
+    there = {key: name_in(key) for key in keys if is_named(key) and TRY not in key and LOSS not in key}
+    found = [key for key, name in there.items() if named in (key, name)]
+    if not found:
+        last = "; ".join(list(there.values())[-MOST_SHOWN:])
+        raise NotFound(f"job {job.key} of run {run.id} has done no step {named!r}; its last were {last}")
+    return found[0]
 
 
 def _check_has_steps(run: Run, job: Job) -> None:

@@ -87,7 +87,7 @@ def name_in(key: str) -> str:
 
 
 def _written(letter: str) -> str:
-    odd = letter in _MARKS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+    odd = letter in _MARKS or unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
     if not odd:
         return letter
     return f"%{ord(letter):02X}" if ord(letter) < 0x100 else f"%u{ord(letter):06X}"

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from runner.engine.ports import Logs
 from runner.errors import DatabaseUnavailable
+from runner.model.beginnings import BEGUN
 from runner.store.database import Database
 from runner.store.tables import LARGEST_ID, log_chunks
 
@@ -56,7 +57,7 @@ class SqlLogs(Logs):
             self.flush(job)
 
     def flush(self, job: int) -> None:
-        self._write(lambda key: key[0] == job)
+        self._write(job)
 
     def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
         found = bytearray()
@@ -81,17 +82,22 @@ class SqlLogs(Logs):
             # Output is gathered for this long before it is written.
             time.sleep(FLUSH_SECONDS)
             try:
-                self._write(lambda key: True)
+                self._write()
             except DatabaseUnavailable as error:
                 log.warning("step output not stored yet", extra={"error": str(error)})
             except Exception:
                 log.exception("step output not stored by a bug")
 
-    def _write(self, wanted: Callable[[Key], bool]) -> None:
+    def _write(self, job: int | None = None) -> None:
+        """Of one job, or of all."""
         # One writer at a time keeps a step's chunks in the order in which they were printed.
         with self._writing:
             with self._state:
-                taken = {key: self._gathered.pop(key) for key in list(self._gathered) if wanted(key)}
+                wanted = [key for key in self._gathered if job in (None, key[0])]
+                # That steps have begun can be read a moment later: it is no reason for a transaction.
+                if job is not None and all(key[2] == BEGUN for key in wanted):
+                    wanted = []
+                taken = {key: self._gathered.pop(key) for key in wanted}
             rows = [
                 {"of_job": job, "of_attempt": attempt, "of_step": step, "data": chunk, "size": len(chunk)}
                 for (job, attempt, step), data in taken.items()

@@ -195,7 +195,8 @@ class StepView:
     `job` is the job that has the log: another one where this one goes on from there.
 
     A running step shows as begun when the one before it ended. What an action does at the end of the job is a
-    step after the declared ones, listed once they are over.
+    step after the declared ones, listed once they are over. Those that a program asks for are listed in the
+    order in which they began; several may run at once, and some wait meanwhile, as their `reason` says.
     """
 
     number: int
@@ -215,6 +216,10 @@ class StepView:
     tries: tuple[TryView, ...] = ()
     """Those before the last one."""
     job: int = 0
+    value: str | None = None
+    """What it gave to the program that asked for it, as JSON; a long one ends in an ellipsis."""
+    line: str = ""
+    """Where it was asked for: `deploy.py:12`."""
 
 
 @dataclass(frozen=True, slots=True)

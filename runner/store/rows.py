@@ -306,6 +306,7 @@ def delivery_from(row: Row[Any], runs: tuple[int, ...] = ()) -> Delivery:
 
 
 def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
+    """All of it but its `value`, which may be long and has a column of its own."""
     return {
         "result": outcome.result.value,
         "conclusion": outcome.conclusion.value,
@@ -322,7 +323,6 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "given_up": outcome.given_up,
         "request": outcome.request,
         "line": outcome.line,
-        "value": outcome.value,
     }
 
 
@@ -341,9 +341,9 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         masks=tuple(stored.get("masks", ())),
         matchers=tuple(stored.get("matchers", ())),
         given_up=stored.get("given_up", False),
+        value=row.value,
         request=stored.get("request", ""),
         line=stored.get("line", ""),
-        value=stored.get("value"),
     )
     return Checkpoint(
         job=row.job,

@@ -334,6 +334,7 @@ class SqlStore:
             "attempt": checkpoint.attempt,
             "fingerprint": checkpoint.fingerprint,
             "outcome": outcome_to(checkpoint.outcome),
+            "value": checkpoint.outcome.value,
             "started_at": micros(checkpoint.started),
             "finished_at": micros(checkpoint.finished),
             "snapshot": checkpoint.snapshot,

@@ -6,10 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from runner.model.beginnings import Beginning
 from runner.model.step import Result
 from runner.model.waits import Wait
 from runner.store.database import moment
-from runner.store.read_models import UNFINISHED, ForkView, JobView, TryView, WaitView
+from runner.store.named_steps import are_named, named_step_views
+from runner.store.read_models import UNFINISHED, ForkView, JobView, StepView, TryView, WaitView
 from runner.store.reasons import Around, reason_of
 from runner.store.rows import deployed_from, fork_from, wait_from
 from runner.store.steps import readable, step_views
@@ -61,11 +63,15 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
 
 
 def job_views(
-    rows: Sequence[Row[Any]], done: Mapping[int, Mapping[str, Row[Any]]], around: Around
+    rows: Sequence[Row[Any]],
+    done: Mapping[int, Mapping[str, Row[Any]]],
+    around: Around,
+    beginnings: Mapping[int, Sequence[Beginning]],
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
-    `done`: of each job the checkpoints that count, by step key.
+    `done`: of each job the checkpoints that count, by step key; `beginnings`: what began in the newest
+    attempt of those whose steps are named by a program.
     """
     # What called a workflow may stand for the job that did so first.
     known = {row.id: row for row in rows}
@@ -79,9 +85,10 @@ def job_views(
     for row in sorted(rows, key=lambda row: [_place(one) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
         caller = known[row.caller].id if row.caller in known else row.caller
-        yield _job_view(
-            row, path, caller, begun.get(row.id), done.get(row.id, {}), reason_of(row, rows, around)
-        )
+        own = done.get(row.id, {})
+        named = named_step_views(row, own, beginnings.get(row.id, ())) if are_named(row) else None
+        steps = tuple(step_views(row, own) if named is None else named)
+        yield _job_view(row, path, caller, begun.get(row.id), steps, reason_of(row, rows, around))
 
 
 def _place(row: Row[Any]) -> tuple[int, int, int]:
@@ -101,7 +108,7 @@ def _job_view(
     path: str,
     caller: int | None,
     begun: int | None,
-    done: Mapping[str, Row[Any]],
+    steps: tuple[StepView, ...],
     reason: str,
 ) -> JobView:
     matrix, fork = _written(row.leg.get("matrix", {})), fork_from(row.forked)
@@ -125,7 +132,7 @@ def _job_view(
         queued_at=_when(row.queued_at),
         started_at=_when(begun),
         finished_at=_when(row.finished_at),
-        steps=tuple(step_views(row, done)),
+        steps=steps,
         lost=len(row.lost),
         waits=tuple(map(_wait_view, map(wait_from, row.waits or ()))),
         tries=tuple(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.model.forks import POST, PRE, Fork
-from runner.model.step import TRY, Result, step_key
+from runner.model.step import TRY, Result, is_named, name_in, step_key
 from runner.store.database import moment
 from runner.store.read_models import AnnotationView, StepView, TryView
 from runner.store.rows import fork_from
@@ -28,9 +28,9 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
     pending, fork = _pending_in(job), fork_from(job.forked)
     before = None if job.started_at is None else moment(job.started_at)
     for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
-        tries = tuple(_tries(key, done))
+        tries = tuple(tries_of(key, done))
         if key in done:
-            shown = _done(number, name, done[key], fork)
+            shown = done_view(number, name, done[key], fork)
             before = shown.finished_at
             yield replace(shown, tries=tries)
         elif passed:
@@ -74,7 +74,7 @@ def title_of(key: str, names: Mapping[str, str]) -> str:
     for ending, word in ((PRE, "Pre"), (POST, "Post")):
         if key.endswith(ending):
             return f"{word} {names.get(key.split('.')[0], key)}"
-    return names.get(key, "")
+    return name_in(key) if is_named(key) else names.get(key, "")
 
 
 def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str, str, bool]]:
@@ -87,7 +87,8 @@ def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str
         yield key, name, at < last or (failed and rest == [False])
 
 
-def _tries(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
+def tries_of(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
+    """How a step failed before it was tried again."""
     for name, checkpoint in done.items():
         if name.startswith(key + TRY):
             said, began, ended = checkpoint.outcome, checkpoint.started_at, checkpoint.finished_at
@@ -120,7 +121,7 @@ def _pending(
     return replace(shown, conclusion=status, reason=job.reason, finished_at=moment(job.finished_at))
 
 
-def _done(number: int, name: str, checkpoint: Row[Any], fork: Fork | None) -> StepView:
+def done_view(number: int, name: str, checkpoint: Row[Any], fork: Fork | None) -> StepView:
     outcome = checkpoint.outcome
     before = fork.whose(checkpoint.attempt) if fork else None
     return StepView(

@@ -287,7 +287,7 @@ checkpoints = Table(
     metadata,
     Column("job", Id, ForeignKey("jobs.id"), primary_key=True),
     Column("base", Integer, primary_key=True),
-    Column("key", String(255), primary_key=True),
+    Column("key", Text, primary_key=True),
     Column("attempt", Integer, nullable=False),
     # Their order within the job. Workers' clocks differ, and may be set back.
     Column("sequence", Integer, nullable=False),
@@ -298,6 +298,8 @@ checkpoints = Table(
     Column("snapshot", Text, nullable=False),
     # Whether the snapshot has the files as the step left them.
     Column("kept", Boolean, nullable=False, server_default=true()),
+    # What the step gave to its program: apart from its outcome, which is read whenever a run is shown.
+    Column("value", Text),
 )
 
 # Layers of jobs' snapshots that are to be objects too.
@@ -327,7 +329,7 @@ log_chunks = Table(
     Column("id", Id, primary_key=True),
     Column("job", Id, ForeignKey("jobs.id"), nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("step", String(255), nullable=False),
+    Column("step", Text, nullable=False),
     Column("data", LargeBinary, nullable=False),
     # How many bytes the step has printed with this chunk, which is where the next one begins.
     Column("end_at", BigInteger, nullable=False, server_default="0"),

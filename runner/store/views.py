@@ -1,6 +1,6 @@
 """Typed read models for the API, the pages and the command line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,11 +22,13 @@ from sqlalchemy import (
 
 from runner.errors import NotFound, Rejected
 from runner.model.access import Scope
+from runner.model.beginnings import BEGUN, Beginning, beginnings_in
 from runner.model.limits import NONE, Limits
 from runner.model.snapshot import Keep
 from runner.model.source import Route, shown_url
 from runner.model.turns import Place
 from runner.store.database import Database, micros, moment
+from runner.store.named_steps import LONGEST_VALUE, are_named
 from runner.store.read_models import (
     STATUSES,
     STOPPED,
@@ -37,7 +39,6 @@ from runner.store.read_models import (
     DeliverySummary,
     DeliveryView,
     JobEnd,
-    JobView,
     RepositoryView,
     RunFilter,
     RunSummary,
@@ -66,6 +67,9 @@ from runner.store.tables import (
 )
 
 MOST_ROWS = 1000
+CHUNK = 256 * 1024
+ReadLog = Callable[[int, int, str, int, int], bytes]
+"""As `runner.logs.LogReader.read`."""
 
 
 def status_of(attempt: ColumnElement[int]) -> ColumnElement[str]:
@@ -142,10 +146,11 @@ _newest_status = status_of(runs.c.attempt)
 class Views:
     """Reads only, each call from the newest committed state."""
 
-    def __init__(self, database: Database, limits: Limits = NONE) -> None:
-        """`limits` are the server's."""
+    def __init__(self, database: Database, limits: Limits = NONE, read: ReadLog | None = None) -> None:
+        """`limits` are the server's; `read` is that of the logs, which alone say what of a program runs."""
         self._database = database
         self._limits = limits
+        self._read = read
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -183,15 +188,23 @@ class Views:
             full = fullness(connection, Route(row.forge, row.repo, row.commit), self._limits)
             now = micros(self._database.now(connection))
             around = Around(now, self._offered(connection), there, reason, stopped, full)
-            found = _jobs(connection, run_id, shown, around)
+            found, done = _jobs(connection, run_id, shown)
+        begun = {job.id: self._begun_in(job) for job in found if are_named(job)}
         return RunView(
             **fields,
             attempts=row.attempt,
             reason=stopped or reason,
             problems=tuple(row.problems),
             pins=row.pins,
-            jobs=found,
+            jobs=tuple(job_views(found, done, around, begun)),
         )
+
+    def _begun_in(self, job: Row[Any]) -> Sequence[Beginning]:
+        """What began in the newest attempt of a job whose steps are named by a program."""
+        said = bytearray()
+        while self._read and (chunk := self._read(job.id, job.attempt, BEGUN, len(said), CHUNK)):
+            said += chunk
+        return list(beginnings_in(bytes(said)))
 
     def run_of(self, run_id: int, scope: Scope) -> Belonging:
         """Raises `NotFound`, also for one that somebody who sees `scope` does not."""
@@ -407,16 +420,21 @@ def _limit(wanted: int) -> int:
     return wanted
 
 
-def _jobs(connection: Connection, run_id: int, run_attempt: int, around: Around) -> tuple[JobView, ...]:
+def _jobs(
+    connection: Connection, run_id: int, run_attempt: int
+) -> tuple[Sequence[Row[Any]], dict[int, dict[str, Row[Any]]]]:
+    """The jobs of an attempt, and of each the checkpoints that count by the keys of their steps."""
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
     counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
-    query = select(checkpoints).select_from(checkpoints.join(jobs, counting)).where(mine)
-    query = query.order_by(checkpoints.c.job, checkpoints.c.sequence)
+    value = func.substr(checkpoints.c.value, 1, LONGEST_VALUE + 1).label("value")
+    columns = [column for column in checkpoints.c if column.name != "value"]
+    query = select(*columns, value).select_from(checkpoints.join(jobs, counting)).where(mine)
+    ordered: Select[Any] = query.order_by(checkpoints.c.job, checkpoints.c.sequence)
     done: dict[int, dict[str, Row[Any]]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(ordered):
         done.setdefault(row.job, {})[row.key] = row
-    return tuple(job_views(found, done, around))
+    return found, done
 
 
 def _awaits(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -168,8 +168,11 @@ class Watcher:
             yield event("run", summary[:-1] + b"," + rest.encode()[1:])
 
     def _cursor(self) -> str:
-        read = self._places.items()
-        places = (f"{job}:{place.attempt}:{place.order}:{place.offset}" for job, place in read)
+        places = (
+            f"{job}:{place.attempt}:{order}:{offset}"
+            for job, place in self._places.items()
+            for order, offset in place.offsets
+        )
         return ";".join((str(self._attempt), *places))
 
 
@@ -199,15 +202,22 @@ def _log(piece: Piece) -> bytes:
 
 
 def _read_cursor(cursor: str) -> tuple[int | None, dict[int, Place]]:
-    """The run's attempt and where each job's log was left; raises `Rejected`."""
+    """The run's attempt and where each job's log was left; raises `Rejected`.
+
+    A job comes several times where several of its steps printed at once.
+    """
     if not cursor:
         return None, {}
     if not _CURSOR.fullmatch(cursor):
         raise Rejected(f"Last-Event-ID {cursor[:100]!a} was not given by this server")
     attempt, *places = cursor.split(";")
     # One with dots was given while pages were counted otherwise: that log is told anew.
-    read = [[int(part) for part in place.split(":")] for place in places if ":" in place]
-    return int(attempt), {job: Place(*place) for job, *place in read}
+    read = sorted([int(part) for part in place.split(":")] for place in places if ":" in place)
+    found: dict[int, Place] = {}
+    for job, at, order, offset in read:
+        before = found[job].offsets if job in found and found[job].attempt == at else ()
+        found[job] = Place(at, (*before, (order, offset)))
+    return int(attempt), found
 
 
 def _number(said: str | None) -> int | None:

@@ -19,6 +19,7 @@ from runner.model.audit import Act
 from runner.model.lifecycle import NotAsked, Unheard
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
+from runner.model.step import is_named
 from runner.model.waits import LOSS, Awaited, Signal, Word
 from runner.store.read_models import (
     AnnotationView,
@@ -27,13 +28,14 @@ from runner.store.read_models import (
     RunSummary,
     RunView,
     SignalView,
+    StepView,
     WaitView,
 )
 from runner.web.access import Acting
 from runner.web.answers import Conflict
 from runner.web.bodies import Asked
 from runner.web.site import Site
-from runner.web.transcript import pages_of
+from runner.web.transcript import Page, pages_of
 
 VERBS = {Word.APPROVED: "approve", Word.REJECTED: "reject"} | dict.fromkeys(
     (Word.AGAIN, Word.DONE, Word.FAILED), "resume"
@@ -204,7 +206,9 @@ def routes(site: Site) -> APIRouter:
         run_id: int,
         attempt: Attempt = None,
         job: Job = None,
-        step: Annotated[str | None, Query(description="A step's key or number.")] = None,
+        step: Annotated[
+            str | None, Query(description="A step's key or number, or the name that a program gave it.")
+        ] = None,
     ) -> StreamingResponse:
         run = site.views.run(run_id, attempt)
         chosen = _jobs(run, job)
@@ -340,8 +344,13 @@ def _steps(run: RunView, wanted: str) -> list[tuple[int, str]]:
 
 def _has(site: Site, job: JobView, step: str) -> bool:
     """Whether a job shows a step, or has a log of one that only an earlier attempt had."""
-    shown = any(step in (one.key, str(one.number)) for one in job.steps)
+    shown = any(_is_meant(step, one) for one in job.steps)
     return shown or any(step == page.key for page in pages_of(job, site.logs))
+
+
+def _is_meant(step: str, one: StepView | Page) -> bool:
+    """Those that a definition lists are not known by their names, which need not say which one it is."""
+    return step in (one.key, str(one.number)) or (is_named(one.key) and step == one.name)
 
 
 def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
@@ -350,7 +359,7 @@ def _text(site: Site, jobs: list[JobView], step: str | None) -> Iterator[bytes]:
         # Where only the job itself has a word, that is why its steps have none.
         alone = all(page.key == LAST_WORDS for page in pages)
         for page in pages:
-            if step is None or alone or step in (page.key, str(page.number)):
+            if step is None or alone or _is_meant(step, page):
                 offset = 0
                 while chunk := site.logs.read(page.job, page.attempt, page.key, offset, 256 * 1024):
                     offset += len(chunk)

@@ -1,8 +1,12 @@
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from runner.cli.lines import Lines, in_order, tree_of
+from runner.cli.tree import Tree
+from runner.model.step import name_in
 
 
 def a_job(path: str, **given: Any) -> dict[str, Any]:
@@ -52,6 +56,87 @@ def test_lines_say_which_leg_they_are_of(capsys: pytest.CaptureFixture[str]) -> 
         lines.log(said | {"text": f"{number}\n"})
 
     assert capsys.readouterr().out == "[test (1)] 1\n[test (2)] 2\n"
+
+
+def a_step(key: str, status: str, **given: Any) -> dict[str, Any]:
+    over = status not in ("running", "waiting", "queued")
+    fields = {"key": key, "name": name_in(key), "status": status, "conclusion": status if over else None}
+    more = {"number": 1, "attempt": 1, "job": 1, "annotations": [], "value": None, "finished_at": None}
+    return {**fields, **more, "started_at": None, "reason": "", "tries": [], **given}
+
+
+def test_lines_of_steps_that_print_at_once_say_whose_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = Lines()
+
+    def prints(key: str, text: str) -> None:
+        said = {"job": 1, "label": "deploy", "attempt": 1, "step": key, "name": name_in(key), "text": text}
+        lines.log(said)
+
+    lines.job(a_job("deploy", steps=[a_step("lint#1", "running")]))
+    prints("lint#1", "one\ntw")
+    prints("test #2#1", "first\nno end")
+    prints("lint#1", "o\nno end either")
+    waiting = a_step("settle#1", "waiting", reason="sleeps, until 12:00")
+    lines.job(a_job("deploy", steps=[a_step("lint#1", "success"), a_step("test #2#1", "running"), waiting]))
+    done = [a_step(key, "success") for key in ("lint#1", "test #2#1", "settle#1")]
+    lines.job(a_job("deploy", steps=done, status="success"))
+
+    assert capsys.readouterr().out.splitlines() == [
+        "[deploy] * lint  running",
+        "[deploy] * deploy  running",
+        "[deploy / lint] one",
+        "[deploy] * test #2  running",
+        "[deploy / test #2] first",
+        "[deploy / lint] two",
+        "[deploy / lint] no end either",
+        "[deploy] \u2713 lint  success",
+        "[deploy] \u25f7 settle  waiting  sleeps, until 12:00",
+        "[deploy / test #2] no end",
+        "[deploy] \u2713 test #2  success",
+        "[deploy] \u2713 settle  success",
+        "[deploy] \u2713 deploy  success",
+    ]
+
+
+def test_a_step_says_what_it_gave_to_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    steps = [
+        a_step("version#1", "success", value='{"version": "1.2"}'),
+        a_step("long#1", "success", value="x" * 2000),
+        a_step("odd#1", "success", value='"\x1b[1m\n"'),
+    ]
+
+    assert list(tree_of([a_job("deploy", steps=steps)]))[1:] == [
+        '  \u2713 version  success  = {"version": "1.2"}',
+        f"  \u2713 long  success  = {'x' * 79}\u2026",
+        '  \u2713 odd  success  = " "',
+    ]
+
+
+def test_of_the_thousand_steps_of_a_program_the_last_are_drawn_and_all_that_run() -> None:
+    done = [a_step(f"a#{number}", "success") for number in range(1, 1001)]
+    early = [*done[:3], a_step("b#1", "running"), *done[3:]]
+    drawn = []
+    for steps in (done, early, done[:5]):
+        console = Console(width=60, file=StringIO())
+        tree = Tree()
+        tree.run(
+            {"id": 1, "title": "ci", "name": "ci", "number": 1, "repo": "octo/hello", "commit": "1" * 40}
+        )
+        tree.job(a_job("deploy", steps=steps))
+        console.print(tree._drawn())
+        drawn.append(console.file.getvalue().splitlines()[2:])  # type: ignore[attr-defined]
+
+    last = [f"  \u2713 a ({number})" for number in range(985, 1001)]
+    whole, late, few = ([line.rstrip() for line in lines] for lines in drawn)
+    assert whole == ["    984 more, which are over", *last]
+    assert late[0] == "    984 more, which are over"
+    assert late[1].endswith(" b")
+    assert late[2:] == last
+    assert few == ["  \u2713 a", *(f"  \u2713 a ({number})" for number in range(2, 6))]
 
 
 def test_a_job_that_waits_for_its_group_says_so_once_and_again_when_it_waits_for_another(

@@ -115,7 +115,7 @@ def test_that_a_fork_cannot_begin_is_no_time_of_its_own() -> None:
 def test_a_step_is_meant_by_its_position_its_id_or_its_name(named: str) -> None:
     job = a_failed_job(step_ids={"last": "3"})
 
-    assert step_named(a_run(job), job, named) == "3"
+    assert step_named(a_run(job), job, named, {}) == "3"
     assert rerun(a_run(job)).jobs[0].step_ids == {"last": "3"}
 
 
@@ -152,10 +152,36 @@ def test_what_has_no_steps_that_were_done_is_named() -> None:
     run = a_run(caller, ended("push", 8, caller=7))
 
     with pytest.raises(Rejected, match="was skipped: it has done no step"):
-        step_named(a_run(skipped), skipped, "2")
+        step_named(a_run(skipped), skipped, "2", {})
     with pytest.raises(Rejected, match=r"it calls deploy.yml; name one of the jobs there \(push\)"):
-        step_named(run, caller, "1")
+        step_named(run, caller, "1", {})
     with pytest.raises(NotFound, match="has no step 'x'; it has 1: Run a; 2: Run b; 3: Run c"):
-        step_named(a_run(a_failed_job()), a_failed_job(), "x")
+        step_named(a_run(a_failed_job()), a_failed_job(), "x", {})
     with pytest.raises(Rejected, match="has not ended"):
         fork_at(a_run(a_failed_job(phase=Queued(NOON))), a_failed_job(), "2", {})
+
+
+def named(**said: bool) -> Mapping[str, Checkpoint]:
+    """Checkpoints of steps that a program named, and whether their files were kept."""
+    found = {f"{name}#1": kept for name, kept in said.items()} | {"ship#2~1": True, "ship#2": True}
+    return {key: a_checkpoint(running_lease(), key, kept=kept) for key, kept in found.items()}
+
+
+@pytest.mark.parametrize(("step", "carried"), [("ship", 2), ("ship#1", 2), ("ship (2)", 3), ("lint", 0)])
+def test_a_job_goes_on_from_a_step_that_its_program_named(step: str, carried: int) -> None:
+    job, done = a_failed_job(steps=()), named(lint=True, test=True, ship=True)
+
+    key = step_named(a_run(job), job, step, done)
+
+    fork = fork_at(a_run(job), job, key, done)
+    assert fork == (Fork(key, carried, ((7, 2),)) if carried else None)
+
+
+def test_it_does_not_where_its_program_has_not_come_to_or_where_files_are_missing() -> None:
+    job = a_failed_job(steps=())
+    run = a_run(job)
+
+    with pytest.raises(NotFound, match=r"has done no step 'build'; its last were lint; ship \(2\)"):
+        step_named(run, job, "build", named(lint=True))
+    with pytest.raises(Rejected, match="cannot go on from step ship: before it, lint was done as the job"):
+        fork_at(run, job, "ship#1", named(lint=False, ship=True))

@@ -158,7 +158,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
             database=database,
             store=SqlStore(database, LENGTH),
             repositories=SqlRepositories(database),
-            views=Views(database),
+            views=Views(database, read=logs.read),
             standings=SqlStandings(database),
             secrets=secrets,
             variables=variables,

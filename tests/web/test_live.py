@@ -7,15 +7,17 @@ import httpx2
 import pytest
 
 from runner.client import Client
+from runner.engine.beginnings import begins
+from runner.engine.ports import NewRun
 from runner.model.access import Role, Token
 from runner.model.audit import Act
-from runner.model.lifecycle import retry
+from runner.model.lifecycle import UNSAVED, retry
 from runner.model.run import Lease, Run
-from runner.model.step import Outcome, Post, Result
+from runner.model.step import Outcome, Post, Result, named_key
 from runner.settings import Settings
 from runner.web import live
 from runner.web.auth import digest_of
-from tests.builders import a_checkpoint
+from tests.builders import NOON, a_checkpoint, a_job
 from tests.web.conftest import PATIENCE, Web
 from tests.web.test_api import a_run, finish, take
 
@@ -268,3 +270,54 @@ def test_a_client_watches_to_the_end(served: Web) -> None:
         kinds = [kind for kind, _ in client.watch(run.id)]
 
     assert kinds == ["run", "log", "job", "end"]
+
+
+def test_whoever_follows_steps_that_print_at_once_and_comes_back_misses_nothing(served: Web) -> None:
+    run = a_run(served, new=NewRun("deploy.py", "deploy", (a_job(id=UNSAVED, steps=()),)))
+    lease = take(served, run)
+    said: dict[str, str] = {}
+    states: list[list[tuple[str, str]]] = []
+    cursor = ""
+
+    def prints(name: str, text: str) -> None:
+        served.logs.append(lease.job, 1, named_key(name, 1), text.encode())
+
+    def comes_back() -> None:
+        nonlocal cursor
+        for event in stream(served, run.id, after=cursor):
+            cursor = event.id or cursor
+            told = json.loads(event.data)
+            if event.event == "log":
+                said[told["name"]] = said.get(told["name"], "") + told["text"]
+            if event.event == "job":
+                states.append([(step["name"], step["status"]) for step in told["steps"]])
+                break
+
+    for name in ("lint", "test & more"):
+        begins(lease, named_key(name, 1), NOON, served.logs)
+        prints(name, f"{name} begins\n")
+    comes_back()
+    for name in ("lint", "test & more", "lint"):
+        prints(name, f"{name} goes on\n")
+        comes_back()
+    served.site.store.record(lease, a_checkpoint(lease, named_key("lint", 1)))
+    comes_back()
+    prints("test & more", "its last\n")
+    served.site.store.record(lease, a_checkpoint(lease, named_key("test & more", 1)))
+    finish(served, run, lease)
+    comes_back()
+
+    assert states[0] == [("lint", "running"), ("test & more", "running")]
+    assert states[-2:] == [
+        [("lint", "success"), ("test & more", "running")],
+        [("lint", "success"), ("test & more", "success")],
+    ]
+    assert said == {
+        "lint": "lint begins\nlint goes on\nlint goes on\n",
+        "test & more": "test & more begins\ntest & more goes on\nits last\n",
+    }
+    log = f"/api/v1/runs/{run.id}/log"
+    for step in ("test & more", "test & more#1", "2"):
+        assert served.call("GET", log, params={"step": step}).text == said["test & more"]
+    assert served.call("GET", log, params={"step": "begun"}).status_code == 404
+    assert served.call("GET", log).text == said["lint"] + said["test & more"]

@@ -7,13 +7,14 @@ import pytest
 from markupsafe import escape
 
 from runner.engine.advance import tell
+from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun
 from runner.model.environment import Deployment, Environment, gates
 from runner.model.lifecycle import UNSAVED, conclude
 from runner.model.run import Job, StepName, Waiting
-from runner.model.step import Annotation, Outcome, Result
+from runner.model.step import Annotation, Outcome, Result, named_key
 from runner.model.turns import Turn
-from tests.builders import a_checkpoint, a_job, a_new_run
+from tests.builders import NOON, a_checkpoint, a_job, a_new_run
 from tests.web.conftest import Web
 from tests.web.test_api import a_run, take
 
@@ -130,6 +131,34 @@ def test_summaries_of_steps_are_rendered_and_can_do_nothing(web: Web, cookie: di
     for dangerous in ("<img", "style=", "<script>", "\u202e", "\x1b"):
         assert dangerous not in page
     assert web.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"][0]["summary"] == text
+
+
+def test_steps_that_a_program_named_are_shown_by_their_names_with_what_they_gave(
+    web: Web, cookie: dict[str, str]
+) -> None:
+    run = a_run(web, new=NewRun("deploy.py", "deploy", (a_job(id=UNSAVED, steps=()),)))
+    lease = take(web, run)
+    outcome = Outcome(
+        Result.SUCCESS, Result.SUCCESS, summary="# Sums", value=f'"{HOSTILE}"', line="deploy.py:12"
+    )
+    hostile = named_key(HOSTILE, 1)
+    web.site.store.record(lease, a_checkpoint(lease, hostile, outcome=outcome))
+    begins(lease, named_key(HOSTILE, 2), NOON, web.logs)
+
+    page = web.call("GET", f"/runs/{run.id}", headers=cookie).text
+
+    shown = "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&lt;U+202E&gt;"
+    assert f'<td class="name">{shown}' in page
+    assert f'<td class="name">{shown} (2)</td>' in page
+    assert '<code class="line">deploy.py:12</code>' in page
+    assert f'<code class="value">&#34;{shown}' in page
+    for part in ("step", "log", "summary"):
+        assert page.count(f'id="{part}-{lease.job}-{escape(hostile)}"') == 1
+    for dangerous in ("<img", "\u202e", "\x1b", "\x07"):
+        assert dangerous not in page
+    (first, second) = web.api("GET", f"/runs/{run.id}")["jobs"][0]["steps"]
+    assert (first["name"], first["value"], first["line"]) == (HOSTILE, f'"{HOSTILE}"', "deploy.py:12")
+    assert (second["name"], second["status"]) == (f"{HOSTILE} (2)", "running")
 
 
 def test_problems_of_a_workflow_are_listed(web: Web, cookie: dict[str, str]) -> None:

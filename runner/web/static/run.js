@@ -251,13 +251,22 @@ function job(said) {
   head.querySelector(".name").textContent = visible(said.name);
   head.querySelector(".reason").textContent = why(said);
   environment(head.querySelector(".environment"), said.environment);
+  let before = null;
   for (const step of said.steps) {
     const shown = row(said, step);
+    // One that began before another may be known of only after it.
+    if (before && before.compareDocumentPosition(shown) & Node.DOCUMENT_POSITION_PRECEDING) {
+      before.nextElementSibling.after(shown, shown.nextElementSibling);
+    }
+    before = shown;
     status(shown.querySelector(".status"), step.status);
     shown.querySelector(".name").textContent = visible(step.name);
     shown.querySelector(".took").textContent = took(step);
     const kept = step.job && step.job !== said.id ? " (kept)" : "";
-    shown.querySelector(".reason").textContent = why(step) + kept;
+    const reason = shown.querySelector(".reason");
+    reason.textContent = why(step) + kept;
+    if (step.line) reason.append(" ", part("code", step.line, "line"));
+    if (step.value !== null) reason.append(" ", part("code", step.value, "value"));
     summary(said, step);
   }
   const waiting = early.get(said.id) || [];
