@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.engine.ports import (
     Boxed,
+    Channel,
     Command,
     Dispatcher,
     Dock,
@@ -66,6 +67,13 @@ class FakeSandbox:
     stopped: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when it is told to stop."""
+    talks: Callable[[Command], Channel] | None = None
+    """Who is talked with."""
+
+    def talk(self, command: Command, log: Callable[[bytes], None]) -> Channel:
+        assert self.talks is not None, "nobody is there to talk with"
+        return self.talks(command)
+
     closed: bool = False
 
     temp: str = ""

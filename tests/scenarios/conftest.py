@@ -14,6 +14,13 @@ from tests.scenarios.engine import Engine, an_engine
 
 
 @pytest.fixture(scope="package")
+def docker_python_image() -> Iterator[str]:
+    """The one that has python3 too."""
+    with docker_kind(python=True) as kind:
+        yield str(kind.image)
+
+
+@pytest.fixture(scope="package")
 def docker_image() -> Iterator[str]:
     """The one image of the daemon that scenarios are given."""
     with docker_kind() as kind:

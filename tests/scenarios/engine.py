@@ -1,5 +1,6 @@
 """The whole engine in this process, and what it made of a push."""
 
+import json
 import os
 import shutil
 import time
@@ -17,6 +18,7 @@ from runner.engine.receive import receive
 from runner.model.environment import Environment
 from runner.model.run import Finished, Job, Run, Suspended
 from runner.model.source import Delivery, Repository
+from runner.model.step import TRY, is_named, name_in
 from runner.model.waits import Awaited, Signal, Word
 from runner.settings import Settings
 from runner.wiring import Services, services, station
@@ -138,9 +140,11 @@ class Engine:
 
     def _job(self, job: Job) -> Values:
         assert isinstance(job.phase, Finished)
-        steps = {step.name: self._step(job, step.key) for step in job.steps}
-        assert len(steps) == len(job.steps), "a scenario's steps have names of their own"
         keys = list(self.services.store.recall(job))
+        names = [(step.name, step.key) for step in job.steps]
+        names += [(name_in(key), key) for key in keys if is_named(key) and TRY not in key]
+        steps = {name: self._step(job, key) for name, key in names}
+        assert len(steps) == len(names), "a scenario's steps have names of their own"
         pres, posts = ([key for key in keys if key.endswith(kind)] for kind in (".pre", ".post"))
         return {
             "result": str(job.phase.result),
@@ -167,6 +171,7 @@ class Engine:
             "conclusion": str(outcome.conclusion),
             "exit_code": outcome.exit_code,
             "outputs": dict(outcome.outputs),
+            "value": None if outcome.value is None else json.loads(outcome.value),
             "summary": outcome.summary,
             "reason": outcome.reason,
             "annotations": [
@@ -259,9 +264,10 @@ def an_engine() -> Iterator[Engine]:
 def committed(source: Path, origin: Path, change: Mapping[str, str]) -> tuple[str, str | None]:
     """Commit a scenario's files, and `change` on top of them; gives the newest commit and the one before."""
     shutil.copytree(source, origin, ignore=shutil.ignore_patterns("expected.json", OTHERS))
-    if (origin / "workflow.yml").exists():
-        (origin / FILES).mkdir(parents=True, exist_ok=True)
-        (origin / "workflow.yml").rename(origin / FILES / "workflow.yml")
+    for name in ("workflow.yml", "workflow.py"):
+        if (origin / name).exists():
+            (origin / FILES).mkdir(parents=True, exist_ok=True)
+            (origin / name).rename(origin / FILES / name)
     git(origin, "init", "--quiet", "--initial-branch=main")
     first = _commit(origin)
     if not change:

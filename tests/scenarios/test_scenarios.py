@@ -27,7 +27,7 @@ def test_scenario(
     name: str, executor: str, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     expected: dict[str, Any] = dict(SCENARIOS[name])
-    image = request.getfixturevalue("docker_image") if expected.get("docker") else None
+    image = request.getfixturevalue(expected["docker"]) if "docker" in expected else None
     source = EXAMPLES / expected["example"] if "example" in expected else HERE / name
     ref = expected.get("ref", "refs/heads/main")
     commit, before = committed(source, tmp_path / "origin", expected.get("change", {}))

@@ -77,6 +77,8 @@ class Conversation:
     _told: deque[tuple[Asked, Mapping[str, Any]]] = field(default_factory=deque)
     _place: dict[str, int] = field(init=False)
     """What has a checkpoint from before, by the order in which it ended."""
+    _live: bool = field(init=False)
+    """Whether it has come further than any attempt before."""
     _sent: int = 0
     _idle: bool = False
     _later: bool = False
@@ -91,6 +93,7 @@ class Conversation:
         self.job = self.ledger.job
         ended = (key for key in self.ledger.checkpoints if TRY not in key)
         self._place = {key: at for at, key in enumerate(ended)}
+        self._live = not self._place and not self.job.waits
         sandbox = self.stage.scene.sandbox
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
@@ -189,13 +192,9 @@ class Conversation:
         step = self._steps.get(number) if isinstance(number, int) else None
         if step is not None and step.output is not None:
             step.output(data)
-        elif step is None and not self._replaying:
+        elif step is None and self._live:
+            # Up to where it had come before, it says again what it has said.
             self._printed(data)
-
-    @property
-    def _replaying(self) -> bool:
-        """Whether the workflow says again what it has said before."""
-        return bool(self._place)
 
     # --- what the workflow says -------------------------------------------------------------------
 
@@ -240,9 +239,9 @@ class Conversation:
             step = min(known, key=lambda one: self._place[one.key])
             self._answer(step, self.ledger.checkpoints[step.key])
             return
-        if self._told:
-            self._settle(*self._told.popleft())
-            return
+        while self._told:
+            if self._settle(*self._told.popleft()):
+                return
         if self._hear_waits(open_steps):
             return
         running = [one for one in self._steps.values() if one.runs]
@@ -308,7 +307,7 @@ class Conversation:
         except BrokenDefinition as error:
             self._record(step, failure(str(error), code=1))
             return True
-        step.stands, step.runs = Stands.RUNS, True
+        step.stands, step.runs, self._live = Stands.RUNS, True, True
         # Who looks on sees that it has begun.
         self.stage.log(step.key, b"")
         self._send(message)
@@ -317,8 +316,8 @@ class Conversation:
     def _tries(self, step: Asked) -> list[Checkpoint]:
         return [done for key, done in self.ledger.checkpoints.items() if key.startswith(step.key + TRY)]
 
-    def _settle(self, step: Asked, message: Mapping[str, Any]) -> None:
-        """Write down how a body ended, and tell the workflow: or have it run again."""
+    def _settle(self, step: Asked, message: Mapping[str, Any]) -> bool:
+        """Write down how a body ended; whether the workflow is told, for else it is to be run again."""
         if step.output is not None:
             step.output.end()
         outcome, final = self._bodies.judged(step, message)
@@ -328,10 +327,11 @@ class Conversation:
             if again(step.retry, failed, outcome.exit_code):
                 self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, outcome, self._began(step))
                 step.stands = Stands.ASKED
-                return
+                return False
             if tries:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
         self._record(step, outcome)
+        return True
 
     # --- waits ------------------------------------------------------------------------------------
 
@@ -390,6 +390,7 @@ class Conversation:
         if outcome.result.failed and outcome.value is None:
             outcome = self._bodies.kept(step, outcome, {})
         outcome = replace(outcome, request=step.shown, line=step.line)
+        self._live = True
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))
         self._answer(step, done)
 
