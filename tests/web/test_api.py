@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Mount, Route
 
 from runner.engine.ports import NewRun, Verdict
-from runner.model.lifecycle import claim, conclude, suspend
+from runner.model.lifecycle import begin_waits, claim, conclude, suspend
 from runner.model.run import Lease, Queued, Run, StepName
 from runner.model.step import Annotation, Outcome, Result
 from runner.model.waits import Awaited, Wait
@@ -517,6 +517,27 @@ def test_what_becomes_of_a_step_that_may_have_run_is_never_taken_for_granted(web
     assert (refused.status_code, "say again, done or failed" in refused.json()["message"]) == (400, True)
     shown = web.api("POST", f"/runs/{run.id}/resume", {"word": "done"})
     assert shown["jobs"][0]["waits"][0]["answer"] == "done"
+
+
+def test_of_several_steps_that_wait_a_person_says_which(web: Web) -> None:
+    run = a_run(web)
+    lease = take(web, run)
+    asked = [(Wait(key, Awaited.APPROVAL, NOON), None) for key in ("1", "eu#1")]
+    lost = (Wait("2!1", Awaited.RESUMPTION, NOON), None)
+    web.site.store.update(
+        run.id, lambda run, now: run.with_job(begin_waits(run.jobs[0], lease, now, [*asked, lost]))
+    )
+
+    refused = web.call("POST", f"{PREFIX}/runs/{run.id}/approve")
+    unknown = web.call("POST", f"{PREFIX}/runs/{run.id}/approve", json={"step": "us"})
+    web.api("POST", f"/runs/{run.id}/approve", {"step": "eu#1"})
+    web.api("POST", f"/runs/{run.id}/resume", {"step": "2", "word": "done"})
+    shown = web.api("POST", f"/runs/{run.id}/reject", {"step": "Run true"})
+
+    said = "several steps of job build wait for approval; name one of 1, eu#1"
+    assert (refused.status_code, refused.json()["message"]) == (409, said)
+    assert (unknown.status_code, unknown.json()["message"]) == (404, "run 1 has no step 'us'")
+    assert [wait["answer"] for wait in shown["jobs"][0]["waits"]] == ["rejected", "approved", "done"]
 
 
 def test_what_cannot_go_on_is_refused_with_the_reason(web: Web) -> None:
