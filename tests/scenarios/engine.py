@@ -156,7 +156,9 @@ class Engine:
             "pres": {key: self._step(job, key) for key in pres},
             "posts": {key: self._step(job, key) for key in posts},
             "log": b"".join(
-                self.services.logs.read(job.id, job.attempt, key, 0, LOG_BYTES) for key in ("0", "end")
+                self.services.logs.read(job.id, attempt, key, 0, LOG_BYTES)
+                for attempt in range(1, job.attempt + 1)
+                for key in ("0", "end")
             ),
         }
 
