@@ -56,6 +56,38 @@ def test_workflows_are_found_in_checkouts_below_and_from_within_one(checkout: Pa
     assert runner("check", cwd=checkout / ".github").stderr == "2 files, 2 problems\n"
 
 
+PYTHON = """\
+from runner.sdk import workflow
+
+@workflow(on="push", env={"A": "${{ githb.ref }}"})
+async def deploy(event, step):
+    pass
+"""
+
+
+def test_python_is_checked_where_it_is_a_workflow(tmp_path: Path) -> None:
+    folder = tmp_path / ".runner/workflows"
+    folder.mkdir(parents=True)
+    (folder / "deploy.py").write_text(PYTHON)
+    (folder / "shared.py").write_text("x = 1\n")
+
+    done = runner("check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (5, "1 file, 1 problem\n")
+    assert done.stdout.splitlines() == [
+        '.runner/workflows/deploy.py:3:37: no context named "githb"; here you can use github, inputs, '
+        "matrix, needs, secrets, strategy, vars",
+        '    3 | @workflow(on="push", env={"A": "${{ githb.ref }}"})',
+        f"{' ' * 44}^",
+    ]
+    named = runner("check", ".runner/workflows/shared.py", cwd=tmp_path)
+    assert (named.returncode, "no function here is decorated with @workflow" in named.stdout) == (5, True)
+
+    (folder / "deploy.py").write_text(PYTHON.replace("githb", "github"))
+    assert runner("check", cwd=tmp_path).returncode == 0
+    assert '"@workflow" is not GitHub' in runner("check", "--github", cwd=tmp_path).stdout
+    assert json.loads(runner("plan", str(folder / "deploy.py"), "--json").stdout)["stages"] == [["deploy"]]
+
+
 def test_problems_are_told_to_programs_too(checkout: Path) -> None:
     found = json.loads(runner("check", "--json", ".github/workflows/bad.yml", cwd=checkout).stdout)
     (first, _) = runner("check", "--format", "github", cwd=checkout).stdout.splitlines()

@@ -87,6 +87,20 @@ def flow(*actions: str) -> bytes:
     return f"on: workflow_call\njobs:\n  d:\n    runs-on: linux\n    steps: [{steps}]\n".encode()
 
 
+def test_a_workflow_in_python_is_called_from_its_own_repository_only(bench: Bench) -> None:
+    publish(bench, "o/flows@v2", {".runner/workflows/x.yml": called("./.runner/workflows/y.py")})
+
+    run = bench.a_run("on: push\njobs:\n  b:\n    uses: o/flows/.runner/workflows/x.yml@v2\n")
+    bench.work()
+
+    ended = bench.store.load(run.id)
+    reasons = [job.phase.reason for job in ended.jobs if isinstance(job.phase, Finished)]
+    assert ended.result is Result.FAILURE
+    assert any(
+        "y.py@v2: a workflow in Python is called from its own repository only" in one for one in reasons
+    )
+
+
 def test_a_workflow_that_uses_nothing_of_others_asks_nobody(bench: Bench) -> None:
     bench.write(PLAIN, "own/action.yml")
 

@@ -383,6 +383,19 @@ def test_a_called_workflow_is_given_inputs_and_gives_outputs_also_in_a_rerun(ben
     assert bench.executor.scripts == ["inner ada", "tidy", "last success hello ada"] * 2
 
 
+def test_a_function_in_python_is_called_as_the_one_job_that_it_is(bench: Bench) -> None:
+    on = '{"workflow_call": {"inputs": {"who": {"type": "string"}}}}'
+    bench.write(
+        f"from runner.sdk import workflow\n@workflow(on={on})\nasync def inner(event, step): ...\n",
+        ".runner/workflows/called.py",
+    )
+    run = bench.a_run("on: push\njobs:\n  call: {uses: ./.runner/workflows/called.py, with: {who: ada}}\n")
+    plan(bench.bell.plans[0], bench.station)
+
+    call, inner = bench.store.load(run.id).jobs
+    assert (inner.key, inner.name, inner.caller) == ("inner", "call / inner", call.id)
+
+
 def test_a_called_job_that_fails_fails_what_called_it(bench: Bench) -> None:
     with_called(bench)
     run = bench.a_run(CALLS)

@@ -46,6 +46,7 @@ def test_a_step_that_uses_none_says_why(text: str, reason: str) -> None:
 
 def test_a_job_calls_a_workflow() -> None:
     assert parse_call("./.runner/workflows/x.yml") == Local(".runner/workflows/x.yml")
+    assert parse_call("./.runner/workflows/x.py") == Local(".runner/workflows/x.py")
     assert parse_call("o/r/.github/workflows/x.yaml@v1") == Remote("o/r", ".github/workflows/x.yaml", "v1")
 
 
@@ -55,6 +56,9 @@ def test_a_job_calls_a_workflow() -> None:
         ("./x.yml", "workflows are called from .github/workflows"),
         ("./.github/workflows/x.yml@v1", "leave out the @"),
         ("./.github/workflows/x.sh", "ends with .yml or .yaml"),
+        ("./.github/workflows/x.py", "ends with .yml or .yaml"),
+        ("./.runner/workflows/x/y.py", "workflows are called from"),
+        ("o/r/.runner/workflows/x.py@v1", "ends with .yml or .yaml"),
         ("o/r/.github/workflows/x.yml@v1.", 'begins or ends with "/" or "."'),
         ("o/r/.github/workflows/x.yml@a..b", "cannot be the name of a version"),
     ],
