@@ -327,6 +327,8 @@ class Local:
         )
         self._swept = time.monotonic()
         self._announced: set[str] = set()
+        # There are jobs that ask for nothing.
+        self._workers.announce(self._station.worker, self._announced)
 
     def adopt(self, checkout: Checkout) -> tuple[str, str]:
         """Have the checkout as a commit; gives its id, and what could not be read."""

@@ -139,6 +139,10 @@ def check_workflow_path(path: str, folders: tuple[str, ...]) -> None:
     folder, _, name = path.rpartition("/")
     if folder not in folders and WORKFLOW_FOLDER.fullmatch(folder) is None:
         raise BadReference(f"workflows are called from {' or '.join(FOLDERS)}; {CALL_FORMS}")
+    if name.endswith(".py"):
+        raise BadReference(
+            "one in Python is called as ./.runner/workflows/file.py, by its own repository only"
+        )
     if WORKFLOW_FILE.fullmatch(name) is None:
         raise BadReference(f'"{name[:40]}" is no workflow file; its name ends with .yml or .yaml')
 

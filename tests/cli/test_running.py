@@ -355,6 +355,26 @@ def test_a_workflow_is_named_by_its_file_wherever_it_is(desk: Desk) -> None:
     assert desk.run("x.yml", cwd=desk.checkout / "elsewhere").status == 0
 
 
+def test_a_function_in_python_runs_with_what_it_imports_also_where_it_is_called(desk: Desk) -> None:
+    function = """\
+from runner.sdk import workflow
+import shared
+
+@workflow(on="workflow_call", env={"BRANCH": "${{ github.ref_name }}"})
+async def deploy(event, step):
+    await step.sh("say", f"echo {shared.WORD} $BRANCH")
+"""
+    ours = ".runner/workflows"
+    call = f"on: push\njobs:\n  up: {{uses: ./{ours}/deploy.py}}\n"
+    desk.commit(
+        {f"{ours}/deploy.py": function, f"{ours}/shared.py": "WORD = 'hi'\n", f"{ours}/call.yml": call}
+    )
+
+    ran = desk.run("call")
+
+    assert (ran.status, "hi main" in ran.out, "no worker" in ran.out) == (0, True, False), ran
+
+
 def test_a_name_that_no_workflow_has_is_answered_by_those_there_are(desk: Desk) -> None:
     desk.commit({f"{PLACE}/ci.yml": SHOWS, "a": "1"})
     (desk.folder / "outside.yml").write_text(SHOWS)

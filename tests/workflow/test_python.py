@@ -372,5 +372,5 @@ def test_a_workflow_in_yaml_calls_one_in_python_as_its_job() -> None:
     assert said("{uses: ./.runner/workflows/other.py}") == [
         '"./.runner/workflows/other.py" cannot be called; it does not start on workflow_call'
     ]
-    assert "no workflow file" in said("{uses: ./.github/workflows/a.py}")[0]
-    assert "no workflow file" in said("{uses: o/r/.runner/workflows/a.py@v1}")[0]
+    assert "one in Python is called as" in said("{uses: ./.github/workflows/a.py}")[0]
+    assert "by its own repository only" in said("{uses: o/r/.runner/workflows/a.py@v1}")[0]
