@@ -10,14 +10,12 @@ from sqlalchemy import Row
 from runner.model.beginnings import Beginning
 from runner.model.forks import Fork
 from runner.model.step import TRY, is_named, name_in
-from runner.model.waits import LOSS, Wait, said_of
+from runner.model.waits import LOSS, Wait, Word, said_of
 from runner.store.database import moment
 from runner.store.read_models import StepView, TryView
 from runner.store.rows import fork_from, wait_from
 from runner.store.steps import done_view, try_view
 
-LEFT = "left"
-"""How a wait ended that nothing came of: the program went on without it."""
 LONGEST_VALUE = 2000
 """Letters of what a step gave that are shown."""
 ENDED = "the job ended before it did"
@@ -105,7 +103,7 @@ class _Known:
             return status, reason, moment(job.finished_at)
         if wait is not None and wait.answer is None:
             return "waiting", said_of(wait), None
-        if wait is not None and wait.answer is not None and wait.answer.word == LEFT:
+        if wait is not None and wait.answer is not None and wait.answer.word is Word.LEFT:
             return "cancelled", "", wait.answer.at
         running = job.phase == "running" and (key in self.begun or wait is not None)
         return "running" if running else "queued", "", None
