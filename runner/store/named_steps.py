@@ -10,14 +10,12 @@ from sqlalchemy import Row
 from runner.model.beginnings import Beginning
 from runner.model.forks import Fork
 from runner.model.step import TRY, is_named, name_in
-from runner.model.waits import LOSS, Wait, said_of
+from runner.model.waits import LOSS, Wait, Word, said_of
 from runner.store.database import moment
-from runner.store.read_models import StepView
+from runner.store.read_models import StepView, TryView
 from runner.store.rows import fork_from, wait_from
-from runner.store.steps import done_view, tries_of
+from runner.store.steps import done_view, try_view
 
-LEFT = "left"
-"""How a wait ended that nothing came of: the program went on without it."""
 LONGEST_VALUE = 2000
 """Letters of what a step gave that are shown."""
 ENDED = "the job ended before it did"
@@ -48,8 +46,13 @@ def named_step_views(
     ):
         since[_step_of(key)] = min(at, since.get(_step_of(key), at))
     fork = fork_from(job.forked)
+    tries: dict[str, tuple[TryView, ...]] = {}
+    for key, row in done.items():
+        if TRY in key:
+            tries[_step_of(key)] = (*tries.get(_step_of(key), ()), try_view(row))
     for number, key in enumerate(sorted(since, key=lambda key: since[key]), start=1):
-        yield replace(known.view(number, key, since[key], fork), tries=tuple(tries_of(key, done)))
+        shown = known.view(number, key, since[key], fork)
+        yield replace(shown, tries=tries[key]) if key in tries else shown
 
 
 def _step_of(key: str) -> str:
@@ -100,7 +103,7 @@ class _Known:
             return status, reason, moment(job.finished_at)
         if wait is not None and wait.answer is None:
             return "waiting", said_of(wait), None
-        if wait is not None and wait.answer is not None and wait.answer.word == LEFT:
+        if wait is not None and wait.answer is not None and wait.answer.word is Word.LEFT:
             return "cancelled", "", wait.answer.at
         running = job.phase == "running" and (key in self.begun or wait is not None)
         return "running" if running else "queued", "", None

@@ -28,7 +28,7 @@ def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView
     pending, fork = _pending_in(job), fork_from(job.forked)
     before = None if job.started_at is None else moment(job.started_at)
     for number, (key, name, passed) in enumerate(_steps(job, done), start=1):
-        tries = tuple(tries_of(key, done))
+        tries = tuple(_tries(key, done))
         if key in done:
             shown = done_view(number, name, done[key], fork)
             before = shown.finished_at
@@ -87,19 +87,21 @@ def _declared(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[tuple[str
         yield key, name, at < last or (failed and rest == [False])
 
 
-def tries_of(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
+def _tries(key: str, done: Mapping[str, Row[Any]]) -> Iterator[TryView]:
+    return (try_view(checkpoint) for name, checkpoint in done.items() if name.startswith(key + TRY))
+
+
+def try_view(checkpoint: Row[Any]) -> TryView:
     """How a step failed before it was tried again."""
-    for name, checkpoint in done.items():
-        if name.startswith(key + TRY):
-            said, began, ended = checkpoint.outcome, checkpoint.started_at, checkpoint.finished_at
-            yield TryView(
-                checkpoint.attempt,
-                said["result"],
-                said["exit_code"],
-                said["reason"],
-                moment(began),
-                moment(ended),
-            )
+    said = checkpoint.outcome
+    return TryView(
+        checkpoint.attempt,
+        said["result"],
+        said["exit_code"],
+        said["reason"],
+        moment(checkpoint.started_at),
+        moment(checkpoint.finished_at),
+    )
 
 
 def _pending(

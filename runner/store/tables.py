@@ -33,6 +33,10 @@ metadata = MetaData()
 LARGEST_ID = 2**63 - 1
 
 
+STEP_KEY = Text().with_variant(String(255), "sqlite")
+"""SQLite keeps to no length, and another type of a column is a table written anew there."""
+
+
 class Id(TypeDecorator[int]):
     """An id, as callers may ask for it: of any size.
 
@@ -287,7 +291,7 @@ checkpoints = Table(
     metadata,
     Column("job", Id, ForeignKey("jobs.id"), primary_key=True),
     Column("base", Integer, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", STEP_KEY, primary_key=True),
     Column("attempt", Integer, nullable=False),
     # Their order within the job. Workers' clocks differ, and may be set back.
     Column("sequence", Integer, nullable=False),
@@ -329,7 +333,7 @@ log_chunks = Table(
     Column("id", Id, primary_key=True),
     Column("job", Id, ForeignKey("jobs.id"), nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("step", Text, nullable=False),
+    Column("step", STEP_KEY, nullable=False),
     Column("data", LargeBinary, nullable=False),
     # How many bytes the step has printed with this chunk, which is where the next one begins.
     Column("end_at", BigInteger, nullable=False, server_default="0"),
@@ -504,7 +508,7 @@ artifacts = Table(
     # Which step made it: in which attempt of its job, and by which key.
     Column("job", Id, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("step", String(255), nullable=False),
+    Column("step", STEP_KEY, nullable=False),
     Column("name", String(255), nullable=False),
     # The object that it is in, and the SHA-256 of that.
     Column("key", String(255), nullable=False),

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
 from runner.engine.conversation.asked import Asked, Stands, asked
 from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
@@ -309,7 +310,7 @@ class Conversation:
             return True
         step.stands, step.runs, self._live = Stands.RUNS, True, True
         # Who looks on sees that it has begun.
-        self.stage.log(step.key, b"")
+        begins(self.ledger.hold.lease, step.key, self._began(step), self.stage.station.logs)
         self._send(message)
         return False
 

@@ -13,3 +13,4 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.alter_column("checkpoints", "key", type_=sa.Text())
         op.alter_column("log_chunks", "step", type_=sa.Text())
+        op.alter_column("artifacts", "step", type_=sa.Text())
