@@ -12,7 +12,6 @@ import json
 import struct
 from typing import Any, Optional
 
-PROTOCOL = 1
 LONGEST = 64 * 1024 * 1024
 """Bytes of one message."""
 HEADER = struct.Struct(">I")
