@@ -35,92 +35,38 @@ In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshot
 """
 
 import errno
-import hashlib
-import logging
-import os
-import stat
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-from functools import cache, partial
-from glob import escape
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
 from typing import Self
 
 from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
-from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
+from runner.errors import Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
-from runner.workspaces.bases import Base, Bases, top
 from runner.workspaces.checkouts import Checkout, commit
-from runner.workspaces.folders import (
-    Blob,
-    File,
-    Link,
-    Node,
-    fill_folder,
-    nodes_of,
-    placing,
-    write_folder,
-)
+from runner.workspaces.commits import WORKFLOW_BYTES, Commits
+from runner.workspaces.dotgit import LAYER, Histories
 from runner.workspaces.folders import Folder as MadeFolder
-from runner.workspaces.git import Git
-from runner.workspaces.histories import nodes as git_nodes
-from runner.workspaces.histories import wanted_tag
-from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
-from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
+from runner.workspaces.folders import Node, fill_folder, nodes_of, placing, write_folder
+from runner.workspaces.hosts import Lookup, Network, lookup
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.layers import nothing
-from runner.workspaces.lending import lend, open_for
-from runner.workspaces.mirrors import Mirror
-from runner.workspaces.mounts import clear
-from runner.workspaces.names import Address, address_of, file_name
-from runner.workspaces.overlay import OverlayWorkspace, problem
-from runner.workspaces.pool import FOLDER, Layers
+from runner.workspaces.names import file_name
+from runner.workspaces.overlays import Overlays, clear_away
 from runner.workspaces.reach import Reach
-from runner.workspaces.reading import Reader, Readers
-from runner.workspaces.recent import Recent
 from runner.workspaces.removal import Trash
+from runner.workspaces.repositories import Repositories
 from runner.workspaces.scanning import Unkeepable
-from runner.workspaces.snapshots import Line, chain, inherit, restored
+from runner.workspaces.snapshots import chain, inherit, restored
 from runner.workspaces.sparse import Sparse, sparse_of
-from runner.workspaces.submodules import submodules_in
 from runner.workspaces.syncing import Syncing
-from runner.workspaces.trees import (
-    GITLINK,
-    Commit,
-    Entry,
-    HostileTree,
-    differences,
-    folder_in,
-    printable,
-    read_commit,
-)
+from runner.workspaces.trees import HostileTree, read_commit
 from runner.workspaces.workspace import GitWorkspace
 
 __all__ = ["WORKFLOW_BYTES", "GitWorkspaces", "HostileTree", "Unkeepable"]
-
-WORKFLOW_BYTES = 512 * 1024
-"""The largest file that `read` hands out."""
-
-FOLDER_BYTES = 16 * 1024 * 1024
-"""The most that `read` hands out of one folder."""
-
-RECENT_BYTES = 2 * FOLDER_BYTES
-"""How much of what `read` handed out is kept, in case that it is asked for again."""
-
-_NO_COMMIT = "0" * 40
-_SECOND = 1_000_000_000
-_LAYER = ".git"
-"""How the name of a folder ends that has an attempt's history, beside the objects that it is lent."""
-IDLE_SECONDS = 3600.0
-"""A mirror that was used within them is not removed, however little space there is."""
-
-log = logging.getLogger(__name__)
 
 
 class GitWorkspaces:
@@ -149,27 +95,25 @@ class GitWorkspaces:
         hindrance: Callable[[], str | None] = lambda: None,
     ) -> None:
         home = home.absolute()
-        self._mirrors, self._workspaces, self._snapshots, self._lent = (
-            home / name for name in ("mirrors", "workspaces", "snapshots", "lent")
-        )
+        self._workspaces, self._snapshots = home / "workspaces", home / "snapshots"
         self._trash = Trash(self._workspaces / ".trash")
-        self._protocols = protocols
         self._owner = owner
-        self._timeout = timeout
-        self._fetch_bytes = fetch_bytes
         self._keeping = keeping
-        self._git = Git(protocols, environment)
-        self._hosts = Hosts(networks, environment, lookup)
-        self._readers = Readers(self._git)
-        self._fetched: dict[tuple[str, str], Repository] = {}
         # What is not kept has no need to get to the disk either.
         self._syncing = Syncing(home) if keeping else None
-        self._bases = Bases(home / "bases", self._trash, owner, self._syncing)
-        self._layers = Layers(home / "layers", self._trash, self._syncing)
-        self._open: list[OverlayWorkspace] = []
-        self._opening = Lock()
-        self._problem = cache(lambda: hindrance() or problem(home, self._trash))
-        self._recent = Recent(RECENT_BYTES)
+        self._repositories = Repositories(
+            home / "mirrors",
+            self._trash,
+            protocols,
+            environment=environment,
+            networks=networks,
+            lookup=lookup,
+            timeout=timeout,
+            fetch_bytes=fetch_bytes,
+        )
+        self._commits = Commits(self._repositories)
+        self._histories = Histories(home / "lent", self._repositories, owner)
+        self._overlays = Overlays(home, self._trash, self._syncing, owner, self._histories, hindrance)
 
     def __enter__(self) -> Self:
         return self
@@ -185,15 +129,14 @@ class GitWorkspaces:
         with ExitStack() as closing:
             if self._syncing is not None:
                 closing.callback(self._syncing.close)
-            closing.callback(self._readers.close)
-            for opened in self._open:
-                closing.callback(opened.close)
+            closing.callback(self._repositories.close)
+            closing.callback(self._overlays.close)
 
     # --- the repository --------------------------------------------------------------------------
 
     def check(self, repo: Repository) -> None:
         """Raises `Rejected` where the repository's URL is none that may be fetched from."""
-        self._hosts.check(repo.name, address_of(repo, self._protocols))
+        self._repositories.check(repo)
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -205,11 +148,12 @@ class GitWorkspaces:
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        return self._mirror_of(repo, seconds).resolve(self._address(repo), ref, tag_first)
+        mirror = self._repositories.of(repo, seconds)
+        return mirror.resolve(self._repositories.address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
-        return self._mirror_of(repo).default_branch(self._address(repo))
+        return self._repositories.of(repo).default_branch(self._repositories.address(repo))
 
     def fetch(
         self,
@@ -226,16 +170,16 @@ class GitWorkspaces:
         `history`: whether also what came before it. A repository is fetched either always with it or never.
         `check` is called now and then: by raising it ends the fetch.
         """
-        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history, check)
+        mirror = self._repositories.of(repo, seconds)
+        mirror.fetch(self._repositories.address(repo), route.commit, keep, history, check)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
-        self._mirror(route.forge, route.repo).release(keep)
+        self._repositories.at(route).release(keep)
 
     def let_go(self, keep: str) -> None:
         """Release that keep-ref and all whose names begin with it, in every repository that is here."""
-        for path in self._mirrors.glob("*.git"):
-            mirror = self._named(path)
+        for mirror in self._repositories.all():
             for name in mirror.kept(keep):
                 mirror.release(name)
 
@@ -245,7 +189,7 @@ class GitWorkspaces:
         Gives its id, and what could not be read and so is not part of it. Only where nothing was fetched
         for `repo` yet.
         """
-        mirror = self._mirror(repo.forge, repo.name)
+        mirror = self._repositories.named(repo.forge, repo.name)
         made = commit(checkout, mirror.path, environment)
         mirror.belong_from_birth(repo.registration)
         return made
@@ -254,62 +198,30 @@ class GitWorkspaces:
 
     def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
-        folder = folder.strip("/")
-        known = self._fetched.get((route.forge, route.repo))
-        # Whoever gets a name that another repository had gets nothing of that one.
-        what = route, known and known.registration, folder, None if names is None else frozenset(names)
-        return self._recent.get(what, lambda: self._read(route, folder, names))
-
-    def _read(self, route: Route, folder: str, names: Collection[str] | None) -> dict[str, bytes]:
-        with self._reading(route) as reader:
-            tree = read_commit(reader, route.commit).tree
-            entries = [
-                (f"{folder}/{name}" if folder else name, entry)
-                for name, entry in folder_in(reader, tree, folder).items()
-                if not entry.is_folder and (names is None or name in names)
-            ]
-            return _read_files(reader, entries)
+        return self._commits.read(route, folder, names)
 
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
-        with self._reading(route) as reader:
-            return read_commit(reader, route.commit).message
+        return self._commits.message(route)
 
     def parents(self, route: Route) -> Sequence[str]:
         """The commits that it was made from: two or more where it is a merge."""
-        with self._reading(route) as reader:
-            return read_commit(reader, route.commit).parents
+        return self._commits.parents(route)
 
     def parting(self, route: Route, other: str) -> str | None:
         """The newest commit that both have in their history; None where they have none in common."""
-        if not self._obtained(route, other):
-            return None
-        return self._mirror(route.forge, route.repo).parting(route.commit, other)
+        return self._commits.parting(route, other)
 
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit.
 
         Where `before` cannot be had any more, every path of the commit. A rename is both its names.
         """
-        if before is not None and not self._obtained(route, before):
-            before = None
-        with self._reading(route) as reader:
-            old = read_commit(reader, before).tree if before else None
-            return printable(differences(reader, old, read_commit(reader, route.commit).tree))
+        return self._commits.changed(route, before)
 
-    def _obtained(self, route: Route, before: str) -> bool:
-        """Have a commit here for a moment, from where this process fetched the route's commit."""
-        if not FULL_COMMIT_ID.fullmatch(before):
-            raise Rejected(f"{before[:100]!a} is no full commit id")
-        repo = self._fetched.get((route.forge, route.repo))
-        try:
-            if before == _NO_COMMIT or self._mirror(route.forge, route.repo).has(before):
-                return before != _NO_COMMIT
-            if repo is not None:
-                self._mirror_of(repo).download(self._address(repo), before)
-            return repo is not None
-        except Rejected:
-            return False
+    def submodules(self, route: Route) -> Sequence[Submodule]:
+        """What other repositories the commit has in it, as its `.gitmodules` says."""
+        return self._commits.submodules(route)
 
     # --- jobs ------------------------------------------------------------------------------------
 
@@ -321,119 +233,42 @@ class GitWorkspaces:
         Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
         """
         snapshot = snapshot or BASE
-        jobs, layers = self._workspaces / file_name(name), self._snapshots / file_name(name)
-        path = jobs / str(attempt)
-        with self._reading(route) as reader, _disk_errors(path):
-            made_from = read_commit(reader, route.commit)
+        path, layers = self._workspaces / file_name(name) / str(attempt), self._snapshots / file_name(name)
+        with self._repositories.reading(route) as reader, _disk_errors(path):
+            commit = read_commit(reader, route.commit)
             line = chain(layers, snapshot, route.commit)
-            overlaid = self._overlaid(layers, line)
-            jobs.mkdir(parents=True, exist_ok=True)
-            for folder in (jobs, self._lent / file_name(name)):
+            sealed = self._overlays.layers(layers, line)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (path.parent, self._histories.folder / file_name(name)):
                 self._clear_until(attempt, folder)
-            if overlaid is not None:
-                below = self._bases.take(reader, made_from, f"{route.forge}/{route.repo}")
-                return self._overlay(
-                    reader, made_from, below, route, path, layers, snapshot, overlaid, history
-                )
-            nodes = nodes_of(reader, made_from)
+            if sealed is not None:
+                return self._overlays.open(path, reader, route, commit, layers, snapshot, sealed, history)
+            nodes = nodes_of(reader, commit)
             if history is not None:
-                whole = nodes
-                nodes = whole | self._history(
-                    route, lambda: whole, _look(made_from), name, attempt, history, Wanted()
-                )
+                nodes |= self._histories.files(route, commit, nodes, name, attempt, history, Wanted())
             write_folder(path, restored(layers, line, nodes), reader, self._owner)
-            self._trusted_by(history, path)
+            self._histories.trust(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
     def overlay_problem(self) -> str | None:
         """Why jobs' folders are no overlays here, or None where they are."""
-        return self._problem()
-
-    def _overlaid(self, folder: Path, line: Line) -> list[Path] | None:
-        """The folders of a snapshot's layers, the topmost first; None where all files are to be written."""
-        kinds = {FOLDER in layer for _, layer in line}
-        if kinds == {False}:
-            return None
-        why = self.overlay_problem()
-        if why is None and kinds != {True, False}:
-            return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
-        if not line:
-            return None
-        why = why or "some of its layers are none"
-        raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
-
-    def _overlay(
-        self,
-        reader: Reader,
-        made_from: Commit,
-        below: Base,
-        route: Route,
-        path: Path,
-        snapshots: Path,
-        snapshot: str,
-        sealed: list[Path],
-        history: History | None,
-    ) -> OverlayWorkspace:
-        """Closes `below` where it fails."""
-        try:
-            if history is not None:
-                layer = self._history_layer(reader, made_from, below, route, path, snapshots.name, history)
-                below = replace(below, folders=(*layer, *below.folders))
-            opened = OverlayWorkspace(
-                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers
-            )
-        except BaseException:
-            self._clear(path)
-            below.close()
-            raise
-        with self._opening:
-            self._open = [*(one for one in self._open if not one.closed), opened]
-        return opened
-
-    def _history_layer(
-        self,
-        reader: Reader,
-        made_from: Commit,
-        below: Base,
-        route: Route,
-        path: Path,
-        name: str,
-        history: History,
-    ) -> list[Path]:
-        """A folder with nothing but a `.git`, to lie on a base; none where there can be none."""
-        nodes = partial(_based, reader, made_from, below)
-        found = self._history(
-            route, nodes, f"{made_from.tree}-{_mark(below)}", name, int(path.name), history, Wanted()
-        )
-        if not found:
-            return []
-        layer = self._lent / name / f"{path.name}{_LAYER}"
-        write_folder(layer, found, reader, self._owner)
-        self._trusted_by(history, layer)
-        return [layer]
-
-    def _clear(self, folder: Path) -> None:
-        """Remove a folder in which something may be mounted."""
-        clear(folder)
-        self._trash.remove(folder)
+        return self._overlays.problem()
 
     def _clear_until(self, attempt: int, folder: Path) -> None:
         """Remove what is of this and of earlier attempts of a job."""
         for former in _all_in(folder):
             # A worker that was thought dead may come this far, but not to a later attempt's files.
-            number = former.name.removesuffix(_LAYER)
+            number = former.name.removesuffix(LAYER)
             if not number.isdecimal() or int(number) <= attempt:
-                self._clear(former)
+                clear_away(former, self._trash)
 
     def lent(self, name: str, attempt: int) -> Path:
         """A folder of git's objects, to which the histories of a job's attempt refer: for steps to read."""
-        folder = self._lent / file_name(name) / str(attempt)
-        open_for(folder, self._owner)
-        return folder
+        return self._histories.lent(name, attempt)
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         """Put the commit's files into the folder that the names of `path` lead to, below a job's `root`."""
-        with self._reading(route) as reader, _disk_errors(root):
+        with self._repositories.reading(route) as reader, _disk_errors(root):
             nodes = nodes_of(reader, read_commit(reader, route.commit))
             with placing(root, path) as folder:
                 fill_folder(folder, nodes, reader, self._owner)
@@ -454,114 +289,14 @@ class GitWorkspaces:
         `check` is called now and then: by raising it ends this, and nothing is changed.
         """
         sparse = sparse_of(wanted.sparse, wanted.cone)
-        with self._reading(route) as reader, _disk_errors(root):
+        with self._repositories.reading(route) as reader, _disk_errors(root):
             commit = read_commit(reader, route.commit)
             nodes = nodes_of(reader, commit)
-            made = self._history(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
+            made = self._histories.files(route, commit, nodes, name, attempt, history, wanted)
             wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
             with placing(root, path, wanted.clean) as folder:
                 fill_folder(folder, wanted_nodes, reader, self._owner, check)
-                self._trusted_by(history, folder)
-
-    def _trusted_by(self, history: History | None, folder: Path | str) -> None:
-        """Git reads no repository that is another user's than the steps' own.
-
-        Where they see this machine's files as they are, that is us.
-        """
-        if history is None or self._owner is None:
-            return
-        ours = (os.geteuid(), os.getegid())
-        owner = history.owner or (ours if history.objects is None else self._owner)
-        if owner != self._owner:
-            for path in (folder, f"{folder}/.git"):
-                with suppress(FileNotFoundError):
-                    os.chown(path, *owner, follow_symlinks=False)
-
-    def _history(
-        self,
-        route: Route,
-        nodes: Callable[[], Mapping[str, Node]],
-        look: str,
-        name: str,
-        attempt: int,
-        history: History,
-        wanted: Wanted,
-    ) -> dict[str, Node]:
-        """The files of a job's `.git`; none where its objects cannot be shown to it."""
-        mirror = self._mirror(route.forge, route.repo)
-        borrowed = mirror.borrowed
-        if borrowed and history.objects:
-            # They are in somebody's own checkout, which no sandbox sees.
-            return {}
-        top = self.lent(name, attempt)
-        objects = top / mirror.path.stem
-        origin = self._origin(route, mirror, history)
-        # What a fetch brought just now is lent too.
-        lend(mirror.path / "objects", objects)
-        sparse = sparse_of(wanted.sparse, wanted.cone)
-        seen = f"{history.objects}/{objects.name}" if history.objects else f"{objects}\n{borrowed}".rstrip()
-        return git_nodes(
-            history,
-            route.commit,
-            origin,
-            seen,
-            self._index(mirror, nodes, look, sparse),
-            shallow=mirror.shallow(route.commit),
-            sparse=sparse,
-            submodules=wanted.submodules,
-        )
-
-    def _origin(self, route: Route, mirror: Mirror, history: History) -> Mapping[str, str]:
-        """The branches and tags of the repository, with the tag that is checked out among them."""
-        origin, tag = mirror.origin(), wanted_tag(history)
-        repo = self._fetched.get((route.forge, route.repo))
-        if tag is not None and tag not in origin and repo is not None and not mirror.shallow(route.commit):
-            try:
-                mirror.refresh(self._address(repo))
-            except (Rejected, Unavailable) as error:
-                log.info("a tag is not known yet", extra={"tag": tag, "error": str(error)})
-            origin = mirror.origin()
-        return origin
-
-    def _index(
-        self, mirror: Mirror, nodes: Callable[[], Mapping[str, Node]], look: str, sparse: Sparse | None
-    ) -> bytes:
-        """The index of a checkout, which is the same for every job.
-
-        `nodes` are all files of the commit, as they look where they were not touched; `look` names that look.
-        """
-        kept = mirror.path / "indexes" / look
-        if sparse is None:
-            with suppress(FileNotFoundError):
-                os.utime(kept)
-                return kept.read_bytes()
-        found = dict(_tracked(nodes()))
-        near = newest_index(kept.parent)
-        sizes = sizes_in(near) if near else {}
-        sizes |= mirror.sizes({id for mode, id, _ in found.values() if mode != GITLINK} - sizes.keys())
-        index = index_of(
-            Tracked(
-                os.fsencode(path),
-                mode,
-                id,
-                0 if mode == GITLINK else sizes.get(id, 0),
-                at,
-                sparse is not None and not sparse.has(path),
-            )
-            for path, (mode, id, at) in found.items()
-        )
-        if sparse is None:
-            keep_index(kept, index)
-        return index
-
-    def submodules(self, route: Route) -> Sequence[Submodule]:
-        """What other repositories the commit has in it, as its `.gitmodules` says."""
-        if ".gitmodules" not in self.read(route, "", [".gitmodules"]):
-            return ()
-        with self._reading(route) as reader:
-            tree = read_commit(reader, route.commit).tree
-            mirror = self._mirror(route.forge, route.repo)
-            return tuple(submodules_in(reader, tree, mirror.settings_at(f"{route.commit}:.gitmodules")))
+                self._histories.trust(history, folder)
 
     def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
         """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
@@ -574,34 +309,34 @@ class GitWorkspaces:
 
     def names(self) -> set[str]:
         """Of which jobs there are folders here."""
-        return {path.name for folder in (self._workspaces, self._lent) for path in _entries(folder)}
+        folders = self._workspaces, self._histories.folder
+        return {path.name for folder in folders for path in _entries(folder)}
 
     def kept(self) -> Iterator[Kept]:
         """What is kept of each job that has snapshots here."""
-        sizes = self._layers.sizes()
+        sizes = self._overlays.sizes()
         return (kept for path in _entries(self._snapshots) if (kept := measured(path, sizes)) is not None)
 
     def retire(self, name: str) -> None:
         """Remove the folders of job `name`, which has ended; its snapshots stay for who goes on from it."""
-        self._clear(self._workspaces / file_name(name))
-        self._trash.remove(self._lent / file_name(name))
+        clear_away(self._workspaces / file_name(name), self._trash)
+        self._trash.remove(self._histories.folder / file_name(name))
         if not self._keeping:
             self._trash.remove(self._snapshots / file_name(name))
-            self._layers.sweep()
+            self._overlays.sweep()
         self._trash.empty()
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""
-        self._clear(self._workspaces / file_name(name))
-        for folder in (self._lent, self._snapshots):
+        clear_away(self._workspaces / file_name(name), self._trash)
+        for folder in (self._histories.folder, self._snapshots):
             self._trash.remove(folder / file_name(name))
-        self._layers.sweep()
+        self._overlays.sweep()
         self._trash.empty()
 
     def tidy(self, bases: int) -> None:
         """Remove what processes that are gone left half-made, and the bases that exceed so many bytes."""
-        self._layers.sweep()
-        self._bases.sweep(bases)
+        self._overlays.tidy(bases)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:
@@ -616,46 +351,7 @@ class GitWorkspaces:
         Those go first that were not used for longest; one that a job still sees objects of stays, and one
         whose keep-refs, by their names, are still `needed`: its repository may have their commits no longer.
         """
-        mirrors = [self._named(path) for path in self._mirrors.glob("*.git")]
-        for mirror in mirrors:
-            mirror.tidy()
-        if not limit:
-            return
-        sizes = {mirror.path: mirror.size() for mirror in mirrors}
-        over = sum(sizes.values()) - limit
-        idle = time.time() - IDLE_SECONDS
-        for mirror in sorted(mirrors, key=lambda one: one.used_at()):
-            if over <= 0 or mirror.used_at() > idle:
-                return
-            if any(self._lent.glob(f"*/*/{escape(mirror.path.stem)}")) or needed(mirror.kept()):
-                continue
-            if mirror.remove(self._trash):
-                log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
-                over -= sizes[mirror.path]
-
-    def _named(self, path: Path) -> Mirror:
-        return Mirror(path, path.stem, self._git, self._hosts, self._readers, self._timeout)
-
-    # --- between them ----------------------------------------------------------------------------
-
-    def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
-        path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
-        timeout = self._timeout if seconds is None else min(seconds, self._timeout)
-        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
-
-    def _mirror_of(self, repo: Repository, seconds: float | None = None) -> Mirror:
-        mirror = self._mirror(repo.forge, repo.name, seconds)
-        mirror.belong(repo.registration, self._trash)
-        return mirror
-
-    def _address(self, repo: Repository) -> Address:
-        self._fetched[repo.forge, repo.name] = repo
-        return address_of(repo, self._protocols)
-
-    @contextmanager
-    def _reading(self, route: Route) -> Iterator[Reader]:
-        with self._mirror(route.forge, route.repo).reading(route.commit) as reader:
-            yield reader
+        self._repositories.tend(limit, self._histories.is_lent, needed)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -664,39 +360,6 @@ def _entries(folder: Path) -> list[Path]:
 
 def _all_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _based(reader: Reader, commit: Commit, base: Base) -> Mapping[str, Node]:
-    """What a commit holds, each file with the time that it has in its base."""
-    nodes = nodes_of(reader, commit)
-    for path, node in nodes.items():
-        if isinstance(node, File | Link) and (there := top(base.folders, path)) is not None:
-            nodes[path] = replace(node, mtime_ns=there.lstat().st_mtime_ns)
-    return nodes
-
-
-def _mark(base: Base) -> str:
-    """Sets a base apart from others of the same tree, whose files may have other times."""
-    found = (folder.stat() for folder in base.folders)
-    said = repr([(one.st_ino, one.st_mtime_ns) for one in found]).encode()
-    return hashlib.sha256(said).hexdigest()[:16]
-
-
-def _look(commit: Commit) -> str:
-    """What the files of a commit look like that were made for it."""
-    return f"{commit.tree}-{commit.time}"
-
-
-def _tracked(nodes: Mapping[str, Node]) -> Iterator[tuple[str, tuple[int, str, int]]]:
-    """The files and submodules of a commit as its trees have them: by path their mode, id and time."""
-    for path, node in nodes.items():
-        match node:
-            case File(mode, mtime, Blob(id)):
-                yield path, (mode, id, mtime // _SECOND)
-            case Link(Blob(id), mtime):
-                yield path, (stat.S_IFLNK, id, mtime // _SECOND)
-            case MadeFolder(_, id) if id:
-                yield path, (GITLINK, id, 0)
 
 
 def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
@@ -711,26 +374,6 @@ def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
         for depth in range(1, len(names))
     }
     return {path: node for path, node in nodes.items() if path in kept or path in around}
-
-
-def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:
-    for path, entry in entries:
-        if not stat.S_ISREG(entry.mode):
-            kind = "a symlink" if stat.S_ISLNK(entry.mode) else "a submodule"
-            raise BrokenDefinition(f"{path} is {kind}; put a regular file there")
-    files: dict[str, bytes] = {}
-    total = 0
-    for (path, _), content in zip(entries, reader.contents([entry.id for _, entry in entries]), strict=True):
-        total += content.size
-        if content.size > WORKFLOW_BYTES:
-            raise BrokenDefinition(
-                f"{path} has {content.size} bytes; "
-                f"a workflow file has at most {WORKFLOW_BYTES} (WORKFLOW_BYTES)"
-            )
-        if total > FOLDER_BYTES:
-            raise BrokenDefinition(f"{path} makes its folder larger than {FOLDER_BYTES} bytes (FOLDER_BYTES)")
-        files[path] = content.whole()
-    return files
 
 
 @contextmanager

@@ -1,0 +1,118 @@
+"""Opening jobs' folders as overlays: what lies below them, and what is kept of that on this machine."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+from runner.engine.ports import History
+from runner.errors import SnapshotGone
+from runner.model.source import Route
+from runner.workspaces import mounts
+from runner.workspaces.bases import Bases
+from runner.workspaces.dotgit import Histories
+from runner.workspaces.overlay import OverlayWorkspace, problem
+from runner.workspaces.pool import FOLDER, Layers
+from runner.workspaces.reading import Reader
+from runner.workspaces.removal import Trash
+from runner.workspaces.snapshots import Line
+from runner.workspaces.syncing import Syncing
+from runner.workspaces.trees import Commit
+
+
+class Overlays:
+    """All overlays of this process, on the bases and layers in `home`.
+
+    `owner` is the uid and gid that files of commits belong to; `hindrance` why there may be no overlays,
+    None where there may.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        trash: Trash,
+        syncing: Syncing | None,
+        owner: tuple[int, int] | None,
+        histories: Histories,
+        hindrance: Callable[[], str | None],
+    ) -> None:
+        self._trash = trash
+        self._histories = histories
+        self._bases = Bases(home / "bases", trash, owner, syncing)
+        self._layers = Layers(home / "layers", trash, syncing)
+        self._open: list[OverlayWorkspace] = []
+        self._opening = Lock()
+        self._problem = cache(lambda: hindrance() or problem(home, trash))
+
+    def close(self) -> None:
+        with ExitStack() as closing:
+            for opened in self._open:
+                closing.callback(opened.close)
+
+    def problem(self) -> str | None:
+        """Why jobs' folders are no overlays here, or None where they are."""
+        return self._problem()
+
+    def layers(self, folder: Path, line: Line) -> list[Path] | None:
+        """The folders of a snapshot's layers, the topmost first; None where all files are to be written."""
+        kinds = {FOLDER in layer for _, layer in line}
+        if kinds == {False}:
+            return None
+        why = self.problem()
+        if why is None and kinds != {True, False}:
+            return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
+        if not line:
+            return None
+        why = why or "some of its layers are none"
+        raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
+
+    def open(
+        self,
+        path: Path,
+        reader: Reader,
+        route: Route,
+        commit: Commit,
+        snapshots: Path,
+        snapshot: str,
+        sealed: list[Path],
+        history: History | None,
+    ) -> OverlayWorkspace:
+        """A job's folder at `path`: its commit, its history, then the layers of its snapshot, `sealed`."""
+        below = self._bases.take(reader, commit, f"{route.forge}/{route.repo}")
+        try:
+            if history is not None:
+                layer = self._histories.layer(
+                    reader, route, commit, below, snapshots.name, int(path.name), history
+                )
+                below = replace(below, folders=(*layer, *below.folders))
+            opened = OverlayWorkspace(
+                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers
+            )
+        except BaseException:
+            clear_away(path, self._trash)
+            below.close()
+            raise
+        with self._opening:
+            self._open = [*(one for one in self._open if not one.closed), opened]
+        return opened
+
+    def sizes(self) -> dict[int, int]:
+        """The space that layers take, by the inode of what names them as a snapshot."""
+        return self._layers.sizes()
+
+    def sweep(self) -> None:
+        """Remove layers that are no snapshot's any more."""
+        self._layers.sweep()
+
+    def tidy(self, bases: int) -> None:
+        """Remove also what was left half-made, and the bases that exceed so many bytes."""
+        self._layers.sweep()
+        self._bases.sweep(bases)
+
+
+def clear_away(folder: Path, trash: Trash) -> None:
+    """Remove a folder in which something may be mounted."""
+    mounts.clear(folder)
+    trash.remove(folder)
