@@ -15,6 +15,7 @@ from runner.engine.ports import (
     Dock,
     Executor,
     Exit,
+    Folder,
     History,
     Logs,
     Sandbox,
@@ -204,6 +205,11 @@ class FakeWorkspace:
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         self.seen_by.append((sandbox, shared))
+
+    def lay(
+        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = lambda: None
+    ) -> int | None:
+        return None
 
     def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())

@@ -82,6 +82,16 @@ class Workspace(Protocol):
     def shown(self, sandbox: "Sandbox", shared: bool) -> None:
         """Say where steps see it: in that sandbox, and whether containers beside it do too."""
 
+    def lay(
+        self, content: str, fill: Callable[["Folder"], int], check: Callable[[], None] = lambda: None
+    ) -> int | None:
+        """Have files in it as if `fill` had put them there, for nothing where this machine has them already.
+
+        `content` stands for what `fill` puts into a folder that it is given, and for nothing else; it gives
+        how many there are. None, and nothing is changed, where each has to be put into the workspace itself.
+        `check` is called now and then, and ends it by raising.
+        """
+
     def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
         """Every file in it, also those behind links to its own folders, by relative path and in order.
 

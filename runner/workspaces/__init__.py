@@ -334,9 +334,12 @@ class GitWorkspaces:
         self._overlays.sweep()
         self._trash.empty()
 
-    def tidy(self, bases: int) -> None:
-        """Remove what processes that are gone left half-made, and the bases that exceed so many bytes."""
-        self._overlays.tidy(bases)
+    def tidy(self, limit: int) -> None:
+        """Remove what processes that are gone left half-made, and keep to so many bytes.
+
+        They count for what is unpacked once for all jobs: commits, and what those restore from caches.
+        """
+        self._overlays.tidy(limit)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:

@@ -23,13 +23,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from time import time
 
+from runner.workspaces.fitting import Spare
 from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
 from runner.workspaces.holding import hold
 from runner.workspaces.looking import measure
-from runner.workspaces.pool import write
+from runner.workspaces.notes import write
 from runner.workspaces.reading import MissingObject, Reader
 from runner.workspaces.removal import Trash
 from runner.workspaces.syncing import Syncing, boot
@@ -96,24 +98,24 @@ class Bases:
             near = self._near(reader, commit, repository)
             return self._made(reader, commit.tree, commit.time, repository, near)
 
-    def sweep(self, limit: int) -> None:
-        """Remove what was never finished, and bases until the rest fits `limit`, longest unused first.
-
-        One that is used stays, and one that another base lies on.
-        """
+    def clean(self) -> None:
+        """Remove what was never finished."""
         for prefix in (_MAKING, _DAMAGED):
             for left in self._folder.glob(f"{prefix}*"):
                 self._remove(left)
+
+    def spares(self) -> Sequence[Spare]:
+        """All of them, to be removed where nobody uses one, and no other lies on it."""
         found = {path.name: about for path in self._all() if (about := _read(path)) is not None}
-        over = sum(one.size for one in found.values()) - limit
-        while over > 0:
-            lain_on = {one.parent for one in found.values()}
-            free = sorted((self._used(tree), tree) for tree in found if tree not in lain_on)
-            gone = next((tree for _, tree in free if self._remove(self._folder / tree)), None)
-            if gone is None:
-                return
-            over -= found.pop(gone).size
-            self._good.discard(gone)
+
+        def remove(tree: str) -> bool:
+            if tree in {one.parent for one in found.values()} or not self._remove(self._folder / tree):
+                return False
+            del found[tree]
+            self._good.discard(tree)
+            return True
+
+        return [Spare(self._used(tree), about.size, partial(remove, tree)) for tree, about in found.items()]
 
     # --- finding one -----------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runner.engine.ports import Sandbox
+from runner.engine.ports import Folder, Sandbox
 from runner.errors import BrokenDefinition, NotFound
+from runner.workspaces.layers import nothing
 from runner.workspaces.scanning import Beneath, Vanished
 from runner.workspaces.trees import FOLDER_DEPTH
 
@@ -22,6 +23,12 @@ class Opened:
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         """A folder like any other is seen everywhere."""
+
+    def lay(
+        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
+    ) -> int | None:
+        """Into a folder like any other each file is written."""
+        return None
 
     def paths(self, spend: Callable[[int, int], None]) -> Iterator[str]:
         return self._below("", (self.path.resolve(),), spend)

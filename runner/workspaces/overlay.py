@@ -11,21 +11,25 @@ the folder at the very moment between two overlays finds it empty.
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from runner.engine.ports import Sandbox
+from runner.engine.ports import Folder, Sandbox
 from runner.errors import NOT_NOW, Unavailable
 from runner.workspaces import mounts
 from runner.workspaces.bases import Base
 from runner.workspaces.copying import Copy, copy, marks_in
 from runner.workspaces.layers import nothing
+from runner.workspaces.laying import like_before, met
 from runner.workspaces.mounts import Busy, View
 from runner.workspaces.opened import Opened
 from runner.workspaces.pool import Begun, Layers
 from runner.workspaces.removal import Trash
 from runner.workspaces.snapshots import last_number
+from runner.workspaces.stock import Stocked
 
 LONGEST_NAME = len("/bases/") + 40 + len("/files")
 """Of a layer in the home folder."""
@@ -80,6 +84,7 @@ class OverlayWorkspace(Opened):
         base: Base,
         sealed: Sequence[Path],
         layers: Layers,
+        owner: tuple[int, int] | None,
     ) -> None:
         super().__init__(path)
         self._attempt = int(path.name)
@@ -91,8 +96,9 @@ class OverlayWorkspace(Opened):
         self._base = base
         self._sealed = list(sealed)
         self._under = snapshot
-        """The snapshot of all that is sealed. The newest may be one of a copy."""
+        """The snapshot of all that is sealed. The newest may be one of a copy, or older."""
         self._layers = layers
+        self._owner = owner
         self._sandbox: Sandbox | None = None
         self._shared = False
         self._copy: Copy | None = None
@@ -126,17 +132,35 @@ class OverlayWorkspace(Opened):
         check()
         try:
             if _is_empty(self._top.files):
+                self._snapshot = self._under
                 return self._snapshot
-            # Before anything is taken off: the disk may be full.
-            begun = self._layers.begin(self._top.files)
-            try:
+            with self._begun(self._top.files) as begun:
                 self._keep(begun, check)
-            finally:
-                if begun is not self._top:
-                    self._layers.discard(begun)
         except OSError as error:
             raise Unavailable(f"the workspace cannot be saved: {error.strerror}") from error
         return self._snapshot
+
+    def lay(
+        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
+    ) -> int | None:
+        views = self._views()
+        if views is None or self._height + 2 > mounts.MOST_LAYERS:
+            return None
+        stocked = self._layers.stock.take(content, self._owner, fill)
+        if stocked is None:
+            return None
+        with closing(stocked):
+            # The kernel takes no folder twice.
+            folders = None if stocked.files in self._sealed else met(stocked.files, self.path, check)
+            if folders is None:
+                return None
+            with self._begun(self._top.files) as begun, self._begun(stocked.files) as between:
+                try:
+                    self._change(views, partial(self._seal, begun, between, stocked))
+                except Busy:
+                    return None
+            like_before(self.path, folders, stocked.passed)
+        return stocked.count
 
     def close(self) -> None:
         if self.closed:
@@ -149,15 +173,30 @@ class OverlayWorkspace(Opened):
             closing.callback(self._trash.remove, self.path)
             mounts.clear(self.path)
 
+    @contextmanager
+    def _begun(self, like: Path) -> Iterator[Begun]:
+        """A layer for what comes next, before anything is taken off: the disk may be full."""
+        begun = self._layers.begin(like)
+        try:
+            yield begun
+        finally:
+            if begun is not self._top:
+                self._layers.discard(begun)
+
+    @property
+    def _height(self) -> int:
+        """How many layers there are below the top one."""
+        return len(self._sealed) + len(self._base.folders)
+
     def _keep(self, begun: Begun, check: Callable[[], None]) -> None:
         """Begin an empty layer on top of what there is now, or fill it with a copy of that."""
         views = self._views()
-        if views is None or len(self._sealed) + len(self._base.folders) >= mounts.MOST_LAYERS:
+        if views is None or self._height >= mounts.MOST_LAYERS:
             self._keep_copy(begun, check)
             return
         try:
-            with mounts.lifted(self.path, views) as put:
-                self._seal(begun, put)
+            self._change(views, partial(self._seal, begun))
+            self._snapshot = self._under
         except Busy:
             self._keep_copy(begun, check)
 
@@ -183,13 +222,39 @@ class OverlayWorkspace(Opened):
         except Busy as error:
             raise Unavailable(f"no overlay can be mounted at {self.path}: {error}") from error
 
-    def _seal(self, begun: Begun, put: Callable[[int], None]) -> None:
-        """Make the top layer one that is never written again, and put an empty one on it."""
-        done, self._top = self._top, begun
+    def _change(self, views: Sequence[View], change: Callable[[], None]) -> None:
+        """Take the folder off, and put it back on other layers, whatever comes of that. Raises `Busy`."""
+        done = self._top
+        with mounts.lifted(self.path, views) as put:
+            try:
+                change()
+            except BaseException:
+                # The kernel takes a work folder once.
+                shutil.rmtree(self._top.work, ignore_errors=True)
+                self._top.work.mkdir(exist_ok=True)
+                raise
+            finally:
+                self._mount(put)
+        if done is not self._top:
+            self._layers.discard(done)
+
+    def _seal(self, begun: Begun, between: Begun | None = None, stocked: Stocked | None = None) -> None:
+        """Make the top layer one that is never written again, and put an empty one on it.
+
+        What is `stocked` comes between them, where it is given.
+        """
+        if stocked is None or not _is_empty(self._top.files):
+            self._name(self._top)
+        self._top = begun
+        if between is not None:
+            self._name(between, stocked)
+
+    def _name(self, begun: Begun, stocked: Stocked | None = None) -> None:
+        """Make it the topmost of those that are never written again."""
         name = self._next()
-        self._sealed.insert(0, self._layers.seal(done, self._snapshots / name, self._commit, self._under))
-        self._mount(put)
-        self._snapshot = self._under = name
+        path = self._snapshots / name
+        self._sealed.insert(0, self._layers.seal(begun, path, self._commit, self._under, stocked))
+        self._under = name
         self._copy = None
 
     def _keep_copy(self, begun: Begun, check: Callable[[], None]) -> None:

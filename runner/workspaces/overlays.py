@@ -13,6 +13,7 @@ from runner.model.source import Route
 from runner.workspaces import mounts
 from runner.workspaces.bases import Bases
 from runner.workspaces.dotgit import Histories
+from runner.workspaces.fitting import fit
 from runner.workspaces.overlay import OverlayWorkspace, problem
 from runner.workspaces.pool import FOLDER, Layers
 from runner.workspaces.reading import Reader
@@ -39,6 +40,7 @@ class Overlays:
         hindrance: Callable[[], str | None],
     ) -> None:
         self._trash = trash
+        self._owner = owner
         self._histories = histories
         self._bases = Bases(home / "bases", trash, owner, syncing)
         self._layers = Layers(home / "layers", trash, syncing)
@@ -88,7 +90,7 @@ class Overlays:
                 )
                 below = replace(below, folders=(*layer, *below.folders))
             opened = OverlayWorkspace(
-                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers
+                path, self._trash, snapshots, route.commit, snapshot, below, sealed, self._layers, self._owner
             )
         except BaseException:
             clear_away(path, self._trash)
@@ -106,10 +108,13 @@ class Overlays:
         """Remove layers that are no snapshot's any more."""
         self._layers.sweep()
 
-    def tidy(self, bases: int) -> None:
-        """Remove also what was left half-made, and the bases that exceed so many bytes."""
+    def tidy(self, limit: int) -> None:
+        """Remove also what was left half-made, and of what can be made again what exceeds so many bytes."""
         self._layers.sweep()
-        self._bases.sweep(bases)
+        stock = self._layers.stock
+        self._bases.clean()
+        stock.clean()
+        fit(limit, (*self._bases.spares(), *stock.spares()))
 
 
 def clear_away(folder: Path, trash: Trash) -> None:

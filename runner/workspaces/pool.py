@@ -3,12 +3,12 @@
     layers/<token>/files      what changed, as overlayfs writes it, with its marks for what is gone
     layers/<token>/snapshot   which snapshot it is; the snapshot's own name is another link to this file
     layers/<token>/settled    its size and digest, once all of it is on the disk
+    layers/<token>/stock      where what changed is in the stock: another name of what is said of it there
 
 So who has the snapshot has the layer, by whatever name, and one whose last name is gone can be removed. Until
 it is on the disk it only counts in the life of the machine in which it was made.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -22,12 +22,16 @@ from runner.errors import SnapshotGone
 from runner.workspaces.holding import hold
 from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.looking import measure
+from runner.workspaces.notes import read, write
 from runner.workspaces.removal import Trash
+from runner.workspaces.stock import Stock, Stocked
 from runner.workspaces.syncing import Syncing, boot
 
 _ABOUT, _SETTLED = "snapshot", "settled"
 FOLDER = "folder"
 """What a snapshot says that is a folder layer: its token."""
+_STOCK = "stock"
+"""What one says whose files are in the stock: under which key. It has none of its own."""
 
 
 @dataclass(slots=True)
@@ -52,12 +56,16 @@ class Begun:
 
 
 class Layers:
-    """All folder layers of this machine. Where no `syncing` is given none outlives the machine."""
+    """All folder layers of this machine, and beside their folder the stock.
+
+    Where no `syncing` is given none outlives the machine.
+    """
 
     def __init__(self, folder: Path, trash: Trash, syncing: Syncing | None) -> None:
         self._folder = folder
         self._trash = trash
         self._syncing = syncing
+        self.stock = Stock(folder.with_name("stock"), trash, syncing)
 
     def begin(self, like: Path) -> Begun:
         """An empty layer, whose top folder has rights and owner of another folder."""
@@ -78,16 +86,24 @@ class Layers:
             raise
         return begun
 
-    def seal(self, begun: Begun, snapshot: Path, commit: str, parent: str) -> Path:
-        """Give it the name of a snapshot; nothing may be able to write to it any more."""
+    def seal(
+        self, begun: Begun, snapshot: Path, commit: str, parent: str, stocked: Stocked | None = None
+    ) -> Path:
+        """Give it the name of a snapshot; nothing may be able to write to it any more.
+
+        `stocked`: it is nothing itself, and stands for that.
+        """
         about = {"commit": commit, "parent": parent, "gone": [], "nodes": {}}
+        if stocked is not None:
+            stocked.name(begun.path / _STOCK)
+            about[_STOCK] = stocked.key
         with new_layer(begun.path / _ABOUT, durable=False) as layer:
             layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
         snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.link(begun.path / _ABOUT, snapshot)
         begun.let_go()
         self._settle(begun.path)
-        return begun.files
+        return begun.files if stocked is None else stocked.files
 
     def discard(self, begun: Begun) -> None:
         """Remove it; what has become a snapshot stays."""
@@ -101,19 +117,24 @@ class Layers:
         files = path / "files"
         if not files.is_dir():
             raise SnapshotGone(f"the files of the snapshot {snapshot} are not on this machine")
-        settled = _read(path / _SETTLED)
+        settled = read(path / _SETTLED)
         if settled is None:
             if about["boot"] != boot():
                 raise SnapshotGone(f"the machine went down before the snapshot {snapshot} was on its disk")
         elif settled["digest"] != measure(files)[1]:
             raise SnapshotGone(f"the files of the snapshot {snapshot} are damaged")
-        return files
+        if _STOCK not in about:
+            return files
+        stocked = self.stock.files(str(about[_STOCK]))
+        if stocked is None:
+            raise SnapshotGone(f"files that the snapshot {snapshot} shares with others are damaged or gone")
+        return stocked
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take which are on the disk, by the inode of what says so."""
         found = {}
         for path in self._all():
-            settled = _read(path / _SETTLED)
+            settled = read(path / _SETTLED)
             with suppress(FileNotFoundError):
                 found[(path / _ABOUT).stat().st_ino] = settled["size"] if settled else 0
         return found
@@ -167,17 +188,3 @@ def copy_rights(source: Path, target: Path) -> None:
     os.chown(target, status.st_uid, status.st_gid)
     target.chmod(status.st_mode & 0o7777)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def write(path: Path, said: Mapping[str, Any]) -> None:
-    """Write a small file, whole or not at all."""
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    aside.write_text(json.dumps(said))
-    aside.rename(path)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None

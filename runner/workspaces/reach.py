@@ -101,7 +101,7 @@ class Reach(Folder):
     @contextmanager
     def held(self) -> Iterator[Folder]:
         with ExitStack() as opened:
-            yield _Held(self._root, self._owner, opened)
+            yield Held(self._root, self._owner, opened)
 
     def _real(self, path: str) -> str:
         """The same place without a link on the way to it, below the root. Raises `BrokenDefinition`."""
@@ -157,8 +157,8 @@ class Reach(Folder):
                 os.close(current)
 
 
-class _Held(Reach):
-    """`opened` holds the folder that the last path was in."""
+class Held(Reach):
+    """Has the folder open that the last path was in, for as long as `opened` is."""
 
     def __init__(self, root: Path, owner: tuple[int, int] | None, opened: ExitStack) -> None:
         super().__init__(root, owner)

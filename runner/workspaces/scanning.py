@@ -161,6 +161,17 @@ class Beneath:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def folder(self, path: str) -> Iterator[int]:
+        """A folder by its path. Raises `Vanished`."""
+        with _vanishing(path):
+            above, name = self._folder_of(path)
+            descriptor = os.open(name, _FOLDER, dir_fd=above)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def link(self, path: str) -> tuple[str, os.stat_result]:
         """A symlink's target and status. Raises `Vanished`."""
         with _vanishing(path):

@@ -1,5 +1,7 @@
 """A worker is killed around what it keeps for later runs: the job ends well, and what is kept is whole."""
 
+import os
+
 import pytest
 
 from runner.model.step import Result
@@ -48,3 +50,27 @@ def test_a_cache_whose_worker_was_killed_as_it_was_saved_is_there_once_and_whole
     assert len(list(real.objects.kept("caches"))) == 1 + (point == "objects.put:1:after")
     again = world.deliver(world.commit("2", text=RESTORE), "push-2")
     assert world.ended(again).result is Result.SUCCESS
+
+
+POINTS_LATER = ("store.record:1:before", "store.record:1:after", "store.record:2:before")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
+@pytest.mark.parametrize("point", POINTS_LATER)
+def test_a_job_whose_worker_was_killed_around_a_cache_that_is_laid_over_its_folder_ends_well(
+    embedded: World, point: str
+) -> None:
+    world, real = embedded, embedded.services
+    saved = world.deliver(world.commit(text=SAVE))
+    first = world.start("embedded")
+    assert world.ended(saved).result is Result.SUCCESS
+    first.kill()
+    first.wait()
+    delivery = world.deliver(world.commit("2", text=RESTORE), "push-2")
+
+    world.killed(world.start("embedded", point))
+    world.start("embedded")
+
+    assert world.ended(delivery).result is Result.SUCCESS
+    stock = real.settings.home / "stock"
+    assert len([path for path in stock.iterdir() if not path.name.startswith(".")]) == 1

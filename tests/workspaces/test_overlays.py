@@ -637,7 +637,7 @@ def test_a_folder_that_cannot_be_mounted_leaves_nothing_open(tmp_path: Path) -> 
     opened = len(list(Path("/proc/self/fd").iterdir()))
     try:
         with pytest.raises(Unavailable, match="no overlay can be mounted"):
-            OverlayWorkspace(*place, [], Layers(tmp_path / "layers", trash, None))
+            OverlayWorkspace(*place, [], Layers(tmp_path / "layers", trash, None), None)
     finally:
         clear(tmp_path)
 

@@ -164,21 +164,38 @@ def _found(asked: _Asked) -> Cache | None:
 
 
 def _unpack(asked: _Asked, found: Cache) -> None:
-    with asked.places() as places, asked.store.reading(found) as file:
-
-        def place(path: str) -> tuple[Folder, str]:
-            root, _, rest = path.partition("/")
-            ours = root == TEMP and rest.startswith(FOLDER)
-            if root not in places or ours or not rest or {"", ".", ".."} & {*rest.split("/")}:
-                raise Damaged(f"the archive has {path[:200]!a} in it, which is in no folder of a job")
-            folder, above = places[root]
-            return folder, posixpath.join(above, rest)
-
-        count = unpack(file, place, asked.errand.check)
+    count = _laid(asked, found)
+    if count is None:
+        with asked.places() as places:
+            count = _unpacked(asked, found, places)
     size = _shown(found.blob.size)
     asked.errand.say(
         f"restored {count} files and folders ({size}) with the key {found.key} of {found.scope.ref}"
     )
+
+
+def _laid(asked: _Asked, found: Cache) -> int | None:
+    """Have it as this machine has it from an earlier job; None where it is to be unpacked."""
+    if any(line.root != WORKSPACE for line in asked.lines):
+        return None
+
+    def fill(folder: Folder) -> int:
+        return _unpacked(asked, found, {WORKSPACE: (folder, "")})
+
+    return asked.errand.stage.workspace.lay(found.blob.digest, fill, asked.errand.check)
+
+
+def _unpacked(asked: _Asked, found: Cache, places: Mapping[str, tuple[Folder, str]]) -> int:
+    def place(path: str) -> tuple[Folder, str]:
+        root, _, rest = path.partition("/")
+        ours = root == TEMP and rest.startswith(FOLDER)
+        if root not in places or ours or not rest or {"", ".", ".."} & {*rest.split("/")}:
+            raise Damaged(f"the archive has {path[:200]!a} in it, which is in no folder of a job")
+        folder, above = places[root]
+        return folder, posixpath.join(above, rest)
+
+    with asked.store.reading(found) as file:
+        return unpack(file, place, asked.errand.check)
 
 
 # --- saving ----------------------------------------------------------------------------------
