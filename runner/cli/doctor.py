@@ -116,7 +116,9 @@ def _git() -> str:
 
 def _workspaces(services: wiring.Services) -> str:
     if why := services.workspaces.overlay_problem():
-        raise Unavailable(f"each job's files are written one by one, as no overlay can be mounted: {why}")
+        unable = services.workspaces.clone_problem()
+        how = f"written one by one, for they cannot be cloned: {unable}" if unable else "cloned one by one"
+        raise Unavailable(f"each job's files are {how}; no overlay can be mounted: {why}")
     return "jobs' folders are overlays"
 
 

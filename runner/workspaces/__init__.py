@@ -18,10 +18,13 @@ Decisions:
   what takes the time), has no place where a filter, hook or attribute could run, and gives exactly the
   committed bytes: no end-of-line conversion, LFS pointers as they are, submodules as empty folders.
 * **A job's folder is an overlay where one can be mounted**, which is tried once: below it the commit's tree,
-  unpacked once for all jobs (`bases`), on it what steps change (`overlay`). Opening one and keeping what a
+  unpacked once for all jobs (`bases`), on it what steps change (`overlay`), and between them what caches hold
+  (`stock`). Opening one and keeping what a
   step left then cost what changed, not what there is. Everything that a file system keeps is kept. A file has
   the time of the commit for which its bytes were first unpacked here.
-* **Elsewhere a snapshot is the commit and a chain of layers**, each one file with what changed since the
+* **Elsewhere its files are written,** as clones of the unpacked ones where the file system can share blocks,
+  else from what git has.
+* **There a snapshot is the commit and a chain of layers**, each one file with what changed since the
   last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
   attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began.
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
@@ -31,7 +34,7 @@ Decisions:
   is used (`HostileTree`).
 
 In `home`: `mirrors/`, `bases/<tree>/`, `workspaces/<job>/<attempt>/`, `snapshots/<job>/<attempt>.<n>`,
-`layers/<token>/`; one file system.
+`layers/<token>/`, `stock/<key>/`; one file system.
 """
 
 import errno
@@ -46,7 +49,9 @@ from runner.errors import Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
+from runner.workspaces.bases import Bases
 from runner.workspaces.checkouts import Checkout, commit
+from runner.workspaces.cloning import Clones
 from runner.workspaces.commits import WORKFLOW_BYTES, Commits
 from runner.workspaces.dotgit import LAYER, Histories
 from runner.workspaces.folders import Folder as MadeFolder
@@ -113,7 +118,9 @@ class GitWorkspaces:
         )
         self._commits = Commits(self._repositories)
         self._histories = Histories(home / "lent", self._repositories, owner)
-        self._overlays = Overlays(home, self._trash, self._syncing, owner, self._histories, hindrance)
+        bases = Bases(home / "bases", self._trash, owner, self._syncing)
+        self._overlays = Overlays(home, self._trash, self._syncing, owner, self._histories, bases, hindrance)
+        self._clones = Clones(home, self._trash, bases, keeping)
 
     def __enter__(self) -> Self:
         return self
@@ -246,13 +253,18 @@ class GitWorkspaces:
             nodes = nodes_of(reader, commit)
             if history is not None:
                 nodes |= self._histories.files(route, commit, nodes, name, attempt, history, Wanted())
-            write_folder(path, restored(layers, line, nodes), reader, self._owner)
+            with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes) as made:
+                write_folder(path, restored(layers, line, made), reader, self._owner)
             self._histories.trust(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
     def overlay_problem(self) -> str | None:
         """Why jobs' folders are no overlays here, or None where they are."""
         return self._overlays.problem()
+
+    def clone_problem(self) -> str | None:
+        """Why files of jobs' folders that are no overlays are no clones either, or None where they are."""
+        return self._clones.problem()
 
     def _clear_until(self, attempt: int, folder: Path) -> None:
         """Remove what is of this and of earlier attempts of a job."""

@@ -22,6 +22,8 @@ from runner.errors import SnapshotGone
 SMALL_BYTES = 1 << 20
 """Larger files are copied by the kernel, which shares their blocks where the file system can."""
 
+FICLONE = 0x40049409
+"""The ioctl by which a file gets the blocks of another, for itself as soon as one of them is written to."""
 _MAGIC = b"runner.1"
 _LENGTH = 8
 _FOOTER = _LENGTH + 32 + len(_MAGIC)

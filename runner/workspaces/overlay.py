@@ -41,7 +41,7 @@ def problem(home: Path, trash: Trash) -> str | None:
     Raises `Unavailable` where it cannot be known now: jobs that began with one are to go on with one.
     """
     if os.geteuid():
-        return "that takes root"
+        return "that takes root: in a user namespace no step could rename a folder of an earlier one"
     if len(os.fsencode(home)) > mounts.LONGEST_PATH - LONGEST_NAME:
         return f"the path of {home} has more than {mounts.LONGEST_PATH - LONGEST_NAME} bytes"
     probe = home / "layers" / f".new-{secrets.token_hex(8)}"

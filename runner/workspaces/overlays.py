@@ -37,12 +37,13 @@ class Overlays:
         syncing: Syncing | None,
         owner: tuple[int, int] | None,
         histories: Histories,
+        bases: Bases,
         hindrance: Callable[[], str | None],
     ) -> None:
         self._trash = trash
         self._owner = owner
         self._histories = histories
-        self._bases = Bases(home / "bases", trash, owner, syncing)
+        self._bases = bases
         self._layers = Layers(home / "layers", trash, syncing)
         self._open: list[OverlayWorkspace] = []
         self._opening = Lock()
