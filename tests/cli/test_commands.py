@@ -442,6 +442,20 @@ def test_the_doctor_says_what_works(on_machine: Shell) -> None:
     assert "a job could run here" in on_machine("doctor").out
 
 
+def test_the_doctor_says_how_jobs_get_their_files(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNNER_DOCKER", "tcp://127.0.0.1:1")
+    findings = on_machine("doctor", "--json").json["findings"]
+    (found,) = [one for one in findings if one["name"] == "workspaces"]
+
+    how, _, why = found["said"].partition("; no overlay can be mounted: ")
+    cloned = "each job's files are cloned one by one"
+    written = (
+        "each job's files are written one by one, for they cannot be cloned: the file system there cannot"
+    )
+    assert how in (cloned, written)
+    assert why == "docker at tcp://127.0.0.1:1 has mounts of its own" or os.geteuid()
+
+
 def test_the_doctor_says_what_steps_can_reach(on_machine: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def said() -> dict[str, str]:
         return {one["name"]: one["said"] for one in on_machine("doctor", "--json").json["findings"]}

@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from zstandard import ZstdDecompressor
@@ -22,15 +24,17 @@ FILES = {"a": "1" * 100_000, "b/c": "2" * 50_000, "b/empty": "", "d": "4"}
 def disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or "btrfs" not in Path("/proc/filesystems").read_text().split():
         pytest.skip("btrfs can be mounted by root alone, where the kernel has it")
-    image, place = tmp_path / "btrfs.img", tmp_path / "disk"
+    # Not in the tests' own folder, which only root can enter.
+    image, place = tmp_path / "btrfs.img", Path(mkdtemp(prefix="runner-btrfs-"))
     with BTRFS.open("rb") as packed, image.open("wb") as file:
         ZstdDecompressor().copy_stream(packed, file)
-    place.mkdir()
+    place.chmod(0o755)
     subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
     try:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
 
 
 def cloning(home: Path) -> GitWorkspaces:
@@ -108,3 +112,41 @@ def test_what_does_not_outlive_the_process_is_not_unpacked_twice(disk: Path, ori
         assert (workspaces.open(route, "17", 1, None).path / "d").read_text() == "4"
         assert workspaces.clone_problem() == "what is unpacked here is not kept"
     assert not (disk / "home/bases").exists()
+
+
+AS_NOBODY = """
+import sys
+from pathlib import Path
+from runner.model.source import Repository, Route
+from runner.workspaces import GitWorkspaces
+
+disk, *commits = sys.argv[1:]
+with GitWorkspaces(Path(disk, "home"), "file") as workspaces:
+    print(workspaces.overlay_problem())
+    print(workspaces.clone_problem())
+    for commit in commits:
+        route = Route("git", "octo/hello", commit)
+        workspaces.fetch(Repository("git", "octo/hello", f"{disk}/origin"), route, "run-1")
+        opened = workspaces.open(route, commit, 1, None)
+        print(sorted(path.name for path in opened.path.iterdir()))
+"""
+
+
+def test_a_worker_that_is_not_root_has_no_overlays_but_clones_and_is_told_why(disk: Path) -> None:
+    origin = Origin(disk / "origin")
+    commits = [
+        origin.commit({"a": "1", "b": "2", "c": "3", "d": "4"}),
+        origin.commit({"a": "1", "b": "2", "c": "3"}),
+    ]
+    subprocess.run(["chown", "-R", "65534:65534", str(disk)], check=True)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command = [*nobody, sys.executable, "-c", AS_NOBODY, str(disk), *commits]
+
+    said = subprocess.check_output(command, text=True, cwd="/tmp", env={**os.environ, "HOME": str(disk)})
+
+    assert said.splitlines() == [
+        "that takes root: in a user namespace no step could rename a folder of an earlier one",
+        "None",
+        "['a', 'b', 'c', 'd']",
+        "['a', 'b', 'c']",
+    ]
