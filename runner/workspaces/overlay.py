@@ -97,6 +97,8 @@ class OverlayWorkspace(Opened):
         self._sealed = list(sealed)
         self._under = snapshot
         """The snapshot of all that is sealed. The newest may be one of a copy, or older."""
+        self._unsaved: list[Path] = []
+        """Snapshots that nobody asked for: they have what something was laid over."""
         self._layers = layers
         self._owner = owner
         self._sandbox: Sandbox | None = None
@@ -133,11 +135,12 @@ class OverlayWorkspace(Opened):
         try:
             if _is_empty(self._top.files):
                 self._snapshot = self._under
-                return self._snapshot
-            with self._begun(self._top.files) as begun:
-                self._keep(begun, check)
+            else:
+                with self._begun(self._top.files) as begun:
+                    self._keep(begun, check)
         except OSError as error:
             raise Unavailable(f"the workspace cannot be saved: {error.strerror}") from error
+        self._unsaved.clear()
         return self._snapshot
 
     def lay(
@@ -169,6 +172,8 @@ class OverlayWorkspace(Opened):
         with ExitStack() as closing:
             # Last to first; each whatever becomes of the others.
             closing.callback(self._base.close)
+            for unsaved in self._unsaved:
+                closing.callback(unsaved.unlink, missing_ok=True)
             closing.callback(self._layers.discard, self._top)
             closing.callback(self._trash.remove, self.path)
             mounts.clear(self.path)
@@ -254,6 +259,7 @@ class OverlayWorkspace(Opened):
         name = self._next()
         path = self._snapshots / name
         self._sealed.insert(0, self._layers.seal(begun, path, self._commit, self._under, stocked))
+        self._unsaved.append(path)
         self._under = name
         self._copy = None
 

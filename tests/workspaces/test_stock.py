@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from runner.errors import BrokenDefinition, Damaged, SnapshotGone
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.reach import Reach
-from tests.executors.jobs import Kind, open_folder
+from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.workspaces import test_overlays
 from tests.workspaces.origin import Origin
 from tests.workspaces.test_archives import carry
@@ -299,6 +299,19 @@ def test_it_stays_as_long_as_a_snapshot_needs_it_and_goes_with_the_last(
     assert (stock_of(home), layers_of(home), bases_of(home)) == ([], [], {})
 
 
+def test_where_nothing_is_saved_nothing_is_kept(
+    workspaces: GitWorkspaces, route: Route, deps: Path, home: Path
+) -> None:
+    opened = overlay(workspaces, route)
+    (opened.path / "large").write_text("1")
+    opened.lay("deps", archived(deps))
+    opened.close()
+    workspaces.retire("17")
+    workspaces.tidy(0)
+
+    assert (stock_of(home), layers_of(home), bases_of(home)) == ([], [], {})
+
+
 def test_it_counts_with_the_commits_that_are_unpacked_and_what_was_not_used_for_longest_goes_first(
     workspaces: GitWorkspaces, origin: Origin, home: Path, tmp_path: Path
 ) -> None:
@@ -406,6 +419,24 @@ def test_what_fails_half_way_leaves_nothing(
     assert list((home / "stock").iterdir()) == []
 
 
+def test_what_leads_out_of_the_folder_is_left_to_who_unpacks_it_there(
+    workspaces: GitWorkspaces, route: Route, home: Path, tmp_path: Path
+) -> None:
+    opened, outside = overlay(workspaces, route), tmp_path / "outside"
+    outside.mkdir()
+
+    def hostile(folder: Folder) -> int:
+        folder.link("door", str(outside))
+        with folder.writing("door/file") as file:
+            file.write(b"1")
+        return 2
+
+    assert opened.lay("hostile", hostile) is None
+    assert list(outside.iterdir()) == []
+    assert list((home / "stock").iterdir()) == []
+    assert not os.path.lexists(opened.path / "door")
+
+
 def test_what_a_process_that_is_gone_was_making_is_removed(
     workspaces: GitWorkspaces, route: Route, home: Path
 ) -> None:
@@ -447,10 +478,12 @@ def test_a_disk_that_is_full_at_the_worst_moment_leaves_the_folder_as_it_was(
 # --- who uses the folder -----------------------------------------------------------------------
 
 
-@pytest.fixture(params=["host", "sandbox"])
+@pytest.fixture(params=["host", "sandbox", "docker"])
 def job(request: pytest.FixtureRequest, origin: Origin) -> Iterator[Job]:
-    kind = Kind(request.param)
-    with open_folder() as folder:
+    with ExitStack() as stack:
+        docker = request.param == "docker"
+        kind = stack.enter_context(docker_kind()) if docker else Kind(request.param)
+        folder = stack.enter_context(open_folder())
         (folder / "home").mkdir(mode=0o711)
         (folder / "temp").mkdir()
         made: Any = kind.make()
