@@ -97,6 +97,8 @@ class Layers:
         if stocked is not None:
             stocked.name(begun.path / _STOCK)
             about[_STOCK] = stocked.key
+            # Who knows nothing of the stock is to miss them, and not to go on without.
+            begun.files.rmdir()
         with new_layer(begun.path / _ABOUT, durable=False) as layer:
             layer.end({**about, FOLDER: begun.path.name, "boot": boot()})
         snapshot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -113,6 +115,13 @@ class Layers:
 
     def files(self, about: Mapping[str, Any], snapshot: str) -> Path:
         """The files of a layer, given what its snapshot says. Raises `SnapshotGone`."""
+        if _STOCK in about:
+            stocked = self.stock.files(str(about[_STOCK]))
+            if stocked is None:
+                raise SnapshotGone(
+                    f"what the snapshot {snapshot} shares with others is damaged or gone"
+                )
+            return stocked
         path = self._folder / str(about[FOLDER])
         files = path / "files"
         if not files.is_dir():
@@ -123,12 +132,7 @@ class Layers:
                 raise SnapshotGone(f"the machine went down before the snapshot {snapshot} was on its disk")
         elif settled["digest"] != measure(files)[1]:
             raise SnapshotGone(f"the files of the snapshot {snapshot} are damaged")
-        if _STOCK not in about:
-            return files
-        stocked = self.stock.files(str(about[_STOCK]))
-        if stocked is None:
-            raise SnapshotGone(f"files that the snapshot {snapshot} shares with others are damaged or gone")
-        return stocked
+        return files
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take which are on the disk, by the inode of what says so."""

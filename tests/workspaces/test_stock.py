@@ -282,6 +282,9 @@ def test_it_stays_as_long_as_a_snapshot_needs_it_and_goes_with_the_last(
     opened = overlay(workspaces, route)
     opened.lay("deps", archived(deps))
     then, snapshot = everything(opened.path), opened.save()
+    # A process that knows nothing of it finds that the files are missing, not that there are none.
+    (layer,) = [path for path in layers_of(home) if (path / "snapshot").exists()]
+    assert not (layer / "files").exists()
     opened.close()
     workspaces.inherit("18", ["17"], snapshot)
     workspaces.forget("17")
@@ -375,7 +378,7 @@ def test_what_is_damaged_is_made_again_and_a_snapshot_of_it_is_gone(
     damage(kept)
 
     with GitWorkspaces(home, "file") as again:
-        with pytest.raises(SnapshotGone, match="shares with others are damaged or gone"):
+        with pytest.raises(SnapshotGone, match="shares with others is damaged or gone"):
             again.open(route, "17", 2, snapshot)
         fresh = overlay(again, route, 3)
         assert fresh.lay("deps", archived(deps)) == 10
