@@ -118,9 +118,7 @@ class Layers:
         if _STOCK in about:
             stocked = self.stock.files(str(about[_STOCK]))
             if stocked is None:
-                raise SnapshotGone(
-                    f"what the snapshot {snapshot} shares with others is damaged or gone"
-                )
+                raise SnapshotGone(f"what the snapshot {snapshot} shares with others is damaged or gone")
             return stocked
         path = self._folder / str(about[FOLDER])
         files = path / "files"
