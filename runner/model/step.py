@@ -82,8 +82,10 @@ def is_named(key: str) -> bool:
 def name_in(key: str) -> str:
     """What such a step is called for people: as it was asked for, with a number from the second time on."""
     name, _, number = key.rpartition(NUMBER)
+    number, _, end = number.partition(".")
     name = _WRITTEN.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
-    return name if number == "1" else f"{name} ({number})"
+    name = name if number == "1" else f"{name} ({number})"
+    return f"{end.capitalize()} {name}" if end else name
 
 
 def _written(letter: str) -> str:

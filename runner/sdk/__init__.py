@@ -21,6 +21,7 @@ from typing import Any, Callable, TypeVar
 
 from runner.sdk.steps import (
     Approval,
+    Child,
     Event,
     Handle,
     NonRetryable,
@@ -31,10 +32,12 @@ from runner.sdk.steps import (
     Step,
     StepFailed,
     TimedOut,
+    Used,
 )
 
 __all__ = [
     "Approval",
+    "Child",
     "Event",
     "Handle",
     "NonRetryable",
@@ -45,6 +48,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "TimedOut",
+    "Used",
     "workflow",
 ]
 

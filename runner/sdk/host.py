@@ -30,6 +30,7 @@ from runner.sdk import wire
 from runner.sdk.steps import (
     Approval,
     Body,
+    Child,
     Event,
     Handle,
     NonRetryable,
@@ -40,6 +41,7 @@ from runner.sdk.steps import (
     Step,
     StepFailed,
     TimedOut,
+    Used,
 )
 
 OURS = os.path.dirname(os.path.abspath(__file__))
@@ -625,6 +627,10 @@ def _value(kind: str, value: Any) -> Any:
         return Received(**value)
     if kind == "approve":
         return Approval(**value)
+    if kind == "uses":
+        return Used(value["outputs"])
+    if kind == "run":
+        return Child(**value)
     return value
 
 

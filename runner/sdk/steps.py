@@ -86,6 +86,42 @@ class Shell:
 
 
 @dataclass(frozen=True)
+class Used:
+    """What an action gave."""
+
+    outputs: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.outputs[name]
+
+    @property
+    def hit(self) -> bool:
+        """Of a cache: whether there was one of exactly the key that was asked for."""
+        return self.outputs.get("cache-hit") == "true"
+
+    @property
+    def matched(self) -> str:
+        """Of a cache: the key of the one whose files are here now; empty where there was none."""
+        return self.outputs.get("cache-matched-key", "")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A run that a step has started, as it ended."""
+
+    run: int
+    """Its id, for `runner runs view`."""
+    number: int
+    """Among the runs of its workflow."""
+    result: str
+    outputs: Mapping[str, str]
+    """Those of its jobs together; where several give one of a name, that of the last one in the file."""
+
+    def __getitem__(self, name: str) -> str:
+        return self.outputs[name]
+
+
+@dataclass(frozen=True)
 class Received:
     """An event that was waited for."""
 
@@ -109,6 +145,10 @@ Retry = Mapping[str, Any]
 
 Undo = Union[str, Callable[[Any], Any]]
 """Takes back what a step did: a command, or a callable that is given its value."""
+
+
+Paths = Union[str, Sequence[str]]
+"""One path or several, of files and folders."""
 
 
 class Asker(Protocol):
@@ -237,6 +277,132 @@ class Step:
         request["seconds"] = None if timeout is None else seconds(timeout, f"step {name}: timeout")
         return self._asker.ask("approve", _named(name), request, None)
 
+    # --- other workflows, actions, files -----------------------------------------------------------
+
+    def run_workflow(
+        self,
+        name: str,
+        workflow: str,
+        *,
+        inputs: Optional[Mapping[str, Any]] = None,
+        timeout: Optional[Span] = None,
+    ) -> Handle:
+        """Run another workflow of the repository, at the same commit, as a run of its own; gives `Child`.
+
+        `workflow` is its path, or the name of its file; its `on` has a `workflow_dispatch`, and the inputs
+        that it may be given. It is started once, however often this workflow is run again, and this one waits
+        for its end without a worker. It is cancelled with the step. Raises `StepFailed` where it does not
+        succeed, `TimedOut`.
+        """
+        if not isinstance(workflow, str) or not workflow:
+            raise TypeError(f"step {name}: run_workflow() takes the path of a workflow, not {workflow!r}")
+        limit = None if timeout is None else seconds(timeout, f"step {name}: timeout")
+        given = {str(key): _input(name, key, value) for key, value in (inputs or {}).items()}
+        request = {"workflow": workflow, "inputs": given, "seconds": limit}
+        return self._asker.ask("run", _named(name), request, None)
+
+    def uses(
+        self,
+        name: str,
+        action: str,
+        *,
+        timeout: Optional[Span] = None,
+        retry: Optional[Retry] = None,
+        on_lost: Optional[str] = None,
+        **terms: Any,
+    ) -> Handle:
+        """Have the server do what one of its own actions does, `**{"with": {...}}` what it is given.
+
+        These are `actions/checkout`, `actions/upload-artifact`, `actions/download-artifact` and
+        `actions/cache`, with those in their folders. Gives `Used`.
+        """
+        given = terms.pop("with", None) or {}
+        if terms:
+            raise TypeError(f"step {name}: uses() takes no {', '.join(terms)}; inputs are **{{'with': ...}}")
+        if not isinstance(action, str):
+            raise TypeError(f"step {name}: uses() takes the name of an action, not {type(action).__name__}")
+        if not isinstance(given, Mapping):
+            raise TypeError(f"step {name}: with is a mapping of inputs, not {type(given).__name__}")
+        return self._use(name, action, given, _terms(name, retry, timeout, on_lost))
+
+    def _use(self, name: str, action: str, given: Mapping[str, Any], terms: dict[str, Any]) -> Handle:
+        texts = {str(key): _text(name, key, value) for key, value in given.items()}
+        return self._asker.ask("uses", _named(name), {**terms, "action": action, "with": texts}, None)
+
+    def artifact(
+        self,
+        name: str,
+        path: Paths,
+        *,
+        artifact: str = "artifact",
+        retention_days: Optional[int] = None,
+        if_no_files_found: str = "error",
+        overwrite: bool = False,
+        include_hidden_files: bool = False,
+        timeout: Optional[Span] = None,
+    ) -> Handle:
+        """Keep files of the workspace as an artifact of the run; gives `Used` with its `artifact-id`.
+
+        `path`: one or several, patterns too. `if_no_files_found` is error, warn or ignore.
+        """
+        given = {
+            "name": artifact,
+            "path": path,
+            "if-no-files-found": if_no_files_found,
+            "overwrite": overwrite,
+            "include-hidden-files": include_hidden_files,
+        }
+        if retention_days is not None:
+            given["retention-days"] = retention_days
+        return self._use(name, "actions/upload-artifact@v4", given, _terms(name, None, timeout, None))
+
+    def download(
+        self,
+        name: str,
+        *,
+        artifact: str = "",
+        pattern: str = "",
+        path: str = "",
+        merge_multiple: bool = False,
+        run: Optional[int] = None,
+        timeout: Optional[Span] = None,
+    ) -> Handle:
+        """Bring an artifact of the run back, or all whose names fit a pattern; gives `Used`.
+
+        `run`: of another run of the repository, by its id.
+        """
+        given = {"name": artifact, "pattern": pattern, "path": path, "merge-multiple": merge_multiple}
+        if run is not None:
+            given["run-id"] = run
+        given = {key: value for key, value in given.items() if value != ""}
+        return self._use(name, "actions/download-artifact@v4", given, _terms(name, None, timeout, None))
+
+    def cache(
+        self,
+        name: str,
+        *,
+        key: str,
+        path: Paths,
+        restore_keys: Sequence[str] = (),
+        save: bool = True,
+        timeout: Optional[Span] = None,
+    ) -> Handle:
+        """Bring back files that an earlier run of the repository left under a key; gives `Used` with `hit`.
+
+        Where there is none of this key they are saved under it when the job has succeeded, unless `save` is
+        false: `save_cache` then saves them where it is asked.
+        """
+        given: dict[str, Any] = {"key": key, "path": path}
+        if restore_keys:
+            given["restore-keys"] = [restore_keys] if isinstance(restore_keys, str) else list(restore_keys)
+        action = "actions/cache@v4" if save else "actions/cache/restore@v4"
+        return self._use(name, action, given, _terms(name, None, timeout, None))
+
+    def save_cache(self, name: str, *, key: str, path: Paths, timeout: Optional[Span] = None) -> Handle:
+        """Keep files for later runs of the repository under a key that no cache has yet; gives `Used`."""
+        given = {"key": key, "path": path}
+        return self._use(name, "actions/cache/save@v4", given, _terms(name, None, timeout, None))
+
     # --- several at once -------------------------------------------------------------------------
 
     async def gather(self, *steps: Awaitable[Any], cancel: bool = True) -> list[Any]:
@@ -315,6 +481,26 @@ def _named(name: str) -> str:
     if any(not letter.isprintable() for letter in name):
         raise ValueError(f"the name of a step is one line of text, not {name!r}")
     return name
+
+
+def _text(name: str, key: Any, value: Any) -> str:
+    """An input of an action, which is text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, Sequence) and all(isinstance(one, str) for one in value):
+        return "\n".join(value)
+    raise TypeError(f"step {name}: with: {key} is text, a number, true or false, not {type(value).__name__}")
+
+
+def _input(name: str, key: Any, value: Any) -> Any:
+    if not isinstance(value, (str, bool, int, float)):
+        kinds = "text, a number, true or false"
+        raise TypeError(f"step {name}: the input {key} is {kinds}, not {type(value).__name__}")
+    return value
 
 
 def _terms(

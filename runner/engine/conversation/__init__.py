@@ -19,6 +19,7 @@ from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
 from runner.engine.conversation.asked import Asked, Stands, asked
 from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
+from runner.engine.conversation.errands import POST, Errands
 from runner.engine.conversation.package import PACKAGE, place_package
 from runner.engine.conversation.sources import source_of
 from runner.engine.conversation.waits import WAITS, wait_for, waited
@@ -72,10 +73,11 @@ class Conversation:
     job: Job = field(init=False)
     exports: Exports = field(default_factory=Exports)
     _bodies: Bodies = field(init=False)
+    _errands: Errands = field(init=False)
     _printed: StepOutput = field(init=False)
     _steps: dict[int, Asked] = field(default_factory=dict)
     _named: dict[str, int] = field(default_factory=dict)
-    _told: deque[tuple[Asked, Mapping[str, Any]]] = field(default_factory=deque)
+    _told: deque[tuple[Asked, Mapping[str, Any] | Outcome]] = field(default_factory=deque)
     _place: dict[str, int] = field(init=False)
     """What has a checkpoint from before, by the order in which it ended."""
     _live: bool = field(init=False)
@@ -105,12 +107,14 @@ class Conversation:
         self._printed = self._bodies.listener(FIRST_WORDS)
         with closing(sandbox.talk(command, self._printed)) as self.channel:
             self.stage.hold.listen(self.channel.wake)
+            self._errands = Errands(self.stage, self.env, self.channel.wake)
             try:
                 return self._converse()
             except ChannelClosed as closed:
                 return self._gone(closed)
             finally:
                 self.stage.hold.listen(None)
+                self._errands.close()
                 self._printed.end()
 
     # --- hearing ----------------------------------------------------------------------------------
@@ -124,9 +128,14 @@ class Conversation:
                 self._hear(message)
             else:
                 self._watch()
+            for step, outcome in self._errands.ended():
+                self._tell(step, outcome)
             if self._idle and self._end is None:
                 self._go_on()
-        return self._ended(self._end)
+        ended = self._ended(self._end)
+        if ended.result is Result.SUCCESS:
+            self._last_words()
+        return ended
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         match message:
@@ -135,7 +144,7 @@ class Conversation:
                 self._ask(message)
             case {"is": "print", "id": number, "text": str(text)}:
                 self._print(number, text.encode("utf-8", "surrogateescape"))
-            case {"is": "tell", "id": int(number)} if number in self._steps:
+            case {"is": "tell", "id": int(number)} if number in self._steps and not self._is_errand(number):
                 self._busy()
                 self._tell(self._steps[number], message)
             case {"is": "drop", "id": int(number)} if number in self._steps:
@@ -218,7 +227,10 @@ class Conversation:
                 "start afresh"
             )
 
-    def _tell(self, step: Asked, message: Mapping[str, Any]) -> None:
+    def _is_errand(self, number: int) -> bool:
+        return self._steps[number].kind == "uses"
+
+    def _tell(self, step: Asked, message: Mapping[str, Any] | Outcome) -> None:
         step.runs = False
         if step.stands is Stands.RUNS:
             self._told.append((step, message))
@@ -227,6 +239,7 @@ class Conversation:
 
     def _leave(self, step: Asked) -> None:
         waited, step.stands = step.stands is Stands.WAITS, Stands.LEFT
+        self._errands.leave(step)
         if waited and wait_of(self.job, step.key) is not None:
             self._change(lambda job, now: leave_waits(job, self.ledger.hold.lease, now, {step.key}))
 
@@ -279,7 +292,7 @@ class Conversation:
         if hold.yields is not None and self._over is None:
             return False
         step.began = step.began or datetime.now(UTC)
-        if step.kind in ("do", "sh"):
+        if step.kind in ("do", "sh", "uses"):
             return self._proceed(step)
         if step.kind not in WAITS:
             raise BrokenDefinition(f"{step.line}: this server knows no step of the kind {step.kind}")
@@ -305,23 +318,29 @@ class Conversation:
         step.wait = None
         try:
             message = self._bodies.begin(step, [one for one in self._steps.values() if one.runs])
+            if step.kind == "uses":
+                self._errands.begin(step)
         except BrokenDefinition as error:
             self._record(step, failure(str(error), code=1))
             return True
         step.stands, step.runs, self._live = Stands.RUNS, True, True
         # Who looks on sees that it has begun.
         begins(self.ledger.hold.lease, step.key, self._began(step), self.stage.station.logs)
-        self._send(message)
+        if step.kind != "uses":
+            self._send(message)
         return False
 
     def _tries(self, step: Asked) -> list[Checkpoint]:
         return [done for key, done in self.ledger.checkpoints.items() if key.startswith(step.key + TRY)]
 
-    def _settle(self, step: Asked, message: Mapping[str, Any]) -> bool:
+    def _settle(self, step: Asked, message: Mapping[str, Any] | Outcome) -> bool:
         """Write down how a body ended; whether the workflow is told, for else it is to be run again."""
         if step.output is not None:
             step.output.end()
-        outcome, final = self._bodies.judged(step, message)
+        if isinstance(message, Outcome):
+            outcome, final = self._bodies.errand(step, message), False
+        else:
+            outcome, final = self._bodies.judged(step, message)
         tries = self._tries(step)
         failed = len(tries) + 1
         if outcome.result.failed and not final and self._over is None:
@@ -403,7 +422,7 @@ class Conversation:
         message: dict[str, Any] = {"is": "recall", "id": step.number, "at": done.finished.isoformat()}
         message["ok"] = outcome.result.ok
         value = json.loads(outcome.value) if outcome.value is not None else None
-        if step.kind == "sh" and outcome.result.ok:
+        if step.kind in ("sh", "uses") and outcome.result.ok:
             value = {"outputs": dict(outcome.outputs), "exit_code": outcome.exit_code or 0}
         message["value"] = value if outcome.result.ok else value or {"reason": outcome.reason}
         if outcome.exports.env or outcome.exports.path:
@@ -412,6 +431,17 @@ class Conversation:
             )
             message["env"] = {**outcome.exports.env, "PATH": path}
         self._send(message)
+
+    def _last_words(self) -> None:
+        """What actions have left to be done at the end of a job that succeeds: the last one's first."""
+        for step in reversed(self._steps.values()):
+            done = self.ledger.checkpoints.get(step.key)
+            key = f"{step.key}{POST}"
+            if done is None or key in self.ledger.checkpoints:
+                continue
+            for post in done.outcome.posts:
+                began = datetime.now(UTC)
+                self.ledger.keep(key, step.fingerprint, self._errands.last_words(step, post), began)
 
     # --- time -------------------------------------------------------------------------------------
 

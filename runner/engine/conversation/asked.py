@@ -99,7 +99,7 @@ def shown(kind: str, name: str, request: Mapping[str, Any]) -> str:
         case "do":
             what = ""
         case _:
-            told = ("until", "type", "message")
+            told = ("until", "type", "message", "action", "workflow")
             what = ", ".join(str(request[key]) for key in told if request.get(key))
     text = f"{kind} {name}: {what}" if what else f"{kind} {name}"
     return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 1]}…"

@@ -91,6 +91,15 @@ class Bodies:
         self._complain(step, str(told.get("traceback") or reason))
         return self.kept(step, failure(reason), told), bool(told.pop("final", False))
 
+    def errand(self, step: Asked, outcome: Outcome) -> Outcome:
+        """What came of an action that the engine did itself."""
+        if outcome.result.ok:
+            return outcome
+        if outcome.result is not Result.CANCELLED:
+            self._complain(step, outcome.reason)
+        told = {"kind": "timeout"} if outcome.result is Result.TIMED_OUT else {}
+        return self.kept(step, outcome, told)
+
     def _shell(self, step: Asked, code: int, value: object) -> Outcome:
         output = step.output
         assert output is not None

@@ -39,6 +39,8 @@ class Errand:
     cancellable: bool = True
     version: str = ""
     """Which one of the action the step names."""
+    key: str = ""
+    """That of its step, where that has a name; else it is what `path` says."""
 
     def say(self, line: str) -> None:
         self.note(f"{line}\n".encode(errors="replace"))

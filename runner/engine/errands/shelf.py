@@ -125,7 +125,7 @@ class Shelf:
     def _maker(self) -> Maker:
         scene = self.errand.stage.scene
         run, job = scene.asked.run, scene.job
-        step = step_key(self.errand.path)
+        step = self.errand.key or step_key(self.errand.path)
         trusted = scene.asked.event.trusted
         return Maker(run.route, run.id, run.attempt, job.id, job.attempt, job.base, step, trusted)
 
