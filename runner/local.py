@@ -23,6 +23,7 @@ from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Generic, TypeVar
 from uuid import uuid4
 
 from runner import environment
@@ -35,7 +36,6 @@ from runner.engine.heart import Heart
 from runner.engine.perform import perform
 from runner.engine.plan import plan
 from runner.engine.ports import Containers, Dispatcher, Executor, Vault
-from runner.engine.receive import receive
 from runner.engine.remove import remove
 from runner.engine.sources import Sources
 from runner.engine.station import Station
@@ -159,16 +159,21 @@ class Doorbell(Dispatcher):
     """
 
     def __init__(
-        self, plan: Callable[[Envelope], None], perform: Callable[[Envelope], None], threads: int
+        self,
+        admit: Callable[[str], None],
+        plan: Callable[[Envelope], None],
+        perform: Callable[[Envelope], None],
+        threads: int,
     ) -> None:
         self.news = threading.Event()
         self.labels: set[str] = set()
         """All that jobs have asked for so far."""
+        self._deliveries = _Line("delivery", admit, 1, self.news)
         self._plans = _Line("plan", plan, 1, self.news)
         self._jobs = _Line("job", perform, threads, self.news)
 
     def admit(self, delivery_id: str, forge: str, repo: str) -> None:
-        """Whoever delivers it here admits it in the same breath."""
+        self._deliveries.put(delivery_id)
 
     def plan(self, envelope: Envelope) -> None:
         self._plans.put(envelope)
@@ -183,30 +188,35 @@ class Doorbell(Dispatcher):
     def close(self, seconds: float) -> None:
         """Wait until no job is worked on any more, and no longer than that."""
         until = time.monotonic() + seconds
+        self._deliveries.close(until)
         for line in (self._plans, self._jobs):
             line.close(until)
 
 
-class _Line:
-    """Envelopes that wait for one of some threads."""
+Rung = TypeVar("Rung")
+"""What somebody rings for: a delivery's id, or an envelope."""
 
-    def __init__(self, name: str, work: Callable[[Envelope], None], most: int, news: threading.Event) -> None:
+
+class _Line(Generic[Rung]):
+    """What waits for one of some threads."""
+
+    def __init__(self, name: str, work: Callable[[Rung], None], most: int, news: threading.Event) -> None:
         self._name = name
         self._work = work
         self._most = most
         self._news = news
-        self._waiting: SimpleQueue[Envelope | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Rung | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def put(self, envelope: Envelope) -> None:
+    def put(self, rung: Rung) -> None:
         with self._lock:
             if len(self._threads) < self._most:
                 # None of them keeps the process from ending.
                 thread = threading.Thread(target=self._answer, name=self._name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._waiting.put(envelope)
+        self._waiting.put(rung)
 
     def close(self, until: float) -> None:
         for _ in self._threads:
@@ -215,9 +225,9 @@ class _Line:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _answer(self) -> None:
-        while (envelope := self._waiting.get()) is not None:
+        while (rung := self._waiting.get()) is not None:
             try:
-                self._work(envelope)
+                self._work(rung)
             except (Rejected, LeaseLost, Unavailable) as error:
                 log.warning(f"a {self._name} must wait", extra={"error": str(error)})
             except Exception:
@@ -297,7 +307,7 @@ class Local:
             keeping=False,
             hindrance=partial(blindness, terms.docker or SYSTEMS_OWN),
         )
-        self._bell = Doorbell(self._plan, self._perform, terms.threads)
+        self._bell = Doorbell(self._admit, self._plan, self._perform, terms.threads)
         objects = FolderObjects(home / "objects")
         self._station = Station(
             worker=socket.gethostname(),
@@ -337,16 +347,9 @@ class Local:
     def start(self, event: Event, selection: Selection) -> Delivery:
         """Have an event start what is selected of the workflows at its commit; their jobs begin at once."""
         guid = str(uuid4())
-        delivery = receive(event, guid, guid, store=self.store, dispatcher=self._bell)
-        admit(
-            delivery.id,
-            store=self.store,
-            sources=self._station.sources,
-            standings=SqlStandings(self._database),
-            dispatcher=self._bell,
-            titles=Titles(self._station.server, self._station.vault.variables),
-            selection=selection,
-        )
+        # Nobody is rung for it: it is admitted in the same breath.
+        delivery, _ = self.store.receive(event, guid, guid)
+        self._admit(delivery.id, selection)
         self._announce()
         return self.store.delivery(delivery.id)
 
@@ -412,6 +415,17 @@ class Local:
         if self._bell.labels - self._announced:
             self._announced = set(self._bell.labels)
             self._workers.announce(self._station.worker, self._announced)
+
+    def _admit(self, delivery: str, selection: Selection | None = None) -> None:
+        admit(
+            delivery,
+            store=self.store,
+            sources=self._station.sources,
+            standings=SqlStandings(self._database),
+            dispatcher=self._bell,
+            titles=Titles(self._station.server, self._station.vault.variables),
+            selection=selection,
+        )
 
     def _plan(self, envelope: Envelope) -> None:
         plan(envelope, self._station)

@@ -72,6 +72,12 @@ class Attendant:
             for job, wait in self._open(Awaited.APPROVAL):
                 self._answer(job, wait, Word.APPROVED)
         found = self._unfinished()
+        there = {run.id for run in found}
+        for delivery in _awaited(found):
+            started = self._local.store.delivery(delivery).runs
+            if not started or not there.issuperset(started):
+                # It is about to begin, or its end about to be heard of.
+                return False
         return bool(found) and all(_stuck(run, self._given.approve) for run in found)
 
     def ask(self, stops: Interrupts) -> bool:
@@ -93,8 +99,15 @@ class Attendant:
             yield f"{job.name} {said_of(wait)}{_option(wait)}"
 
     def _unfinished(self) -> list[Run]:
-        views = [self._local.views.run(run) for run in self._runs]
-        return [self._local.store.load(view.id) for view in views if not view.finished]
+        """Those that go on, each before those that its steps have started and wait for."""
+        found, ahead = list[Run](), list(reversed(self._runs))
+        while ahead:
+            view = self._local.views.run(ahead.pop())
+            if not view.finished:
+                found.append(self._local.store.load(view.id))
+                for delivery in _awaited(found[-1:]):
+                    ahead += self._local.store.delivery(delivery).runs
+        return found
 
     def _open(self, *awaited: Awaited) -> Iterator[tuple[Job, Wait]]:
         for run in self._unfinished():
@@ -104,6 +117,12 @@ class Attendant:
     def _answer(self, job: Job, wait: Wait, word: Word) -> None:
         run = next(one for one in self._unfinished() if one.has(job.id))
         self._local.answer(run.id, job.id, wait, word, self._person)
+
+
+def _awaited(runs: Sequence[Run]) -> list[str]:
+    """The deliveries of the runs that steps of these wait for."""
+    waits = [wait for run in runs for job in run.jobs for wait in job.hears]
+    return [wait.name for wait in waits if wait.awaited is Awaited.RUN]
 
 
 def _stuck(run: Run, approve: bool) -> bool:

@@ -97,6 +97,8 @@ def admit(
     for run in runs:
         ring(run, dispatcher)
     tell([run.id for run in runs if run.turn is not None], store=store, dispatcher=dispatcher)
+    ended = [run.parent.run for run in runs if run.parent is not None and run.result is not None]
+    tell(ended, store=store, dispatcher=dispatcher)
     return runs
 
 

@@ -12,6 +12,7 @@ from runner.model.artifact import Artifact, NewArtifact
 from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.cache import Cache, Scope
+from runner.model.children import Start
 from runner.model.environment import Environment
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.snapshot import BASE, Layer, StoredLayer
@@ -677,7 +678,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A run before and after a change. `stirred` are others that have to hear what it did to their turns."""
+    """A run before and after a change. `stirred` are others that have to hear of it."""
 
     before: Run
     after: Run
@@ -741,6 +742,8 @@ class Arrival:
     guid: str
     digest: str
     act: Act | None = None
+    start: Start | None = None
+    """The step that has made it of a run of its own, under the fence of its job."""
 
 
 class Store(Protocol):

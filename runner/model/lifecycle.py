@@ -520,6 +520,10 @@ def decide(run: Run, now: datetime) -> Run:
     Calling it twice changes nothing more. Jobs are settled until none moves, so that a skipped job
     skips what needs it in the same step, however the definition orders them.
     """
+    if run.parent is not None and run.parent.left and not run.parent.ended:
+        run = cancel(
+            run, now, f"the step of run {run.parent.run} that started it does not wait for it any more"
+        )
     while True:
         group = _Groups(run)
         jobs = tuple(group.moved(job, now) for job in run.jobs)

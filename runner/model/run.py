@@ -241,6 +241,19 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """The step of a run that has started another one."""
+
+    run: int
+    job: int
+    step: str
+    left: bool = False
+    """Whether it does not wait for that one any more."""
+    ended: bool = False
+    """Whether it was told of its end, whatever became of it since."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One workflow of one commit, started by one delivery.
 
@@ -272,6 +285,8 @@ class Run:
     """Somebody wants its commit, its workflow or its repository to; never changed through it."""
     over: str = ""
     """Why it was cancelled, where no person did."""
+    parent: Parent | None = None
+    """Who has started it, where a step has; never changed through it."""
 
     @property
     def paused_at(self) -> datetime | None:

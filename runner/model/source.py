@@ -12,6 +12,10 @@ from runner.model.snapshot import Keep
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
 """Events whose runs have the code of a pull request."""
+PARENT = "parent"
+"""Where in a payload it is said which step of which run has started what is asked for."""
+DEPTH = "depth"
+"""How many runs have followed each other up to this event."""
 _HTTP_LOGIN = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
 _PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^/@:]*):[^/]*@", re.IGNORECASE)
 _QUERY = re.compile(r"^([a-z][a-z0-9+.-]*://[^?#]*)[?#].*", re.IGNORECASE | re.DOTALL)
@@ -71,6 +75,10 @@ class Event:
 
         Its code is not trusted: whoever wrote it may not push here.
         """
+        if self.kind == "workflow_dispatch":
+            # What a step starts is trusted no more than that step's run.
+            parent = self.payload.get(PARENT)
+            return str(parent["fork"]) if isinstance(parent, Mapping) and parent.get("fork") else None
         pull = self.payload.get("pull_request")
         if self.kind not in FROM_PULLS or not isinstance(pull, Mapping):
             return None

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from runner.model.blob import Blob
+
 
 class Result(StrEnum):
     """How a step, a job or a run ended."""
@@ -138,6 +140,10 @@ class Outcome:
     """Whether it was not done, for fear of doing it twice."""
     value: str | None = None
     """What it gave to the program that asked for it, as JSON in ASCII; of one that failed, its error."""
+    blob: Blob | None = None
+    """The object that the value is in, where it is too long to be a checkpoint's own."""
+    shown: str | None = None
+    """What people see of the value, where that is something else: less of it, or without its secrets."""
     request: str = ""
     """What the program asked for, in words for people."""
     line: str = ""

@@ -16,6 +16,8 @@ class Awaited(StrEnum):
     APPROVAL = "approval"
     RESUMPTION = "resumption"
     """What becomes of a step that may have run, which a person has to say."""
+    RUN = "run"
+    """The end of a run that the step has started."""
 
 
 class Word(StrEnum):
@@ -33,6 +35,8 @@ class Word(StrEnum):
     """It counts as done."""
     FAILED = "failed"
     """It counts as failed."""
+    ENDED = "ended"
+    """The run has; what came of it is with the answer."""
     LEFT = "left"
     """Nobody waits for it any more."""
 
@@ -45,7 +49,7 @@ class Answer:
     """Who gave it; empty where it was time."""
     comment: str = ""
     payload: Any = None
-    """A signal's, as JSON knows it."""
+    """A signal's, as JSON knows it; of a run, what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Wait:
     shifts: bool = False
     """Whether it lasts an amount of time, which stands still while the run is paused."""
     name: str = ""
-    """Of the signal, or of the environment that is to be approved."""
+    """Of the signal, or of the environment that is to be approved; of a run, its delivery."""
     message: str = ""
     approvers: tuple[str, ...] = ()
     """Who may approve; empty for all who may at all."""
@@ -117,6 +121,10 @@ def refusal(wait: Wait) -> str | None:
             return f"nobody approved it by {wait.due:%Y-%m-%d %H:%M:%S} UTC"
         case Awaited.SIGNAL, Word.DUE if wait.due is not None:
             return f'no signal "{wait.name}" came by {wait.due:%Y-%m-%d %H:%M:%S} UTC'
+        case Awaited.RUN, Word.DUE if wait.due is not None:
+            return f"the run of {wait.message} had not ended by {wait.due:%Y-%m-%d %H:%M:%S} UTC"
+        case Awaited.RUN, Word.FAILED if answer is not None:
+            return f"{wait.message} did not start: {answer.comment}"
         case _, Word.LEFT:
             return "nobody waits for it any more"
         case _:
@@ -135,6 +143,8 @@ def said_of(wait: Wait) -> str:
             about = f"waits for approval{whose}"
         case Awaited.RESUMPTION:
             about = "waits for a person"
+        case Awaited.RUN:
+            about = "waits for the end of a run"
     place = f"environment {wait.name}" if wait.awaited is Awaited.APPROVAL and wait.name else ""
     message = f": {wait.message or place}" if wait.message or place else ""
     until = f", until {wait.due:%Y-%m-%d %H:%M:%S} UTC" if wait.due is not None else ""

@@ -9,11 +9,12 @@ from runner.engine.ports import Stranded
 from runner.model.limits import Limits
 from runner.model.run import Envelope
 from runner.model.source import Route
+from runner.store.children import take_due as children_due
 from runner.store.database import micros_of
 from runner.store.rows import FIRST_RING
 from runner.store.sharing import of_run
 from runner.store.stops import put_off, stands_still
-from runner.store.tables import deliveries, jobs, places, repositories, runs
+from runner.store.tables import children, deliveries, jobs, places, repositories, runs
 from runner.store.timeouts import Patience
 
 RAREST_RING = timedelta(minutes=1)
@@ -30,7 +31,7 @@ _first_ring = select(
         .limit(1)
         .scalar_subquery()
         .label(table.name)
-        for table in (deliveries, jobs, places)
+        for table in (deliveries, jobs, places, children)
     )
 )
 _waiting = (
@@ -140,7 +141,7 @@ def _is_passed_over(row: Any, now: int) -> bool:
 
 
 def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]:
-    """The runs whose places others have changed, and who have not heard of it."""
+    """The runs whose places or children others have changed, and who have not heard of it."""
     waiting = (
         select(places.c.forge, places.c.repo, places.c.number, places.c.run)
         .where(places.c.ring_at <= due)
@@ -153,7 +154,8 @@ def _take_stirred(connection: Connection, now: int, due: int) -> tuple[int, ...]
     for row in found:
         mine = (places.c.forge == row.forge) & (places.c.repo == row.repo) & (places.c.number == row.number)
         connection.execute(update(places).where(mine).values(later))
-    return tuple(row.run for row in found)
+    related = children_due(connection, due, now + micros_of(FIRST_RING), ROUND)
+    return (*(row.run for row in found), *related)
 
 
 def _next_ring(now: int, since: int) -> int:

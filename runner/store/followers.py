@@ -12,7 +12,7 @@ from runner.engine.refs import short_ref, within
 from runner.engine.standings import ACTOR
 from runner.engine.subject import HEAD
 from runner.model.run import Run
-from runner.model.source import FROM_PULLS, Event
+from runner.model.source import DEPTH, FROM_PULLS, PARENT, Event
 from runner.store.arrivals import post
 from runner.store.tables import deliveries, runs, standings
 from runner.workflow.globs import included
@@ -20,7 +20,6 @@ from runner.workflow.globs import included
 KIND = "workflow_run"
 MOST = 3
 """How many runs may follow each other, as on GitHub: two workflows could do so for ever."""
-DEPTH = "depth"
 STATUS = {"requested": "queued", "in_progress": "in_progress", "completed": "completed"}
 _of_run = (
     select(runs, deliveries.c.kind, deliveries.c.payload)
@@ -52,7 +51,8 @@ def announce(connection: Connection, before: Run | None, after: Run, now: int, w
     if not reached:
         return
     row = connection.execute(_of_run, {"run_id": after.id}).one()
-    depth = row.payload.get(DEPTH, 0) + 1 if row.kind == KIND else 1
+    depth = row.payload.get(DEPTH) if row.kind == KIND or PARENT in row.payload else 0
+    depth = depth + 1 if isinstance(depth, int) else 1
     if depth > MOST:
         return
     for action in reached:

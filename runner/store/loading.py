@@ -13,15 +13,21 @@ from runner.store.database import Database
 from runner.store.followers import Awaited, awaited_of_run
 from runner.store.rows import job_from, run_from
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
-from runner.store.tables import jobs, repositories, runs, was_cancelled, why_cancelled
+from runner.store.tables import children, jobs, repositories, runs, was_cancelled, why_cancelled
 
-_run_by_id = select(
-    runs,
-    was_cancelled(runs.c.attempt).label("cancelled"),
-    why_cancelled(runs.c.attempt).label("over"),
-    pause_of_run().label("pause"),
-    hold_of_run().label("hold"),
-).where(runs.c.id == bindparam("run_id"))
+_run_by_id = (
+    select(
+        runs,
+        was_cancelled(runs.c.attempt).label("cancelled"),
+        why_cancelled(runs.c.attempt).label("over"),
+        pause_of_run().label("pause"),
+        hold_of_run().label("hold"),
+        children.c.run.label("parent"),
+        *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended")),
+    )
+    .outerjoin(children, children.c.delivery == runs.c.delivery)
+    .where(runs.c.id == bindparam("run_id"))
+)
 # With all that whoever changes it asks next: a statement is a way there and back.
 _max_jobs = select(repositories.c.max_jobs).where(
     repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo

@@ -72,7 +72,9 @@ class _Known:
     def view(self, number: int, key: str, since: datetime, fork: Fork | None) -> StepView:
         if key in self.done:
             shown = done_view(number, name_in(key), self.done[key], fork)
-            value, line = self.done[key].value, self.done[key].outcome.get("line", "")
+            outcome = self.done[key].outcome
+            value, line = outcome.get("shown"), outcome.get("line", "")
+            value = self.done[key].value if value is None else value
             if value is not None and len(value) > LONGEST_VALUE:
                 value = f"{value[:LONGEST_VALUE]}\N{HORIZONTAL ELLIPSIS}"
             return replace(shown, value=value, line=line)

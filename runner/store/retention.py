@@ -30,6 +30,7 @@ from runner.store.tables import (
     artifacts,
     cancels,
     checkpoints,
+    children,
     deliveries,
     jobs,
     log_chunks,
@@ -117,6 +118,8 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
     for table in (signals, places, cancels, jobs):
         connection.execute(delete(table).where(table.c.run == run))
     connection.execute(delete(runs).where(runs.c.id == run))
+    related = (children.c.run == run) | (children.c.delivery == locked.delivery)
+    connection.execute(delete(children).where(related))
     left = connection.execute(select(runs.c.id).where(runs.c.delivery == locked.delivery).limit(1)).first()
     if left is None:
         # What it was stays, so that a copy of it is known for one.

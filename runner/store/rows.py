@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.errors import Unavailable
+from runner.model.blob import Blob
 from runner.model.environment import Deployment
 from runner.model.forks import Fork
 from runner.model.run import (
@@ -15,6 +16,7 @@ from runner.model.run import (
     Job,
     Lease,
     Leg,
+    Parent,
     Pending,
     Phase,
     Queued,
@@ -53,7 +55,14 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
         pins=row.pins,
         turn=turn_from(row.turn) if row.turn else None,
         over=row.over or "",
+        parent=parent_from(row),
     )
+
+
+def parent_from(row: Row[Any]) -> Parent | None:
+    if row.parent is None:
+        return None
+    return Parent(row.parent, row.parent_job, row.parent_step, row.parent_left, row.parent_ended)
 
 
 def turn_to(turn: Turn) -> dict[str, Any]:
@@ -321,6 +330,8 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "masks": list(outcome.masks),
         "matchers": list(outcome.matchers),
         "given_up": outcome.given_up,
+        "blob": None if outcome.blob is None else asdict(outcome.blob),
+        "shown": outcome.shown,
         "request": outcome.request,
         "line": outcome.line,
     }
@@ -342,6 +353,8 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         matchers=tuple(stored.get("matchers", ())),
         given_up=stored.get("given_up", False),
         value=row.value,
+        blob=Blob(**stored["blob"]) if stored.get("blob") else None,
+        shown=stored.get("shown"),
         request=stored.get("request", ""),
         line=stored.get("line", ""),
     )

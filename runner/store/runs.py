@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from runner.engine.dispatch import DISPATCH
 from runner.engine.ports import Arrival, Change, Claim, NewRun, Renewal, Stranded, Verdict
 from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected
 from runner.model.audit import Act
@@ -29,6 +30,7 @@ from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
 from runner.model.turns import Turn
 from runner.model.waits import Signal
+from runner.store import children
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.audit import note, note_of_run
 from runner.store.claims import claim
@@ -170,6 +172,9 @@ class SqlStore:
             for one, arrival in zip(fresh, arrivals, strict=True):
                 if one.id in made:
                     note(connection, arrival.act, now, delivery=one.id)
+            for one, arrival in zip(fresh, arrivals, strict=True):
+                if one.id in made and arrival.start is not None:
+                    children.start(connection, one.id, arrival.start)
             return [
                 (one, True) if one.id in made else (_first(connection, arrival), False)
                 for one, arrival in zip(fresh, arrivals, strict=True)
@@ -254,13 +259,17 @@ class SqlStore:
                     "ring_at": None,
                 },
             )
-            if verdict.route is None or not wanted:
-                return ()
             now = self._database.now(connection)
+            if verdict.route is None or not wanted:
+                if delivery.kind == DISPATCH:
+                    children.settled(connection, delivery_id, (), now)
+                return ()
             made = [_create(connection, delivery, ref, verdict.route, new, now) for new in wanted]
             waited_for = awaited(connection, *where)
             for run in made:
                 announce(connection, None, run, micros(now), waited_for)
+            if any(run.parent is not None for run in made):
+                children.settled(connection, delivery_id, made, now)
             return tuple(made)
 
         # A verdict that started nothing is found again the same.
@@ -306,17 +315,18 @@ class SqlStore:
         # Saved first, so that a job that comes to a line has an id.
         changed = _save(connection, before, wanted, now)
         fresh = signal is None or put(connection, changed, signal, now)
-        told = delivered(connection, changed, now)
+        told = delivered(connection, children.heard(connection, changed, now), now)
         if told is not changed:
             changed = _save(connection, changed, decide(told, now), now)
         after, stirred = moved(connection, before, changed, now)
         if after is not changed:
             after = _save(connection, changed, after, now)
+        related = children.moved(connection, before, after, now)
         announce(connection, before, after, micros(now), held.awaited)
         save_pause(connection, before, after, micros(now))
         note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)
         limited = bool(Limits(held.max_jobs).over(self._limits).max_jobs)
-        return Change(before, after, stirred, fresh, limited)
+        return Change(before, after, (*stirred, *related), fresh, limited)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
         query = (
@@ -335,6 +345,7 @@ class SqlStore:
             "fingerprint": checkpoint.fingerprint,
             "outcome": outcome_to(checkpoint.outcome),
             "value": checkpoint.outcome.value,
+            "object": checkpoint.outcome.blob.key if checkpoint.outcome.blob else None,
             "started_at": micros(checkpoint.started),
             "finished_at": micros(checkpoint.finished),
             "snapshot": checkpoint.snapshot,
@@ -440,6 +451,7 @@ def _create(
         jobs=new.jobs,
         problems=new.problems,
         pins=new.pins,
+        parent=children.parent_of(connection, delivery.id) if delivery.kind == DISPATCH else None,
     )
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))

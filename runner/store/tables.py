@@ -286,6 +286,26 @@ signals = Table(
     UniqueConstraint("run", "run_attempt", "name", "key"),
 )
 
+# Deliveries that steps have made of runs of their own, which they wait for.
+children = Table(
+    "children",
+    metadata,
+    Column("delivery", String(36), ForeignKey("deliveries.id"), primary_key=True),
+    # Who has started it.
+    Column("run", Id, nullable=False),
+    Column("job", Id, nullable=False),
+    Column("step", Text, nullable=False),
+    # Nobody waits for it any more: it is to end.
+    Column("left", Boolean, nullable=False, server_default=false()),
+    # It has ended for the first time, or will never begin.
+    Column("ended", Boolean, nullable=False, server_default=false()),
+    # When the clock rings next for the run that has to hear of it; NULL while none has to.
+    Column("ring_at", BigInteger),
+    Index("children_of_run", "run"),
+    Index("children_of_job", "job"),
+    Index("children_due", "ring_at"),
+)
+
 checkpoints = Table(
     "checkpoints",
     metadata,
@@ -304,6 +324,14 @@ checkpoints = Table(
     Column("kept", Boolean, nullable=False, server_default=true()),
     # What the step gave to its program: apart from its outcome, which is read whenever a run is shown.
     Column("value", Text),
+    # The key of the object that it is in, where it is longer than a row can be.
+    Column("object", String(255)),
+    Index(
+        "checkpoints_with_objects",
+        "object",
+        sqlite_where=text("object IS NOT NULL"),
+        postgresql_where=text("object IS NOT NULL"),
+    ),
 )
 
 # Layers of jobs' snapshots that are to be objects too.

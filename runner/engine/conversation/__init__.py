@@ -296,7 +296,14 @@ class Conversation:
             return self._proceed(step)
         if step.kind not in WAITS:
             raise BrokenDefinition(f"{step.line}: this server knows no step of the kind {step.kind}")
-        step.wait = wait_for(step, datetime.now(UTC))
+        found = wait_of(self.job, step.key)
+        try:
+            if found is None and step.kind == "run" and self._over is not None:
+                raise BrokenDefinition("the job comes to its end, and starts no run any more")
+            step.wait = (found, None) if found else wait_for(step, self.stage, datetime.now(UTC))
+        except BrokenDefinition as error:
+            self._record(step, failure(str(error)))
+            return True
         if step.wait is None:
             self._record(step, success())
             return True

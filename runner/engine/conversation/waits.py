@@ -6,15 +6,20 @@ from datetime import datetime, timedelta
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
+from runner.engine.conversation.children import child_ended, child_of
+from runner.engine.stage import Stage
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal
 
-WAITS = ("sleep", "until", "event", "approve")
+WAITS = ("sleep", "until", "event", "approve", "run")
 """The kinds of steps that wait."""
 
 
-def wait_for(step: Asked, now: datetime) -> tuple[Wait, timedelta | None] | None:
-    """What a step waits for from now on, and for how long; None where that is over already."""
+def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta | None] | None:
+    """What a step waits for from now on, and for how long; None where that is over already.
+
+    Raises `BrokenDefinition` where it cannot wait like that.
+    """
     request = step.request
     length = timedelta(seconds=request["seconds"]) if request.get("seconds") is not None else None
     match step.kind:
@@ -25,6 +30,8 @@ def wait_for(step: Asked, now: datetime) -> tuple[Wait, timedelta | None] | None
             return (Wait(step.key, Awaited.TIME, since=now, due=due), None) if due > now else None
         case "event":
             return Wait(step.key, Awaited.SIGNAL, since=now, name=str(request["type"])), length
+        case "run":
+            return child_of(step, stage, now), length
         case _:
             message, approvers = str(request["message"]), tuple(map(str, request["approvers"]))
             wait = Wait(step.key, Awaited.APPROVAL, since=now, message=message, approvers=approvers)
@@ -40,6 +47,9 @@ def waited(wait: Wait, answer: Answer) -> Outcome:
         told = {"kind": "timeout" if late else "rejected", "reason": reason}
         outcome = failure(reason, Result.TIMED_OUT if late else Result.FAILURE)
         return replace(outcome, value=json.dumps(told))
+    if wait.awaited is Awaited.RUN:
+        outcome, what = child_ended(wait, answer)
+        return replace(outcome, value=json.dumps(what))
     at = answer.at.isoformat()
     if wait.awaited is Awaited.APPROVAL:
         return replace(success(), value=json.dumps({"by": answer.by, "comment": answer.comment, "at": at}))

@@ -1,0 +1,91 @@
+"""Runs that a workflow's steps start, each once: what is asked for, and what its end means."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from runner.engine.conversation.asked import Asked
+from runner.engine.conversation.bodies import failure, success
+from runner.engine.definitions import definitions
+from runner.engine.dispatch import DISPATCH, dispatched
+from runner.engine.ports import Arrival
+from runner.engine.receive import receive_all
+from runner.engine.stage import Stage
+from runner.errors import BrokenDefinition, RunnerError, Unavailable
+from runner.model.children import DEEPEST, Start
+from runner.model.source import DEPTH, PARENT, Event
+from runner.model.step import Outcome, Result
+from runner.model.waits import Answer, Awaited, Wait
+
+
+def child_of(step: Asked, stage: Stage, now: datetime) -> Wait:
+    """Start the run that a step asks for, unless it was before; gives the wait for its end.
+
+    Raises `BrokenDefinition` where it cannot be started, `LeaseLost`.
+    """
+    station, scene = stage.station, stage.scene
+    event = _event(step, stage)
+    try:
+        workflow = dispatched(event, definitions(scene.asked.run.route, station.workspaces))
+    except Unavailable:
+        raise
+    except RunnerError as error:
+        raise BrokenDefinition(str(error)) from None
+    event = replace(event, payload={**event.payload, "workflow": workflow.path})
+    # A job that is tried again as a whole starts anew, as its rerun does.
+    guid = sha256(f"{scene.job.id} {len(scene.job.tried)} {step.key}".encode()).hexdigest()
+    arrival = Arrival(event, f"step {guid}", guid, start=Start(stage.hold.lease, step.key))
+    (made,) = receive_all([arrival], store=station.store, dispatcher=station.dispatcher)
+    return Wait(step.key, Awaited.RUN, since=now, name=made.id, message=workflow.path)
+
+
+def _event(step: Asked, stage: Stage) -> Event:
+    """What the run is told: it is the doing of who started this one, and may do no more."""
+    asked, job = stage.scene.asked, stage.scene.job
+    event, run = asked.event, asked.run
+    before = event.payload.get(PARENT) if event.kind == DISPATCH else None
+    depth = before.get("depth") if isinstance(before, Mapping) else None
+    depth = depth + 1 if isinstance(depth, int) else 2
+    if depth > DEEPEST:
+        raise BrokenDefinition(f"runs may start each other up to {DEEPEST} deep, and this one is the last")
+    given = step.request.get("inputs")
+    payload: dict[str, Any] = {
+        "workflow": str(step.request.get("workflow")),
+        "inputs": dict(given) if isinstance(given, Mapping) else {},
+        "ref": event.ref,
+        "repository": {"full_name": run.route.repo, "default_branch": event.default_branch},
+        "sender": {"login": event.actor},
+        PARENT: {
+            "run": run.id,
+            "number": run.number,
+            "workflow": run.workflow,
+            "job": job.key,
+            "step": step.name,
+            "depth": depth,
+            "fork": event.fork,
+        },
+        DEPTH: event.payload.get(DEPTH, 0),
+    }
+    return Event(
+        DISPATCH,
+        event.forge,
+        event.repo,
+        event.ref,
+        run.route.commit,
+        actor=event.actor,
+        payload=payload,
+        default_branch=event.default_branch,
+    )
+
+
+def child_ended(wait: Wait, answer: Answer) -> tuple[Outcome, Mapping[str, Any]]:
+    """What the end of a run means for the step that waited for it, with what the workflow is told."""
+    told: Mapping[str, Any] = answer.payload
+    result = Result(told["result"])
+    if result is Result.SUCCESS or (result is Result.SKIPPED and not answer.comment):
+        return success(), told
+    why = f": {answer.comment}" if answer.comment else ""
+    reason = f"run {told['run']} of {wait.message} ended with {result}{why}"
+    return failure(reason), {"reason": reason}

@@ -1,0 +1,151 @@
+"""Runs that steps of other runs have started: which hears of the other, and when.
+
+Whoever changes a run writes down here that another one has to hear of it, in the same transaction, and never
+takes that one's lock. The clock rings for it until it has heard.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, insert, literal, select, update
+
+from runner.errors import LeaseLost
+from runner.model.children import OUTPUT_LETTERS, Start, ended_children, leaves_children, outputs_of
+from runner.model.run import Parent, Run
+from runner.model.waits import Answer, Awaited, Word
+from runner.store.database import micros
+from runner.store.loading import load
+from runner.store.rows import FIRST_RING
+from runner.store.tables import children, deliveries, jobs, runs
+
+_of_delivery = select(children).where(children.c.delivery == bindparam("delivery_id"))
+_mine = update(children).where(children.c.delivery == bindparam("delivery_id"))
+# The job's row is locked with it, as for a checkpoint: no other attempt has begun.
+_insert = insert(children).from_select(
+    ["delivery", "run", "job", "step"],
+    select(
+        bindparam("of_delivery", type_=children.c.delivery.type),
+        jobs.c.run,
+        jobs.c.id,
+        bindparam("of_step", type_=children.c.step.type),
+    )
+    .where(
+        jobs.c.id == bindparam("held_job"), jobs.c.attempt == bindparam("fence"), jobs.c.phase == "running"
+    )
+    .with_for_update(),
+)
+
+
+def start(connection: Connection, delivery: str, by: Start) -> None:
+    """Note who a new delivery is of. Raises `LeaseLost` where its job is another worker's by now."""
+    lease = by.lease
+    row = {"of_delivery": delivery, "of_step": by.step, "held_job": lease.job, "fence": lease.attempt}
+    if not connection.execute(_insert, row).rowcount:
+        raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
+
+
+def parent_of(connection: Connection, delivery: str) -> Parent | None:
+    """Who has started what comes of a delivery, if a step has."""
+    row = connection.execute(_of_delivery, {"delivery_id": delivery}).one_or_none()
+    return None if row is None else Parent(row.run, row.job, row.step, row.left, row.ended)
+
+
+def settled(connection: Connection, delivery: str, made: Sequence[Run], now: datetime) -> None:
+    """Note what came of a delivery that a step waits for, where that is over already."""
+    if all(run.result is not None for run in made):
+        _end(connection, delivery, now)
+
+
+def heard(connection: Connection, run: Run, now: datetime) -> Run:
+    """The run with how those have ended that its steps wait for."""
+    if not any(wait.awaited is Awaited.RUN for job in run.jobs for wait in job.hears):
+        return run
+    ended = {row.delivery: _answer(connection, row, now) for row in connection.execute(_news(run))}
+    after, told = ended_children(run, ended, now)
+    for delivery in told:
+        connection.execute(_mine.values(ring_at=None), {"delivery_id": delivery})
+    return after
+
+
+def moved(connection: Connection, before: Run, after: Run, now: datetime) -> list[int]:
+    """Store what a change of a run means for those that it has to do with; gives those that have to hear."""
+    return [*_ended(connection, before, after, now), *_left(connection, before, after, now)]
+
+
+def _ended(connection: Connection, before: Run, after: Run, now: datetime) -> list[int]:
+    parent = after.parent
+    if parent is None or parent.ended:
+        return []
+    if after.result is not None and before.result is None:
+        _end(connection, after.delivery, now)
+        return [] if parent.left else [parent.run]
+    if parent.left and after.cancelled and not before.cancelled:
+        connection.execute(_mine.values(ring_at=None), {"delivery_id": after.delivery})
+    return []
+
+
+def _end(connection: Connection, delivery: str, now: datetime) -> None:
+    unheard = update(children).where(children.c.delivery == delivery)
+    connection.execute(unheard.values(ended=True, ring_at=None))
+    connection.execute(unheard.where(~children.c.left).values(ring_at=micros(now + FIRST_RING)))
+
+
+def _left(connection: Connection, before: Run, after: Run, now: datetime) -> list[int]:
+    of_jobs, waits = leaves_children(before, after)
+    if not of_jobs and not waits:
+        return []
+    mine = (children.c.job.in_(of_jobs)) | (children.c.delivery.in_(waits))
+    over = update(children).where(mine, children.c.run == after.id)
+    connection.execute(over.where(children.c.ended).values(ring_at=None))
+    gone = over.where(~children.c.ended, ~children.c.left).values(left=True, ring_at=micros(now + FIRST_RING))
+    left = connection.execute(gone.returning(children.c.delivery)).scalars().all()
+    if not left:
+        return []
+    return list(connection.execute(select(runs.c.id).where(runs.c.delivery.in_(left))).scalars())
+
+
+def _news(run: Run) -> Select[Any]:
+    """What nobody has told a run yet of those that its steps have started."""
+    return (
+        select(children.c.delivery, deliveries.c.reason, runs.c.id.label("run"))
+        .join(deliveries, deliveries.c.id == children.c.delivery)
+        .outerjoin(runs, runs.c.delivery == children.c.delivery)
+        .where(children.c.run == run.id, children.c.ended, children.c.ring_at.is_not(None))
+    )
+
+
+def _answer(connection: Connection, row: Row[Any], now: datetime) -> Answer:
+    if row.run is None:
+        return Answer(Word.FAILED, now, comment=row.reason)
+    child = load(connection, row.run)
+    outputs, problems = outputs_of(child), "; ".join(child.problems)
+    if sum(len(name) + len(text) for name, text in outputs.items()) > OUTPUT_LETTERS:
+        outputs, problems = {}, f"its outputs are longer than the limit of {OUTPUT_LETTERS} letters together"
+    payload: Mapping[str, Any] = {
+        "run": child.id,
+        "number": child.number,
+        # Somebody may have run it again since.
+        "result": str(child.result or "failure"),
+        "outputs": outputs,
+    }
+    return Answer(Word.ENDED, now, comment=problems, payload=payload)
+
+
+def take_due(connection: Connection, due: int, later: int, most: int) -> tuple[int, ...]:
+    """The runs that have to hear of another one, and have not; each is due again `later`."""
+    waiting = (
+        select(children.c.delivery, children.c.left, children.c.run)
+        .where(children.c.ring_at <= due)
+        .order_by(children.c.ring_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(waiting).all()
+    if not found:
+        return ()
+    ids = [row.delivery for row in found]
+    connection.execute(update(children).where(children.c.delivery.in_(ids)).values(ring_at=literal(later)))
+    left = [row.delivery for row in found if row.left]
+    told = connection.execute(select(runs.c.id).where(runs.c.delivery.in_(left))).scalars() if left else ()
+    return (*(row.run for row in found if not row.left), *told)
