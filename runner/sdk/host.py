@@ -147,6 +147,7 @@ class Host:
         self._count = 0
         self._said: Any = None
         self._sources: dict[str, wire.Message] = {}
+        self._parts: dict[int, list[str]] = {}
         self._found = threading.Condition()
         self._main: Optional[asyncio.Task[Any]] = None
         self._over = False
@@ -197,6 +198,8 @@ class Host:
                     with self._found:
                         self._sources[message["module"]] = message
                         self._found.notify_all()
+                elif message["is"] == "part":
+                    self._parts.setdefault(message["id"], []).append(message["text"])
                 else:
                     self.loop.call_soon_threadsafe(self._obey, message)
         except (Diverted, OSError, RuntimeError):
@@ -230,10 +233,13 @@ class Host:
         if found is None:
             return
         handle, kind, _ = found
+        value = message["value"]
+        if message["id"] in self._parts:
+            value = json.loads("".join(self._parts.pop(message["id"])))
         if handle._future.done():
             return
         if message["ok"]:
-            handle._future.set_result(_value(kind, message["value"]))
+            handle._future.set_result(_value(kind, value))
         else:
             handle._future.set_exception(_failure(handle.name, message["value"]))
             # Whoever gathers others too may never look at it.
@@ -363,6 +369,10 @@ class Host:
             what = f"its value is nothing that JSON knows: {error}"
             self._tell(number, False, {"reason": what, "type": type(error).__name__, "final": True})
             return
+        if len(text) > wire.LONGEST_VALUE:
+            over = f"its value has {len(text)} bytes as JSON; the limit is {wire.LONGEST_VALUE}"
+            self._tell(number, False, {"reason": over, "type": "TooLong", "final": True})
+            return
         self._tell(number, True, text)
 
     def _tell(self, number: int, ok: bool, value: Any, code: Optional[int] = None) -> None:
@@ -374,6 +384,10 @@ class Host:
             # Also of one that nobody waits for any more: only now has it come to its end.
             stopped = None if running is None else running.ended
             message = {"is": "tell", "id": number, "ok": ok, "value": value, "exit": code}
+            if ok and isinstance(value, str) and len(value) > wire.PART:
+                message["value"] = None
+                for at in range(0, len(value), wire.PART):
+                    self.line.send({"is": "part", "id": number, "text": value[at : at + wire.PART]})
             try:
                 self.line.send({**message, "stopped": stopped})
             except wire.TooLong as error:

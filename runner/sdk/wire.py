@@ -2,10 +2,11 @@
 
 A message is a JSON object behind its length, four bytes, the highest first. `is` says what it is.
 
-From the workflow: `ask` (a step), `tell` (how the body of one ended), `print` (what it prints), `drop`
-(nobody waits for it any more), `find` (a module), `idle` (nothing can go on without an answer), `stack`
-(where it is), `end`. From the engine: `begin`, `proceed` (do it), `recall` (how it ended, now or in an
-earlier attempt), `stop` (end its body), `cancel`, `source` (of a module), `where` (asks for `stack`).
+From the workflow: `ask` (a step), `tell` (how the body of one ended), `part` (of a value that is long, before
+its `tell`), `print` (what it prints), `drop` (nobody waits for it any more), `find` (a module), `idle`
+(nothing can go on without an answer), `stack` (where it is), `end`. From the engine: `begin`, `proceed` (do
+it), `recall` (how it ended, now or in an earlier attempt), `part` (of a value that is long, before its
+`recall`), `stop` (end its body), `cancel`, `source` (of a module), `where` (asks for `stack`).
 """
 
 import json
@@ -14,6 +15,10 @@ from typing import Any, Optional
 
 LONGEST = 64 * 1024 * 1024
 """Bytes of one message."""
+LONGEST_VALUE = 64 * 1024 * 1024
+"""Bytes of a step's value as JSON."""
+PART = 1024 * 1024
+"""Bytes of one part of a value; what is no longer is told with how its step ended."""
 HEADER = struct.Struct(">I")
 
 Message = dict[str, Any]

@@ -22,6 +22,7 @@ from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, suc
 from runner.engine.conversation.errands import POST, Errands
 from runner.engine.conversation.package import PACKAGE, place_package
 from runner.engine.conversation.sources import source_of
+from runner.engine.conversation.values import Shown, Values
 from runner.engine.conversation.waits import WAITS, wait_for, waited
 from runner.engine.heart import Why
 from runner.engine.ledger import Diverged, Ledger
@@ -74,6 +75,8 @@ class Conversation:
     exports: Exports = field(default_factory=Exports)
     _bodies: Bodies = field(init=False)
     _errands: Errands = field(init=False)
+    _values: Values = field(init=False)
+    _shown: Shown = field(init=False)
     _printed: StepOutput = field(init=False)
     _steps: dict[int, Asked] = field(default_factory=dict)
     _named: dict[str, int] = field(default_factory=dict)
@@ -105,6 +108,9 @@ class Conversation:
         command = Command(argv, env, sandbox.temp, patience, cancellable=False)
         self._bodies = Bodies(self.stage, self.env)
         self._printed = self._bodies.listener(FIRST_WORDS)
+        station = self.stage.station
+        self._values = Values(station.objects, self.job.id, station.temp)
+        self._shown = Shown(self.stage.masks, self.stage.matchers)
         with closing(sandbox.talk(command, self._printed)) as self.channel:
             self.stage.hold.listen(self.channel.wake)
             self._errands = Errands(self.stage, self.env, self.channel.wake)
@@ -115,6 +121,7 @@ class Conversation:
             finally:
                 self.stage.hold.listen(None)
                 self._errands.close()
+                self._values.close()
                 self._printed.end()
 
     # --- hearing ----------------------------------------------------------------------------------
@@ -147,6 +154,9 @@ class Conversation:
             case {"is": "tell", "id": int(number)} if number in self._steps and not self._is_errand(number):
                 self._busy()
                 self._tell(self._steps[number], message)
+            case {"is": "part", "id": int(number), "text": str(text)} if number in self._steps:
+                self._busy()
+                self._values.part(self._steps[number], text)
             case {"is": "drop", "id": int(number)} if number in self._steps:
                 self._busy()
                 self._leave(self._steps[number])
@@ -212,6 +222,7 @@ class Conversation:
         if len(self._steps) >= MOST_STEPS:
             raise BrokenDefinition(f"the workflow asks for more than {MOST_STEPS} steps")
         name = str(message["name"])
+        self._shown.refused("the name of a step", name)
         count = self._named[name] = self._named.get(name, 0) + 1
         step = asked(message, count, self.stage.masks)
         self._check_same(step)
@@ -234,8 +245,10 @@ class Conversation:
         step.runs = False
         if step.stands is Stands.RUNS:
             self._told.append((step, message))
-        elif step.output is not None:
-            step.output.end()
+        else:
+            self._values.drop(step)
+            if step.output is not None:
+                step.output.end()
 
     def _leave(self, step: Asked) -> None:
         waited, step.stands = step.stands is Stands.WAITS, Stands.LEFT
@@ -300,7 +313,7 @@ class Conversation:
         try:
             if found is None and step.kind == "run" and self._over is not None:
                 raise BrokenDefinition("the job comes to its end, and starts no run any more")
-            step.wait = (found, None) if found else wait_for(step, self.stage, datetime.now(UTC))
+            step.wait = (found, None) if found else self._wait_for(step)
         except BrokenDefinition as error:
             self._record(step, failure(str(error)))
             return True
@@ -348,11 +361,13 @@ class Conversation:
             outcome, final = self._bodies.errand(step, message), False
         else:
             outcome, final = self._bodies.judged(step, message)
+        outcome = self._values.whole(step, outcome)
         tries = self._tries(step)
         failed = len(tries) + 1
         if outcome.result.failed and not final and self._over is None:
             if again(step.retry, failed, outcome.exit_code):
-                self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, outcome, self._began(step))
+                shown = self._shown.of(outcome)
+                self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, shown, self._began(step))
                 step.stands = Stands.ASKED
                 return False
             if tries:
@@ -383,6 +398,17 @@ class Conversation:
             return self._proceed(step)
         self._record(step, waited(wait, answer))
         return True
+
+    def _wait_for(self, step: Asked) -> tuple[Wait, timedelta | None] | None:
+        """As it is shown to all who read runs. Raises `BrokenDefinition`."""
+        begun = wait_for(step, self.stage, datetime.now(UTC))
+        if begun is None:
+            return None
+        wait, length = begun
+        self._shown.refused("the type of an event", wait.name)
+        for approver in wait.approvers:
+            self._shown.refused("who may approve", approver)
+        return replace(wait, message=self.stage.masks.hide_text(wait.message)), length
 
     def _begin_waits(self, waiting: list[Asked]) -> None:
         """Have what waits do so while other branches run: from now on, and not from when these end."""
@@ -416,7 +442,7 @@ class Conversation:
     def _record(self, step: Asked, outcome: Outcome) -> None:
         if outcome.result.failed and outcome.value is None:
             outcome = self._bodies.kept(step, outcome, {})
-        outcome = replace(outcome, request=step.shown, line=step.line)
+        outcome = replace(self._shown.of(outcome), request=step.shown, line=step.line)
         self._live = True
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))
         self._answer(step, done)
@@ -426,6 +452,9 @@ class Conversation:
         self._place.pop(step.key, None)
         outcome = done.outcome
         self.exports = self.exports.then(outcome.exports)
+        if outcome.blob is not None:
+            for part in self._values.parts(step, outcome.blob):
+                self.channel.send({"is": "part", "id": step.number, "text": part})
         message: dict[str, Any] = {"is": "recall", "id": step.number, "at": done.finished.isoformat()}
         message["ok"] = outcome.result.ok
         value = json.loads(outcome.value) if outcome.value is not None else None
@@ -490,6 +519,7 @@ class Conversation:
                 self.job = run.job(self.job.id)
 
     def _stuck(self, stack: str) -> str:
+        stack = self.stage.masks.hide_text(stack)
         where = f":\n{stack.rstrip()}" if stack.strip() else ""
         what = "before it had asked for a step" if not self._steps else "from one step to the next"
         return (

@@ -81,6 +81,9 @@ class Bodies:
             return self.kept(step, failure("it was cancelled", Result.CANCELLED, code), {}), True
         if step.kind == "sh":
             return self._shell(step, code if isinstance(code, int) else 1, value), False
+        if message.get("ok") and value is None:
+            # It came in parts before.
+            return success(), False
         if message.get("ok") and isinstance(value, str):
             if len(value) > VALUE_BYTES:
                 reason = f"the step's value has {len(value)} bytes; {VALUE_BYTES} are the most"
