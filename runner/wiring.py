@@ -17,6 +17,7 @@ from runner.engine.heart import Heart
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
 from runner.engine.remove import remove
+from runner.engine.retire import sweep_values
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
@@ -292,8 +293,10 @@ def _needed(services: Services, keeps: Collection[str]) -> bool:
 
 
 def sweep_objects(services: Services) -> None:
-    """Remove objects that are no artifact's. Raises `Unavailable`."""
-    expire.sweep_objects(artifacts=services.artifacts, objects=services.objects, now=datetime.now(UTC))
+    """Remove objects that are no artifact's, and no step's value. Raises `Unavailable`."""
+    now = datetime.now(UTC)
+    expire.sweep_objects(artifacts=services.artifacts, objects=services.objects, now=now)
+    sweep_values(retention=services.retention, objects=services.objects, now=now)
 
 
 def _kept_for(end: JobEnd) -> timedelta | None:

@@ -985,3 +985,6 @@ class Retention(Protocol):
 
         Not the newest one of a workflow and branch, nor the newest one there that counts for a badge.
         """
+
+    def known(self, keys: Sequence[str]) -> Collection[str]:
+        """Those that are the object of what a step gave."""

@@ -4,8 +4,10 @@ Each round is bounded, and each part of it may be done twice: who dies in betwee
 """
 
 import logging
+from datetime import datetime
 
-from runner.engine.leftovers import remove
+from runner.engine.conversation.values import PLACE
+from runner.engine.leftovers import remove, sweep
 from runner.engine.opening import LAST_WORDS
 from runner.engine.perform import JOB
 from runner.engine.ports import KeptLogs, Objects, Retention, Silenced, Workspaces
@@ -30,6 +32,11 @@ def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces, obje
         remove(objects, gone.objects)
         if gone.keep is not None:
             workspaces.let_go(gone.keep)
+
+
+def sweep_values(*, retention: Retention, objects: Objects, now: datetime) -> None:
+    """Remove what steps gave that was never written down. Raises `Unavailable`."""
+    sweep(objects, PLACE, retention.known, now)
 
 
 def _remove_logs(run: Silenced, logs: KeptLogs) -> None:

@@ -1,6 +1,6 @@
 """SqlRetention: which runs and logs have been kept for long enough, and how a run is removed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -81,6 +81,11 @@ class SqlRetention:
         ]
         return [one for one in forgotten if one is not None]
 
+    def known(self, keys: Sequence[str]) -> Collection[str]:
+        query = select(checkpoints.c.object).where(checkpoints.c.object.in_(keys))
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def _old(
         self, connection: Connection, now: int, limit: str, which: ColumnElement[bool], most: int
     ) -> Iterator[tuple[Any, int]]:
@@ -111,6 +116,9 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
         return None
     ids = connection.execute(select(jobs.c.id).where(jobs.c.run == run)).scalars().all()
     its = select(jobs.c.id).where(jobs.c.run == run)
+    values = select(checkpoints.c.object).where(checkpoints.c.job.in_(its), checkpoints.c.object.is_not(None))
+    # A job that went on from another one has what that one's steps gave.
+    long = tuple(connection.execute(values.distinct()).scalars())
     for table in (log_chunks, checkpoints, snapshots):
         connection.execute(delete(table).where(table.c.job.in_(its)))
     gone = delete(artifacts).where(artifacts.c.run == run).returning(artifacts.c.key)
@@ -124,7 +132,7 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
     if left is None:
         # What it was stays, so that a copy of it is known for one.
         connection.execute(update(deliveries).where(deliveries.c.id == locked.delivery).values(payload={}))
-    return Forgotten(run, tuple(ids), locked.delivery if left is None else None, objects)
+    return Forgotten(run, tuple(ids), locked.delivery if left is None else None, (*objects, *long))
 
 
 def _unfinished(of: FromClause) -> ColumnElement[bool]:
