@@ -51,8 +51,9 @@ def tree_of(jobs: Iterable[Values]) -> Iterator[str]:
         yield from place_where(job, "  ")
         for step in job["steps"]:
             kept = step["attempt"] and step.get("job") not in (None, job["id"])
+            child = f"  run {step['run']}" if step.get("run") else ""
             gave = f"  = {one_line(short(step['value']))}" if step.get("value") else ""
-            yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}{gave}"
+            yield f"  {marked(step, step['name'])}{'  (kept)' if kept else ''}{child}{gave}"
             yield from tries_of(step, "    ")
 
 

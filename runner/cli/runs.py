@@ -392,6 +392,7 @@ def _print_run(run: Values, job: str | None) -> None:
             ("commit", run["commit"]),
             ("workflow", run["workflow"]),
             ("event", f"{run['event']} by {run['actor']}" if run["actor"] else run["event"]),
+            *([("started by", _started_by(run["parent"]))] if run.get("parent") else []),
             ("attempt", f"{run['attempt']} of {run['attempts']}"),
             ("created", run["created_at"]),
             ("took", took(run["started_at"], run["finished_at"])),
@@ -404,6 +405,10 @@ def _print_run(run: Values, job: str | None) -> None:
         click.echo(line)
     for hint in _hints(run, jobs):
         click.echo(hint, err=True)
+
+
+def _started_by(parent: Values) -> str:
+    return f"run {parent['run']}, step {one_line(parent['step'])}"
 
 
 def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:

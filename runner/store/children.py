@@ -5,6 +5,7 @@ takes that one's lock. The clock rings for it until it has heard.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +14,11 @@ from sqlalchemy import Connection, Row, Select, bindparam, insert, literal, sele
 from runner.errors import LeaseLost
 from runner.model.children import OUTPUT_LETTERS, Start, ended_children, leaves_children, outputs_of
 from runner.model.run import Parent, Run
+from runner.model.step import name_in
 from runner.model.waits import Answer, Awaited, Word
 from runner.store.database import micros
 from runner.store.loading import load
+from runner.store.read_models import JobView, ParentView
 from runner.store.rows import FIRST_RING
 from runner.store.tables import children, deliveries, jobs, runs
 
@@ -149,3 +152,37 @@ def take_due(connection: Connection, due: int, later: int, most: int) -> tuple[i
     left = [row.delivery for row in found if row.left]
     told = connection.execute(select(runs.c.id).where(runs.c.delivery.in_(left))).scalars() if left else ()
     return (*(row.run for row in found if not row.left), *told)
+
+
+# --- for people ----------------------------------------------------------------------------------
+
+
+def parent_view(connection: Connection, run_id: int) -> ParentView | None:
+    of = runs.alias("of")
+    query = (
+        select(children.c.run, of.c.number, of.c.workflow, children.c.step)
+        .join(runs, runs.c.delivery == children.c.delivery)
+        .join(of, of.c.id == children.c.run)
+        .where(runs.c.id == run_id)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else ParentView(row.run, row.number, row.workflow, name_in(row.step))
+
+
+def started_by(connection: Connection, run_id: int) -> Mapping[tuple[int, str], int]:
+    """What the steps of a run have started, by job and key."""
+    query = select(children.c.job, children.c.step, runs.c.id).where(children.c.run == run_id)
+    found = connection.execute(query.join(runs, runs.c.delivery == children.c.delivery))
+    return {(row.job, row.step): row.id for row in found}
+
+
+def with_started(shown: tuple[JobView, ...], started: Mapping[tuple[int, str], int]) -> tuple[JobView, ...]:
+    if not started:
+        return shown
+    return tuple(
+        replace(
+            job,
+            steps=tuple(replace(step, run=started.get((step.job or job.id, step.key))) for step in job.steps),
+        )
+        for job in shown
+    )

@@ -220,6 +220,8 @@ class StepView:
     """What it gave to the program that asked for it, as JSON; a long one ends in an ellipsis."""
     line: str = ""
     """Where it was asked for: `deploy.py:12`."""
+    run: int | None = None
+    """The run that it has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,16 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentView:
+    """The step of a run that has started another one: `step` is what it is called."""
+
+    run: int
+    number: int
+    workflow: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunView(RunSummary):
     """A run as one of its attempts left it; `attempts` is how many there are.
 
@@ -335,6 +347,8 @@ class RunView(RunSummary):
     pins: Mapping[str, str]
     """The commit of every version of another repository that it uses, by `owner/name@ref`."""
     jobs: tuple[JobView, ...]
+    parent: ParentView | None
+    """The step that has started it, where one of another run has."""
 
     @property
     def annotations(self) -> list[AnnotationView]:

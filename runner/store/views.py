@@ -27,6 +27,7 @@ from runner.model.limits import NONE, Limits
 from runner.model.snapshot import Keep
 from runner.model.source import Route, shown_url
 from runner.model.turns import Place
+from runner.store.children import parent_view, started_by, with_started
 from runner.store.database import Database, micros, moment
 from runner.store.named_steps import LONGEST_VALUE, are_named
 from runner.store.read_models import (
@@ -189,6 +190,7 @@ class Views:
             now = micros(self._database.now(connection))
             around = Around(now, self._offered(connection), there, reason, stopped, full)
             found, done = _jobs(connection, run_id, shown)
+            parent, started = parent_view(connection, run_id), started_by(connection, run_id)
         begun = {job.id: self._begun_in(job) for job in found if are_named(job)}
         return RunView(
             **fields,
@@ -196,7 +198,8 @@ class Views:
             reason=stopped or reason,
             problems=tuple(row.problems),
             pins=row.pins,
-            jobs=tuple(job_views(found, done, around, begun)),
+            jobs=with_started(tuple(job_views(found, done, around, begun)), started),
+            parent=parent,
         )
 
     def _begun_in(self, job: Row[Any]) -> Sequence[Beginning]:

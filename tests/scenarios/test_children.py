@@ -1,14 +1,14 @@
 """Runs that steps of a workflow in Python start, through the whole engine."""
 
 import json
+import time
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 from runner.engine import control
 from runner.model.run import Run
 from runner.model.source import Repository
-from tests.scenarios.engine import Engine
+from tests.scenarios.engine import PATIENCE, Engine
 from tests.workspaces.origin import git
 
 CHILD = """
@@ -63,13 +63,6 @@ def pushed(engine: Engine, origin: Path, name: str, body: str) -> Run:
     return engine.services.store.load(run)
 
 
-def values(engine: Engine, run: Run) -> dict[str, Any]:
-    """What the steps of a run's only job gave, by their keys."""
-    (job,) = run.jobs
-    found = engine.services.store.recall(job)
-    return {key: one.outcome.value and json.loads(one.outcome.value) for key, one in found.items()}
-
-
 def test_a_child_runs_at_the_same_commit_and_its_parent_gets_what_its_jobs_gave(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -103,3 +96,95 @@ def test_a_child_runs_at_the_same_commit_and_its_parent_gets_what_its_jobs_gave(
         assert one.route == run.route
         assert one.parent is not None
         assert (one.parent.run, one.parent.job, one.parent.step) == (run.id, job.id, step)
+
+
+def test_what_a_child_cannot_do_fails_its_step_by_name(engine: Engine, tmp_path: Path) -> None:
+    run = pushed(
+        engine,
+        tmp_path,
+        "parents/refused",
+        """
+        said = []
+        async def tried(name, workflow, **terms):
+            try:
+                await step.run_workflow(name, workflow, **terms)
+            except StepFailed as failed:
+                said.append(f"{type(failed).__name__}: {failed}")
+        await tried("fails", "child.yml", inputs={"who": "bob"})
+        await tried("unknown", "kind.py")
+        await tried("by hand", "parent.py")
+        await tried("inputs", "child.yml", inputs={"whom": "ada"})
+        return {"said": said}
+        """,
+    )
+
+    (job,) = engine.ended(run.id).jobs
+
+    failed, unknown, by_hand, inputs = json.loads(job.outputs["said"])
+    assert failed.startswith("StepFailed: step fails: run ")
+    assert failed.endswith(" of .runner/workflows/child.yml ended with failure")
+    assert unknown == 'StepFailed: step unknown: there is no workflow "kind.py"; did you mean "kid.py"?'
+    assert by_hand == (
+        "StepFailed: step by hand: .runner/workflows/parent.py cannot be started by hand; give its "
+        '"on" a workflow_dispatch'
+    )
+    assert 'the input "who" is required; there is no input "whom"' in inputs
+
+
+def test_a_child_that_nobody_waits_for_any_more_is_cancelled(engine: Engine, tmp_path: Path) -> None:
+    run = pushed(
+        engine,
+        tmp_path,
+        "parents/left",
+        """
+        which, _ = await step.wait_any(step.run_workflow("slow", "slow.yml"), step.sleep("nap", 0.3))
+        try:
+            await step.run_workflow("late", "slow.yml", timeout=0.3)
+        except TimedOut as failed:
+            return {"which": which, "late": failed.reason}
+        """,
+    )
+
+    (job,) = engine.ended(run.id).jobs
+
+    assert job.outputs["which"] == "1"
+    assert job.outputs["late"].startswith("the run of .runner/workflows/slow.yml had not ended by ")
+    left = children(engine, run)
+    assert [str(engine.ended(one).result) for one in left] == ["cancelled", "cancelled"]
+
+
+def test_a_cancel_of_the_parent_is_one_of_its_children(engine: Engine, tmp_path: Path) -> None:
+    run = pushed(engine, tmp_path, "parents/cancelled", 'await step.run_workflow("slow", "slow.yml")')
+    end = time.monotonic() + PATIENCE
+    while not (found := children(engine, run)):
+        assert time.monotonic() < end, "no child has begun"
+        time.sleep(0.01)
+
+    services, views = engine.services, engine.services.views
+    control.cancel(run.id, store=services.store, dispatcher=services.dispatcher)
+
+    assert str(engine.ended(run.id).result) == "cancelled"
+    (child,) = map(engine.ended, found)
+    assert str(child.result) == "cancelled"
+    assert child.over == f"the step of run {run.id} that started it does not wait for it any more"
+    (shown,) = views.run(run.id).jobs[0].steps
+    assert (shown.name, shown.run) == ("slow", child.id)
+    parent = views.run(child.id).parent
+    assert parent is not None
+    assert (parent.run, parent.step) == (run.id, "slow")
+
+
+def test_a_rerun_of_the_parent_starts_a_new_child(engine: Engine, tmp_path: Path) -> None:
+    body = 'return {"child": (await step.run_workflow("child", "child.yml", inputs={"who": "ada"})).run}'
+    run = pushed(engine, tmp_path, "parents/again", body)
+    (first,) = engine.ended(run.id).jobs
+    services = engine.services
+
+    control.rerun(run.id, store=services.store, dispatcher=services.dispatcher)
+
+    (second,) = engine.ended(run.id).jobs
+    assert first.outputs["child"] != second.outputs["child"]
+
+
+def children(engine: Engine, run: Run) -> list[int]:
+    return [step.run for job in engine.services.views.run(run.id).jobs for step in job.steps if step.run]

@@ -265,6 +265,11 @@ function job(said) {
     const kept = step.job && step.job !== said.id ? " (kept)" : "";
     const reason = shown.querySelector(".reason");
     reason.textContent = why(step) + kept;
+    if (step.run) {
+      const child = part("a", "run " + step.run, "");
+      child.href = "/runs/" + step.run;
+      reason.append(" ", child);
+    }
     if (step.line) reason.append(" ", part("code", step.line, "line"));
     if (step.value !== null) reason.append(" ", part("code", step.value, "value"));
     summary(said, step);
