@@ -44,7 +44,7 @@ def start(connection: Connection, delivery: str, by: Start) -> None:
     """Note who a new delivery is of. Raises `LeaseLost` where its job is another worker's by now."""
     lease = by.lease
     row = {"of_delivery": delivery, "of_step": by.step, "held_job": lease.job, "fence": lease.attempt}
-    if not connection.execute(_insert, row).rowcount:
+    if not connection.execute(_insert, row, execution_options={"preserve_rowcount": True}).rowcount:
         raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
 
 

@@ -29,8 +29,8 @@ from runner.sdk import workflow
 
 @workflow(on={"workflow_dispatch": {"inputs": {"n": {"type": "number"}}}})
 async def kid(event, step):
-    parent = event.payload["parent"]
-    return {"twice": int(event.inputs["n"]) * 2, "by": event.actor, "depth": parent["depth"], "of": parent["step"]}
+    parent, twice = event.payload["parent"], int(event.inputs["n"]) * 2
+    return {"twice": twice, "by": event.actor, "depth": parent["depth"], "of": parent["step"]}
 """
 SLOW = """
 on: workflow_dispatch

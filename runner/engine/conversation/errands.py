@@ -57,7 +57,7 @@ class Errands:
         """Begin what a step asks for, which is ready. Raises `BrokenDefinition`."""
         name = _action(step)
         left = Event()
-        errand = self._errand(step, left, "success")
+        errand = self._errand(step, step.key, left)
 
         def work() -> None:
             try:
@@ -103,17 +103,17 @@ class Errands:
         if last is None:
             return Outcome(Result.SKIPPED, Result.SKIPPED)
         step.until, step.limit = self.stage.end, float("inf")
-        errand = replace(self._errand(step, Event(), "success"), cancellable=False)
+        errand = replace(self._errand(step, f"{step.key}{POST}", Event()), cancellable=False)
         return _done(name, lambda: last(errand, post.state))
 
-    def _errand(self, step: Asked, left: Event, status: str) -> _Named:
+    def _errand(self, step: Asked, key: str, left: Event) -> _Named:
         seen = self.stage.seen
         return _Named(
             {str(name).lower(): str(value) for name, value in _given(step).items()},
-            {**seen, "job": {**seen["job"], "status": status}, "env": self.env},
+            {**seen, "job": {**seen["job"], "status": "success"}, "env": self.env},
             self.stage,
             (0,),
-            lambda what: self.stage.log(step.key, self.stage.masks.hide(what)),
+            lambda what: self.stage.log(key, self.stage.masks.hide(what)),
             min(step.until, monotonic() + step.limit),
             step.limit,
             version=action_version(str(step.request["action"])),

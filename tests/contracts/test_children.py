@@ -1,0 +1,243 @@
+"""Runs that steps have started, on every database that we promise to work on."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
+
+from runner.engine.ports import Arrival, NewRun, Verdict
+from runner.errors import LeaseLost
+from runner.model.children import Start
+from runner.model.lifecycle import begin_waits, cancel, claim, conclude, decide, leave_waits, suspend_for_any
+from runner.model.run import Job, Lease, Queued, Run, Running, Suspended
+from runner.model.source import Delivery, Repository
+from runner.model.step import Result
+from runner.model.waits import Awaited, Wait, Word
+from runner.store import Database, SqlRepositories, SqlStore
+from runner.store.tables import children
+from tests.builders import LENGTH, NOON, a_new_run, a_route, an_event
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class World:
+    """A run whose only job is a program's, and what its step `call#1` starts."""
+
+    database: Database
+    store: SqlStore
+    parent: Run
+    lease: Lease
+
+    def start(self) -> Delivery:
+        event = an_event(kind="workflow_dispatch")
+        arrival = Arrival(event, "step", "digest", start=Start(self.lease, "call#1"))
+        ((delivery, _),) = self.store.receive_all([arrival])
+        return delivery
+
+    def settled(self, delivery: Delivery, *runs: NewRun, reason: str = "") -> tuple[Run, ...]:
+        status = "admitted" if runs else "ignored"
+        return self.store.settle(delivery.id, Verdict(status, reason, a_route(), runs=runs))
+
+    def child(self, delivery: Delivery, **given: object) -> Run:
+        (made,) = self.settled(delivery, replace(a_new_run(workflow="child.yml"), **given))  # type: ignore[arg-type]
+        return made
+
+    def waits(self, delivery: Delivery, length: timedelta | None = HOUR, rests: bool = True) -> Job:
+        wait = Wait("call#1", Awaited.RUN, NOON, name=delivery.id, message="child.yml")
+
+        def change(run: Run, now: datetime) -> Run:
+            job = begin_waits(run.jobs[0], self.lease, now, [(wait, length)])
+            return decide(run.with_job(self._rest(job, now) if rests else job), now)
+
+        return self.store.update(self.parent.id, change).after.jobs[0]
+
+    def _rest(self, job: Job, now: datetime) -> Job:
+        return suspend_for_any(job, self.lease, now, {"call#1"})
+
+    def ended(self, run: Run, result: Result = Result.SUCCESS) -> tuple[int, ...]:
+        """End a run; gives who has to hear of it."""
+        lease = claimed(self.store, run)
+
+        def change(run: Run, now: datetime) -> Run:
+            return decide(run.with_job(conclude(run.jobs[0], lease, result, now, outputs={"a": "1"})), now)
+
+        return self.store.update(run.id, change).stirred
+
+    def told(self) -> Job:
+        return self.store.update(self.parent.id, decide).after.jobs[0]
+
+    def due(self) -> tuple[int, ...]:
+        """Whom the clock has hear of another run, some while later."""
+
+        def later(connection) -> None:  # type: ignore[no-untyped-def]
+            connection.execute(update(children).where(children.c.ring_at.is_not(None)).values(ring_at=0))
+
+        self.database.writing(later)
+        return self.store.stranded().stirred
+
+
+def claimed(store: SqlStore, run: Run) -> Lease:
+    made = store.update(
+        run.id, lambda run, now: run.with_job(claim(run.jobs[0], "worker-1", now, LENGTH))
+    ).after
+    phase = made.jobs[0].phase
+    assert isinstance(phase, Running)
+    return phase.lease
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    SqlRepositories(database).add(Repository("git", "octo/hello", "/srv/hello.git"), "secret")
+    store = SqlStore(database, LENGTH)
+    guid = str(uuid4())
+    delivery, _ = store.receive(an_event(), guid, guid)
+    new = a_new_run(workflow="parent.py")
+    new = replace(new, jobs=tuple(replace(job, steps=()) for job in new.jobs))
+    (parent,) = store.settle(delivery.id, Verdict("admitted", route=a_route(), runs=(new,)))
+    return World(database, store, parent, claimed(store, parent))
+
+
+def test_a_step_starts_one_run_however_often_it_asks(world: World) -> None:
+    first = world.start()
+    child = world.child(first)
+
+    assert world.start().id == first.id
+    assert child.parent is not None
+    assert (child.parent.run, child.parent.job, child.parent.step) == (
+        world.parent.id,
+        world.lease.job,
+        "call#1",
+    )
+
+
+def test_who_has_lost_the_job_starts_nothing(world: World) -> None:
+    stale = replace(world, lease=replace(world.lease, attempt=world.lease.attempt - 1))
+
+    with pytest.raises(LeaseLost):
+        stale.start()
+
+    # Nothing of it was stored: whoever has the job starts it for the first time.
+    ((_, new),) = world.store.receive_all(
+        [Arrival(an_event(), "step", "digest", start=Start(world.lease, "call#1"))]
+    )
+    assert new
+
+
+def test_the_end_of_a_child_wakes_who_waits_for_it(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    assert isinstance(world.waits(delivery).phase, Suspended)
+
+    assert world.ended(child) == (world.parent.id,)
+
+    job = world.told()
+    assert isinstance(job.phase, Queued)
+    answer = job.waits[0].answer
+    assert answer is not None
+    assert answer.word is Word.ENDED
+    assert answer.payload == {"run": child.id, "number": 1, "result": "success", "outputs": {"a": "1"}}
+    assert world.due() == ()
+
+
+def test_the_clock_tells_who_was_not_told_of_an_end(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    world.waits(delivery)
+
+    # Whoever ended it died before he could tell anybody.
+    world.ended(child)
+
+    assert world.due() == (world.parent.id,)
+    assert world.due() == (world.parent.id,)
+    assert isinstance(world.told().phase, Queued)
+    assert world.due() == ()
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_a_child_that_has_ended_before_the_wait_begins_is_heard_of_then(world: World, rests: bool) -> None:
+    delivery = world.start()
+    world.ended(world.child(delivery), Result.FAILURE)
+    assert world.told().waits == ()
+
+    world.waits(delivery, rests=rests)
+
+    (wait,) = world.told().waits
+    assert wait.answer is not None
+    assert wait.answer.payload["result"] == "failure"
+
+
+def test_what_starts_no_run_says_why(world: World) -> None:
+    delivery = world.start()
+    world.waits(delivery)
+
+    world.settled(delivery, reason="the queue is full")
+
+    assert world.due() == (world.parent.id,)
+    (wait,) = world.told().waits
+    assert wait.answer is not None
+    assert (wait.answer.word, wait.answer.comment) == (Word.FAILED, "the queue is full")
+
+
+def test_a_child_that_is_no_workflow_has_ended_at_once(world: World) -> None:
+    delivery = world.start()
+    world.waits(delivery)
+
+    world.child(delivery, jobs=(), problems=("child.yml:1:1: no jobs",))
+
+    (wait,) = world.told().waits
+    assert wait.answer is not None
+    assert (wait.answer.payload["result"], wait.answer.comment) == ("failure", "child.yml:1:1: no jobs")
+
+
+def test_a_child_is_cancelled_with_its_parent(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    world.waits(delivery)
+
+    stirred = world.store.update(world.parent.id, lambda run, now: decide(cancel(run, now), now)).stirred
+
+    assert stirred == (child.id,)
+    assert world.due() == (child.id,)
+    assert world.store.update(child.id, decide).after.result is Result.CANCELLED
+    assert world.due() == ()
+
+
+def test_a_child_is_cancelled_that_its_step_has_left(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    world.waits(delivery, rests=False)
+
+    def leave(run: Run, now: datetime) -> Run:
+        return run.with_job(leave_waits(run.jobs[0], world.lease, now, {"call#1"}))
+
+    assert world.store.update(world.parent.id, leave).stirred == (child.id,)
+    assert world.store.update(child.id, decide).after.result is Result.CANCELLED
+
+
+def test_a_child_that_was_left_before_it_began_never_does(world: World) -> None:
+    delivery = world.start()
+    # It has not even begun to wait: the worker died.
+    world.store.update(world.parent.id, lambda run, now: decide(cancel(run, now), now))
+
+    def end(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(conclude(run.jobs[0], world.lease, Result.CANCELLED, now)), now)
+
+    world.store.update(world.parent.id, end)
+
+    assert world.child(delivery).result is Result.CANCELLED
+    assert world.due() == ()
+
+
+def test_a_child_whose_end_nobody_heard_is_nobodys_when_the_parent_has_ended(world: World) -> None:
+    delivery = world.start()
+    world.ended(world.child(delivery))
+
+    def end(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(conclude(run.jobs[0], world.lease, Result.FAILURE, now)), now)
+
+    world.store.update(world.parent.id, end)
+
+    assert world.due() == ()
