@@ -14,9 +14,9 @@ from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine import archive, expire
 from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
-from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
 from runner.engine.remove import remove
+from runner.engine.reopening import JOB
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected

@@ -7,8 +7,8 @@ import logging
 
 from runner.engine.leftovers import remove
 from runner.engine.opening import LAST_WORDS
-from runner.engine.perform import JOB
 from runner.engine.ports import KeptLogs, Objects, Retention, Silenced, Workspaces
+from runner.engine.reopening import JOB
 from runner.model.limits import shown
 
 ROUND = 100

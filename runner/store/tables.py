@@ -178,6 +178,8 @@ jobs = Table(
     # The fencing token: how often the job was claimed.
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
+    # How many of the checkpoints of the base before count too, as copies of them: the first ones.
+    Column("carried", Integer, nullable=False, server_default="0"),
     Column("tries", Integer, nullable=False, server_default="0"),
     # waiting, ready, pending, queued, running, suspended or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),

@@ -422,18 +422,18 @@ def _limit(wanted: int) -> int:
 
 def _jobs(
     connection: Connection, run_id: int, run_attempt: int
-) -> tuple[Sequence[Row[Any]], dict[int, dict[str, Row[Any]]]]:
-    """The jobs of an attempt, and of each the checkpoints that count by the keys of their steps."""
+) -> tuple[Sequence[Row[Any]], dict[int, list[Row[Any]]]]:
+    """The jobs of an attempt, and of each the checkpoints in their order, also those that count no longer."""
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
-    counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
+    recorded = checkpoints.join(jobs, checkpoints.c.job == jobs.c.id)
     value = func.substr(checkpoints.c.value, 1, LONGEST_VALUE + 1).label("value")
     columns = [column for column in checkpoints.c if column.name != "value"]
-    query = select(*columns, value).select_from(checkpoints.join(jobs, counting)).where(mine)
+    query = select(*columns, value).select_from(recorded).where(mine)
     ordered: Select[Any] = query.order_by(checkpoints.c.job, checkpoints.c.sequence)
-    done: dict[int, dict[str, Row[Any]]] = {}
+    done: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(ordered):
-        done.setdefault(row.job, {})[row.key] = row
+        done.setdefault(row.job, []).append(row)
     return found, done
 
 
