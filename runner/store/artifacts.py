@@ -16,7 +16,7 @@ from runner.model.source import Repository, Route
 from runner.store.audit import note
 from runner.store.database import Database, micros, moment, one_at_a_time
 from runner.store.read_models import ArtifactView
-from runner.store.tables import artifacts, jobs, repositories, runs, within
+from runner.store.tables import artifacts, checkpoints, jobs, repositories, runs, within
 
 DAY = 86400 * 10**6
 AT_ONCE = 500
@@ -188,9 +188,20 @@ def _given_up(connection: Connection, new: NewArtifact, instead_of: Collection[i
     found = connection.execute(query.with_for_update()).all()
     for row in found:
         own = row.job == maker.job and (row.step == maker.step or row.attempt < maker.base)
+        if own and row.step != maker.step and _counts(connection, maker, row.step):
+            own = False
         if not own and instead_of is not None and row.id not in instead_of:
             raise _taken(new.name)
     return _removed(connection, [row.id for row in found])
+
+
+def _counts(connection: Connection, maker: Maker, step: str) -> bool:
+    """Whether a step of the maker's job still counts as done, though the job went back since."""
+    whole = step.partition(".")[0]
+    query = select(checkpoints.c.key).where(
+        checkpoints.c.job == maker.job, checkpoints.c.base == maker.base, checkpoints.c.key == whole
+    )
+    return connection.execute(query).first() is not None
 
 
 def _of(repository: Repository, name: str | None) -> list[ColumnElement[bool]]:
