@@ -224,7 +224,12 @@ def station(services: Services, worker: str) -> Station:
         vault=services.vault,
         environments=services.environments,
         objects=services.objects,
-        archive=archive.Archive(GitLayers(settings.home), services.objects, services.archived, _workspace_of),
+        archive=archive.Archive(
+            GitLayers(settings.home, services.workspaces.overlay_problem),
+            services.objects,
+            services.archived,
+            _workspace_of,
+        ),
         snapshot=Keep(settings.snapshot),
         artifacts=services.artifacts,
         caches=services.caches,

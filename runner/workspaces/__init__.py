@@ -254,7 +254,8 @@ class GitWorkspaces:
             if history is not None:
                 nodes |= self._histories.files(route, commit, nodes, name, attempt, history, Wanted())
             with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes) as made:
-                write_folder(path, restored(layers, line, made), reader, self._owner)
+                made = restored(layers, line, made, self._overlays.files)
+                write_folder(path, made, reader, self._owner)
             self._histories.trust(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 

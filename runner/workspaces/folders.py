@@ -52,11 +52,16 @@ class Clone:
             os.close(source)
 
 
+Attributes = tuple[tuple[str, bytes], ...]
+"""Extended ones, by their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     mode: int
     mtime_ns: int
     source: Blob | Stored | Given | Clone
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Folder:
 
     mode: int
     submodule: str = ""
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ def fill_folder(
     for path, folder in reversed(folders):
         if owner is not None:
             os.chown(base + path, *owner)
+        _attribute(base + path, folder.attributes)
         os.chmod(base + path, folder.mode)  # noqa: PTH101
     if owner is not None:
         os.chown(base, *owner)
@@ -256,10 +263,21 @@ def _new_file(path: str, file: File, owner: tuple[int, int] | None) -> Iterator[
         yield descriptor
         if owner is not None:
             os.fchown(descriptor, *owner)
+        _attribute(descriptor, file.attributes)
         os.fchmod(descriptor, file.mode)
         os.utime(descriptor, ns=(file.mtime_ns, file.mtime_ns))
     finally:
         os.close(descriptor)
+
+
+def _attribute(there: str | int, attributes: Attributes) -> None:
+    for name, value in attributes:
+        try:
+            os.setxattr(there, name, value)
+        except OSError as error:
+            # A file system need not have them.
+            if error.errno != errno.ENOTSUP:
+                raise
 
 
 def _write_blobs(

@@ -1,11 +1,12 @@
 """Opening jobs' folders as overlays: what lies below them, and what is kept of that on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from runner.engine.ports import History
 from runner.errors import SnapshotGone
@@ -66,7 +67,7 @@ class Overlays:
         why = self.problem()
         if why is None and kinds != {True, False}:
             return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
-        if not line:
+        if not line or self._layers.shows_marks:
             return None
         why = why or "some of its layers are none"
         raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
@@ -100,6 +101,10 @@ class Overlays:
         with self._opening:
             self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
+
+    def files(self, layer: Mapping[str, Any], snapshot: str) -> Path:
+        """Those of a layer, given what its snapshot says. Raises `SnapshotGone`."""
+        return self._layers.files(layer, snapshot)
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take, by the inode of what names them as a snapshot."""
