@@ -322,8 +322,15 @@ class FakeWorkspaces:
         return []
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> FakeWorkspace:
+        check()
         if snapshot is not None and self.gone:
             raise SnapshotGone("no snapshot on this machine")
         if snapshot in self.lost:

@@ -34,7 +34,7 @@ from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs
 from runner.engine.programs import Ended, Program, concluded, declared, environment_of
 from runner.engine.remove import remove
-from runner.engine.reopening import JOB, held, reopen
+from runner.engine.reopening import JOB, checking, held, reopen
 from runner.engine.retries import Later, again, delay_of
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
@@ -287,7 +287,7 @@ def _begin(
     run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
 ) -> tuple[Callable[[], Ended], Ledger, _Terms]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
-    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    station.workspaces.fetch(repository, run.route, keep=run.delivery, check=checking(job, hold))
     workflow, definition = definition_of(run, job, station)
     body = definition.body
     if not isinstance(body, Steps):

@@ -170,11 +170,18 @@ class Workspaces(Protocol):
         """Paths that differ between `before` (None: the empty tree) and the route's commit."""
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Workspace:
         """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
-        Raises `SnapshotGone` where the snapshot is not on this machine.
+        `check` is called now and then: by raising it ends this. Raises `SnapshotGone` where the snapshot is
+        not on this machine.
         """
 
     def lent(self, name: str, attempt: int) -> Path:

@@ -5,7 +5,7 @@ come after it count no longer, and their steps run again. Where none is, the job
 there before that is written down, so whoever dies on the way is followed by somebody who finds the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from runner.engine.advance import advance
 from runner.engine.heart import Hold, Why
@@ -15,7 +15,7 @@ from runner.engine.programs import on_lost
 from runner.engine.retries import MOST_LOSSES, Poisoned, losses, lost_since_tried
 from runner.engine.stage import Released
 from runner.engine.station import Station
-from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone
+from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
 from runner.model.lifecycle import start_over
 from runner.model.run import Job, Lease, Run
 from runner.model.snapshot import NONE
@@ -38,11 +38,12 @@ def reopen(
     lost = losses(job, checkpoints)
     _check_losses(job, checkpoints, lost)
     newest, *earlier = _places(checkpoints)
+    check = checking(job, hold)
     try:
-        return _opened(run, job, newest, hold, history, station), checkpoints
+        return _opened(run, job, newest, check, history, station), checkpoints
     except SnapshotGone as error:
         gone = error
-    workspace, kept = _gone_back(run, job, earlier, hold, history, station)
+    workspace, kept = _gone_back(run, job, earlier, check, history, station)
     try:
         _check_again(job, body, checkpoints, kept, gone)
         if kept:
@@ -91,21 +92,26 @@ def _gone_back(
     run: Run,
     job: Job,
     places: list[Mapping[str, Checkpoint]],
-    hold: Hold,
+    check: Callable[[], None],
     history: History,
     station: Station,
 ) -> tuple[Workspace, Mapping[str, Checkpoint]]:
     """The first of these places whose snapshot is whole; else where the job began."""
     for kept in places:
         try:
-            return _opened(run, job, kept, hold, history, station), kept
+            return _opened(run, job, kept, check, history, station), kept
         except SnapshotGone:
-            _check_hold(hold)
-    return _opened(run, job, {}, hold, history, station), {}
+            check()
+    return _opened(run, job, {}, check, history, station), {}
 
 
 def _opened(
-    run: Run, job: Job, done: Mapping[str, Checkpoint], hold: Hold, history: History, station: Station
+    run: Run,
+    job: Job,
+    done: Mapping[str, Checkpoint],
+    check: Callable[[], None],
+    history: History,
+    station: Station,
 ) -> Workspace:
     """The job's files as the newest of its checkpoints has them, from here or from the store.
 
@@ -119,23 +125,36 @@ def _opened(
     try:
         if newest and line:
             station.workspaces.inherit(name, [f"{JOB}{one}" for one in line], newest.snapshot)
-        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
+        return station.workspaces.open(run.route, name, job.attempt, snapshot, history, check)
     except SnapshotGone as here:
         if station.archive is None or snapshot is None:
             raise
         try:
-            station.archive.restore(job.id, line, snapshot, lambda: _check_hold(hold))
+            station.archive.restore(job.id, line, snapshot, check)
         except SnapshotGone as there:
             raise SnapshotGone(f"{here}; {there}") from None
-        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
+        return station.workspaces.open(run.route, name, job.attempt, snapshot, history, check)
 
 
-def _check_hold(hold: Hold) -> None:
-    """Raises what makes going on vain."""
-    if hold.why is Why.LOST:
-        raise LeaseLost(Why.LOST.value)
-    if hold.why is not None:
-        raise Released(hold.why.value)
+def checking(job: Job, hold: Hold) -> Callable[[], None]:
+    """What is called while a job is about to begin: it ends that by raising, once it is vain.
+
+    A job that is cancelled before its first step has nothing left to do.
+    """
+    has_begun = job.attempt > 1 or hold.cancelled is not None
+
+    def check() -> None:
+        match hold.why:
+            case Why.LOST:
+                raise LeaseLost(Why.LOST.value)
+            case Why.LATE:
+                raise Unavailable(Why.LATE.value)
+            case why if why is not None:
+                raise Released(why.value)
+        if hold.cancelled is not None and not has_begun:
+            raise Unavailable("it was cancelled before it could begin")
+
+    return check
 
 
 def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) -> None:

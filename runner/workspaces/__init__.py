@@ -233,11 +233,18 @@ class GitWorkspaces:
     # --- jobs ------------------------------------------------------------------------------------
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = nothing,
     ) -> Workspace:
         """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
-        Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
+        Folders of this and of earlier attempts are removed first. `check` is called now and then: by raising
+        it ends this. Raises `SnapshotGone`.
         """
         snapshot = snapshot or BASE
         path, layers = self._workspaces / file_name(name) / str(attempt), self._snapshots / file_name(name)
@@ -249,13 +256,15 @@ class GitWorkspaces:
             for folder in (path.parent, self._histories.folder / file_name(name)):
                 self._clear_until(attempt, folder)
             if sealed is not None:
-                return self._overlays.open(path, reader, route, commit, layers, snapshot, sealed, history)
+                return self._overlays.open(
+                    path, reader, route, commit, layers, snapshot, sealed, history, check
+                )
             nodes = nodes_of(reader, commit)
             if history is not None:
                 nodes |= self._histories.files(route, commit, nodes, name, attempt, history, Wanted())
-            with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes) as made:
+            with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes, check) as made:
                 made = restored(layers, line, made, self._overlays.files)
-                write_folder(path, made, reader, self._owner)
+                write_folder(path, made, reader, self._owner, check)
             self._histories.trust(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 

@@ -15,13 +15,13 @@ A base is a cache: what is damaged or gone is made again from the mirror, by who
 """
 
 import errno
-import fcntl
 import json
+import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,8 @@ from time import time
 
 from runner.workspaces.fitting import Spare
 from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
-from runner.workspaces.holding import hold
+from runner.workspaces.holding import Held, alone, hold
+from runner.workspaces.layers import nothing
 from runner.workspaces.looking import measure
 from runner.workspaces.notes import write
 from runner.workspaces.reading import MissingObject, Reader
@@ -38,9 +39,14 @@ from runner.workspaces.syncing import Syncing, boot
 from runner.workspaces.trees import Commit, changes, read_commit, walk
 
 _ABOUT, _SETTLED = "about.json", "settled"
+PATIENCE = 300.0
+"""For how many seconds is waited for who makes a base."""
 _USED_SECONDS = 60
 """How exactly it is known when a base was used last."""
 _MAKING, _LOCK, _DAMAGED = ".making-", ".lock-", ".damaged-"
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +92,23 @@ class Bases:
         self._syncing = syncing
         self._good: set[str] = set()
 
-    def take(self, reader: Reader, commit: Commit, repository: str) -> Base:
+    def take(
+        self, reader: Reader, commit: Commit, repository: str, check: Callable[[], None] = nothing
+    ) -> Base:
         """The tree of a commit of a repository, made where it is not here yet.
 
-        Raises `HostileTree`, and `MissingObject` where the mirror lacks something.
+        `check` is called while another makes it, and ends the waiting by raising. Who takes too long, or is
+        stopped, is not waited for: what is made twice counts once. Raises `HostileTree`, and `MissingObject`
+        where the mirror lacks something.
         """
-        with self._alone(commit.tree):
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self._folder / f"{_LOCK}{commit.tree}"
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(lock, PATIENCE, check))
+                held.callback(lock.unlink, missing_ok=True)
+            except Held as error:
+                log.warning("a base is made twice", extra={"tree": commit.tree, "error": str(error)})
             found = self._found(reader, commit.tree, repository)
             if found is not None:
                 return found
@@ -290,24 +307,6 @@ class Bases:
         return Base((path / "files", *below.folders), (held, *below.held))
 
     # --- all of them -----------------------------------------------------------------------------
-
-    @contextmanager
-    def _alone(self, tree: str) -> Iterator[None]:
-        """Have nobody else find or make that base, in this process or another."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = self._folder / f"{_LOCK}{tree}"
-        while True:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if lock.stat().st_ino == os.fstat(descriptor).st_ino:
-                    break
-            os.close(descriptor)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            os.close(descriptor)
 
     def _all(self) -> list[Path]:
         try:

@@ -108,14 +108,20 @@ def nodes_at(time: int, entries: Iterable[tuple[str, Entry]]) -> dict[str, Node]
 
 
 def write_folder(
-    root: Path, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None
+    root: Path,
+    nodes: Mapping[str, Node],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None] = nothing,
 ) -> None:
     """Make `root` and all that is in it. Nobody else can enter before it is complete.
 
     Symlinks come last, so nothing is ever written through one, whatever the commit calls its files.
+
+    `check` is called now and then, and ends it by raising.
     """
     root.mkdir(mode=0o700)
-    fill_folder(f"{root}/", nodes, reader, owner)
+    fill_folder(f"{root}/", nodes, reader, owner, check)
 
 
 def fill_folder(

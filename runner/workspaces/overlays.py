@@ -82,9 +82,10 @@ class Overlays:
         snapshot: str,
         sealed: list[Path],
         history: History | None,
+        check: Callable[[], None],
     ) -> OverlayWorkspace:
         """A job's folder at `path`: its commit, its history, then the layers of its snapshot, `sealed`."""
-        below = self._bases.take(reader, commit, f"{route.forge}/{route.repo}")
+        below = self._bases.take(reader, commit, f"{route.forge}/{route.repo}", check)
         try:
             if history is not None:
                 layer = self._histories.layer(

@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from runner.engine import control
+from runner.engine.heart import Hold, Why
 from runner.engine.ports import Change, Command, Exit
-from runner.model.run import Finished, Job, Run
+from runner.engine.reopening import checking
+from runner.engine.stage import Released
+from runner.errors import LeaseLost, Unavailable
+from runner.model.run import Finished, Job, Lease, Run
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word
 from runner.store.views import Views
+from tests.builders import NOON, a_job
 from tests.crash import invariants
 from tests.engine.conftest import Bench
 from tests.engine.test_retries import failing, lose, ran
@@ -277,3 +282,53 @@ def test_a_try_after_one_that_started_over_does_all_steps_anew(bench: Bench) -> 
 
     assert ran(bench.executor)[3:] == ["one", "two", "three", "one", "two", "three", "four"]
     assert bench.store.load(run.id).result is Result.SUCCESS
+
+
+def a_hold(why: Why | None = None, cancelled: bool = False) -> Hold:
+    hold = Hold(Lease(1, "worker-1", 1, NOON), 0)
+    if cancelled:
+        hold.cancel()
+    if why is not None:
+        hold.stop(why)
+    return hold
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [(Why.LOST, LeaseLost), (Why.RELEASED, Released), (Why.LATE, Unavailable)],
+)
+def test_nothing_is_waited_for_by_a_job_that_has_to_stop(why: Why, error: type[Exception]) -> None:
+    with pytest.raises(error, match=why.value):
+        checking(a_job(attempt=3), a_hold(why))()
+
+
+def test_a_job_that_is_cancelled_before_its_first_step_does_not_wait_to_begin() -> None:
+    hold = a_hold()
+    check = checking(a_job(attempt=1), hold)
+    check()
+    hold.cancel()
+
+    with pytest.raises(Unavailable, match="cancelled before it could begin"):
+        check()
+
+
+def test_what_is_left_to_do_after_a_cancel_is_waited_for() -> None:
+    went_on = a_hold()
+    check = checking(a_job(attempt=2), went_on)
+    went_on.cancel()
+
+    check()
+    checking(a_job(attempt=1), a_hold(cancelled=True))()
+
+
+def test_one_that_could_not_begin_for_its_cancel_has_ended(bench: Bench) -> None:
+    run = bench.a_run(FOUR)
+
+    def fetch(*given: Any, **named: Any) -> None:
+        control.cancel(run.id, store=bench.store, dispatcher=bench.bell)
+        raise Unavailable("it was cancelled before it could begin")
+
+    bench.workspaces.fetch = fetch  # type: ignore[method-assign]
+    bench.work()
+
+    assert bench.store.load(run.id).result is Result.CANCELLED
