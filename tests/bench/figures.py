@@ -18,6 +18,7 @@ from tests.bench.durability import a_postgres, cpu_of, memory_of, records, serve
 from tests.bench.history import history
 from tests.bench.language import language
 from tests.bench.report import Figure
+from tests.bench.restores import restores
 from tests.bench.server import STEP, Server, a_server, clock, exchange, median_of
 from tests.daemons import dockerd, image
 
@@ -225,4 +226,5 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "history": history,
     "checkouts": checkouts,
     "caches": caches,
+    "restores": restores,
 }
