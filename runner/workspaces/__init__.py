@@ -26,7 +26,8 @@ Decisions:
   else from what git has.
 * **There a snapshot is the commit and a chain of layers**, each one file with what changed since the
   last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
-  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began.
+  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began where it can;
+  what an overlay has kept is put on the commit's files where there are none (`merging`).
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
   each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
