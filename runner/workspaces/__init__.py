@@ -26,8 +26,8 @@ Decisions:
   else from what git has.
 * **There a snapshot is the commit and a chain of layers**, each one file with what changed since the
   last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
-  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began where it can;
-  what an overlay has kept is put on the commit's files where there are none (`merging`).
+  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began where it
+  can; what an overlay has kept is put on the commit's files where there are none (`merging`).
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
   each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
@@ -360,9 +360,11 @@ class GitWorkspaces:
     def tidy(self, limit: int) -> None:
         """Remove what processes that are gone left half-made, and keep to so many bytes.
 
-        They count for what is unpacked once for all jobs: commits, and what those restore from caches.
+        They count for what is unpacked once for all jobs: commits, and what those restore from caches. Some of
+        the commits are read again, and dropped where they are not what git has.
         """
         self._overlays.tidy(limit)
+        self._overlays.reread(self._repositories.reading_of)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:

@@ -1,7 +1,7 @@
 """Opening jobs' folders as overlays: what lies below them, and what is kept of that on this machine."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,9 @@ from runner.workspaces.removal import Trash
 from runner.workspaces.snapshots import Line
 from runner.workspaces.syncing import Syncing
 from runner.workspaces.trees import Commit
+
+REREAD_BYTES = 256 * 1024 * 1024
+"""How much is read again at a time."""
 
 
 class Overlays:
@@ -106,6 +109,13 @@ class Overlays:
     def files(self, layer: Mapping[str, Any], snapshot: str) -> Path:
         """Those of a layer, given what its snapshot says. Raises `SnapshotGone`."""
         return self._layers.files(layer, snapshot)
+
+    def reread(self, reading: Callable[[str], AbstractContextManager[Reader]]) -> None:
+        """Have some of what lies below the overlays read again, and dropped where it is damaged.
+
+        `reading` opens the mirror of a repository.
+        """
+        self._bases.reread(reading, REREAD_BYTES)
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take, by the inode of what names them as a snapshot."""
