@@ -360,8 +360,8 @@ class GitWorkspaces:
     def tidy(self, limit: int) -> None:
         """Remove what processes that are gone left half-made, and keep to so many bytes.
 
-        They count for what is unpacked once for all jobs: commits, and what those restore from caches. Some of
-        the commits are read again, and dropped where they are not what git has.
+        They count for what is unpacked once for all jobs: commits, and what those restore from caches. Some
+        of the commits are read again, and dropped where they are not what git has.
         """
         self._overlays.tidy(limit)
         self._overlays.reread(self._repositories.reading_of)
