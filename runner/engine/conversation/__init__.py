@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
-from runner.engine.conversation.asked import Asked, Stands, asked
+from runner.engine.conversation.asked import Asked, Roll, Stands, asked
 from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
 from runner.engine.conversation.package import PACKAGE, place_package
 from runner.engine.conversation.sources import source_of
@@ -73,11 +73,9 @@ class Conversation:
     exports: Exports = field(default_factory=Exports)
     _bodies: Bodies = field(init=False)
     _printed: StepOutput = field(init=False)
-    _steps: dict[int, Asked] = field(default_factory=dict)
+    _steps: Roll = field(init=False)
     _named: dict[str, int] = field(default_factory=dict)
     _told: deque[tuple[Asked, Mapping[str, Any]]] = field(default_factory=deque)
-    _place: dict[str, int] = field(init=False)
-    """What has a checkpoint from before, by the order in which it ended."""
     _live: bool = field(init=False)
     """Whether it has come further than any attempt before."""
     _sent: int = 0
@@ -93,8 +91,8 @@ class Conversation:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
         self.job = self.ledger.job
         ended = (key for key in self.ledger.checkpoints if TRY not in key)
-        self._place = {key: at for at, key in enumerate(ended)}
-        self._live = not self._place and not self.job.waits
+        self._steps = Roll({key: at for at, key in enumerate(ended)})
+        self._live = not self._steps.places and not self.job.waits
         sandbox = self.stage.scene.sandbox
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
@@ -135,12 +133,12 @@ class Conversation:
                 self._ask(message)
             case {"is": "print", "id": number, "text": str(text)}:
                 self._print(number, text.encode("utf-8", "surrogateescape"))
-            case {"is": "tell", "id": int(number)} if number in self._steps:
+            case {"is": "tell", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
-                self._tell(self._steps[number], message)
-            case {"is": "drop", "id": int(number)} if number in self._steps:
+                self._tell(step, message)
+            case {"is": "drop", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
-                self._leave(self._steps[number])
+                self._leave(step)
             case {"is": "idle", "seen": seen}:
                 self._idle, self._later = seen == self._sent, bool(message.get("later"))
             case {"is": "find", "module": str(module)}:
@@ -190,7 +188,7 @@ class Conversation:
         )
 
     def _print(self, number: object, data: bytes) -> None:
-        step = self._steps.get(number) if isinstance(number, int) else None
+        step = self._steps.get(number)
         if step is not None and step.output is not None:
             step.output(data)
         elif step is None and self._live:
@@ -206,7 +204,7 @@ class Conversation:
         count = self._named[name] = self._named.get(name, 0) + 1
         step = asked(message, count, self.stage.masks)
         self._check_same(step)
-        self._steps[step.number] = step
+        self._steps.add(step)
 
     def _check_same(self, step: Asked) -> None:
         found = self.ledger.checkpoints.get(step.key)
@@ -219,14 +217,15 @@ class Conversation:
             )
 
     def _tell(self, step: Asked, message: Mapping[str, Any]) -> None:
-        step.runs = False
+        self._steps.ended(step)
         if step.stands is Stands.RUNS:
             self._told.append((step, message))
         elif step.output is not None:
             step.output.end()
 
     def _leave(self, step: Asked) -> None:
-        waited, step.stands = step.stands is Stands.WAITS, Stands.LEFT
+        waited = step.stands is Stands.WAITS
+        self._steps.put(step, Stands.LEFT)
         if waited and wait_of(self.job, step.key) is not None:
             self._change(lambda job, now: leave_waits(job, self.ledger.hold.lease, now, {step.key}))
 
@@ -234,43 +233,50 @@ class Conversation:
 
     def _go_on(self) -> None:
         """It can go on no further without an answer: give it the next, or begin what it asks for."""
-        open_steps = [one for one in self._steps.values() if one.stands not in (Stands.ANSWERED, Stands.LEFT)]
-        known = [one for one in open_steps if one.key in self._place]
-        if known:
-            step = min(known, key=lambda one: self._place[one.key])
+        if (step := self._steps.recalled()) is not None:
             self._answer(step, self.ledger.checkpoints[step.key])
             return
         while self._told:
             if self._settle(*self._told.popleft()):
                 return
-        if self._hear_waits(open_steps):
+        if self._hear_waits():
             return
-        running = [one for one in self._steps.values() if one.runs]
-        self._check_hold(running)
+        self._check_hold()
         if self._over is None and self.stage.over is not None:
             self._over = self.stage.over
             self._send({"is": "cancel"})
             return
-        for step in open_steps:
-            if step.stands is Stands.ASKED and len(running) < MOST_AT_ONCE:
-                if self._start(step):
-                    return
-                if step.runs:
-                    running.append(step)
-        waiting = [one for one in self._steps.values() if one.stands is Stands.WAITS]
-        if not running and not self._later:
+        if self._start_all():
+            return
+        waiting = list(self._steps.waiting.values())
+        if not self._steps.running and not self._later:
             if not waiting:
                 raise BrokenDefinition("the workflow waits for something that is no step, and will not come")
             self._rest(waiting)
         self._begin_waits(waiting)
 
-    def _check_hold(self, running: list[Asked]) -> None:
+    def _start_all(self) -> bool:
+        """Begin what is asked for, as much as may run at once; whether the workflow is answered by it."""
+        if not self._steps.asked or len(self._steps.running) >= MOST_AT_ONCE:
+            return False
+        for step in list(self._steps.asked.values()):
+            if len(self._steps.running) >= MOST_AT_ONCE:
+                return False
+            if self._start(step):
+                return True
+        return False
+
+    def _check_hold(self) -> None:
         """Raises what keeps the job from going on here, once what runs has ended."""
         hold = self.stage.hold
         if hold.over:
             raise LeaseLost(Why.LOST.value)
         yields = hold.yields
-        if yields is not None and not (yields is Why.PAUSED and self._over is not None) and not running:
+        if (
+            yields is not None
+            and not (yields is Why.PAUSED and self._over is not None)
+            and not self._steps.running
+        ):
             raise Released(yields.value)
 
     def _start(self, step: Asked) -> bool:
@@ -287,7 +293,7 @@ class Conversation:
         if step.wait is None:
             self._record(step, success())
             return True
-        step.stands = Stands.WAITS
+        self._steps.put(step, Stands.WAITS)
         return False
 
     # --- bodies -----------------------------------------------------------------------------------
@@ -300,22 +306,26 @@ class Conversation:
                 key = f"{step.key}{TRY}{len(tries)}"
                 why = f"step {step.name} is tried again"
                 step.wait = Wait(key, Awaited.TIME, since=datetime.now(UTC), due=due, message=why), None
-                step.stands = Stands.WAITS
+                self._steps.put(step, Stands.WAITS)
                 return False
         step.wait = None
         try:
-            message = self._bodies.begin(step, [one for one in self._steps.values() if one.runs])
+            message = self._bodies.begin(step, self._steps.running.values())
         except BrokenDefinition as error:
             self._record(step, failure(str(error), code=1))
             return True
-        step.stands, step.runs, self._live = Stands.RUNS, True, True
+        self._steps.put(step, Stands.RUNS)
+        self._live = True
         # Who looks on sees that it has begun.
         begins(self.ledger.hold.lease, step.key, self._began(step), self.stage.station.logs)
         self._send(message)
         return False
 
     def _tries(self, step: Asked) -> list[Checkpoint]:
-        return [done for key, done in self.ledger.checkpoints.items() if key.startswith(step.key + TRY)]
+        found: list[Checkpoint] = []
+        while (done := self.ledger.checkpoints.get(f"{step.key}{TRY}{len(found) + 1}")) is not None:
+            found.append(done)
+        return found
 
     def _settle(self, step: Asked, message: Mapping[str, Any]) -> bool:
         """Write down how a body ended; whether the workflow is told, for else it is to be run again."""
@@ -327,7 +337,7 @@ class Conversation:
         if outcome.result.failed and not final and self._over is None:
             if again(step.retry, failed, outcome.exit_code):
                 self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, outcome, self._began(step))
-                step.stands = Stands.ASKED
+                self._steps.put(step, Stands.ASKED)
                 return False
             if tries:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
@@ -336,10 +346,10 @@ class Conversation:
 
     # --- waits ------------------------------------------------------------------------------------
 
-    def _hear_waits(self, open_steps: list[Asked]) -> bool:
+    def _hear_waits(self) -> bool:
         """Answer the step whose wait was over first; whether there is one."""
-        waiting = [one for one in open_steps if one.stands in (Stands.WAITS, Stands.ASKED)]
-        if not waiting or not self.job.waits:
+        waiting = [*self._steps.waiting.values(), *self._steps.asked.values()] if self.job.waits else []
+        if not waiting:
             return False
         job = self.job.over(datetime.now(UTC))
         over: list[tuple[Answer, Asked, Wait]] = []
@@ -353,7 +363,7 @@ class Conversation:
         answer, step, wait = min(over, key=lambda one: (one[0].at, one[1].number))
         step.began = wait.since
         if TRY in wait.key:
-            step.stands = Stands.ASKED
+            self._steps.put(step, Stands.ASKED)
             return self._proceed(step)
         self._record(step, waited(wait, answer))
         return True
@@ -396,8 +406,7 @@ class Conversation:
         self._answer(step, done)
 
     def _answer(self, step: Asked, done: Checkpoint) -> None:
-        step.stands = Stands.ANSWERED
-        self._place.pop(step.key, None)
+        self._steps.put(step, Stands.ANSWERED)
         outcome = done.outcome
         self.exports = self.exports.then(outcome.exports)
         message: dict[str, Any] = {"is": "recall", "id": step.number, "at": done.finished.isoformat()}
@@ -420,8 +429,8 @@ class Conversation:
         now, ends = monotonic(), [LOOK * 60]
         if not self._idle:
             ends.append(self._since + self._grace - now)
-        ends += [one.until - now for one in self._steps.values() if one.runs and not one.told_to_end]
-        if any(one.stands is Stands.WAITS for one in self._steps.values()):
+        ends += [one.until - now for one in self._steps.running.values() if not one.told_to_end]
+        if self._steps.waiting:
             ends.append(LOOK)
         ends.append(self.stage.end - now)
         return max(0.0, min(ends))
@@ -439,8 +448,8 @@ class Conversation:
                 self.channel.send({"is": "where"})
             elif now > self._asked_where + LAST_SECONDS:
                 raise BrokenDefinition(self._stuck(""))
-        for step in self._steps.values():
-            if step.runs and not step.told_to_end and now > step.until:
+        for step in self._steps.running.values():
+            if not step.told_to_end and now > step.until:
                 step.told_to_end = True
                 self._send({"is": "stop", "id": step.number, "why": "timeout"})
         if now > self.stage.end and self.stage.over is not None and self._over is not None:
