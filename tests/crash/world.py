@@ -208,13 +208,18 @@ class World:
             self.processes.append(process)
         return process
 
-    def supervise(self, process: Forked, role: str) -> None:
-        """Start a process of that role when this one has died, as systemd would."""
+    def supervise(self, process: Forked, role: str, settings: Mapping[str, str] | None = None) -> None:
+        """Start a process of that role when this one has died, as systemd would.
+
+        With settings, which are then the new one's too, whoever comes after it is seen to as well.
+        """
 
         def watch() -> None:
-            process.wait()
+            died = process.wait() == -signal.SIGKILL
             with suppress(RuntimeError):
-                self.start(role)
+                again = self.start(role, settings=settings)
+                if settings is not None and died:
+                    self.supervise(again, role, settings)
 
         self._supervisors.append(threading.Thread(target=watch))
         self._supervisors[-1].start()
