@@ -6,8 +6,6 @@ workflow blocks that loop. Each command, and each body that is no coroutine, has
 
 import asyncio
 import contextvars
-import importlib.abc
-import importlib.util
 import io
 import json
 import linecache
@@ -71,11 +69,24 @@ class Line:
             os.close(folder)
         self._lock = threading.Lock()
         self._rest = bytearray()
+        self._unsent = bytearray()
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: wire.Message, soon: bool = True) -> None:
+        """Send it; `soon`, or with what follows: the engine is woken once instead of twice."""
         data = wire.pack(message)
         with self._lock:
-            self._socket.sendall(data)
+            self._unsent += data
+            if soon or len(self._unsent) > CHUNK:
+                self._flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent:
+            self._socket.sendall(unsent)
 
     def receive(self) -> wire.Message:
         """Raises `Diverted` at the end."""
@@ -171,14 +182,15 @@ class Host:
                 "name": name,
                 "request": request,
                 "line": _line_of(sys._getframe(1)),
-            }
+            },
+            soon=False,
         )
         return handle
 
     def _drop(self, number: int) -> None:
         if self._asked.pop(number, None) is None or self._over:
             return
-        self.line.send({"is": "drop", "id": number})
+        self.line.send({"is": "drop", "id": number}, soon=False)
         if number in self._running:
             self._running[number].end("cancel")
 
@@ -373,7 +385,7 @@ class Host:
             stopped = None if running is None else running.ended
             message = {"is": "tell", "id": number, "ok": ok, "value": value, "exit": code}
             try:
-                self.line.send({**message, "stopped": stopped})
+                self.line.send({**message, "stopped": stopped}, soon=False)
             except wire.TooLong as error:
                 over = {"reason": f"its value is too long: {error}", "type": "TooLong", "final": True}
                 self.line.send({**message, "ok": False, "value": over, "stopped": stopped})
@@ -467,7 +479,9 @@ class Host:
         said = (self.seen, self._count, len(self._running), len(self._asked), later)
         if said != self._said and not self._over:
             self._said = said
-            self.line.send({"is": "idle", "seen": self.seen, "running": len(self._running), "later": later})
+            message = {"is": "idle", "seen": self.seen, "running": len(self._running), "later": later}
+            self.line.send(message, soon=False)
+        self.line.flush()
 
     # --- modules ---------------------------------------------------------------------------------------
 
@@ -537,8 +551,8 @@ class _Printed(io.TextIOBase):
         return "utf-8"
 
 
-class Repository(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Imports the repository's modules from git's objects, as they are at the run's commit."""
+class Repository:
+    """Finds and loads the repository's modules: from git's objects, as they are at the run's commit."""
 
     def __init__(self, host: Host, spaces: bool) -> None:
         self._host = host
@@ -560,6 +574,12 @@ class Repository(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         spec = ModuleSpec(fullname, self, origin=found["path"], is_package=found["package"])
         spec.has_location = not self._spaces
         return spec
+
+    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
 
     def is_package(self, fullname: str) -> bool:
         found = self._host.find(fullname, self._spaces)
