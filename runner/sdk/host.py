@@ -571,7 +571,7 @@ class Repository:
         found = self._host.find(fullname, self._spaces)
         if found is None:
             return None
-        spec = ModuleSpec(fullname, self, origin=found["path"], is_package=found["package"])
+        spec = ModuleSpec(fullname, cast(Any, self), origin=found["path"], is_package=found["package"])
         spec.has_location = not self._spaces
         return spec
 

@@ -10,8 +10,8 @@ from runner.sdk.spans import Span, seconds
 
 if TYPE_CHECKING:
     # Each time a workflow goes on it is loaded anew, and most never ask for them.
-    import random
-    import uuid
+    from random import Random
+    from uuid import UUID
 
 LONGEST_NAME = 256
 """Letters of a step's name."""
@@ -156,7 +156,7 @@ class Step:
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._random: "Optional[random.Random]" = None
+        self._random: Optional[Random] = None
         self.undone: list[tuple[str, Undo, Any]] = []
         """What is taken back if the workflow fails, in the order in which it was done."""
 
@@ -285,19 +285,19 @@ class Step:
         """From 0.0 up to 1.0, the same each time the workflow is run again."""
         return self._dice().random()
 
-    def uuid(self) -> "uuid.UUID":
+    def uuid(self) -> "UUID":
         """A random one (version 4), the same each time the workflow is run again."""
-        import uuid
+        from uuid import UUID
 
         dice = self._dice()
         dice.random()
-        return uuid.UUID(int=dice.getrandbits(128), version=4)
+        return UUID(int=dice.getrandbits(128), version=4)
 
-    def _dice(self) -> "random.Random":
+    def _dice(self) -> "Random":
         if self._random is None:
-            import random
+            from random import Random
 
-            self._random = random.Random(self._asker.seed)
+            self._random = Random(self._asker.seed)
         return self._random
 
     # --- taking back -------------------------------------------------------------------------------
