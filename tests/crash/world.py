@@ -271,10 +271,10 @@ class World:
 
     # --- runs --------------------------------------------------------------------------------
 
-    def deliver(self, commit: str, guid: str = "push-1") -> str:
+    def deliver(self, commit: str, guid: str = "push-1", ref: str = "refs/heads/main") -> str:
         """What the server does with a push."""
         real = self.services
-        event = an_event(commit=commit, payload={"guid": guid})
+        event = an_event(commit=commit, ref=ref, payload={"guid": guid})
         return receive(event, guid, guid, store=real.store, dispatcher=real.dispatcher).id
 
     def push(self, commit: str) -> str:
