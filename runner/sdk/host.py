@@ -25,6 +25,7 @@ from types import FrameType, ModuleType
 from typing import Any, Callable, Optional, cast
 
 from runner.sdk import wire
+from runner.sdk.memory import Memory
 from runner.sdk.steps import (
     Approval,
     Body,
@@ -152,6 +153,7 @@ class Host:
         self.seen = 0
         self.cancelled = False
         self._asked: dict[int, tuple[Handle, str, Optional[Body]]] = {}
+        self._memory = Memory()
         self._running: dict[int, Running] = {}
         self._count = 0
         self._said: Any = None
@@ -173,6 +175,7 @@ class Host:
         number = self._count
         handle = Handle(name, self.loop.create_future())
         self._asked[number] = (handle, kind, body)
+        self._memory.ask(number, name)
         handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)
         self.line.send(
             {
@@ -223,6 +226,8 @@ class Host:
         kind = message["is"]
         if kind == "recall":
             self._recall(message)
+        elif kind == "memory":
+            self._memory.learn(message["steps"])
         elif kind == "proceed":
             self._proceed(message)
         elif kind == "stop":
@@ -243,7 +248,12 @@ class Host:
         if handle._future.done():
             return
         if message["ok"]:
-            handle._future.set_result(_value(kind, message["value"]))
+            try:
+                value = _value(kind, message)
+            except TypeError:
+                # Then it was another step: the engine finds that out as well, and says what it was.
+                return
+            handle._future.set_result(value)
         else:
             handle._future.set_exception(_failure(handle.name, message["value"]))
             # Whoever gathers others too may never look at it.
@@ -474,14 +484,20 @@ class Host:
         sys.stdout.flush()
         self.line.send({"is": "end", "result": result, "value": value})
 
-    def _quiet(self, later: bool) -> None:
-        """Nothing can go on without an answer, but for what comes `later` by itself."""
+    def _quiet(self, later: bool) -> bool:
+        """Nothing can go on without an answer, but for what comes `later`; whether there was one ahead."""
+        known = self._memory.take(self._asked)
+        if known is not None:
+            self.line.send({"is": "took", "id": known["id"]}, soon=False)
+            self._recall(known)
+            return True
         said = (self.seen, self._count, len(self._running), len(self._asked), later)
         if said != self._said and not self._over:
             self._said = said
             message = {"is": "idle", "seen": self.seen, "running": len(self._running), "later": later}
             self.line.send(message, soon=False)
         self.line.flush()
+        return False
 
     # --- modules ---------------------------------------------------------------------------------------
 
@@ -510,14 +526,14 @@ def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
 class _Watched(selectors.DefaultSelector):
     """Says when the loop that it serves is about to wait."""
 
-    def __init__(self, quiet: Callable[[bool], None]) -> None:
+    def __init__(self, quiet: Callable[[bool], bool]) -> None:
         super().__init__()
         self._quiet = quiet
 
     def select(self, timeout: Optional[float] = None) -> Any:
-        if timeout is None or timeout > 0:
-            # The loop's own pipe is always there.
-            self._quiet(timeout is not None or len(self.get_map()) > 1)
+        # The loop's own pipe is always there.
+        if (timeout is None or timeout > 0) and self._quiet(timeout is not None or len(self.get_map()) > 1):
+            timeout = 0
         return super().select(timeout)
 
 
@@ -638,9 +654,10 @@ def _line_of(frame: Optional[FrameType]) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
 
-def _value(kind: str, value: Any) -> Any:
+def _value(kind: str, answer: wire.Message) -> Any:
+    value = answer["value"]
     if kind == "sh":
-        return Shell(value["outputs"], value["exit_code"])
+        return Shell(answer["outputs"], answer["exit_code"])
     if kind == "event":
         return Received(**value)
     if kind == "approve":

@@ -17,6 +17,7 @@ from typing import Any
 
 from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
+from runner.engine.conversation.answers import Ahead, Told
 from runner.engine.conversation.asked import Asked, Roll, Stands, asked
 from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
 from runner.engine.conversation.package import PACKAGE, place_package
@@ -34,7 +35,7 @@ from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
 from runner.model.lifecycle import begin_waits, leave_waits
 from runner.model.run import Job, Run
-from runner.model.step import TRY, Checkpoint, Exports, Outcome, Result
+from runner.model.step import TRY, Checkpoint, Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait
 
 MOST_STEPS = 10_000
@@ -70,7 +71,8 @@ class Conversation:
     ledger: Ledger
     channel: Channel = field(init=False)
     job: Job = field(init=False)
-    exports: Exports = field(default_factory=Exports)
+    _said: Told = field(init=False)
+    _ahead: Ahead = field(init=False)
     _bodies: Bodies = field(init=False)
     _printed: StepOutput = field(init=False)
     _steps: Roll = field(init=False)
@@ -90,7 +92,7 @@ class Conversation:
     def converse(self) -> Ended:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
         self.job = self.ledger.job
-        ended = (key for key in self.ledger.checkpoints if TRY not in key)
+        ended = [key for key in self.ledger.checkpoints if TRY not in key]
         self._steps = Roll({key: at for at, key in enumerate(ended)})
         self._live = not self._steps.places and not self.job.waits
         sandbox = self.stage.scene.sandbox
@@ -100,6 +102,9 @@ class Conversation:
         patience = max(0.0, self.stage.end - monotonic()) + 2 * LAST_SECONDS
         command = Command(argv, env, sandbox.temp, patience, cancellable=False)
         self._bodies = Bodies(self.stage, self.env)
+        path = self.env.get("PATH", sandbox.path)
+        self._said = Told(path)
+        self._ahead = Ahead(ended, self.ledger.checkpoints, Told(path))
         self._printed = self._bodies.listener(FIRST_WORDS)
         with closing(sandbox.talk(command, self._printed)) as self.channel:
             self.stage.hold.listen(self.channel.wake)
@@ -116,6 +121,7 @@ class Conversation:
     def _converse(self) -> Ended:
         self._since = monotonic()
         self._begin()
+        self._say_ahead()
         while self._end is None:
             message = self.channel.receive(self._patience())
             if message is not None:
@@ -133,6 +139,9 @@ class Conversation:
                 self._ask(message)
             case {"is": "print", "id": number, "text": str(text)}:
                 self._print(number, text.encode("utf-8", "surrogateescape"))
+            case {"is": "took", "id": number} if (step := self._steps.get(number)) is not None:
+                self._busy()
+                self._take(step)
             case {"is": "tell", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
                 self._tell(step, message)
@@ -187,6 +196,13 @@ class Conversation:
             }
         )
 
+    def _say_ahead(self) -> bool:
+        """Say how the next steps of earlier attempts ended; whether there are any that were not said yet."""
+        more = self._ahead.more()
+        if more:
+            self._send({"is": "memory", "steps": more})
+        return bool(more)
+
     def _print(self, number: object, data: bytes) -> None:
         step = self._steps.get(number)
         if step is not None and step.output is not None:
@@ -216,6 +232,14 @@ class Conversation:
                 "start afresh"
             )
 
+    def _take(self, step: Asked) -> None:
+        """The workflow has had the answer that it was told ahead."""
+        place, said = self._steps.places.get(step.key), self._ahead.said
+        if step.stands is not Stands.ASKED or place is None or place >= said:
+            raise BrokenDefinition(f"{step.line}: nothing was said ahead about the step {step.name}")
+        self._steps.put(step, Stands.ANSWERED)
+        self._said.hear(self.ledger.checkpoints[step.key].outcome)
+
     def _tell(self, step: Asked, message: Mapping[str, Any]) -> None:
         self._steps.ended(step)
         if step.stands is Stands.RUNS:
@@ -234,7 +258,8 @@ class Conversation:
     def _go_on(self) -> None:
         """It can go on no further without an answer: give it the next, or begin what it asks for."""
         if (step := self._steps.recalled()) is not None:
-            self._answer(step, self.ledger.checkpoints[step.key])
+            if self._steps.places[step.key] < self._ahead.said or not self._say_ahead():
+                self._answer(step, self.ledger.checkpoints[step.key])
             return
         while self._told:
             if self._settle(*self._told.popleft()):
@@ -407,20 +432,7 @@ class Conversation:
 
     def _answer(self, step: Asked, done: Checkpoint) -> None:
         self._steps.put(step, Stands.ANSWERED)
-        outcome = done.outcome
-        self.exports = self.exports.then(outcome.exports)
-        message: dict[str, Any] = {"is": "recall", "id": step.number, "at": done.finished.isoformat()}
-        message["ok"] = outcome.result.ok
-        value = json.loads(outcome.value) if outcome.value is not None else None
-        if step.kind == "sh" and outcome.result.ok:
-            value = {"outputs": dict(outcome.outputs), "exit_code": outcome.exit_code or 0}
-        message["value"] = value if outcome.result.ok else value or {"reason": outcome.reason}
-        if outcome.exports.env or outcome.exports.path:
-            path = ":".join(
-                (*reversed(self.exports.path), self.env.get("PATH", self.stage.scene.sandbox.path))
-            )
-            message["env"] = {**outcome.exports.env, "PATH": path}
-        self._send(message)
+        self._send({"is": "recall", "id": step.number, **self._said.answer(done)})
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from runner.engine.commands import FOLDER, place_file
 
 SDK = Path(__file__).parents[2] / "sdk"
-MODULES = ("__init__", "host", "spans", "steps", "wire")
+MODULES = ("__init__", "host", "memory", "spans", "steps", "wire")
 PACKAGE = f"{FOLDER}sdk"
 """The folder in a job's temp folder that python3 is to run."""
 UNCHECKED = 1
