@@ -12,10 +12,11 @@ import pytest
 from runner.engine import control
 from runner.model.run import Finished, Run
 from runner.model.waits import Signal
-from tests.crash.world import World, a_world, wait_for
+from tests.crash.world import PATIENCE, World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres
 
 WORKERS = 3
+AT_ONCE = 12
 EACH = 1 if int(os.environ.get("CRASH_KILLS", "8")) > 50 else 4
 """After each how manieth message somebody dies."""
 
@@ -83,23 +84,27 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, redis_of: Redis) -> It
         made.keeps_the_laws()
 
 
+@pytest.mark.timeout(PATIENCE * (3 + 20 / EACH))
 def test_a_worker_killed_after_any_message_is_replaced_and_the_workflow_comes_to_the_same_end(
     world: World,
 ) -> None:
     world.start("clock")
     # Somebody has to say which runs there are before anybody works on them.
     world.start("worker", settings={"labels": "nothing"})
-    first = a_push(world, "push-1", {"flow.py": ""})
+    whole = a_push(world, "push-1", {"flow.py": ""})
     alone = world.start("worker", settings={"concurrency": "1"})
-    (undisturbed,) = ended(world, first)
+    (undisturbed,) = ended(world, whole)
     alone.terminate()
+    alone.wait()
     # To each database its own, where not all are tried.
     points = messages(world)[0 if world.database else EACH // 2 :: EACH]
 
-    pushed = a_push(world, "push-2", {f"flow{number}.py": point for number, point in enumerate(points)})
     for _ in range(WORKERS):
         keep_up(world)
-    found = ended(world, pushed)
+    found = []
+    for first in range(0, len(points), AT_ONCE):
+        some = {f"flow{number}.py": point for number, point in enumerate(points[first : first + AT_ONCE])}
+        found += ended(world, a_push(world, f"push-from-{first}", some))
 
     lost = Counter(len(run.jobs[0].lost) for run in found)
     # Once in a while it says once less that it can go on no further.
