@@ -52,7 +52,8 @@ SLEEPER = (
 def python() -> Iterator[Figure]:
     yield from _loading()
     yield from _steps()
-    yield from asleep("workflows in Python", SLEEPER, "flow.py")
+    # Each that wakes needs a python3 of its own: how many a second there can be is the machine's to say.
+    yield from asleep("workflows in Python", SLEEPER, "flow.py", at_once=100)
 
 
 # --- to load -----------------------------------------------------------------------------------
