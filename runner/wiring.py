@@ -14,6 +14,7 @@ from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine import archive, expire
 from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
+from runner.engine.log_archive import StoredLogs
 from runner.engine.perform import JOB
 from runner.engine.ports import Containers, Executor, Objects
 from runner.engine.remove import remove
@@ -33,6 +34,7 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlArchived,
+    SqlArchivedLogs,
     SqlArtifacts,
     SqlAudit,
     SqlCaches,
@@ -78,7 +80,7 @@ class Services:
     audit: SqlAudit
     environments: SqlEnvironments
     vault: SealedVault
-    logs: FileLogs | SqlLogs
+    logs: StoredLogs
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
     executors: Mapping[str, Callable[[], Executor]]
@@ -129,7 +131,8 @@ def services(settings: Settings) -> Services:
     objects = objects_at(settings.objects, home / "objects", environment.for_s3())
     cache_rows = SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
-    logs = FileLogs(home / "logs") if database.lite else SqlLogs(database)
+    living = FileLogs(home / "logs") if database.lite else SqlLogs(database)
+    logs = StoredLogs(living, SqlArchivedLogs(database), objects)
     return Services(
         settings=settings,
         database=database,

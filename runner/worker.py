@@ -317,9 +317,11 @@ class Clock:
                 partial(expire, artifacts=services.artifacts, objects=services.objects),
                 RETENTION,
             ),
+            _Chore("logs", services.logs.archive, RETENTION),
             _Chore("snapshots", partial(wiring.expire_stored, services), RETENTION),
             _Chore("objects", partial(wiring.sweep_objects, services), SWEEPING),
             _Chore("layers", partial(wiring.sweep_stored, services), SWEEPING),
+            _Chore("stored logs", services.logs.sweep, SWEEPING),
             _Chore("caches", services.caches.tidy, SWEEPING),
         )
 

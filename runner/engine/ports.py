@@ -13,6 +13,7 @@ from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.cache import Cache, Scope
 from runner.model.environment import Environment
+from runner.model.log import Section, StoredLog
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.snapshot import BASE, Layer, StoredLayer
 from runner.model.source import Delivery, Event, Repository, Route
@@ -300,6 +301,12 @@ class Objects(Protocol):
         """Its content, checked before any of it is handed out, as a file that can be sought in.
 
         Raises `NotFound` where there is none, `Damaged` where it is not what was written.
+        """
+
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        """So many of its bytes, or as many as there are, unchecked: whoever asks knows what they must be.
+
+        Raises `NotFound`.
         """
 
     def remove(self, key: str) -> None:
@@ -945,6 +952,43 @@ class KeptLogs(Logs, Protocol):
         """Remove all that a job has printed."""
 
 
+class LivingLogs(KeptLogs, Protocol):
+    """Logs as they are while something may be added to them."""
+
+    def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` bytes from `offset`; empty at the end, and where nothing was printed."""
+
+    def let_go(self, job: int, attempt: int) -> None:
+        """Remove what an attempt has printed: each of its logs at once, or not at all."""
+
+
+class ArchivedLogs(Protocol):
+    """Which logs are kept in another way, by job and attempt. Every method is one transaction."""
+
+    def due(self, settled: timedelta, most: int) -> Sequence[tuple[int, str, Sequence[int]]]:
+        """Up to `most` jobs that ended at least so long ago, and of which not all attempts are settled.
+
+        Each with the place of its objects, and these attempts in their order.
+        """
+
+    def add(self, job: int, attempt: int, stored: StoredLog) -> bool:
+        """Say how a log is kept; False where that was said before, or it is removed."""
+
+    def settle(self, job: int, attempt: int) -> None:
+        """Say that nothing is left to do up to that attempt."""
+
+    def of(self, job: int, attempt: int) -> StoredLog | None: ...
+
+    def sections(self, job: int) -> Mapping[int, Sequence[Section]]:
+        """What there is of a job, by attempt."""
+
+    def forget(self, job: int) -> Sequence[str]:
+        """Know of no log of a job any more, nor of any of its attempts so far; gives the keys of objects."""
+
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Which of these are keys of objects that a log is in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Silenced:
     """Jobs whose run ended so long ago that their logs are to go: each by its id and newest attempt."""
@@ -959,7 +1003,7 @@ class Silenced:
 class Forgotten:
     """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any.
 
-    `objects` are the keys of what held its artifacts.
+    `objects` are the keys of what held its artifacts and logs.
     """
 
     run: int

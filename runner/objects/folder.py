@@ -61,6 +61,11 @@ class FolderObjects(Objects):
             file.seek(0)
             yield file
 
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        with _told(f"the object {key} cannot be read"), self._path(key).open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
+
     def remove(self, key: str) -> None:
         with suppress(NotFound), _told(f"the object {key} cannot be removed"):
             self._path(key).unlink()

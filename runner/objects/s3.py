@@ -141,6 +141,26 @@ class S3Objects(Objects):
             file.write(piece)
         return whole.hexdigest()
 
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        checked_key(key)
+        with self._asking(f"the object {key} cannot be read"):
+            try:
+                return bytes(obstore.get_range(self._store, key, start=begin, length=size))
+            except BaseError as error:
+                # Servers that know of no parts send all of it, and none has a part after its end.
+                if "non-partial" not in str(error) and _code(error)[0] != "InvalidRange":
+                    raise
+            return self._part_of_all(key, begin, size)
+
+    def _part_of_all(self, key: str, begin: int, size: int) -> bytes:
+        found, passed = bytearray(), 0
+        for piece in obstore.get(self._store, key).stream(min_chunk_size=_PIECE_BYTES):
+            found += bytes(piece)[max(begin - passed, 0) : max(begin + size - passed, 0)]
+            passed += len(piece)
+            if passed >= begin + size:
+                break
+        return bytes(found)
+
     def remove(self, key: str) -> None:
         checked_key(key)
         try:

@@ -19,12 +19,14 @@ from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.snapshots import SqlArchived
 from runner.store.standings import SqlStandings
 from runner.store.stops import SqlStops
+from runner.store.stored_logs import SqlArchivedLogs
 from runner.store.tokens import SqlTokens
 from runner.store.workers import SqlWorkers
 
 __all__ = [
     "Database",
     "SqlArchived",
+    "SqlArchivedLogs",
     "SqlArtifacts",
     "SqlAudit",
     "SqlCaches",

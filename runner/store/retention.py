@@ -38,6 +38,7 @@ from runner.store.tables import (
     runs,
     signals,
     snapshots,
+    stored_logs,
 )
 
 SECOND = 10**6
@@ -113,7 +114,9 @@ def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
     for table in (log_chunks, checkpoints, snapshots):
         connection.execute(delete(table).where(table.c.job.in_(its)))
     gone = delete(artifacts).where(artifacts.c.run == run).returning(artifacts.c.key)
-    objects = tuple(connection.execute(gone).scalars())
+    logs = delete(stored_logs).where(stored_logs.c.job.in_(its)).returning(stored_logs.c.key)
+    keys = (*connection.execute(gone).scalars(), *connection.execute(logs).scalars())
+    objects = tuple(key for key in keys if key is not None)
     for table in (signals, places, cancels, jobs):
         connection.execute(delete(table).where(table.c.run == run))
     connection.execute(delete(runs).where(runs.c.id == run))

@@ -1,0 +1,28 @@
+"""Logs of jobs that have ended as objects."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0028"
+down_revision = "0025"
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "stored_logs",
+        sa.Column("job", Id, sa.ForeignKey("jobs.id"), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("sections", sa.JSON(), nullable=False),
+        sa.Column("frames", sa.JSON(), nullable=False),
+        sa.Column("key", sa.String(255), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("digest", sa.String(64), nullable=True),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("job", "attempt"),
+        sa.UniqueConstraint("key"),
+    )
+    op.add_column("jobs", sa.Column("logs_settled", sa.Integer(), nullable=False, server_default="0"))
+    some = sa.text("finished_at IS NOT NULL AND logs_settled < attempt")
+    op.create_index("jobs_with_chunks", "jobs", ["finished_at"], sqlite_where=some, postgresql_where=some)
