@@ -38,6 +38,7 @@ from runner.store import (
     SqlArtifacts,
     SqlAudit,
     SqlCaches,
+    SqlDeployment,
     SqlEnvironments,
     SqlLogs,
     SqlRepositories,
@@ -132,7 +133,9 @@ def services(settings: Settings) -> Services:
     cache_rows = SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
     living = FileLogs(home / "logs") if database.lite else SqlLogs(database)
-    logs = StoredLogs(living, SqlArchivedLogs(database), objects)
+    # What is in the home of one machine is not shown by servers on others.
+    reached = database.lite or bool(settings.objects)
+    logs = StoredLogs(living, SqlArchivedLogs(database), objects, reached)
     return Services(
         settings=settings,
         database=database,
@@ -236,6 +239,25 @@ def station(services: Services, worker: str) -> Station:
 
 def _workspace_of(job: int) -> str:
     return f"{JOB}{job}"
+
+
+def own_objects(services: Services) -> None:
+    """Raises `Rejected` where the objects are another deployment's: each sweeps what it does not know."""
+    settings, ours = services.settings, SqlDeployment(services.database).id()
+    found = services.objects.mark(ours)
+    if found != ours:
+        where = settings.objects or str(settings.home / "objects")
+        raise Rejected(
+            f"RUNNER_OBJECTS: what is kept in {where} is that of another server's database "
+            f"({found!r}, and this one is {ours}); give each a prefix of its own. Where that one is "
+            f"no more, as after a database was lost, remove {where}/owner"
+        )
+
+
+def sweeping(services: Services, sweep: Callable[[], None]) -> None:
+    """Remove nothing of another deployment."""
+    own_objects(services)
+    sweep()
 
 
 def expire_stored(services: Services) -> None:

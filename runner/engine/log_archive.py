@@ -39,12 +39,18 @@ log = logging.getLogger(__name__)
 
 
 class StoredLogs(KeptLogs):
-    """The logs of all jobs, wherever they are: readers see no difference."""
+    """The logs of all jobs, wherever they are: readers see no difference.
 
-    def __init__(self, living: LivingLogs, archived: ArchivedLogs, objects: Objects) -> None:
+    `reached`: whether all who read logs reach the objects; what is no object then stays as it was appended.
+    """
+
+    def __init__(
+        self, living: LivingLogs, archived: ArchivedLogs, objects: Objects, reached: bool = True
+    ) -> None:
         self._living = living
         self._archived = archived
         self._objects = objects
+        self._reached = reached
 
     def append(self, job: int, attempt: int, step: str, chunk: bytes) -> None:
         self._living.append(job, attempt, step, chunk)
@@ -102,6 +108,8 @@ class StoredLogs(KeptLogs):
                 content: Blob | bytes
                 if size <= INLINE_BYTES:
                     content = file.read()
+                elif not self._reached:
+                    return
                 else:
                     content = self._objects.put(place, lambda to: shutil.copyfileobj(file, to))
             if not self._archived.add(job, attempt, StoredLog(sections, frames, content)):
@@ -141,9 +149,12 @@ class StoredLogs(KeptLogs):
 
     def _chunks(self, job: int, attempt: int, step: str) -> Iterator[bytes]:
         offset = 0
-        while chunk := self._living.read(job, attempt, step, offset, FRAME_BYTES):
+        while True:
+            chunk = self._living.read(job, attempt, step, offset, FRAME_BYTES)
             offset += len(chunk)
             yield chunk
+            if len(chunk) < FRAME_BYTES:
+                return
 
     def _read(self, stored: StoredLog, step: str, offset: int, limit: int) -> bytes:
         first, last = stored.span(step)

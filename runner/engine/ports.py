@@ -315,6 +315,9 @@ class Objects(Protocol):
     def kept(self, place: str) -> Iterator[Kept]:
         """All that there is at a place and below it."""
 
+    def mark(self, whose: str) -> str:
+        """Say whose all of these are, unless that was said before; gives what is said."""
+
 
 class Artifacts(Protocol):
     """Which artifacts there are, and in which objects."""
@@ -1013,7 +1016,7 @@ class Forgotten:
 
 
 class Retention(Protocol):
-    """What is kept for a while only. Nothing of a run that has not ended is ever given out."""
+    """What is kept for a while only. Nothing of a run that goes on is ever given out."""
 
     def silenced(self, most: int) -> Sequence[Silenced]:
         """Up to `most` runs whose logs have been kept for long enough."""
@@ -1024,5 +1027,6 @@ class Retention(Protocol):
     def forget(self, most: int) -> Sequence[Forgotten]:
         """Remove up to `most` runs that have been kept for long enough, each in a transaction of its own.
 
-        Not the newest one of a workflow and branch, nor the newest one there that counts for a badge.
+        First those whose repository is removed, whatever they are doing. Of the others not the newest one of
+        a workflow and branch, nor the newest one there that counts for a badge.
         """

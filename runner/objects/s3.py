@@ -18,7 +18,7 @@ from obstore.store import S3Store
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Rejected, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, checked_place, is_key, new_key
+from runner.objects.keys import OWNER, OWNER_BYTES, checked_key, checked_place, is_key, new_key
 
 PART_BYTES = 8 << 20
 """What one request carries: of more, one that failed would be too much to do again."""
@@ -175,6 +175,23 @@ class S3Objects(Objects):
             for page in obstore.list(self._store, place):
                 for one in filter(lambda one: is_key(one["path"]), page):
                     yield Kept(one["path"], one["size"], one["last_modified"])
+
+    def mark(self, whose: str) -> str:
+        found = self._owner()
+        if found is None:
+            with self._asking(f"the object {OWNER} cannot be kept"):
+                obstore.put(self._store, OWNER, whose.encode())
+            # Not every server keeps two from doing that at once: the later one counts.
+            found = self._owner()
+        return found or ""
+
+    def _owner(self) -> str | None:
+        try:
+            with self._asking(f"the object {OWNER} cannot be read"):
+                said = bytes(obstore.get(self._store, OWNER).bytes())
+        except NotFound:
+            return None
+        return said[:OWNER_BYTES].decode(errors="replace")
 
     @contextmanager
     def _spooled(self, what: str) -> Iterator[BufferedRandom]:

@@ -139,10 +139,18 @@ runs = Table(
     Column("attempt_at", BigInteger),
     # When the logs of its jobs were removed, all of them.
     Column("logs_removed_at", BigInteger),
+    # Since when its repository is registered no more: nobody sees it, and what is left of it is removed.
+    Column("gone_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
     Index("runs_of_repository", "forge", "repo", "id"),
     Index("runs_by_age", "created_at"),
+    Index(
+        "runs_gone",
+        "gone_at",
+        sqlite_where=text("gone_at IS NOT NULL"),
+        postgresql_where=text("gone_at IS NOT NULL"),
+    ),
     Index(
         "runs_with_logs",
         "created_at",
@@ -363,6 +371,14 @@ stored_logs = Table(
     Column("digest", String(64)),
     Column("content", LargeBinary),
     UniqueConstraint("key"),
+)
+
+# What this database is called where something belongs to it that is kept elsewhere; one row, once asked for.
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(32), nullable=False),
 )
 
 workers = Table(

@@ -133,6 +133,13 @@ def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Obj
         read(objects, one)
 
 
+def test_whose_they_are_is_said_once(objects: Objects) -> None:
+    assert objects.mark("one") == "one"
+    assert objects.mark("two") == "one"
+    assert objects.mark("one") == "one"
+    assert list(objects.kept("owner")) == []
+
+
 def test_what_others_keep_at_the_same_place_is_none_of_ours(
     objects: Objects, files: Path, request: pytest.FixtureRequest
 ) -> None:

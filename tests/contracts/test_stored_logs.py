@@ -157,6 +157,19 @@ def test_a_short_log_is_no_object(world: World) -> None:
     assert read(world.logs, job, 1, "1") == b"word\n"
 
 
+def test_a_log_that_not_all_would_reach_stays_where_it_is(world: World) -> None:
+    long, short = world.ended(PRINTED), world.ended({(1, "0"): b"text"})
+    rows = SqlArchivedLogs(world.database)
+
+    StoredLogs(world.living, rows, world.objects, reached=False).archive()
+
+    assert not world.kept()
+    assert rows.of(long, 1) is None
+    assert rows.of(short, 1) is not None
+    assert rows.due(timedelta(), 10) == []
+    assert read(world.logs, long, 1, "2") == LONG
+
+
 def test_what_has_only_just_ended_or_goes_on_stays(world: World) -> None:
     ended = world.ended({(1, "0"): b"text"})
     world.pass_time(timedelta(hours=-1))
