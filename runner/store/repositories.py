@@ -19,7 +19,7 @@ from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.stops import forget_stops
-from runner.store.tables import jobs, repositories
+from runner.store.tables import jobs, repositories, runs
 
 _mine = (repositories.c.forge == bindparam("forge")) & (repositories.c.name == bindparam("name"))
 _registered, _secret = select(repositories).where(_mine), select(repositories.c.secret).where(_mine)
@@ -43,6 +43,8 @@ class SqlRepositories:
 
         def work(connection: Connection) -> None:
             now = micros(self._database.now(connection))
+            # Also what was admitted for another one of its name only after that was removed.
+            _part_with_runs(connection, repository, now)
             connection.execute(insert(repositories), row | {"created_at": now})
             note(connection, act, now)
 
@@ -125,7 +127,10 @@ class SqlRepositories:
         self._database.writing(work)
 
     def remove(self, repository: Repository, act: Act | None = None) -> None:
-        """Forget the registration and all that was set for it; its runs and logs stay readable."""
+        """Forget the registration and all that was set for it or was its own: its runs are shown no more.
+
+        `Retention` removes what is left of them.
+        """
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:
@@ -137,6 +142,7 @@ class SqlRepositories:
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
             dissolve(connection, repository.forge, repository.name, now)
+            _part_with_runs(connection, repository, micros(now))
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
 
@@ -148,6 +154,11 @@ class SqlRepositories:
         if row is None:
             raise _unknown(name)
         return row
+
+
+def _part_with_runs(connection: Connection, repository: Repository, now: int) -> None:
+    its = (runs.c.forge == repository.forge) & (runs.c.repo == repository.name)
+    connection.execute(update(runs).where(its, runs.c.gone_at.is_(None)).values(gone_at=now))
 
 
 def _parted(name: str) -> tuple[str, str]:
