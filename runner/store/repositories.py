@@ -135,14 +135,16 @@ class SqlRepositories:
 
         def work(connection: Connection) -> None:
             now = self._database.now(connection)
+            # Runs and jobs before whatever those may wait for who hold them.
+            _part_with_runs(connection, repository, micros(now))
             forget_stops(connection, repository.forge, repository.name, micros(now))
+            _silence_jobs(connection, repository)
             # Locked, so that nobody gives it a secret meanwhile.
             query = select(repositories.c.id).where(mine).with_for_update()
             for registered in connection.execute(query).scalars().all():
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
-            dissolve(connection, repository.forge, repository.name, now)
-            _part_with_runs(connection, repository, micros(now))
+            dissolve(connection, repository.forge, repository.name)
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
 
@@ -159,6 +161,13 @@ class SqlRepositories:
 def _part_with_runs(connection: Connection, repository: Repository, now: int) -> None:
     its = (runs.c.forge == repository.forge) & (runs.c.repo == repository.name)
     connection.execute(update(runs).where(its, runs.c.gone_at.is_(None)).values(gone_at=now))
+
+
+def _silence_jobs(connection: Connection, repository: Repository) -> None:
+    """Nobody is rung for those that have not ended, nor do they count for whoever gets the name."""
+    its = (jobs.c.repository == f"{repository.forge}:{repository.name}") & (jobs.c.phase != "finished")
+    nothing = {"ring_at": None, "queue": None, "repository": None}
+    connection.execute(update(jobs).where(its).values(nothing))
 
 
 def _parted(name: str) -> tuple[str, str]:

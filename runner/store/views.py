@@ -273,7 +273,8 @@ class Views:
     def delivery(self, delivery_id: str) -> DeliveryView:
         """Raises `NotFound`."""
         with self._database.reading() as connection:
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+            mine = and_(deliveries.c.id == delivery_id, ~_of_a_former_one)
+            row = connection.execute(select(deliveries).where(mine)).one_or_none()
             if row is None:
                 raise _no_delivery(delivery_id)
             started = _runs_of(connection, [delivery_id]).get(delivery_id, ())

@@ -186,6 +186,10 @@ def test_what_ran_for_a_repository_that_is_removed_goes_with_it_whatever_it_does
         own = archive.run()
     former = (ended, waiting, working)
     assert not any(archive.there(run) for run in former)
+    due = archive.store.stranded(everything=True)
+    assert [one.run for one in (*due.envelopes, *due.plans)] == ([own.id] if again else [])
+    assert not due.stirred
+    assert not due.overdue
     shown = [one.id for one in Views(archive.database).runs(RunFilter("octo/hello"))]
     assert shown == ([own.id] if again else [])
     archive.tidy()

@@ -549,8 +549,8 @@ def test_of_several_steps_that_wait_a_person_says_which(web: Web) -> None:
 
 
 def test_what_cannot_go_on_is_refused_with_the_reason(web: Web) -> None:
-    run = a_run(web)
     web.add()
+    run = a_run(web)
 
     def refused(content: object) -> tuple[int, str]:
         answer = web.call("POST", f"{PREFIX}/runs/{run.id}/resume", json=content)
