@@ -197,10 +197,14 @@ class _Line:
         self._news = news
         self._waiting: SimpleQueue[Envelope | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def put(self, envelope: Envelope) -> None:
         with self._lock:
+            if self._closed:
+                # A job that is handed back is rung for again.
+                return
             if len(self._threads) < self._most:
                 # None of them keeps the process from ending.
                 thread = threading.Thread(target=self._answer, name=self._name, daemon=True)
@@ -209,6 +213,8 @@ class _Line:
         self._waiting.put(envelope)
 
     def close(self, until: float) -> None:
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
