@@ -1,6 +1,7 @@
 """Typed read models for the API, the pages and the command line."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
     select,
 )
 
-from runner.errors import NotFound, Rejected
+from runner.errors import NotFound, Rejected, Unavailable
 from runner.model.access import Scope
 from runner.model.beginnings import BEGUN, Beginning, beginnings_in
 from runner.model.limits import NONE, Limits
@@ -203,8 +204,10 @@ class Views:
     def _begun_in(self, job: Row[Any]) -> Sequence[Beginning]:
         """What began in the newest attempt of a job whose steps are named by a program."""
         said = bytearray()
-        while self._read and (chunk := self._read(job.id, job.attempt, BEGUN, len(said), CHUNK)):
-            said += chunk
+        # What the store of objects cannot say now is no reason to show nothing of a run.
+        with suppress(Unavailable):
+            while self._read and (chunk := self._read(job.id, job.attempt, BEGUN, len(said), CHUNK)):
+                said += chunk
         return list(beginnings_in(bytes(said)))
 
     def run_of(self, run_id: int, scope: Scope) -> Belonging:
