@@ -56,7 +56,16 @@ def lend_borrowed(borrowed: str, folder: Path) -> bool:
     objects = Path(borrowed)
     if "\n" in borrowed or not objects.is_dir() or (objects / "info" / "alternates").exists():
         return False
-    near = objects.stat().st_dev == folder.stat().st_dev
+    with suppress(FileNotFoundError):
+        return _lend_all(objects, folder)
+    # Git has packed them meanwhile.
+    return False
+
+
+def _lend_all(objects: Path, folder: Path) -> bool:
+    top = objects.stat()
+    # The kernel links no files of others.
+    near = top.st_dev == folder.stat().st_dev and os.geteuid() in (0, top.st_uid)
     found = [(path, path.stat()) for path in islice(_shown(objects), _MOST_FILES + 1)]
     if len(found) > _MOST_FILES or sum(0 if near else status.st_size for _, status in found) > _MOST_COPIED:
         return False
