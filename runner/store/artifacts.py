@@ -21,7 +21,11 @@ from runner.store.tables import artifacts, checkpoints, jobs, repositories, runs
 DAY = 86400 * 10**6
 AT_ONCE = 500
 """Keys that are looked up with one query."""
-_of_runs = select(artifacts, runs.c.commit, runs.c.ref).join(runs, runs.c.id == artifacts.c.run)
+_of_runs = (
+    select(artifacts, runs.c.commit, runs.c.ref)
+    .join(runs, runs.c.id == artifacts.c.run)
+    .where(runs.c.gone_at.is_(None))
+)
 
 
 class SqlArtifacts:
@@ -62,7 +66,9 @@ class SqlArtifacts:
             raise _taken(new.name) from None
 
     def of_run(self, route: Route, run: int) -> Sequence[Artifact]:
-        here = and_(runs.c.id == run, runs.c.forge == route.forge, runs.c.repo == route.repo)
+        here = and_(
+            runs.c.id == run, runs.c.gone_at.is_(None), runs.c.forge == route.forge, runs.c.repo == route.repo
+        )
         with self._database.reading() as connection:
             if connection.execute(select(runs.c.id).where(here)).first() is None:
                 raise NotFound(f"{route.repo} has no run {run}")
@@ -136,8 +142,8 @@ class SqlArtifacts:
         """How many of a repository have not expired."""
         with self._database.reading() as connection:
             there = _there(micros(self._database.now(connection)))
-            query = select(func.count()).select_from(artifacts).where(there, *_of(repository, name))
-            return int(connection.execute(query).scalar_one())
+            query = _of_runs.where(there, *_of(repository, name)).subquery()
+            return int(connection.execute(select(func.count()).select_from(query)).scalar_one())
 
     def shown_of(self, run: int, name: str | None = None) -> list[ArtifactView]:
         """Those of a run, newest first."""
@@ -163,7 +169,7 @@ class SqlArtifacts:
                 artifacts.c.forge == repository.forge,
                 artifacts.c.repo == repository.name,
             )
-            found = connection.execute(select(artifacts.c.id).where(mine)).scalars().all()
+            found = connection.execute(_of_runs.where(mine).with_only_columns(artifacts.c.id)).scalars().all()
             gone = _removed(connection, found)
             if not gone:
                 raise _none(id)

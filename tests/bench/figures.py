@@ -17,6 +17,7 @@ from tests.bench.checkouts import checkouts
 from tests.bench.durability import a_postgres, cpu_of, memory_of, records, servers_folder, takeovers, waits
 from tests.bench.history import history
 from tests.bench.language import language
+from tests.bench.logs import logs
 from tests.bench.python import python
 from tests.bench.report import Figure
 from tests.bench.restores import restores
@@ -229,4 +230,5 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "caches": caches,
     "restores": restores,
     "python": python,
+    "logs": logs,
 }
