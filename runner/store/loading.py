@@ -26,7 +26,7 @@ _run_by_id = (
         *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended")),
     )
     .outerjoin(children, children.c.delivery == runs.c.delivery)
-    .where(runs.c.id == bindparam("run_id"))
+    .where(runs.c.id == bindparam("run_id"), runs.c.gone_at.is_(None))
 )
 # With all that whoever changes it asks next: a statement is a way there and back.
 _max_jobs = select(repositories.c.max_jobs).where(

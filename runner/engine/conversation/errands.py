@@ -17,11 +17,9 @@ from runner.engine.errands import ERRANDS, Errand, Interrupted
 from runner.engine.outcomes import within_limits
 from runner.engine.stage import Stage
 from runner.errors import BrokenDefinition
+from runner.model.forks import POST
 from runner.model.step import Outcome, Post, Result
 from runner.workflow.built_in import action_named, action_version, is_wait
-
-POST = ".post"
-"""How the key ends of what an action does at the end of the job."""
 
 
 class _Left(Interrupted):
