@@ -113,14 +113,14 @@ def _news(run: Run) -> Select[Any]:
     return (
         select(children.c.delivery, deliveries.c.reason, runs.c.id.label("run"))
         .join(deliveries, deliveries.c.id == children.c.delivery)
-        .outerjoin(runs, runs.c.delivery == children.c.delivery)
+        .outerjoin(runs, (runs.c.delivery == children.c.delivery) & runs.c.gone_at.is_(None))
         .where(children.c.run == run.id, children.c.ended, children.c.ring_at.is_not(None))
     )
 
 
 def _answer(connection: Connection, row: Row[Any], now: datetime) -> Answer:
     if row.run is None:
-        return Answer(Word.FAILED, now, comment=row.reason)
+        return Answer(Word.FAILED, now, comment=row.reason or "its run was removed")
     child = load(connection, row.run)
     outputs, problems = outputs_of(child), "; ".join(child.problems)
     if sum(len(name) + len(text) for name, text in outputs.items()) > OUTPUT_LETTERS:

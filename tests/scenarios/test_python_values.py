@@ -70,7 +70,7 @@ def test_artifacts_and_caches_are_kept_beside_other_steps(engine: Engine, tmp_pa
         assert "step.uses() knows actions/cache@v4" in job.outputs["refused"]
         assert "No files were found" in job.outputs["nothing"]
     log = services.logs.read(first.jobs[0].id, first.jobs[0].attempt, "deps#1.post", 0, LOG_BYTES)
-    assert b"saved 1 files and folders" in log
+    assert b"saved 2 files and folders" in log
     (shown,) = services.views.run(first.id).jobs
     assert [step.name for step in shown.steps][-1] == "Post deps"
 
@@ -148,3 +148,19 @@ def test_a_step_whose_name_has_a_secret_in_it_ends_the_job_and_says_so(
     run = pushed(engine, tmp_path, "values/named", 'await step.sh("with " + os.environ["TOKEN"], "true")')
 
     assert "the name of a step has a secret in it" in getattr(run.jobs[0].phase, "reason", "")
+
+
+def test_a_long_upload_keeps_no_step_waiting_and_ends_when_nobody_waits_for_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    body = """
+    await step.sh("make", "truncate -s 20G big")
+    which, _ = await step.wait_any(step.artifact("up", "big"), step.sh("beside", "true"))
+    await step.sh("after", "true")
+    return {"which": which}
+    """
+
+    run = pushed(engine, tmp_path, "values/left", body)
+
+    assert run.jobs[0].outputs == {"which": "1"}
+    assert engine.services.artifacts.of_run(run.route, run.id) == []
