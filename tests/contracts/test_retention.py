@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
+from typing import BinaryIO
 from uuid import uuid4
 
 import pytest
@@ -16,9 +17,9 @@ from runner.logs import FileLogs
 from runner.model.lifecycle import claim, conclude, decide
 from runner.model.limits import Limits
 from runner.model.reruns import rerun
-from runner.model.run import Run, Running
+from runner.model.run import Lease, Run, Running
 from runner.model.source import Repository
-from runner.model.step import Result
+from runner.model.step import Outcome, Result
 from runner.objects import FolderObjects
 from runner.store import Database, SqlLogs, SqlRepositories, SqlRetention, SqlStore
 from runner.store.database import micros_of
@@ -350,3 +351,43 @@ def test_a_delivery_that_started_another_run_keeps_its_payload(archive: Archive)
     assert (archive.there(first), archive.there(second)) == (False, True)
     assert archive.folders.released == []
     assert archive.store.event(delivery.id).payload == {"a": 1}
+
+
+def test_what_steps_gave_goes_with_their_run(archive: Archive) -> None:
+    archive.add()
+    run, newest = archive.run(), archive.run()
+    blobs = []
+    for one in (run, newest):
+        lease = claimed_of(archive, one)
+        blobs.append(archive.objects.put(f"values/{lease.job}", a_byte))
+        outcome = Outcome(Result.SUCCESS, Result.SUCCESS, blob=blobs[-1], shown="1")
+        archive.store.record(lease, a_checkpoint(lease, "long#1", outcome=outcome))
+        assert archive.store.recall(archive.store.load(one.id).jobs[0])["long#1"].outcome == outcome
+        conclude_of(archive, one, lease)
+    archive.pass_time(400 * DAY)
+
+    archive.tidy()
+
+    assert [one.key for one in archive.objects.kept("values")] == [blobs[1].key]
+    known = SqlRetention(archive.database, SERVER).known([blob.key for blob in blobs])
+    assert known == {blobs[1].key}
+
+
+def a_byte(file: BinaryIO) -> None:
+    file.write(b"1")
+
+
+def claimed_of(archive: Archive, run: Run) -> Lease:
+    def begin(run: Run, now: datetime) -> Run:
+        return run.with_job(claim(run.jobs[0], "worker-1", now, LENGTH))
+
+    phase = archive.store.update(run.id, begin).after.jobs[0].phase
+    assert isinstance(phase, Running)
+    return phase.lease
+
+
+def conclude_of(archive: Archive, run: Run, lease: Lease) -> None:
+    def end(run: Run, now: datetime) -> Run:
+        return decide(run.with_job(conclude(run.jobs[0], lease, Result.SUCCESS, now)), now)
+
+    archive.store.update(run.id, end)

@@ -69,3 +69,14 @@ def test_a_step_that_nobody_waits_for_any_more_is_passed_over() -> None:
     memory.ask(2, "b")
 
     assert taken(memory, 2) == [(2, "b 1")]
+
+
+def test_a_long_value_is_waited_for_and_what_ended_after_it_comes_after_it() -> None:
+    memory = Memory()
+    memory.learn([said("a") | {"long": True}, said("b")])
+    memory.ask(1, "a")
+    memory.ask(2, "b")
+
+    assert taken(memory, 1, 2) == []
+    # The engine has said it, to who asked.
+    assert taken(memory, 2) == [(2, "b 1")]

@@ -1,5 +1,6 @@
 """Runs that a workflow's steps start, each once: what is asked for, and what its end means."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +19,8 @@ from runner.model.children import DEEPEST, Start
 from runner.model.source import DEPTH, PARENT, Event
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait
+
+INPUT_BYTES = 1024 * 1024
 
 
 def child_of(step: Asked, stage: Stage, now: datetime) -> Wait:
@@ -51,6 +54,8 @@ def _event(step: Asked, stage: Stage) -> Event:
     if depth > DEEPEST:
         raise BrokenDefinition(f"runs may start each other up to {DEEPEST} deep, and this one is the last")
     given = step.request.get("inputs")
+    if (size := len(json.dumps(given))) > INPUT_BYTES:
+        raise BrokenDefinition(f"the inputs have {size} bytes as JSON; the limit is {INPUT_BYTES}")
     payload: dict[str, Any] = {
         "workflow": str(step.request.get("workflow")),
         "inputs": dict(given) if isinstance(given, Mapping) else {},
