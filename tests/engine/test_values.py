@@ -1,5 +1,6 @@
 """What a workflow's steps give: long values, and what people see of all of them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -118,18 +119,20 @@ def test_what_a_step_asks_to_hide_is_written_down_with_it() -> None:
     assert shown.of(success()).masks == ()
 
 
+class Knowing:
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        return {self._key} & {*keys}
+
+
 def test_a_value_that_nobody_has_written_down_is_swept(values: Values, tmp_path: Path) -> None:
     kept, left = given(values, "1").blob, given(values, "2").blob
     assert kept is not None
     assert left is not None
 
-    class OfOne:
-        key = kept.key
-
-        def known(self, keys: list[str]) -> set[str]:
-            return {self.key} & {*keys}
-
     later = datetime.now(UTC).replace(year=2100)
-    sweep_values(retention=OfOne(), objects=values.objects, now=later)  # type: ignore[arg-type]
+    sweep_values(retention=Knowing(kept.key), objects=values.objects, now=later)  # type: ignore[arg-type]
 
     assert [one.key for one in values.objects.kept("values")] == [kept.key]
