@@ -9,11 +9,11 @@ for, and refused as what has no such version: of a name that is not there nobody
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runner.engine.ports import Repositories, Workspaces
+from runner.engine.ports import Large, Repositories, Wanted, Workspaces
 from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID, Repository, Route, bare_url, shown_url
 from runner.workflow.references import SHORT_COMMIT_ID, Remote
@@ -174,6 +174,19 @@ class Sources:
             held, history = f"{keep}-{commit}", repository.forge != OPEN
             self.workspaces.fetch(repository, route, keep=held, history=history, seconds=seconds, check=check)
         return route
+
+    def fetch_large(
+        self,
+        own: Route,
+        shown: Remote,
+        repository: Repository,
+        route: Route,
+        wanted: Wanted,
+        check: Callable[[], None],
+    ) -> Mapping[str, Large]:
+        """As `Workspaces.fetch_large`; `shown` is the version that messages name. Errors as of `fetch`."""
+        with self._told(own, shown, repository):
+            return self.workspaces.fetch_large(repository, route, wanted, check)
 
     @contextmanager
     def _told(self, own: Route, wanted: Remote, repository: Repository) -> Iterator[None]:

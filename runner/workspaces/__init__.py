@@ -50,19 +50,22 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
+from runner.engine.ports import Folder, History, Large, Submodule, Wanted, Workspace
 from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
 from runner.workspaces.bases import Base, Bases, top
 from runner.workspaces.checkouts import Checkout, commit
+from runner.workspaces.fetching import CONFIG, fetch_large, large_files
 from runner.workspaces.folders import (
     Blob,
+    Copied,
     File,
     Link,
     Node,
     fill_folder,
+    nodes_at,
     nodes_of,
     placing,
     write_folder,
@@ -99,6 +102,7 @@ from runner.workspaces.trees import (
     folder_in,
     printable,
     read_commit,
+    walk,
 )
 from runner.workspaces.workspace import GitWorkspace
 
@@ -158,6 +162,7 @@ class GitWorkspaces:
         self._timeout = timeout
         self._fetch_bytes = fetch_bytes
         self._keeping = keeping
+        self._environment = environment
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
@@ -456,12 +461,63 @@ class GitWorkspaces:
         sparse = sparse_of(wanted.sparse, wanted.cone)
         with self._reading(route) as reader, _disk_errors(root):
             commit = read_commit(reader, route.commit)
-            nodes = nodes_of(reader, commit)
+            nodes = self._nodes_there(reader, commit, root) if wanted.there else nodes_of(reader, commit)
             made = self._history(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
-            wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
-            with placing(root, path, wanted.clean) as folder:
-                fill_folder(folder, wanted_nodes, reader, self._owner, check)
+            if sparse is not None:
+                nodes = _only(sparse, nodes)
+            nodes = made | nodes | self._large_nodes(route, nodes, wanted.large)
+            if wanted.there:
+                nodes = _with_folders(nodes, {*wanted.large, *({".git/index"} & made.keys())})
+            with placing(root, path, wanted.clean and not wanted.there) as folder:
+                fill_folder(folder, nodes, reader, self._owner, check)
                 self._trusted_by(history, folder)
+
+    def _nodes_there(self, reader: Reader, commit: Commit, root: Path) -> dict[str, Node]:
+        """What a commit holds, as a job's folder has it that was made for it."""
+        with self._opening:
+            below = next((one.base for one in self._open if one.path == root and not one.closed), None)
+        return _based(reader, commit, below) if below else nodes_of(reader, commit)
+
+    def _large_nodes(
+        self, route: Route, nodes: Mapping[str, Node], large: Mapping[str, Large]
+    ) -> dict[str, Node]:
+        """The files with their contents in the place of pointers."""
+        shelf = self._mirror(route.forge, route.repo).shelf
+        return {
+            path: replace(node, source=Copied(shelf.place(one), one.size))
+            for path, one in large.items()
+            if isinstance(node := nodes.get(path), File)
+        }
+
+    def fetch_large(
+        self, repo: Repository, route: Route, wanted: Wanted, check: Callable[[], None] = nothing
+    ) -> Mapping[str, Large]:
+        """Have the contents here of the files that the commit has in Git LFS; says which, by path."""
+        mirror = self._mirror_of(repo)
+        settings: dict[str, str] = {}
+        if CONFIG in self.read(route, "", [CONFIG]):
+            settings = dict(mirror.settings_at(f"{route.commit}:{CONFIG}"))
+        with self._reading(route) as reader:
+            commit = read_commit(reader, route.commit)
+            entries = dict(walk(reader, commit.tree))
+            index = self._index(mirror, lambda: nodes_at(commit.time, entries.items()), _look(commit), None)
+            sparse = sparse_of(wanted.sparse, wanted.cone)
+            found = large_files(mirror, reader, entries, index, settings, sparse)
+        with _disk_errors(mirror.path):
+            fetch_large(
+                repo.name,
+                self._address(repo),
+                found,
+                settings,
+                mirror.shelf,
+                git=self._git,
+                hosts=self._hosts,
+                protocols=self._protocols,
+                environment=self._environment,
+                most=self._fetch_bytes,
+                check=check,
+            )
+        return found
 
     def _trusted_by(self, history: History | None, folder: Path | str) -> None:
         """Git reads no repository that is another user's than the steps' own.
@@ -505,7 +561,7 @@ class GitWorkspaces:
             route.commit,
             origin,
             seen,
-            self._index(mirror, nodes, look, sparse),
+            self._index(mirror, nodes, look, sparse, wanted.large),
             shallow=mirror.shallow(route.commit),
             sparse=sparse,
             submodules=wanted.submodules,
@@ -524,14 +580,22 @@ class GitWorkspaces:
         return origin
 
     def _index(
-        self, mirror: Mirror, nodes: Callable[[], Mapping[str, Node]], look: str, sparse: Sparse | None
+        self,
+        mirror: Mirror,
+        nodes: Callable[[], Mapping[str, Node]],
+        look: str,
+        sparse: Sparse | None,
+        large: Mapping[str, Large] = MappingProxyType({}),
     ) -> bytes:
         """The index of a checkout, which is the same for every job.
 
         `nodes` are all files of the commit, as they look where they were not touched; `look` names that look.
+        Git takes a file for unchanged that has the size and the time that the index says: so of one that is
+        `large` it says the size of the content, though what git has of it is a pointer.
         """
         kept = mirror.path / "indexes" / look
-        if sparse is None:
+        whole = sparse is None and not large
+        if whole:
             with suppress(FileNotFoundError):
                 os.utime(kept)
                 return kept.read_bytes()
@@ -544,13 +608,13 @@ class GitWorkspaces:
                 os.fsencode(path),
                 mode,
                 id,
-                0 if mode == GITLINK else sizes.get(id, 0),
+                large[path].size if path in large else 0 if mode == GITLINK else sizes.get(id, 0),
                 at,
                 sparse is not None and not sparse.has(path),
             )
             for path, (mode, id, at) in found.items()
         )
-        if sparse is None:
+        if whole:
             keep_index(kept, index)
         return index
 
@@ -624,6 +688,12 @@ class GitWorkspaces:
         sizes = {mirror.path: mirror.size() for mirror in mirrors}
         over = sum(sizes.values()) - limit
         idle = time.time() - IDLE_SECONDS
+        # What can be fetched again without the rest goes first.
+        for used, size, path in sorted(one for mirror in mirrors for one in mirror.shelf.kept()):
+            if over <= 0 or used > idle:
+                break
+            path.unlink(missing_ok=True)
+            over -= size
         for mirror in sorted(mirrors, key=lambda one: one.used_at()):
             if over <= 0 or mirror.used_at() > idle:
                 return
@@ -666,7 +736,7 @@ def _all_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _based(reader: Reader, commit: Commit, base: Base) -> Mapping[str, Node]:
+def _based(reader: Reader, commit: Commit, base: Base) -> dict[str, Node]:
     """What a commit holds, each file with the time that it has in its base."""
     nodes = nodes_of(reader, commit)
     for path, node in nodes.items():
@@ -701,9 +771,15 @@ def _tracked(nodes: Mapping[str, Node]) -> Iterator[tuple[str, tuple[int, str, i
 
 def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
     """What a sparse checkout has of a commit, with the folders around it."""
-    kept = {
-        path: node for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)
-    }
+    return _with_folders(
+        nodes,
+        [path for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)],
+    )
+
+
+def _with_folders(nodes: Mapping[str, Node], kept: Collection[str]) -> dict[str, Node]:
+    """What is kept of them, with the folders around it."""
+    kept = set(kept)
     around = {
         "/".join(names[:depth])
         for path in kept

@@ -10,8 +10,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from runner.engine.remove import remove
-from runner.errors import NOT_NOW, BrokenDefinition
-from runner.workspaces.layers import Stored, nothing, write_all
+from runner.errors import NOT_NOW, BrokenDefinition, Unavailable
+from runner.workspaces.layers import Stored, copy_range, nothing, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, Entry, HostileTree, walk
 
@@ -35,10 +35,18 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Content that another file has, which is copied."""
+
+    file: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     mode: int
     mtime_ns: int
-    source: Blob | Stored | Given
+    source: Blob | Stored | Given | Copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,9 @@ def fill_folder(
         if isinstance(file.source, Given):
             with _new_file(base + path, file, owner) as descriptor:
                 write_all(descriptor, file.source.content)
+        elif isinstance(file.source, Copied):
+            with _new_file(base + path, file, owner) as descriptor:
+                _copy_file(file.source, descriptor, check)
     _write_links(base, nodes, reader, owner)
     for path, folder in reversed(folders):
         if owner is not None:
@@ -269,6 +280,18 @@ def _write_stored(base: str, files: list[tuple[str, File]], owner: tuple[int, in
             for path, file, source in stored:
                 with _new_file(base + path, file, owner) as descriptor:
                     source.copy(opened.fileno(), descriptor)
+
+
+def _copy_file(content: Copied, target: int, check: Callable[[], None]) -> None:
+    try:
+        source = os.open(content.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unavailable(f"{content.file.name} was removed from this machine just now") from None
+    try:
+        if copy_range(source, target, content.size, 0, check) != content.size:
+            raise Unavailable(f"{content.file.name} is damaged on this machine")
+    finally:
+        os.close(source)
 
 
 def _write_links(base: str, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None) -> None:

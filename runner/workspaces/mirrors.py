@@ -22,6 +22,7 @@ from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
+from runner.workspaces.large import Shelf
 from runner.workspaces.layers import nothing
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
@@ -285,6 +286,27 @@ class Mirror:
             raise BrokenDefinition(f"{blob.rpartition(':')[2]}: {error.said}") from error
         found = (one.partition("\n") for one in said.split("\0") if one)
         return [(key, value) for key, _, value in found]
+
+    def filtered(self, index: bytes, paths: Collection[str], name: str) -> list[str]:
+        """Those of the paths that have the filter of that name, as the attributes in an index say."""
+        kept = self.path / f"attributes-{secrets.token_hex(8)}"
+        asked = ["check-attr", "--cached", "--stdin", "-z", "filter"]
+        lines = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        try:
+            kept.write_bytes(index)
+            git = self._git.beside({"GIT_INDEX_FILE": str(kept)})
+            said = git.run(asked, self.path, timeout=self._timeout, input=lines).split(b"\0")
+        except GitFailed as error:
+            raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
+        finally:
+            kept.unlink(missing_ok=True)
+        found = zip(said[::3], said[2::3], strict=False)
+        return [os.fsdecode(path) for path, value in found if value == name.encode()]
+
+    @property
+    def shelf(self) -> Shelf:
+        """What it has of the repository's contents that are not in git."""
+        return Shelf(self.path / "lfs")
 
     def _is_broken(self) -> bool:
         """Whether git itself cannot go on from what is held here."""

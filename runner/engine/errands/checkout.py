@@ -35,6 +35,7 @@ class Asked:
     wanted: Wanted
     submodules: bool
     recursive: bool
+    lfs: bool = False
 
 
 def check_out(errand: Errand) -> Outcome:
@@ -60,6 +61,10 @@ def _checked_out(errand: Errand) -> Outcome:
         ref, route = github["ref"], own
         repository = errand.stage.repository
         if not asked.path and _is_there(errand, asked):
+            if asked.lfs:
+                there = not _touched(errand)
+                asked = replace(asked, wanted=replace(asked.wanted, there=there))
+                _Placing(errand, own, asked).place(ref, route, repository, (), 0)
             errand.say(f"the workspace holds {github['sha']} of {github['repository']}")
             return done({"ref": str(github["ref"]), "commit": str(github["sha"])})
     else:
@@ -74,9 +79,13 @@ def _is_there(errand: Errand, asked: Asked) -> bool:
     """Whether the workspace is as it would be made."""
     if asked.submodules or asked.wanted.sparse:
         return False
+    return not (_touched(errand) and asked.wanted.clean)
+
+
+def _touched(errand: Errand) -> bool:
+    """Whether steps may have changed the workspace."""
     # What the steps of an action did is not kept before the action ends.
-    touched = errand.stage.workspace.snapshot != BASE or len(errand.path) > 1
-    return not (touched and asked.wanted.clean)
+    return errand.stage.workspace.snapshot != BASE or len(errand.path) > 1
 
 
 def _fetched(errand: Errand, own: Route, asked: Asked, foreign: bool) -> tuple[str, Route, Repository]:
@@ -123,6 +132,10 @@ class _Placing:
         found = workspaces.submodules(route) if deeper else ()
         inner = [(one, self._meant(one, repository)) for one in found]
         wanted = self.asked.wanted if not depth else Wanted()
+        if self.asked.lfs:
+            wanted = self._with_large(route, repository, path, wanted)
+            if wanted.there and not wanted.large:
+                return
         wanted = replace(wanted, submodules={one.name: bare_url(which.url) for one, which in inner})
         history = replace(
             stage.history or History(""),
@@ -137,6 +150,20 @@ class _Placing:
             raise BrokenDefinition(f"submodules have others in them more than {DEEPEST} deep")
         for one, which in inner:
             self._submodule(one, which, path, depth + 1)
+
+    def _with_large(
+        self, route: Route, repository: Repository, path: tuple[str, ...], wanted: Wanted
+    ) -> Wanted:
+        """With the contents here that the commit has in LFS."""
+        errand, shown = self.errand, Remote(repository.name, "", route.commit)
+        with _patiently():
+            large = errand.stage.station.sources.fetch_large(
+                self.own, shown, repository, route, wanted, errand.check
+            )
+        if large:
+            total = sum(one.size for one in large.values())
+            errand.say(f"{'/'.join(path) or 'the workspace'}: {len(large)} files of LFS, {total} bytes")
+        return replace(wanted, large=large)
 
     def _meant(self, one: Submodule, parent: Repository) -> Repository:
         with _about(one):
@@ -191,8 +218,6 @@ def _asked(errand: Errand) -> Asked:
         raise BrokenDefinition(
             "ssh-key is not supported; a repository that needs one is registered here with it and shared"
         )
-    if _flag(inputs, "lfs", False):
-        raise BrokenDefinition("lfs: true is not supported yet; files in LFS are left as their pointers")
     depth = inputs.get("fetch-depth", "1")
     if not depth.isdecimal():
         raise BrokenDefinition(f"fetch-depth is a number, 0 for all, not {depth[:100]!a}")
@@ -210,6 +235,7 @@ def _asked(errand: Errand) -> Asked:
         ),
         submodules=recursive or _flag(inputs, "submodules", False),
         recursive=recursive,
+        lfs=_flag(inputs, "lfs", False),
     )
 
 
