@@ -10,6 +10,8 @@ from runner.model.limits import NONE, Limits
 from runner.model.snapshot import Keep
 
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+TOKEN_USER = "x-access-token"
+"""Who logs in over http with a token; forges look at the token alone."""
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
 """Events whose runs have the code of a pull request."""
 _HTTP_LOGIN = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
@@ -89,6 +91,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """What lets whoever gives it into a repository, for as long as it is being used. It is kept nowhere.
+
+    `token` is for http, `private` an ssh key. `hosts` are lines as in a file of known hosts; other hosts are
+    refused where it is `strict`.
+    """
+
+    token: str = field(default="", repr=False)
+    private: str = field(default="", repr=False)
+    hosts: str = field(default="", repr=False)
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """A registered repository: the one place that says where its code is fetched from."""
 
@@ -107,6 +123,8 @@ class Repository:
     """What it may use of the server, where that is said of this repository."""
     snapshot: Keep | None = None
     """What becomes of the files that steps of its jobs leave; None is what the server does."""
+    key: Key | None = field(default=None, repr=False)
+    """What it is reached with instead of what its URL says; only one that is not registered has it."""
 
     def place(self, kind: str) -> str:
         """Where its objects of a kind are: apart from those of whatever had or will have its name."""

@@ -77,6 +77,7 @@ from runner.workspaces.histories import wanted_tag
 from runner.workspaces.hosts import Hosts, Lookup, Network, lookup
 from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
 from runner.workspaces.keeping import Kept, measured
+from runner.workspaces.keys import command_with
 from runner.workspaces.layers import nothing
 from runner.workspaces.lending import lend, open_for
 from runner.workspaces.mirrors import Mirror
@@ -210,11 +211,13 @@ class GitWorkspaces:
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        return self._mirror_of(repo, seconds).resolve(self._address(repo), ref, tag_first)
+        with self._let_in(repo) as git:
+            return self._mirror_of(repo, seconds, git).resolve(self._address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
-        return self._mirror_of(repo).default_branch(self._address(repo))
+        with self._let_in(repo) as git:
+            return self._mirror_of(repo, git=git).default_branch(self._address(repo))
 
     def fetch(
         self,
@@ -231,7 +234,9 @@ class GitWorkspaces:
         `history`: whether also what came before it. A repository is fetched either always with it or never.
         `check` is called now and then: by raising it ends the fetch.
         """
-        self._mirror_of(repo, seconds).fetch(self._address(repo), route.commit, keep, history, check)
+        with self._let_in(repo) as git:
+            mirror = self._mirror_of(repo, seconds, git)
+            mirror.fetch(self._address(repo), route.commit, keep, history, check)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -503,14 +508,14 @@ class GitWorkspaces:
             index = self._index(mirror, lambda: nodes_at(commit.time, entries.items()), _look(commit), None)
             sparse = sparse_of(wanted.sparse, wanted.cone)
             found = large_files(mirror, reader, entries, index, settings, sparse)
-        with _disk_errors(mirror.path):
+        with _disk_errors(mirror.path), self._let_in(repo) as git:
             fetch_large(
                 repo.name,
                 self._address(repo),
                 found,
                 settings,
                 mirror.shelf,
-                git=self._git,
+                git=git,
                 hosts=self._hosts,
                 protocols=self._protocols,
                 environment=self._environment,
@@ -708,18 +713,27 @@ class GitWorkspaces:
 
     # --- between them ----------------------------------------------------------------------------
 
-    def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
+    @contextmanager
+    def _let_in(self, repo: Repository) -> Iterator[Git]:
+        """Git that may go where a repository is, with the key that was given for it."""
+        if repo.key is None or not repo.key.private:
+            yield self._git
+            return
+        with command_with(repo.key) as command:
+            yield self._git.beside({"GIT_SSH_COMMAND": command})
+
+    def _mirror(self, forge: str, repo: str, seconds: float | None = None, git: Git | None = None) -> Mirror:
         path = self._mirrors / f"{file_name(f'{forge}/{repo}')}.git"
         timeout = self._timeout if seconds is None else min(seconds, self._timeout)
-        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
+        return Mirror(path, repo, git or self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
 
-    def _mirror_of(self, repo: Repository, seconds: float | None = None) -> Mirror:
-        mirror = self._mirror(repo.forge, repo.name, seconds)
+    def _mirror_of(self, repo: Repository, seconds: float | None = None, git: Git | None = None) -> Mirror:
+        mirror = self._mirror(repo.forge, repo.name, seconds, git)
         mirror.belong(repo.registration, self._trash)
         return mirror
 
     def _address(self, repo: Repository) -> Address:
-        self._fetched[repo.forge, repo.name] = repo
+        self._fetched[repo.forge, repo.name] = replace(repo, key=None)
         return address_of(repo, self._protocols)
 
     @contextmanager

@@ -36,6 +36,8 @@ class Forge:
 
     root: Path
     login: str = ""
+    others: dict[str, str] = field(default_factory=dict)
+    """The logins of repositories that have another, by how their paths begin."""
     contents: dict[str, bytes] = field(default_factory=dict)
     """What is in LFS, by digest."""
     elsewhere: "Forge | None" = None
@@ -66,6 +68,9 @@ class Forge:
         git(path, "config", "uploadpack.allowAnySHA1InWant", "true")
         return path
 
+    def login_for(self, path: str) -> str:
+        return next((login for start, login in self.others.items() if path.startswith(start)), self.login)
+
     def paths(self, ending: str) -> list[str]:
         return [path for _, path, _ in self.asked if path.endswith(ending)]
 
@@ -91,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/contents/"):
             # As with a signed address: whoever has it may read.
             self._content(path.rpartition("/")[2])
-        elif forge.login and given != basic(forge.login):
+        elif (login := forge.login_for(path)) and given != basic(login):
             self._send(401, b"who are you?", {"WWW-Authenticate": 'Basic realm="git"'})
         elif path.endswith("/info/lfs/objects/batch"):
             self._batch(json.loads(body))

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from runner.engine.errands.credentials import persist
 from runner.engine.errands.errand import Errand, done
 from runner.engine.library import Halted
 from runner.engine.ports import BOX_WORKSPACE, History, Submodule, Wanted
-from runner.engine.sources import OPEN
+from runner.engine.sources import OPEN, on_same_server
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
 from runner.model.snapshot import BASE
-from runner.model.source import Repository, Route, bare_url
-from runner.model.step import Outcome
+from runner.model.source import Key, Repository, Route, bare_url
+from runner.model.step import Outcome, Post
 from runner.workflow.references import OWNER, REPOSITORY, Remote
 
 DEEPEST = 10
@@ -22,6 +23,7 @@ MOST_SUBMODULES = 300
 """How deep submodules may have others, and how many there may be in all."""
 
 
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 NEVER_SHOWN = ("token", "ssh-key", "ssh-known-hosts")
 
 
@@ -35,7 +37,11 @@ class Asked:
     wanted: Wanted
     submodules: bool
     recursive: bool
-    lfs: bool = False
+    lfs: bool
+    deep: bool
+    key: Key | None
+    user: str
+    persist: bool
 
 
 def check_out(errand: Errand) -> Outcome:
@@ -53,6 +59,7 @@ def check_out(errand: Errand) -> Outcome:
 def _checked_out(errand: Errand) -> Outcome:
     github = errand.seen["github"]
     asked = _asked(errand)
+    _hide(errand, asked.key)
     own = Route(errand.stage.repository.forge, errand.stage.repository.name, github["sha"])
     foreign = asked.repository.lower() != own.repo.lower()
     begun_with = not foreign and asked.ref in ("", github["ref"], github["ref_name"], github["sha"])
@@ -60,19 +67,30 @@ def _checked_out(errand: Errand) -> Outcome:
     if begun_with:
         ref, route = github["ref"], own
         repository = errand.stage.repository
-        if not asked.path and _is_there(errand, asked):
-            if asked.lfs:
-                there = not _touched(errand)
-                asked = replace(asked, wanted=replace(asked.wanted, there=there))
-                _Placing(errand, own, asked).place(ref, route, repository, (), 0)
-            errand.say(f"the workspace holds {github['sha']} of {github['repository']}")
-            return done({"ref": str(github["ref"]), "commit": str(github["sha"])})
     else:
         ref, route, repository = _fetched(errand, own, asked, foreign)
-    _Placing(errand, own, asked).place(ref, route, repository, asked.path, 0)
+    placing = _Placing(errand, own, asked, bare_url(repository.url), [asked.path])
+    if not begun_with or asked.path or not _is_there(errand, asked):
+        placing.place(ref, route, repository, asked.path, 0)
+    elif asked.lfs:
+        there = replace(asked.wanted, there=not _touched(errand))
+        placing.asked = replace(asked, wanted=there)
+        placing.place(ref, route, repository, (), 0)
     where = "/".join(asked.path) or "the workspace"
     errand.say(f"{where} holds {route.commit} of {asked.repository}")
-    return done({"ref": str(ref or asked.ref), "commit": route.commit})
+    outcome = done({"ref": str(ref or asked.ref), "commit": route.commit})
+    if asked.key is None or not asked.persist:
+        return outcome
+    state = persist(errand, asked.key, asked.user, placing.server, placing.reached)
+    return replace(outcome, posts=(Post(errand.path, state),)) if state else outcome
+
+
+def _hide(errand: Errand, key: Key | None) -> None:
+    """Have a key masked, wherever it comes from."""
+    masks = errand.stage.masks
+    for secret in (key.token, key.private) if key is not None else ():
+        if secret and not masks.covers(secret):
+            masks.add(secret)
 
 
 def _is_there(errand: Errand, asked: Asked) -> bool:
@@ -93,12 +111,16 @@ def _fetched(errand: Errand, own: Route, asked: Asked, foreign: bool) -> tuple[s
     sources = errand.stage.station.sources
     wanted = Remote(asked.repository if foreign else own.repo, "", asked.ref)
     _check_may(errand, own, wanted)
+    which = sources.repository(own, wanted.repository)
+    if asked.key is not None:
+        which = sources.let_in(own, which, asked.key, which.url, asked.user, asked.deep)
+    given = which if which.key is not None else None
     with _patiently():
-        ref, commit = sources.ref(own, wanted, _seconds(errand))
+        ref, commit = sources.ref(own, wanted, _seconds(errand), given)
         errand.check()
-        shown = Remote(wanted.repository, "", asked.ref or ref)
-        route = sources.fetch(own, shown, commit, _keep(errand), _seconds(errand), errand.check)
-    return ref, route, sources.repository(own, wanted.repository)
+        shown, seconds = Remote(wanted.repository, "", asked.ref or ref), _seconds(errand)
+        route = sources.fetch(own, shown, commit, _keep(errand), seconds, errand.check, given, asked.deep)
+    return ref, route, which
 
 
 def _check_may(errand: Errand, own: Route, wanted: Remote) -> None:
@@ -115,11 +137,16 @@ def _check_may(errand: Errand, own: Route, wanted: Remote) -> None:
 
 @dataclass
 class _Placing:
-    """Puts one repository into the workspace, and its submodules into it."""
+    """Puts one repository into the workspace, and its submodules into it.
+
+    `server` is where the key that is given is for; `reached` are the places of what is on it.
+    """
 
     errand: Errand
     own: Route
     asked: Asked
+    server: str
+    reached: list[tuple[str, ...]]
     placed: int = 0
 
     def place(
@@ -166,8 +193,12 @@ class _Placing:
         return replace(wanted, large=large)
 
     def _meant(self, one: Submodule, parent: Repository) -> Repository:
+        asked, sources = self.asked, self.errand.stage.station.sources
         with _about(one):
-            return self.errand.stage.station.sources.at(self.own, joined(parent.url, one.url))
+            which = sources.at(self.own, joined(parent.url, one.url))
+            if asked.key is not None:
+                which = sources.let_in(self.own, which, asked.key, self.server, asked.user, asked.deep)
+            return which
 
     def _submodule(self, one: Submodule, which: Repository, path: tuple[str, ...], depth: int) -> None:
         self.placed += 1
@@ -178,15 +209,17 @@ class _Placing:
         keep, seconds = _keep(errand), _seconds(errand)
         with _patiently(), _about(one):
             route = errand.stage.station.sources.fetch(
-                self.own, named, one.commit, keep, seconds, errand.check, which
+                self.own, named, one.commit, keep, seconds, errand.check, which, self.asked.deep
             )
         below = (*path, *one.path.split("/"))
+        if on_same_server(which.url, self.server):
+            self.reached.append(below)
         errand.say(f"submodule {'/'.join(below)}: {one.commit} of {which.name}")
         self.place("", route, which, below, depth)
 
     def _shown(self, repository: Repository) -> str:
         """What `origin` is called; of a neighbour not where it is, which is its administrator's business."""
-        if repository.forge == OPEN or repository.name == self.own.repo:
+        if repository.forge == OPEN or repository.key is not None or repository.name == self.own.repo:
             return bare_url(repository.url)
         return f"{self.errand.stage.station.sources.url}/{repository.name}"
 
@@ -214,14 +247,13 @@ def _asked(errand: Errand) -> Asked:
     """Raises `BrokenDefinition` for what cannot be."""
     inputs = {name: value.strip() for name, value in errand.inputs.items() if value.strip()}
     github = errand.seen["github"]
-    if inputs.get("ssh-key"):
-        raise BrokenDefinition(
-            "ssh-key is not supported; a repository that needs one is registered here with it and shared"
-        )
     depth = inputs.get("fetch-depth", "1")
     if not depth.isdecimal():
         raise BrokenDefinition(f"fetch-depth is a number, 0 for all, not {depth[:100]!a}")
     recursive = inputs.get("submodules", "").lower() == "recursive"
+    user = inputs.get("ssh-user", "git")
+    if not _USER.fullmatch(user):
+        raise BrokenDefinition(f"ssh-user is the name of a user, not {user[:100]!a}")
     for name in ("fetch-tags", "set-safe-directory"):
         _flag(inputs, name, True)
     return Asked(
@@ -236,7 +268,21 @@ def _asked(errand: Errand) -> Asked:
         submodules=recursive or _flag(inputs, "submodules", False),
         recursive=recursive,
         lfs=_flag(inputs, "lfs", False),
+        deep=depth.lstrip("0") != "1",
+        key=_key(inputs),
+        user=user,
+        persist=_flag(inputs, "persist-credentials", True),
     )
+
+
+def _key(inputs: Mapping[str, str]) -> Key | None:
+    token, private = inputs.get("token", ""), inputs.get("ssh-key", "")
+    strict = _flag(inputs, "ssh-strict", True)
+    if not (token or private):
+        return None
+    if not token.isprintable() or not token.isascii():
+        raise BrokenDefinition("token is one line of letters, digits and signs")
+    return Key(token, private, inputs.get("ssh-known-hosts", ""), strict)
 
 
 def _flag(inputs: Mapping[str, str], name: str, otherwise: bool) -> bool:
@@ -270,15 +316,14 @@ def _path(errand: Errand, text: str) -> tuple[str, ...]:
 def _warn(errand: Errand, own: Route, foreign: bool) -> None:
     """Say of what is asked for that it is not done."""
     inputs, github = errand.inputs, errand.seen["github"]
-    token, server = inputs.get("token", "").strip(), inputs.get("github-server-url", "").strip().rstrip("/")
-    if token and token != github.get("token", ""):
-        errand.say("##[warning]token: it is not used; a repository that needs one is registered with it here")
+    server = inputs.get("github-server-url", "").strip().rstrip("/")
     url = errand.stage.station.sources.url
     if foreign and server and server not in (url, str(github["server_url"]).rstrip("/")):
         raise BrokenDefinition(
             f"github-server-url: others are cloned from {url} (RUNNER_ACTIONS_URL), not {server[:200]!a}"
         )
     known = errand.stage.station.sources.is_shared(own, inputs.get("repository", "").strip())
+    known = known or any(inputs.get(name, "").strip() for name in ("token", "ssh-key"))
     if foreign and not known and inputs.get("fetch-depth", "1").strip() not in ("", "1"):
         errand.say("##[warning]fetch-depth: of a repository that is not registered here there is one commit")
 
