@@ -37,7 +37,7 @@ class Forge:
     root: Path
     login: str = ""
     others: dict[str, str] = field(default_factory=dict)
-    """The logins of repositories that have another, by how their paths begin."""
+    """What some repositories take too, by how their paths begin."""
     contents: dict[str, bytes] = field(default_factory=dict)
     """What is in LFS, by digest."""
     elsewhere: "Forge | None" = None
@@ -68,8 +68,9 @@ class Forge:
         git(path, "config", "uploadpack.allowAnySHA1InWant", "true")
         return path
 
-    def login_for(self, path: str) -> str:
-        return next((login for start, login in self.others.items() if path.startswith(start)), self.login)
+    def logins_for(self, path: str) -> list[str]:
+        others = [login for start, login in self.others.items() if path.startswith(start)]
+        return [basic(login) for login in (self.login, *others)]
 
     def paths(self, ending: str) -> list[str]:
         return [path for _, path, _ in self.asked if path.endswith(ending)]
@@ -90,13 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         forge, path = self.forge, self.path.partition("?")[0]
-        given = self.headers.get("Authorization", "")
+        given = self.headers.get("Authorization", "").replace("basic ", "Basic ")
         forge.asked.append((self.command, path, given))
         body = self._body()
         if path.startswith("/contents/"):
             # As with a signed address: whoever has it may read.
             self._content(path.rpartition("/")[2])
-        elif (login := forge.login_for(path)) and given != basic(login):
+        elif forge.login and given not in forge.logins_for(path):
             self._send(401, b"who are you?", {"WWW-Authenticate": 'Basic realm="git"'})
         elif path.endswith("/info/lfs/objects/batch"):
             self._batch(json.loads(body))
