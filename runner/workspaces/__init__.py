@@ -55,7 +55,7 @@ from runner.errors import BrokenDefinition, Rejected, SnapshotGone, Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
-from runner.workspaces.bases import Base, Bases, top
+from runner.workspaces.bases import Base, Bases
 from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.fetching import CONFIG, fetch_large, large_files
 from runner.workspaces.folders import (
@@ -754,9 +754,19 @@ def _based(reader: Reader, commit: Commit, base: Base) -> dict[str, Node]:
     """What a commit holds, each file with the time that it has in its base."""
     nodes = nodes_of(reader, commit)
     for path, node in nodes.items():
-        if isinstance(node, File | Link) and (there := top(base.folders, path)) is not None:
-            nodes[path] = replace(node, mtime_ns=there.lstat().st_mtime_ns)
+        if isinstance(node, File | Link) and (at := _time_of(base, path)) is not None:
+            nodes[path] = replace(node, mtime_ns=at)
     return nodes
+
+
+def _time_of(base: Base, path: str) -> int | None:
+    """When the topmost file of that path was changed; without `Path`, as there are many."""
+    for folder in base.folders:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(f"{folder}/{path}")
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                return status.st_mtime_ns
+    return None
 
 
 def _mark(base: Base) -> str:

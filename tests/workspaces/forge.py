@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        # Who takes us for a proxy says the whole address.
+        self.path = re.sub(r"^https?://[^/]*", "", self.path)
         forge, path = self.forge, self.path.partition("?")[0]
         given = self.headers.get("Authorization", "").replace("basic ", "Basic ")
         forge.asked.append((self.command, path, given))

@@ -1,8 +1,10 @@
 """Files in Git LFS: their contents in checkouts, where they come from, and who is told what on the way."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Event, Thread
@@ -419,6 +421,48 @@ def test_two_that_want_the_same_fetch_it_once(
         one.join()
 
     assert len(forge.paths(digest_of(BIG))) == 1
+
+
+def test_a_proxy_is_asked_for_contents_as_git_asks_it(forge: Forge, origin: Origin, home: Path) -> None:
+    repository, route = pushed(forge, origin, {".gitattributes": ATTRIBUTES, "a.bin": forge.keep(BIG)})
+    forge.elsewhere = replace(forge, url="http://forge.test")
+    repository = replace(repository, url=f"http://{LOGIN}@forge.test/o/n")
+    environment = {"http_proxy": forge.url}
+
+    with GitWorkspaces(home, "http", environment=environment, lookup=lambda host: ()) as workspaces:
+        there, _ = checked_out(workspaces, repository, route)
+
+        assert (there / "a.bin").read_bytes() == BIG
+
+
+def test_an_ssh_server_says_where_contents_are_and_lends_a_login(
+    forge: Forge, origin: Origin, home: Path, tmp_path: Path
+) -> None:
+    _, route = pushed(forge, origin, {".gitattributes": ATTRIBUTES, "a.bin": forge.keep(BIG)})
+    bin, said = tmp_path / "bin", tmp_path / "said"
+    bin.mkdir()
+    answer = {"href": f"{forge.url}/o/n.git/info/lfs", "header": {"Authorization": basic(LOGIN)}}
+    for name, script in {
+        # What ssh does, but that the other machine is this one.
+        "ssh": f'for one; do command=$one; done; PATH="{bin}:$PATH"; eval "$command"',
+        "git-lfs-authenticate": f"echo \"$@\" > {said}; echo '{json.dumps(answer)}'",
+    }.items():
+        (bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin / name).chmod(0o755)
+    path = forge.root / "o/n.git"
+    repository = Repository("git", "o/n", f"ssh://git@127.0.0.1:22{path}", registration="1")
+    environment = {"GIT_SSH_COMMAND": str(bin / "ssh"), "PATH": os.environ["PATH"]}
+    networks = [ip_network("127.0.0.0/8")]
+
+    with GitWorkspaces(home, "http:ssh", environment=environment, networks=networks) as workspaces:
+        there, _ = checked_out(workspaces, repository, route)
+        assert (there / "a.bin").read_bytes() == BIG
+        (bin / "git-lfs-authenticate").write_text("#!/bin/sh\necho 'Permission denied' >&2; exit 1\n")
+        anew = replace(repository, registration="2")
+        with pytest.raises(Rejected, match="its ssh server gives no login for LFS: Permission denied"):
+            checked_out(workspaces, anew, route)
+
+    assert said.read_text() == f"{path} download\n"
 
 
 def test_a_repository_on_this_machine_has_its_contents_in_its_own_folder(
