@@ -507,7 +507,7 @@ class GitWorkspaces:
             entries = dict(walk(reader, commit.tree))
             index = self._index(mirror, lambda: nodes_at(commit.time, entries.items()), _look(commit), None)
             sparse = sparse_of(wanted.sparse, wanted.cone)
-            found = large_files(mirror, reader, entries, index, settings, sparse)
+            found = large_files(mirror, reader, entries, index, settings, sparse, check)
         with _disk_errors(mirror.path), self._let_in(repo) as git:
             fetch_large(
                 repo.name,

@@ -17,7 +17,16 @@ from runner.workspaces.indexes import sizes_in
 from runner.workspaces.large import Shelf, WrongContent
 from runner.workspaces.mirrors import Mirror, TooLarge
 from runner.workspaces.names import Address
-from runner.workspaces.pointers import MOST_LARGE, POINTER_BYTES, SHORTEST, pointer_in, unwanted
+from runner.workspaces.pointers import (
+    EXCLUDED,
+    INCLUDE,
+    INCLUDED,
+    MOST_LARGE,
+    POINTER_BYTES,
+    SHORTEST,
+    attributes_of,
+    pointer_in,
+)
 from runner.workspaces.reading import Reader
 from runner.workspaces.sparse import Sparse
 from runner.workspaces.trees import Entry
@@ -35,6 +44,7 @@ def large_files(
     index: bytes,
     settings: Mapping[str, str],
     sparse: Sparse | None,
+    check: Callable[[], None],
 ) -> dict[str, Large]:
     """What a commit has in LFS of the files that are wanted, by path.
 
@@ -52,7 +62,14 @@ def large_files(
     ]
     if not small:
         return {}
-    paths = [path for path in mirror.filtered(index, small, "lfs") if not unwanted(settings, path)]
+    names, more = ("filter", INCLUDED, EXCLUDED), attributes_of(settings)
+    paths = [
+        path
+        for path, one in mirror.attributes(index, small, names, more, check)
+        if one["filter"] == "lfs"
+        and (one[INCLUDED] == "set" or not settings.get(INCLUDE))
+        and one[EXCLUDED] != "set"
+    ]
     if len(paths) > MOST_LARGE:
         raise BrokenDefinition(f"lfs: at most {MOST_LARGE} files (MOST_LARGE) are fetched, not {len(paths)}")
     contents = reader.contents([entries[path].id for path in paths])

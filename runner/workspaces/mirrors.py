@@ -287,21 +287,36 @@ class Mirror:
         found = (one.partition("\n") for one in said.split("\0") if one)
         return [(key, value) for key, _, value in found]
 
-    def filtered(self, index: bytes, paths: Collection[str], name: str) -> list[str]:
-        """Those of the paths that have the filter of that name, as the attributes in an index say."""
+    def attributes(
+        self,
+        index: bytes,
+        paths: Collection[str],
+        names: Sequence[str],
+        more: str,
+        check: Callable[[], None],
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        """What the attributes of those names are of each path, as the files in an index and `more` say."""
         kept = self.path / f"attributes-{secrets.token_hex(8)}"
-        asked = ["check-attr", "--cached", "--stdin", "-z", "filter"]
+        asked = ["check-attr", "--cached", "--stdin", "-z", *names]
         lines = b"".join(os.fsencode(path) + b"\0" for path in paths)
         try:
-            kept.write_bytes(index)
-            git = self._git.beside({"GIT_INDEX_FILE": str(kept)})
-            said = git.run(asked, self.path, timeout=self._timeout, input=lines).split(b"\0")
+            kept.mkdir(mode=0o700)
+            (kept / "index").write_bytes(index)
+            (kept / "more").write_text(more, errors="surrogateescape")
+            git = self._git.beside({"GIT_INDEX_FILE": str(kept / "index")})
+            settings = {"core.attributesFile": str(kept / "more")}
+            said = git.run(asked, self.path, settings, self._timeout, input=lines, check=check)
         except GitFailed as error:
             raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
         finally:
-            kept.unlink(missing_ok=True)
-        found = zip(said[::3], said[2::3], strict=False)
-        return [os.fsdecode(path) for path, value in found if value == name.encode()]
+            shutil.rmtree(kept, ignore_errors=True)
+        words = [os.fsdecode(word) for word in said.split(b"\0")]
+        each = 3 * len(names)
+        for at in range(0, len(words) - each, each):
+            yield (
+                words[at],
+                dict(zip(words[at + 1 : at + each : 3], words[at + 2 : at + each : 3], strict=True)),
+            )
 
     @property
     def shelf(self) -> Shelf:

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 
 from runner.engine.ports import Large
 from runner.errors import BrokenDefinition
-from runner.workspaces.sparse import Sparse
 
 POINTER_BYTES = 1023
 SHORTEST = 70
 """No pointer has fewer bytes."""
 MOST_LARGE = 50_000
 """How many files of one commit may be in LFS."""
+MOST_PATTERNS = 1000
+INCLUDE, EXCLUDE = "lfs.fetchinclude", "lfs.fetchexclude"
+INCLUDED, EXCLUDED = "runner-lfs-included", "runner-lfs-excluded"
 _VERSIONS = (
     "https://git-lfs.github.com/spec/v1",
     "http://git-media.io/v/2",
@@ -55,12 +57,21 @@ def pointer_in(path: str, content: bytes) -> Large | None:
     return Large(oid[1], int(size[0]))
 
 
-def unwanted(settings: Mapping[str, str], path: str) -> bool:
-    """Whether a repository's `.lfsconfig` leaves a file out of those that are fetched."""
-    include, exclude = (_patterns(settings.get(f"lfs.fetch{name}", "")) for name in ("include", "exclude"))
-    return bool(include and not include.has(path)) or bool(exclude and exclude.has(path))
+def attributes_of(settings: Mapping[str, str]) -> str:
+    """A file of attributes: which paths the `.lfsconfig` of a repository says to fetch, and not to fetch.
+
+    So it is git that matches them, in a process that can be ended: a pattern may be made to take for ever.
+    """
+    lines = []
+    for setting, attribute in ((INCLUDE, INCLUDED), (EXCLUDE, EXCLUDED)):
+        for part in settings.get(setting, "").split(",")[:MOST_PATTERNS]:
+            pattern = part.strip().strip("/")
+            # Git would take these for something else.
+            if pattern and pattern.isprintable() and not pattern.startswith(("!", "[attr]")):
+                below = pattern if "/" in pattern else f"**/{pattern}"
+                lines += [f"{_quoted(one)} {attribute}\n" for one in (pattern, f"{below}/**")]
+    return "".join(lines)
 
 
-def _patterns(text: str) -> Sparse | None:
-    found = tuple(one for part in text.split(",") if (one := part.strip()))[:1000]
-    return Sparse(found, cone=False) if found else None
+def _quoted(pattern: str) -> str:
+    return '"' + pattern.replace("\\", "\\\\").replace('"', '\\"') + '"'

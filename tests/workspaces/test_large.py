@@ -16,7 +16,7 @@ from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.large import Shelf, WrongContent
-from runner.workspaces.pointers import pointer_in, unwanted
+from runner.workspaces.pointers import pointer_in
 from tests.workspaces.forge import Forge, a_forge, a_pointer, basic, digest_of
 from tests.workspaces.origin import Origin, git, mirror_of
 
@@ -24,6 +24,7 @@ BIG, OTHER = b"\0large\n" * 50_000, b"another" * 1000
 ATTRIBUTES = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
 LOGIN = "octo:s3cret"
 ALL = Wanted()
+PATHS = ["a/docs/c.bin", "a/x.png.bin", "docs/a.bin", "docs/deep/b.bin"]
 
 
 @pytest.fixture
@@ -531,11 +532,31 @@ def test_pointers_are_read_as_git_lfs_writes_them() -> None:
         pointer_in("a", extended.encode())
 
 
-def test_what_the_configuration_leaves_out() -> None:
-    assert not unwanted({}, "a/b.bin")
-    assert unwanted({"lfs.fetchinclude": "docs, *.png"}, "a/b.bin")
-    assert not unwanted({"lfs.fetchinclude": "docs, *.png"}, "docs/b.bin")
-    assert unwanted({"lfs.fetchexclude": "docs"}, "docs/deep/b.bin")
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ("fetchinclude = docs, *.png.bin", PATHS),
+        ("fetchinclude = /docs/deep/", ["docs/deep/b.bin"]),
+        ("fetchexclude = docs/**, a/docs", ["a/x.png.bin"]),
+        ('fetchinclude = "a, docs"\n\tfetchexclude = "docs"', ["a/x.png.bin"]),
+        (
+            'fetchexclude = "[attr]filter, !docs, \\"q"',
+            ["a/docs/c.bin", "a/x.png.bin", "docs/a.bin", "docs/deep/b.bin"],
+        ),
+        ("fetchexclude = " + "*x" * 200, PATHS),
+    ],
+)
+def test_what_the_configuration_leaves_out(
+    origin: Origin, workspaces: GitWorkspaces, config: str, wanted: list[str]
+) -> None:
+    files = {path: a_pointer(BIG) for path in PATHS}
+    commit = origin.commit({".gitattributes": ATTRIBUTES, ".lfsconfig": f"[lfs]\n\t{config}\n", **files})
+    kept = origin.path / ".git/lfs/objects" / digest_of(BIG)[:2] / digest_of(BIG)[2:4] / digest_of(BIG)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(BIG)
+    workspaces.fetch(origin.repository, origin.route(commit), "run")
+
+    assert sorted(workspaces.fetch_large(origin.repository, origin.route(commit), Wanted())) == wanted
 
 
 def test_a_shelf_keeps_nothing_of_what_breaks_off(tmp_path: Path) -> None:
