@@ -12,6 +12,12 @@ from runner.model.snapshot import Keep
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 TOKEN_USER = "x-access-token"
 """Who logs in over http with a token; forges look at the token alone."""
+KNOWN_HOSTS = (
+    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+    "github.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7"
+    "opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=",
+)
+"""As https://api.github.com/meta has them."""
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
 """Events whose runs have the code of a pull request."""
 _HTTP_LOGIN = re.compile(r"^(https?://)[^/]*@", re.IGNORECASE)
@@ -103,6 +109,16 @@ class Key:
     hosts: str = field(default="", repr=False)
     strict: bool = True
 
+    @property
+    def private_file(self) -> str:
+        """The key as ssh reads it from a file, whose last line must have an end."""
+        return f"{_with_newlines(self.private)}\n"
+
+    @property
+    def known_hosts(self) -> str:
+        """A file of known hosts, with those that everybody knows."""
+        return "\n".join((*KNOWN_HOSTS, _with_newlines(self.hosts), ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -129,6 +145,10 @@ class Repository:
     def place(self, kind: str) -> str:
         """Where its objects of a kind are: apart from those of whatever had or will have its name."""
         return f"{kind}/{(self.registration or '0').replace('.', '/')}"
+
+
+def _with_newlines(text: str) -> str:
+    return re.sub(r"\r\n?", "\n", text).strip()
 
 
 def shown_url(url: str) -> str:

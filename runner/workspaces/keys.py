@@ -4,19 +4,12 @@ The key is in no file system: ssh reads it out of our own memory, and with this 
 """
 
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runner.model.source import Key
 
-KNOWN = (
-    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
-    "github.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7"
-    "opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=",
-)
-"""As https://api.github.com/meta has them."""
 _OPTIONS = (
     "IdentitiesOnly=yes",
     "IdentityAgent=none",
@@ -31,8 +24,7 @@ _OPTIONS = (
 @contextmanager
 def command_with(key: Key) -> Iterator[str]:
     """What git is to run as ssh while the block lasts."""
-    hosts = "\n".join((*KNOWN, lines(key.hosts)))
-    with _in_memory(lines(key.private)) as private, _in_memory(hosts) as known:
+    with _in_memory(key.private_file) as private, _in_memory(key.known_hosts) as known:
         strict = "yes" if key.strict else "accept-new"
         # The administrator's own are those of the user that we run as.
         said = (
@@ -41,12 +33,6 @@ def command_with(key: Key) -> Iterator[str]:
             f"UserKnownHostsFile={known} ~/.ssh/known_hosts",
         )
         yield shlex.join(["ssh", "-F", "none", "-i", private, *(f"-o{one}" for one in said)])
-
-
-def lines(text: str) -> str:
-    """Text as ssh reads it: programs refuse a key whose last line has no end."""
-    text = re.sub(r"\r\n?", "\n", text).strip()
-    return f"{text}\n" if text else ""
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def test_an_ssh_key_is_in_a_file_of_the_job_until_it_ends(bench: Bench) -> None:
     assert (result, "k3y-of-ssh" in said) == (Result.SUCCESS, False)
     (found,) = seen
     assert "StrictHostKeyChecking=yes" in found
-    assert '[url "ssh://me@github.test/"]\n\tinsteadOf = https://github.test/\n' in found
+    assert '[url "ssh://me@github.test/"]\n\tinsteadOf = "https://github.test/"\n' in found
     assert "k3y-of-ssh" not in found
     assert config.read_text() == "[core]\n\tbare = false\n"
     assert files == [("k3y-of-ssh\n", 0o600)]

@@ -15,7 +15,7 @@ from runner.errors import BrokenDefinition
 from runner.model.source import Key, Repository, Route
 from runner.workflow.references import Remote
 from runner.workspaces import GitWorkspaces
-from runner.workspaces.keys import command_with, lines
+from runner.workspaces.keys import command_with
 from tests.servers import reserved_port
 from tests.workspaces.forge import Forge, a_forge, basic, digest_of
 from tests.workspaces.origin import Origin, git
@@ -189,7 +189,7 @@ def test_an_ssh_key_is_read_by_ssh_and_is_gone_afterwards() -> None:
         path = command.split(" -i ")[1].split()[0]
         read = subprocess.run(["cat", path], capture_output=True, check=True).stdout
         assert Path(path).stat().st_mode & 0o777 == 0o600
-    assert read == lines(key.private).encode() == b"-----BEGIN-----\nabc\n-----END-----\n"
+    assert read == key.private_file.encode() == b"-----BEGIN-----\nabc\n-----END-----\n"
     assert "StrictHostKeyChecking=yes" in command
     assert not Path(path).exists() or Path(path).read_bytes() != read
 

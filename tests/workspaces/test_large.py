@@ -33,10 +33,9 @@ def forge(tmp_path: Path) -> Iterator[Forge]:
         yield made
 
 
-def a_home(path: Path, bytes: int = 0, networks: str = "127.0.0.0/8") -> GitWorkspaces:
-    return GitWorkspaces(
-        path, "http:file", networks=[ip_network(networks)], fetch_bytes=bytes, hindrance=lambda: "not here"
-    )
+def a_home(path: Path, bytes: int = 0, hindrance: str | None = "not here") -> GitWorkspaces:
+    networks = [ip_network("127.0.0.0/8")]
+    return GitWorkspaces(path, "http:file", networks=networks, fetch_bytes=bytes, hindrance=lambda: hindrance)
 
 
 @pytest.fixture
@@ -160,11 +159,17 @@ def test_only_what_a_sparse_checkout_and_the_configuration_want_is_fetched(
     assert git(there, "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("kind", ["a plain folder", "an overlay"])
 def test_a_job_folder_that_is_as_it_began_gets_the_contents_alone(
-    forge: Forge, origin: Origin, workspaces: GitWorkspaces
+    forge: Forge, origin: Origin, home: Path, kind: str
 ) -> None:
     files = {".gitattributes": ATTRIBUTES, "sub/big.bin": forge.keep(BIG), "sub/plain": "p"}
     repository, route = pushed(forge, origin, files)
+    with a_home(home, hindrance=None if kind == "an overlay" else "not here") as workspaces:
+        there_alone(workspaces, repository, route)
+
+
+def there_alone(workspaces: GitWorkspaces, repository: Repository, route: Route) -> None:
     workspaces.fetch(repository, route, "run")
     history = History("refs/heads/main")
     root = workspaces.open(route, "job", 1, None, history).path

@@ -49,8 +49,9 @@ def check_out(errand: Errand) -> Outcome:
         return _checked_out(errand)
     except (BrokenDefinition, Halted) as error:
         masks = errand.stage.masks
-        secret = next((name for name, value in errand.inputs.items() if masks.covers(value)), None)
-        if secret is None or secret in NEVER_SHOWN:
+        shown = {name: value for name, value in errand.inputs.items() if name not in NEVER_SHOWN}
+        secret = next((name for name, value in shown.items() if masks.covers(value)), None)
+        if secret is None:
             raise
         # A part of one is not known as a secret any more.
         raise type(error)(f"it cannot be done; why is not shown, for `{secret}` has a secret in it") from None

@@ -32,14 +32,13 @@ def persist(
     text = ""
     if key.token and (url := over_http(server)):
         login = b64encode(f"{TOKEN_USER}:{key.token}".encode()).decode()
-        text += f'[http "{url}"]\n\textraheader = AUTHORIZATION: basic {login}\n'
+        text += f"[http {_quoted(url)}]\n\textraheader = AUTHORIZATION: basic {login}\n"
         if not key.private and (base := _SSH.match(server)):
-            text += f'[url "{url}"]\n\tinsteadOf = {_quoted(base[0])}\n'
+            text += f"[url {_quoted(url)}]\n\tinsteadOf = {_quoted(base[0])}\n"
     if key.private and (url := over_ssh(server, user)):
         command, files = _with_key(errand, key)
-        text += (
-            f'[core]\n\tsshCommand = {_quoted(command)}\n[url "{url}"]\n\tinsteadOf = {over_http(server)}\n'
-        )
+        text += f"[core]\n\tsshCommand = {_quoted(command)}\n"
+        text += f"[url {_quoted(url)}]\n\tinsteadOf = {_quoted(over_http(server))}\n"
     if not text:
         errand.say("##[warning]persist-credentials: what is on this machine needs none, so none are kept")
         return {}
@@ -69,8 +68,8 @@ def _with_key(errand: Errand, key: Key) -> tuple[str, list[str]]:
     """The command that goes with an ssh key, as git's configuration has it, and the files that it needs."""
     mark, temp = token_hex(8), errand.stage.scene.sandbox.temp
     private, hosts = f"ssh-key-{mark}", f"known-hosts-{mark}"
-    _write(errand, f"{temp}/{private}", f"{key.private.strip()}\n")
-    _write(errand, f"{temp}/{hosts}", f"{key.hosts.strip()}\n")
+    _write(errand, f"{temp}/{private}", key.private_file)
+    _write(errand, f"{temp}/{hosts}", key.known_hosts)
     strict = "yes" if key.strict else "accept-new"
     known = f"UserKnownHostsFile={temp}/{hosts} ~/.ssh/known_hosts"
     said = ("IdentitiesOnly=yes", f"StrictHostKeyChecking={strict}", "CheckHostIP=no", known)
