@@ -17,6 +17,7 @@ from runner.engine.ports import (
     Exit,
     Folder,
     History,
+    Large,
     Logs,
     Sandbox,
     Service,
@@ -251,6 +252,8 @@ class FakeWorkspaces:
     checked_out: list[tuple[Route, tuple[str, ...], str, Wanted]] = field(default_factory=list)
     parts: dict[str, Sequence[Submodule]] = field(default_factory=dict)
     """The submodules of repositories, by name."""
+    large: dict[str, Mapping[str, Large]] = field(default_factory=dict)
+    """What they have in LFS, by name."""
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -332,6 +335,11 @@ class FakeWorkspaces:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.checked_out.append((route, tuple(path), history.ref, wanted))
+
+    def fetch_large(
+        self, repo: Repository, route: Route, wanted: Wanted, check: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Large]:
+        return self.large.get(route.repo, {})
 
     def submodules(self, route: Route) -> Sequence[Submodule]:
         return self.parts.get(route.repo, ())

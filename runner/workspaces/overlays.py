@@ -11,7 +11,7 @@ from runner.engine.ports import History
 from runner.errors import SnapshotGone
 from runner.model.source import Route
 from runner.workspaces import mounts
-from runner.workspaces.bases import Bases
+from runner.workspaces.bases import Base, Bases
 from runner.workspaces.dotgit import Histories
 from runner.workspaces.fitting import fit
 from runner.workspaces.overlay import OverlayWorkspace, problem
@@ -100,6 +100,11 @@ class Overlays:
         with self._opening:
             self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
+
+    def base(self, path: Path) -> Base | None:
+        """What the folder that is open at `path` lies on; None where it is no overlay."""
+        with self._opening:
+            return next((one.base for one in self._open if one.path == path and not one.closed), None)
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take, by the inode of what names them as a snapshot."""

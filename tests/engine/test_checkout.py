@@ -1,13 +1,18 @@
 """What `actions/checkout` asks for by its inputs."""
 
+import re
+import stat
+from base64 import b64encode
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
 
 from runner.engine.errands.checkout import joined
-from runner.engine.ports import Submodule, Wanted
+from runner.engine.ports import Command, Exit, Large, Submodule, Wanted
+from runner.engine.sources import OPEN
 from runner.errors import BrokenDefinition
-from runner.model.source import Repository, bare_url
+from runner.model.source import Repository, Route, bare_url
 from runner.model.step import Result
 from tests.engine.conftest import Bench
 
@@ -15,10 +20,13 @@ ONE, TWO = "1" * 40, "2" * 40
 
 
 def ran(bench: Bench, inputs: str) -> tuple[Result | None, str]:
+    return ran_steps(bench, f"      - {{uses: actions/checkout@v5, with: {{{inputs}}}}}\n")
+
+
+def ran_steps(bench: Bench, steps: str) -> tuple[Result | None, str]:
     bench.logs.printed.clear()
     text = "on: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
-    step = f"      - {{uses: actions/checkout@v5, with: {{{inputs}}}}}\n"
-    run = bench.a_run(text + step, token_hex(8))
+    run = bench.a_run(text + steps, token_hex(8))
     bench.work()
     said = b"".join(bench.logs.printed.values()).decode()
     return bench.store.load(run.id).result, said
@@ -63,8 +71,10 @@ def test_another_ref_is_bound_to_its_commit_and_held_as_long_as_the_run(bench: B
         ("clean: maybe", "clean is true or false, not 'maybe'"),
         ("submodules: some", "submodules is true or false, or recursive, not 'some'"),
         ("fetch-depth: '-1'", "fetch-depth is a number, 0 for all, not '-1'"),
-        ("lfs: true", "lfs: true is not supported yet"),
-        ("ssh-key: k", "ssh-key is not supported"),
+        ("lfs: some", "lfs is true or false, not 'some'"),
+        ("ssh-user: '-oProxyCommand=x'", "ssh-user is the name of a user, not '-oProxyCommand=x'"),
+        ("ssh-key: k, ssh-strict: perhaps", "ssh-strict is true or false, not 'perhaps'"),
+        ("token: 'tök en'", "token is one line of letters, digits and signs"),
         (
             "repository: o/a, github-server-url: 'https://evil.test'",
             "github-server-url: others are cloned from https://github.test",
@@ -79,11 +89,142 @@ def test_what_cannot_be_is_named(bench: Bench, inputs: str, why: str) -> None:
     assert bench.workspaces.checked_out == []
 
 
-def test_a_token_is_said_to_be_of_no_use_and_not_shown(bench: Bench) -> None:
-    result, said = ran(bench, "token: abcdef")
+def a_config(bench: Bench, folder: str) -> Path:
+    """What git in a folder of the workspace is configured by."""
+    config = bench.workspaces.folder / folder / ".git/config"
+    config.parent.mkdir(parents=True)
+    config.write_text("[core]\n\tbare = false\n")
+    return config
 
-    assert (result, "abcdef" in said) == (Result.SUCCESS, False)
-    assert "##[warning]token: it is not used" in said
+
+def looking(bench: Bench, config: Path, then: str = "") -> list[str]:
+    """What is in it whenever a step runs, which leaves `then` at its end."""
+    seen = []
+
+    def act(command: Command) -> Exit:
+        seen.append(config.read_text())
+        config.write_text(seen[-1] + then)
+        return Exit(0)
+
+    bench.executor.act = act
+    return seen
+
+
+def test_a_token_is_what_git_goes_with_until_the_job_ends(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    seen = looking(bench, config, then="[user]\n\tname = me\n")
+    step = "      - {uses: actions/checkout@v5, with: {repository: o/a, path: lib, token: t0ps3cret}}\n"
+
+    result, said = ran_steps(bench, f"{step}      - run: git push\n")
+
+    login = b64encode(b"x-access-token:t0ps3cret").decode()
+    assert (result, "t0ps3cret" in said, login in said) == (Result.SUCCESS, False, False)
+    (found,) = seen
+    assert f'[http "https://github.test/"]\n\textraheader = AUTHORIZATION: basic {login}\n' in found
+    assert config.read_text() == "[core]\n\tbare = false\n[user]\n\tname = me\n"
+
+
+def test_an_ssh_key_is_in_a_file_of_the_job_until_it_ends(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    files: list[tuple[str, int]] = []
+
+    def act(command: Command) -> Exit:
+        seen.append(config.read_text())
+        file = Path(re.findall(r"ssh -i (\S+/ssh-key-\w+) ", seen[0])[0])
+        files.append((file.read_text(), stat.S_IMODE(file.stat().st_mode)))
+        return Exit(0)
+
+    seen: list[str] = []
+    bench.executor.act = act
+    given = "ssh-key: 'k3y-of-ssh', ssh-known-hosts: 'github.test ssh-x AAAA', ssh-user: me"
+    step = f"      - {{uses: actions/checkout@v5, with: {{repository: o/a, path: lib, {given}}}}}\n"
+
+    result, said = ran_steps(bench, f"{step}      - run: git push\n")
+
+    assert (result, "k3y-of-ssh" in said) == (Result.SUCCESS, False)
+    (found,) = seen
+    assert "StrictHostKeyChecking=yes" in found
+    assert '[url "ssh://me@github.test/"]\n\tinsteadOf = "https://github.test/"\n' in found
+    assert "k3y-of-ssh" not in found
+    assert config.read_text() == "[core]\n\tbare = false\n"
+    assert files == [("k3y-of-ssh\n", 0o600)]
+
+
+@pytest.mark.parametrize(
+    "inputs", ["token: t0ps3cret, persist-credentials: false", "persist-credentials: true"]
+)
+def test_no_key_is_left_where_none_is_given_or_wanted(bench: Bench, inputs: str) -> None:
+    config = a_config(bench, "lib")
+    before = config.read_text()
+    bench.workspaces.others["o/a", ONE] = {}
+
+    result, said = ran(bench, f"repository: o/a, path: lib, {inputs}")
+
+    assert result is Result.SUCCESS, said
+    assert config.read_text() == before
+
+
+def test_what_a_key_fetched_is_for_whoever_has_the_same_one(bench: Bench) -> None:
+    def fetched(inputs: str) -> Route:
+        result, said = ran(bench, f"repository: o/a, path: lib, persist-credentials: false, {inputs}")
+        assert result is Result.SUCCESS, said
+        return bench.workspaces.fetched[-1]
+
+    bench.workspaces.others["o/a", ONE] = {}
+    first = fetched("token: t0ps3cret")
+
+    assert first.repo == "o/a"
+    assert fetched("token: t0ps3cret") == first
+    assert "t0ps3cret" not in repr(first)
+    others = {fetched(inputs).forge for inputs in ("token: 0th3r", "ssh-key: t0ps3cret", "fetch-depth: 1")}
+    assert len(others | {first.forge}) == 4
+    assert OPEN in others
+
+
+def test_a_token_is_for_submodules_of_its_server_and_for_no_others(bench: Bench) -> None:
+    bench.workspaces.parts = {
+        "o/a": [
+            Submodule("same", "same", "git@github.test:o/same.git", TWO),
+            Submodule("other", "other", "https://other.test/o/other.git", TWO),
+        ],
+    }
+    bench.workspaces.others |= {("other.test/o/other", TWO): {}, ("github.test/o/same", TWO): {}}
+    given = "persist-credentials: false, token: t0ps3cret, submodules: true"
+
+    result, said = ran(bench, f"repository: o/a, path: lib, {given}")
+
+    assert result is Result.SUCCESS, said
+    forges = {route.repo: route.forge for route in bench.workspaces.fetched}
+    assert forges["github.test/o/same"].startswith("given-")
+    assert forges["other.test/o/other"] == OPEN
+
+
+def test_what_lfs_has_is_put_over_what_a_job_began_with(bench: Bench) -> None:
+    assert ran(bench, "lfs: true")[0] is Result.SUCCESS
+    assert bench.workspaces.checked_out == []
+
+    large = {"a.bin": Large("0" * 64, 7)}
+    bench.workspaces.large["octo/hello"] = large
+    result, said = ran(bench, "lfs: true")
+
+    ((_, path, _, wanted),) = bench.workspaces.checked_out
+    assert (result, path, wanted) == (Result.SUCCESS, (), Wanted(large=large, there=True))
+    assert "1 files of LFS, 7 bytes" in said
+
+
+def test_what_lfs_has_comes_with_another_place_and_with_submodules(bench: Bench) -> None:
+    bench.repositories.add(Repository("git", "srv/lib", "/srv/lib.git", shared=True), "secret")
+    bench.workspaces.parts = {"octo/hello": [Submodule("lib", "lib", "../lib.git", TWO)]}
+    large = {"a.bin": Large("0" * 64, 7)}
+    bench.workspaces.large["srv/lib"] = large
+
+    result, said = ran(bench, "lfs: true, submodules: true, path: there")
+
+    assert result is Result.SUCCESS, said
+    assert [(path, wanted.large) for _, path, _, wanted in bench.workspaces.checked_out] == [
+        (("there",), {}),
+        (("there", "lib"), large),
+    ]
 
 
 def test_a_shared_neighbour_is_told_by_name_and_not_by_where_it_is(bench: Bench) -> None:

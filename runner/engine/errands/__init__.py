@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from runner.engine.errands.artifacts import download, merge, upload
 from runner.engine.errands.cache import cache, cache_at_end, restore, save
 from runner.engine.errands.checkout import check_out
+from runner.engine.errands.credentials import forget
 from runner.engine.errands.errand import Errand, Interrupted
 from runner.model.step import Outcome
 
@@ -28,7 +29,7 @@ ERRANDS: Mapping[str, BuiltIn] = {
     "actions/cache": BuiltIn(cache, cache_at_end),
     "actions/cache/restore": BuiltIn(restore),
     "actions/cache/save": BuiltIn(save),
-    "actions/checkout": BuiltIn(check_out),
+    "actions/checkout": BuiltIn(check_out, forget),
     "actions/download-artifact": BuiltIn(download),
     "actions/upload-artifact": BuiltIn(upload),
     "actions/upload-artifact/merge": BuiltIn(merge),
