@@ -3,17 +3,22 @@
 import re
 import stat
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 
 import pytest
 
+from runner.engine import control
 from runner.engine.errands.checkout import joined
-from runner.engine.ports import Command, Exit, Large, Submodule, Wanted
+from runner.engine.ports import BOX_TEMP, Command, Exit, Large, Submodule, Wanted
 from runner.engine.sources import OPEN
 from runner.errors import BrokenDefinition
+from runner.model.run import Run
 from runner.model.source import Repository, Route, bare_url
 from runner.model.step import Result
+from runner.model.waits import Signal
+from runner.vault import MemoryVault
 from tests.engine.conftest import Bench
 
 ONE, TWO = "1" * 40, "2" * 40
@@ -97,13 +102,23 @@ def a_config(bench: Bench, folder: str) -> Path:
     return config
 
 
-def looking(bench: Bench, config: Path, then: str = "") -> list[str]:
-    """What is in it whenever a step runs, which leaves `then` at its end."""
+def included(text: str) -> Path:
+    """The file that a configuration includes, where steps in containers of their own would find it too."""
+    path, other = re.findall(r'^\[include\]\n\tpath = "(.+)"\n\tpath = "(.+)"$', text, re.MULTILINE)[0]
+    assert other == f"{BOX_TEMP}/{Path(path).name}"
+    return Path(path)
+
+
+def looking(bench: Bench, config: Path, then: str = "") -> list[tuple[str, str]]:
+    """What is in it and in what it includes whenever a step runs, which leaves `then` at its end."""
     seen = []
 
     def act(command: Command) -> Exit:
-        seen.append(config.read_text())
-        config.write_text(seen[-1] + then)
+        text = config.read_text()
+        file = included(text)
+        assert (str(file.parent), stat.S_IMODE(file.stat().st_mode)) == (command.env["RUNNER_TEMP"], 0o600)
+        seen.append((text, file.read_text()))
+        config.write_text(text + then)
         return Exit(0)
 
     bench.executor.act = act
@@ -119,9 +134,78 @@ def test_a_token_is_what_git_goes_with_until_the_job_ends(bench: Bench) -> None:
 
     login = b64encode(b"x-access-token:t0ps3cret").decode()
     assert (result, "t0ps3cret" in said, login in said) == (Result.SUCCESS, False, False)
-    (found,) = seen
-    assert f'[http "https://github.test/"]\n\textraheader = AUTHORIZATION: basic {login}\n' in found
+    ((around, found),) = seen
+    assert found == f'[http "https://github.test/"]\n\textraheader = AUTHORIZATION: basic {login}\n'
+    assert not {text for text in ("t0ps3cret", login) if text in around}
     assert config.read_text() == "[core]\n\tbare = false\n[user]\n\tname = me\n"
+
+
+WITH_A_WAIT = """\
+      - {uses: actions/checkout@v5, with: {repository: o/a, path: lib, token: "${{ secrets.TOKEN }}"}}
+      - run: one
+      - {uses: runner/wait@v1, with: {signal: go}}
+      - run: two
+"""
+
+
+def waited(bench: Bench, later: dict[str, str]) -> tuple[Run, str]:
+    """A job that goes on in another attempt, with these secrets."""
+    secrets = {"TOKEN": "first-t0ken"}
+    bench.station = replace(bench.station, vault=MemoryVault(secrets))
+    text = "on: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
+    run = bench.a_run(text + WITH_A_WAIT, token_hex(8))
+    bench.work()
+    secrets.clear()
+    secrets.update(later)
+    control.signal(run.id, Signal("go", "1"), store=bench.store, dispatcher=bench.bell)
+    bench.work()
+    return bench.store.load(run.id), b"".join(bench.logs.printed.values()).decode()
+
+
+def test_another_attempt_goes_on_with_the_token_as_it_is_then(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    seen = looking(bench, config)
+
+    run, said = waited(bench, {"TOKEN": "other-t0ken"})
+
+    (first, one), (second, two) = seen
+    tokens = ("first-t0ken", "other-t0ken")
+    logins = [b64encode(f"x-access-token:{token}".encode()).decode() for token in tokens]
+    assert (run.result, run.jobs[0].attempt) == (Result.SUCCESS, 2), said
+    assert (logins[0] in one, logins[1] in two) == (True, True)
+    assert included(first).parent != included(second).parent
+    assert included(first).name == included(second).name
+    assert not {text for text in (*logins, *tokens) if text in first + second + said}
+    assert config.read_text() == "[core]\n\tbare = false\n"
+
+
+def test_what_a_step_took_back_is_not_there_in_another_attempt(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    files: list[str] = []
+
+    def act(command: Command) -> Exit:
+        config.write_text("[core]\n\tbare = true\n")
+        files.extend(path.name for path in Path(command.env["RUNNER_TEMP"]).glob("git-credentials-*"))
+        return Exit(0)
+
+    bench.executor.act = act
+    run, said = waited(bench, {"TOKEN": "first-t0ken"})
+
+    assert run.result is Result.SUCCESS, said
+    # In the first attempt alone.
+    assert len(files) == 1
+    assert config.read_text() == "[core]\n\tbare = true\n"
+
+
+def test_a_token_that_is_gone_when_the_job_goes_on_is_warned_of(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    bench.executor.act = lambda command: Exit(0)
+
+    run, said = waited(bench, {})
+
+    assert run.result is Result.SUCCESS
+    assert "##[warning]persist-credentials: no token or ssh-key is given any more" in said
+    assert config.read_text() == "[core]\n\tbare = false\n"
 
 
 def test_an_ssh_key_is_in_a_file_of_the_job_until_it_ends(bench: Bench) -> None:
@@ -129,8 +213,8 @@ def test_an_ssh_key_is_in_a_file_of_the_job_until_it_ends(bench: Bench) -> None:
     files: list[tuple[str, int]] = []
 
     def act(command: Command) -> Exit:
-        seen.append(config.read_text())
-        file = Path(re.findall(r"ssh -i (\S+/ssh-key-\w+) ", seen[0])[0])
+        seen.append(included(config.read_text()).read_text())
+        file = Path(re.findall(r"ssh -i (\S+/ssh-key-\w+) ", seen[-1])[0])
         files.append((file.read_text(), stat.S_IMODE(file.stat().st_mode)))
         return Exit(0)
 

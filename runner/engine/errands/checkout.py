@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from runner.engine.errands.credentials import persist
+from runner.engine.errands.credentials import persist, renew
 from runner.engine.errands.errand import Errand, done
 from runner.engine.library import Halted
 from runner.engine.ports import BOX_WORKSPACE, History, Submodule, Wanted
@@ -45,8 +45,23 @@ class Asked:
 
 
 def check_out(errand: Errand) -> Outcome:
-    try:
+    with _secrets_unshown(errand):
         return _checked_out(errand)
+
+
+def check_out_again(errand: Errand, state: Mapping[str, str]) -> Outcome:
+    """What there is to do in an attempt whose files have the checkout: steps may go on pushing."""
+    with _secrets_unshown(errand):
+        asked = _asked(errand)
+        _hide(errand, asked.key)
+        return renew(errand, asked.key, asked.user, state)
+
+
+@contextmanager
+def _secrets_unshown(errand: Errand) -> Iterator[None]:
+    """No error says why it is one where an input has a secret in it that is not the key."""
+    try:
+        yield
     except (BrokenDefinition, Halted) as error:
         masks = errand.stage.masks
         shown = {name: value for name, value in errand.inputs.items() if name not in NEVER_SHOWN}
