@@ -148,12 +148,12 @@ WITH_A_WAIT = """\
 """
 
 
-def waited(bench: Bench, later: dict[str, str]) -> tuple[Run, str]:
+def waited(bench: Bench, later: dict[str, str], steps: str = WITH_A_WAIT) -> tuple[Run, str]:
     """A job that goes on in another attempt, with these secrets."""
     secrets = {"TOKEN": "first-t0ken"}
     bench.station = replace(bench.station, vault=MemoryVault(secrets))
     text = "on: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
-    run = bench.a_run(text + WITH_A_WAIT, token_hex(8))
+    run = bench.a_run(text + steps, token_hex(8))
     bench.work()
     secrets.clear()
     secrets.update(later)
@@ -176,6 +176,30 @@ def test_another_attempt_goes_on_with_the_token_as_it_is_then(bench: Bench) -> N
     assert included(first).parent != included(second).parent
     assert included(first).name == included(second).name
     assert not {text for text in (*logins, *tokens) if text in first + second + said}
+    assert config.read_text() == "[core]\n\tbare = false\n"
+
+
+def test_an_ssh_key_of_an_action_is_there_in_another_attempt(bench: Bench) -> None:
+    config = a_config(bench, "lib")
+    (bench.workspaces.folder / "act").mkdir()
+    (bench.workspaces.folder / "act/action.yml").write_text(
+        "name: a\ndescription: a\ninputs: {key: {required: true}}\nruns:\n  using: composite\n  steps:\n"
+        '    - {uses: actions/checkout@v5, with: {path: lib, repository: o/a, ssh-key: "${{inputs.key}}"}}\n'
+    )
+    keys: list[str] = []
+
+    def act(command: Command) -> Exit:
+        said = included(config.read_text()).read_text()
+        keys.append(Path(re.findall(r"ssh -i (\S+/ssh-key-\w+) ", said)[0]).read_text())
+        assert str(command.env["RUNNER_TEMP"]) in said
+        return Exit(0)
+
+    bench.executor.act = act
+    uses = '      - {uses: ./act, with: {key: "${{ secrets.TOKEN }}"}}\n'
+    run, said = waited(bench, {"TOKEN": "other-k3y"}, uses + WITH_A_WAIT.partition("\n")[2])
+
+    assert run.result is Result.SUCCESS, said
+    assert keys == ["first-t0ken\n", "other-k3y\n"]
     assert config.read_text() == "[core]\n\tbare = false\n"
 
 
