@@ -5,6 +5,7 @@ Apart from `settings`, whose library takes a quarter of a second to import.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
 
@@ -18,6 +19,12 @@ def for_git() -> dict[str, str]:
 def for_s3() -> dict[str, str]:
     """How a bucket is reached: AWS's own variables, and who is asked for credentials where none are said."""
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_") and value}
+
+
+def cache_folder() -> Path:
+    """Where programs keep for a user what can be made again, as freedesktop.org has it."""
+    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (said if said.is_absolute() else Path.home() / ".cache") / "runner"
 
 
 def colourless() -> bool:

@@ -1,9 +1,9 @@
 """The engine in one process for one person: the runs of a checkout, in a home that is thrown away.
 
 Promise: what admits, performs and concludes is the server's own code, on the same tables; nothing is left
-when it ends, and the checkout is only read. Its second kind of wiring: a message is a call on a thread, so
-there is no broker to wait for, the tables are made at once in their newest shape, and leases are as long as
-they can be, for nobody else is there to take a job over.
+when it ends but caches, in the user's own folder for such, and the checkout is only read. Its second kind of
+wiring: a message is a call on a thread, so there is no broker to wait for, the tables are made at once in
+their newest shape, and leases are as long as they can be, for nobody else is there to take a job over.
 """
 
 import fcntl
@@ -47,8 +47,6 @@ from runner.executors.ownership import owner
 from runner.executors.sight import SYSTEMS_OWN, blindness
 from runner.logs import FileLogs
 from runner.model.artifact import newest
-from runner.model.blob import Blob
-from runner.model.cache import Cache, Scope
 from runner.model.environment import Environment
 from runner.model.lifecycle import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
@@ -56,7 +54,7 @@ from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result
 from runner.model.waits import Signal, Wait, Word
 from runner.objects import FolderObjects
-from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWorkers
+from runner.store import Database, SqlArtifacts, SqlStandings, SqlStore, SqlWorkers, UserCaches
 from runner.store.views import Views
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.checkouts import Checkout
@@ -69,6 +67,8 @@ JOB_OF_A_RUN = re.compile(r"run([0-9]+)n([0-9]+)-[0-9]+-[0-9]+")
 LEASE = timedelta(hours=1)
 ROUND_SECONDS = 1.0
 SECONDS_TO_STOP = 5.0
+CACHE_BYTES = 10 << 30
+"""How much caches of one checkout take, as on a server that says nothing else."""
 SECONDS_TO_LOCK = 60.0
 """After which a home without a lock is nobody's."""
 NOT_HERE = ("windows", "macos")
@@ -197,10 +197,14 @@ class _Line:
         self._news = news
         self._waiting: SimpleQueue[Envelope | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def put(self, envelope: Envelope) -> None:
         with self._lock:
+            if self._closed:
+                # A job that is handed back is rung for again.
+                return
             if len(self._threads) < self._most:
                 # None of them keeps the process from ending.
                 thread = threading.Thread(target=self._answer, name=self._name, daemon=True)
@@ -209,6 +213,8 @@ class _Line:
         self._waiting.put(envelope)
 
     def close(self, until: float) -> None:
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -250,36 +256,10 @@ class _Unprotected:
         return None
 
 
-class _Uncached:
-    """The port `Caches` where nothing outlasts the process."""
-
-    def find(
-        self, repository: Repository, scopes: Sequence[Scope], keys: Sequence[str], version: str
-    ) -> Cache | None:
-        raise Unavailable("`runner run` keeps none; a server does")
-
-    def there(self, repository: Repository, scope: Scope, key: str, version: str) -> bool:
-        raise Unavailable("`runner run` keeps none; a server does")
-
-    def keep(
-        self, repository: Repository, scope: Scope, key: str, version: str, blob: Blob
-    ) -> Sequence[str] | None:
-        return None
-
-    def drop(self, cache: Cache) -> str:
-        return cache.blob.key
-
-    def unused(self, most: int) -> Sequence[str]:
-        return ()
-
-    def known(self, blobs: Sequence[str]) -> set[str]:
-        return set()
-
-
 class Local:
     """The runs of one checkout. Every method is for one thread, but for `cancel` and `abandon`."""
 
-    def __init__(self, home: Path, repository: Repository, terms: Terms, vault: Vault) -> None:
+    def __init__(self, home: Path, repository: Repository, terms: Terms, vault: Vault, caches: Path) -> None:
         self._terms = terms
         self._repositories = _Only(repository)
         self._database = Database(f"sqlite:///{home / 'runner.db'}")
@@ -299,6 +279,8 @@ class Local:
         )
         self._bell = Doorbell(self._plan, self._perform, terms.threads)
         objects = FolderObjects(home / "objects")
+        self._kept = UserCaches(caches, CACHE_BYTES)
+        self._caches = CacheStore(self._kept, FolderObjects(caches))
         self._station = Station(
             worker=socket.gethostname(),
             site=f"run{os.getpid()}n{_processes()}",
@@ -321,7 +303,7 @@ class Local:
             environments=_Unprotected(),
             artifacts=SqlArtifacts(self._database),
             objects=objects,
-            caches=CacheStore(_Uncached(), objects),
+            caches=self._caches,
             env=terms.env,
             matrix=terms.matrix,
         )
@@ -406,6 +388,13 @@ class Local:
         self._station.heart.close()
         self._workspaces.close()
         self._database.close()
+        try:
+            if self._kept.used:
+                self._caches.tidy()
+        except Unavailable as error:
+            log.info("caches are not tidied", extra={"error": str(error)})
+        finally:
+            self._kept.close()
 
     def _announce(self) -> None:
         """Say that there is a worker for what was asked for: of a job that waits, people are told else."""

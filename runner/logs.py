@@ -8,10 +8,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from runner.engine.ports import Logs
+from runner.engine.ports import LivingLogs
 
 ORDER = "order"
 """The file that names the logs of an attempt in the order in which they began."""
@@ -27,7 +28,7 @@ class LogReader(Protocol):
         """Attempt and step of each log that a job has: by attempt, then in the order in which it began."""
 
 
-class FileLogs(Logs):
+class FileLogs(LivingLogs):
     """One file for each step's attempt. What is appended survives the death of this process."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,6 +69,12 @@ class FileLogs(Logs):
 
     def remove(self, job: int) -> None:
         shutil.rmtree(self._path(job, 0, "").parents[1], ignore_errors=True)
+
+    def let_go(self, job: int, attempt: int) -> None:
+        folder = self._path(job, attempt, "").parent
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
 
     def _path(self, job: int, attempt: int, step: str) -> Path:
         # Step keys of every kind of program are safe as file names once their slashes are not.

@@ -14,9 +14,10 @@ from runner.broker import CeleryDispatcher, checked_broker, queues_for
 from runner.engine import archive, expire
 from runner.engine.caches import CacheStore
 from runner.engine.heart import Heart
-from runner.engine.perform import JOB
+from runner.engine.log_archive import StoredLogs
 from runner.engine.ports import Containers, Executor, Objects
 from runner.engine.remove import remove
+from runner.engine.reopening import JOB
 from runner.engine.sources import Sources, checked_base
 from runner.engine.station import Station
 from runner.errors import Rejected
@@ -33,9 +34,11 @@ from runner.settings import Settings
 from runner.store import (
     Database,
     SqlArchived,
+    SqlArchivedLogs,
     SqlArtifacts,
     SqlAudit,
     SqlCaches,
+    SqlDeployment,
     SqlEnvironments,
     SqlLogs,
     SqlRepositories,
@@ -78,7 +81,7 @@ class Services:
     audit: SqlAudit
     environments: SqlEnvironments
     vault: SealedVault
-    logs: FileLogs | SqlLogs
+    logs: StoredLogs
     dispatcher: CeleryDispatcher
     workspaces: GitWorkspaces
     executors: Mapping[str, Callable[[], Executor]]
@@ -129,7 +132,10 @@ def services(settings: Settings) -> Services:
     objects = objects_at(settings.objects, home / "objects", environment.for_s3())
     cache_rows = SqlCaches(database, limits)
     key = KeyFile(settings.key_file, ours=settings.secret_key_file is None)
-    logs = FileLogs(home / "logs") if database.lite else SqlLogs(database)
+    living = FileLogs(home / "logs") if database.lite else SqlLogs(database)
+    # What is in the home of one machine is not shown by servers on others.
+    reached = database.lite or bool(settings.objects)
+    logs = StoredLogs(living, SqlArchivedLogs(database), objects, reached)
     return Services(
         settings=settings,
         database=database,
@@ -224,7 +230,12 @@ def station(services: Services, worker: str) -> Station:
         vault=services.vault,
         environments=services.environments,
         objects=services.objects,
-        archive=archive.Archive(GitLayers(settings.home), services.objects, services.archived, _workspace_of),
+        archive=archive.Archive(
+            GitLayers(settings.home, services.workspaces.overlay_problem),
+            services.objects,
+            services.archived,
+            _workspace_of,
+        ),
         snapshot=Keep(settings.snapshot),
         artifacts=services.artifacts,
         caches=services.caches,
@@ -233,6 +244,25 @@ def station(services: Services, worker: str) -> Station:
 
 def _workspace_of(job: int) -> str:
     return f"{JOB}{job}"
+
+
+def own_objects(services: Services) -> None:
+    """Raises `Rejected` where the objects are another deployment's: each sweeps what it does not know."""
+    settings, ours = services.settings, SqlDeployment(services.database).id()
+    found = services.objects.mark(ours)
+    if found != ours:
+        where = settings.objects or str(settings.home / "objects")
+        raise Rejected(
+            f"RUNNER_OBJECTS: what is kept in {where} is that of another server's database "
+            f"({found!r}, and this one is {ours}); give each a prefix of its own. Where that one is "
+            f"no more, as after a database was lost, remove {where}/owner"
+        )
+
+
+def sweeping(services: Services, sweep: Callable[[], None]) -> None:
+    """Remove nothing of another deployment."""
+    own_objects(services)
+    sweep()
 
 
 def expire_stored(services: Services) -> None:

@@ -144,6 +144,8 @@ class _Chore:
                 self._work()
             except Unavailable as error:
                 log.info("a chore must wait", extra={"chore": self._name, "error": str(error)})
+            except Rejected as error:
+                log.error("a chore is refused", extra={"chore": self._name, "error": str(error)})
             except Exception:
                 log.exception("a chore failed by a bug", extra={"chore": self._name})
             if self._stopping.wait(self._seconds):
@@ -317,10 +319,17 @@ class Clock:
                 partial(expire, artifacts=services.artifacts, objects=services.objects),
                 RETENTION,
             ),
+            _Chore("logs", services.logs.archive, RETENTION),
             _Chore("snapshots", partial(wiring.expire_stored, services), RETENTION),
-            _Chore("objects", partial(wiring.sweep_objects, services), SWEEPING),
-            _Chore("layers", partial(wiring.sweep_stored, services), SWEEPING),
-            _Chore("caches", services.caches.tidy, SWEEPING),
+            *(
+                _Chore(name, partial(wiring.sweeping, services, work), SWEEPING)
+                for name, work in (
+                    ("objects", partial(wiring.sweep_objects, services)),
+                    ("layers", partial(wiring.sweep_stored, services)),
+                    ("stored logs", services.logs.sweep),
+                    ("caches", services.caches.tidy),
+                )
+            ),
         )
 
     def start(self, everything: bool = False) -> None:

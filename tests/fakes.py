@@ -196,12 +196,20 @@ class FakeContainers:
 
 @dataclass
 class FakeWorkspace:
+    """One of an attempt. At the saves that `changing` has the numbers of, steps have changed files."""
+
     path: Path
     snapshot: str = "base"
     seen_by: list[tuple[Sandbox, bool]] = field(default_factory=list)
+    attempt: int = 0
+    changing: Collection[int] = ()
+    saved: int = 0
 
     def save(self, check: Callable[[], None] = lambda: None) -> str:
         check()
+        self.saved += 1
+        if self.saved in self.changing:
+            self.snapshot = f"{self.attempt}.{self.saved}"
         return self.snapshot
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
@@ -230,7 +238,10 @@ class FakeWorkspace:
 
 @dataclass
 class FakeWorkspaces:
-    """Commits as mappings of path to bytes. `gone`: no snapshot can be found any more.
+    """Commits as mappings of path to bytes. `gone`: no snapshot can be found any more, `lost`: those cannot.
+
+    `changing`: at which saves of an attempt files have changed. `opened` are the snapshots that jobs' folders
+    were made of.
 
     `others` are the files of other repositories by name and commit, `versions` the commits of their refs, by
     `owner/name@ref`. A repository without a version does not answer.
@@ -239,6 +250,9 @@ class FakeWorkspaces:
     files: dict[str, bytes]
     folder: Path
     gone: bool = False
+    lost: set[str] = field(default_factory=set)
+    changing: Collection[int] = ()
+    opened: list[str | None] = field(default_factory=list)
     said: str = "a change\n"
     fetched: list[Route] = field(default_factory=list)
     others: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
@@ -311,11 +325,21 @@ class FakeWorkspaces:
         return []
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> FakeWorkspace:
+        check()
         if snapshot is not None and self.gone:
             raise SnapshotGone("no snapshot on this machine")
-        return FakeWorkspace(self.folder, seen_by=self.seen_by)
+        if snapshot in self.lost:
+            raise SnapshotGone(f"the snapshot {snapshot} is damaged")
+        self.opened.append(snapshot)
+        return FakeWorkspace(self.folder, snapshot or "base", self.seen_by, attempt, self.changing)
 
     def place(self, route: Route, name: str, root: Path, path: Sequence[str]) -> None:
         self.placed.append((route, tuple(path)))

@@ -16,7 +16,7 @@ from runner.cli.common import JsonCommand, json_option, print_json
 from runner.cli.listening import listening
 from runner.cli.terminal import coloured
 from runner.engine.sources import OPEN
-from runner.errors import RunnerError, Unavailable
+from runner.errors import Rejected, RunnerError, Unavailable
 from runner.model.source import Repository
 from runner.settings import Settings
 from runner.store.database import Shape
@@ -151,6 +151,10 @@ def _objects(services: wiring.Services) -> str:
         with services.objects.open(probe) as file:
             works = file.read() == said
         services.objects.remove(probe.key)
+        if services.database.current():
+            wiring.own_objects(services)
+    except Rejected:
+        raise
     except RunnerError as error:
         raise Unavailable(f"{error} (RUNNER_OBJECTS)") from None
     if not works:

@@ -11,20 +11,25 @@ import click
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP: the first ends runs in order, the second at once."""
+    """Ctrl-C, SIGTERM and SIGHUP: the first ends runs in order, the second at once.
+
+    Not in the midst of something: what was interrupted there may hold what a job has to have to come to its
+    end. Only a third one does that, where whatever goes on there does not end.
+    """
 
     def __init__(self) -> None:
         self.status = 0
         self._running = False
         self._wanted = False
+        self._insisted = False
         self._tidying = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         first, self.status = not self.status, 128 + number
         if self._tidying:
             return
-        if self._running and first:
-            self._wanted = True
+        if self._running and not self._insisted:
+            self._wanted, self._insisted = first, not first
             return
         self.tidy()
         raise KeyboardInterrupt
@@ -43,10 +48,14 @@ class Interrupts:
         self._tidying = True
 
     def carry_out(self, cancel: Callable[[], None]) -> None:
+        """What was asked for since the last time. Raises `KeyboardInterrupt`."""
         if self._wanted:
             self._wanted = False
             click.echo("runner: cancelling; once more ends it at once", err=True)
             cancel()
+        if self._insisted:
+            self.tidy()
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def change(name: str, fields: str | None, missed: str | None, snapshot: str | No
 @click.argument("name")
 @json_option
 def remove(name: str, fields: str | None) -> None:
-    """Forget the repository NAME; its runs and logs stay."""
+    """Forget the repository NAME with its runs, their logs and artifacts, its caches and its secrets."""
     with connect() as client:
         client.delete(path_of(name))
     print_gone(name, fields, f"removed {name}")

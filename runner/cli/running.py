@@ -121,7 +121,9 @@ def run(
     with interrupts() as stops, throwaway_home() as home:
         terms, note = _terms(given, asked)
         name = str(asked.github.get("repository") or checkout.name)
-        local = Local(home, Repository(FORGE, name, str(checkout.folder)), terms, vault)
+        local = Local(
+            home, Repository(FORGE, name, str(checkout.folder)), terms, vault, environment.cache_folder()
+        )
         try:
             commit, unread = local.adopt(checkout)
             _tell(checkout, commit, [unread and f"not part of it: {unread}", note, *_not_taken(asked.github)])

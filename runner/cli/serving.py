@@ -1,5 +1,6 @@
 """`runner serve`, `worker`, `clock` and `migrate`: the processes of a server."""
 
+import logging
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from runner.cli.home import owned
 from runner.cli.journal import keep_journal
 from runner.cli.listening import listening
 from runner.client import published
-from runner.errors import Rejected
+from runner.errors import Rejected, Unavailable
 from runner.settings import Settings
 from runner.web.app import create_app
 from runner.web.server import Server
@@ -27,6 +28,7 @@ from runner.worker import Clock, Worker
 home_option = click.option(
     "--home", type=click.Path(path_type=Path), help="The server's folder; RUNNER_HOME."
 )
+log = logging.getLogger(__name__)
 PASSABLE = 0o022
 """The umask. Sandboxes run as another user, who must reach their folders; what is private says so itself."""
 
@@ -49,6 +51,7 @@ def serve(verbose: int, /, **given: Any) -> int:
         services = wiring.services(settings)
         stack.callback(services.close)
         _bring_tables(services)
+        _own_objects(services)
         app = create_app(services)
         stack.callback(app.close)
         working = _start_embedded(services, stack) if settings.embedded else None
@@ -74,6 +77,7 @@ def worker(verbose: int, /, **given: Any) -> int:
     with ExitStack() as stack:
         stack.callback(services.close)
         services.database.check()
+        _own_objects(services)
         until_signal = stack.enter_context(_signals())
         working = _worker(services)
         working.start()
@@ -96,6 +100,7 @@ def clock(verbose: int, /, **given: Any) -> int:
     with ExitStack() as stack:
         stack.callback(services.close)
         services.database.check()
+        _own_objects(services)
         until_signal = stack.enter_context(_signals())
         ticking = Clock(services)
         ticking.start()
@@ -122,6 +127,14 @@ def _bring_tables(services: wiring.Services) -> None:
         services.database.migrate()
     else:
         services.database.check()
+
+
+def _own_objects(services: wiring.Services) -> None:
+    """Raises `Rejected` where they are another deployment's; that can also be seen later."""
+    try:
+        wiring.own_objects(services)
+    except Unavailable as error:
+        log.warning("not known yet whose the objects are", extra={"error": str(error)})
 
 
 def _start_embedded(services: wiring.Services, stack: ExitStack) -> Worker:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,17 +24,18 @@ from runner.engine.definitions import (
     tolerance_of,
     workflow_text,
 )
-from runner.engine.heart import Hold, Why
+from runner.engine.heart import Hold
 from runner.engine.histories import history_of, settled_at
 from runner.engine.ledger import Ledger
 from runner.engine.library import Halted, Library
 from runner.engine.masks import Masks
 from runner.engine.matchers import Matchers
 from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
-from runner.engine.ports import History, Logs, Workspace
-from runner.engine.programs import Ended, Program, concluded, declared, environment_of, on_lost
+from runner.engine.ports import Logs
+from runner.engine.programs import Ended, Program, concluded, declared, environment_of
 from runner.engine.remove import remove
-from runner.engine.retries import MOST_LOSSES, Later, Poisoned, again, delay_of, losses, lost_since_tried
+from runner.engine.reopening import JOB, checking, held, reopen
+from runner.engine.retries import Later, again, delay_of
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
 from runner.engine.waiting import Suspend
@@ -44,7 +45,6 @@ from runner.errors import (
     DatabaseUnavailable,
     LeaseLost,
     RunnerError,
-    SnapshotGone,
     Unavailable,
 )
 from runner.model.lifecycle import (
@@ -58,18 +58,13 @@ from runner.model.lifecycle import (
     release,
     retry,
     stands_still,
-    start_over,
     suspend,
     suspend_for_any,
     wait,
 )
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
-from runner.model.snapshot import NONE
-from runner.model.step import Checkpoint, Outcome, Result
+from runner.model.step import Outcome, Result
 from runner.workflow.document import Retry, Steps, Workflow
-
-JOB = "job-"
-"""How the name of a job's workspace begins; its id follows."""
 
 LOG_BYTES = 64 * 1024 * 1024
 """What one step may print; the rest is dropped with a line that says so."""
@@ -112,17 +107,10 @@ def _work_or_release(run: Run, lease: Lease, hold: Hold, asked: float, station: 
         _settle(run.job(lease.job), hold, station)
         advance(
             run.id,
-            lambda run, now: run.with_job(release(_held(run, lease), lease, now)),
+            lambda run, now: run.with_job(release(held(run, lease), lease, now)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
-
-
-def _held(run: Run, lease: Lease) -> Job:
-    """The job that a lease is about. Raises `LeaseLost` where another one has taken its place in the run."""
-    if not run.has(lease.job):
-        raise LeaseLost(f"job {lease.job} is of a former attempt of run {run.id}")
-    return run.job(lease.job)
 
 
 def _claim(envelope: Envelope, station: Station) -> tuple[Run, Lease] | None:
@@ -194,7 +182,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
         # By now every process of the job is gone; only its folders are left to tidy.
         made = advance(
             run.id,
-            lambda run, now: run.with_job(end(_held(run, hold.lease), at=now)),
+            lambda run, now: run.with_job(end(held(run, hold.lease), at=now)),
             store=station.store,
             dispatcher=station.dispatcher,
         )
@@ -299,7 +287,7 @@ def _begin(
     run: Run, job: Job, hold: Hold, asked: float, station: Station, opened: ExitStack, tidy: ExitStack
 ) -> tuple[Callable[[], Ended], Ledger, _Terms]:
     repository = station.repositories.get(run.route.forge, run.route.repo)
-    station.workspaces.fetch(repository, run.route, keep=run.delivery)
+    station.workspaces.fetch(repository, run.route, keep=run.delivery, check=checking(job, hold))
     workflow, definition = definition_of(run, job, station)
     body = definition.body
     if not isinstance(body, Steps):
@@ -311,7 +299,7 @@ def _begin(
     library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     history = history_of(asked_for.event, repository, body, station)
-    workspace, checkpoints = _workspace(run, job, hold, body, history, station)
+    workspace, checkpoints = reopen(run, job, hold, body, history, station)
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     remove(temp)
@@ -367,14 +355,6 @@ def _worked_through(run: Run, workflow: Workflow, body: Steps, stage: Stage, led
     return concluded(body, env, ended, stage)
 
 
-def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) -> None:
-    if lost < MOST_LOSSES:
-        return
-    step = next((step for step in job.steps if step.key not in checkpoints), None)
-    where = f" at step {step.key} ({step.name})" if step else ""
-    raise Poisoned(f"poisoned: {MOST_LOSSES} workers were lost with it{where}, one after another")
-
-
 def converse(program: Program, ledger: Ledger) -> Ended:
     """Answer each step the program asks for: from memory, or by doing it once."""
     answer: Outcome | None = None
@@ -386,99 +366,6 @@ def converse(program: Program, ledger: Ledger) -> Ended:
                 ended: Ended = end.value
                 return ended
             answer = ledger.recall(call) or ledger.perform(call)
-
-
-def _workspace(
-    run: Run, job: Job, hold: Hold, body: Steps, history: History, station: Station
-) -> tuple[Workspace, Mapping[str, Checkpoint]]:
-    # A first attempt has nothing to remember.
-    checkpoints = station.store.recall(job) if job.attempt > 1 else {}
-    newest = list(checkpoints.values())[-1] if checkpoints else None
-    name = f"{JOB}{job.id}"
-    lost = losses(job, checkpoints)
-    _check_losses(job, checkpoints, lost)
-    try:
-        return _opened(run, job, newest, hold, history, station), checkpoints
-    except SnapshotGone as gone:
-        _check_starting_over(job, body, checkpoints, gone)
-        # Where each worker that is lost takes the files along, nothing that gets done counts.
-        _check_losses(job, checkpoints, len(lost_since_tried(job)) if _started_over(job) else lost)
-        note = f"##[warning]the job starts over: {gone}{_done_twice(job, body, checkpoints)}\n"
-        station.logs.append(job.id, job.attempt, FIRST_WORDS, note.encode())
-        advance(
-            run.id,
-            lambda run, now: run.with_job(start_over(_held(run, hold.lease), hold.lease)),
-            store=station.store,
-            dispatcher=station.dispatcher,
-        )
-        return station.workspaces.open(run.route, name, job.attempt, None, history), {}
-
-
-def _opened(
-    run: Run, job: Job, newest: Checkpoint | None, hold: Hold, history: History, station: Station
-) -> Workspace:
-    """The job's files as its newest checkpoint has them, from here or from the store; or `SnapshotGone`."""
-    name, snapshot = f"{JOB}{job.id}", newest.snapshot if newest else None
-    if snapshot == NONE:
-        raise SnapshotGone("its files were not kept (snapshot: off)")
-    line = [one for one, _ in job.forked.line] if newest and job.forked and _is_carried(job, newest) else []
-    try:
-        if newest and line:
-            station.workspaces.inherit(name, [f"{JOB}{one}" for one in line], newest.snapshot)
-        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
-    except SnapshotGone as here:
-        if station.archive is None or snapshot is None:
-            raise
-        try:
-            station.archive.restore(job.id, line, snapshot, lambda: _check_hold(hold))
-        except SnapshotGone as there:
-            raise SnapshotGone(f"{here}; {there}") from None
-        return station.workspaces.open(run.route, name, job.attempt, snapshot, history)
-
-
-def _check_hold(hold: Hold) -> None:
-    """Raises what makes going on vain."""
-    if hold.why is Why.LOST:
-        raise LeaseLost(Why.LOST.value)
-    if hold.why is not None:
-        raise Released(hold.why.value)
-
-
-def _started_over(job: Job) -> bool:
-    """Whether it has before, and not only begun with its next try or where another job stopped."""
-    begun = job.tried[-1].attempt if job.tried else job.forked.attempt if job.forked else 0
-    return job.base > begun
-
-
-def _check_starting_over(
-    job: Job, body: Steps, checkpoints: Mapping[str, Checkpoint], gone: SnapshotGone
-) -> None:
-    """Raises `BrokenDefinition` where a step would run twice that must not."""
-    suspects = 1 if losses(job, checkpoints) else 0
-    for step in body.steps:
-        if step.key not in checkpoints:
-            suspects -= 1
-        if suspects < 0:
-            return
-        # Whoever has a job go on from another one has its steps run again where they must.
-        if (lost := on_lost(step, body)) != "retry" and not _is_carried(job, checkpoints.get(step.key)):
-            what = f"step {step.key} ({step.title}) may have run, and on-lost is {lost}"
-            raise BrokenDefinition(f"the job cannot start over: {gone}; {what}")
-
-
-def _is_carried(job: Job, done: Checkpoint | None) -> bool:
-    """Whether it was another job that did a step, from which this one goes on."""
-    return done is not None and job.forked is not None and done.attempt <= job.forked.attempt
-
-
-def _done_twice(job: Job, body: Steps, checkpoints: Mapping[str, Checkpoint]) -> str:
-    """A word about steps that run again though they have succeeded, and should rather not."""
-    named = ", ".join(
-        f"step {step.key} ({step.title}), whose on-lost is {lost}"
-        for step in body.steps
-        if (lost := on_lost(step, body)) != "retry" and _is_carried(job, checkpoints.get(step.key))
-    )
-    return f"; what has succeeded runs again: {named}" if named else ""
 
 
 class _StepLog:

@@ -13,6 +13,7 @@ from runner.model.audit import Act
 from runner.model.blob import Blob
 from runner.model.cache import Cache, Scope
 from runner.model.environment import Environment
+from runner.model.log import Section, StoredLog
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.snapshot import BASE, Layer, StoredLayer
 from runner.model.source import Delivery, Event, Repository, Route
@@ -182,11 +183,18 @@ class Workspaces(Protocol):
         """Paths that differ between `before` (None: the empty tree) and the route's commit."""
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Workspace:
         """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
-        Raises `SnapshotGone` where the snapshot is not on this machine.
+        `check` is called now and then: by raising it ends this. Raises `SnapshotGone` where the snapshot is
+        not on this machine.
         """
 
     def lent(self, name: str, attempt: int) -> Path:
@@ -323,11 +331,20 @@ class Objects(Protocol):
         Raises `NotFound` where there is none, `Damaged` where it is not what was written.
         """
 
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        """So many of its bytes, or as many as there are, unchecked: whoever asks knows what they must be.
+
+        Raises `NotFound`.
+        """
+
     def remove(self, key: str) -> None:
         """One that does not exist is fine."""
 
     def kept(self, place: str) -> Iterator[Kept]:
         """All that there is at a place and below it."""
+
+    def mark(self, whose: str) -> str:
+        """Say whose all of these are, unless that was said before; gives what is said."""
 
 
 class Artifacts(Protocol):
@@ -966,6 +983,43 @@ class KeptLogs(Logs, Protocol):
         """Remove all that a job has printed."""
 
 
+class LivingLogs(KeptLogs, Protocol):
+    """Logs as they are while something may be added to them."""
+
+    def read(self, job: int, attempt: int, step: str, offset: int, limit: int) -> bytes:
+        """Up to `limit` bytes from `offset`; empty at the end, and where nothing was printed."""
+
+    def let_go(self, job: int, attempt: int) -> None:
+        """Remove what an attempt has printed: each of its logs at once, or not at all."""
+
+
+class ArchivedLogs(Protocol):
+    """Which logs are kept in another way, by job and attempt. Every method is one transaction."""
+
+    def due(self, settled: timedelta, most: int) -> Sequence[tuple[int, str, Sequence[int]]]:
+        """Up to `most` jobs that ended at least so long ago, and of which not all attempts are settled.
+
+        Each with the place of its objects, and these attempts in their order.
+        """
+
+    def add(self, job: int, attempt: int, stored: StoredLog) -> bool:
+        """Say how a log is kept; False where that was said before, or it is removed."""
+
+    def settle(self, job: int, attempt: int) -> None:
+        """Say that nothing is left to do up to that attempt."""
+
+    def of(self, job: int, attempt: int) -> StoredLog | None: ...
+
+    def sections(self, job: int) -> Mapping[int, Sequence[Section]]:
+        """What there is of a job, by attempt."""
+
+    def forget(self, job: int) -> Sequence[str]:
+        """Know of no log of a job any more, nor of any of its attempts so far; gives the keys of objects."""
+
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Which of these are keys of objects that a log is in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Silenced:
     """Jobs whose run ended so long ago that their logs are to go: each by its id and newest attempt."""
@@ -980,7 +1034,7 @@ class Silenced:
 class Forgotten:
     """A run that is no more, with its jobs; `keep` names keep-refs that nothing needs any more, if any.
 
-    `objects` are the keys of what held its artifacts.
+    `objects` are the keys of what held its artifacts and logs.
     """
 
     run: int
@@ -990,7 +1044,7 @@ class Forgotten:
 
 
 class Retention(Protocol):
-    """What is kept for a while only. Nothing of a run that has not ended is ever given out."""
+    """What is kept for a while only. Nothing of a run that goes on is ever given out."""
 
     def silenced(self, most: int) -> Sequence[Silenced]:
         """Up to `most` runs whose logs have been kept for long enough."""
@@ -1001,5 +1055,6 @@ class Retention(Protocol):
     def forget(self, most: int) -> Sequence[Forgotten]:
         """Remove up to `most` runs that have been kept for long enough, each in a transaction of its own.
 
-        Not the newest one of a workflow and branch, nor the newest one there that counts for a badge.
+        First those whose repository is removed, whatever they are doing. Of the others not the newest one of
+        a workflow and branch, nor the newest one there that counts for a badge.
         """

@@ -1,18 +1,21 @@
-"""Let go of what has been kept for long enough: first the logs of a run, then the run.
+"""Let go of what has been kept for long enough: first the logs of a run, then the run. Or all of it at once,
+where its repository is removed.
 
 Each round is bounded, and each part of it may be done twice: who dies in between leaves it to the next.
 """
 
 import logging
+from collections.abc import Iterator
 
 from runner.engine.leftovers import remove
 from runner.engine.opening import LAST_WORDS
-from runner.engine.perform import JOB
-from runner.engine.ports import KeptLogs, Objects, Retention, Silenced, Workspaces
+from runner.engine.ports import Forgotten, KeptLogs, Objects, Retention, Silenced, Workspaces
+from runner.engine.reopening import JOB
 from runner.model.limits import shown
 
 ROUND = 100
-"""How many runs are dealt with in one round."""
+"""How many runs are dealt with at once."""
+ROUNDS = 20
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces, obje
     for silenced in retention.silenced(ROUND):
         _remove_logs(silenced, logs)
         retention.silence(silenced)
-    for gone in retention.forget(ROUND):
+    for gone in _forgotten(retention):
         log.info("a run was kept for long enough", extra={"run": gone.run})
         for job in gone.jobs:
             logs.remove(job)
@@ -30,6 +33,15 @@ def retire(*, retention: Retention, logs: KeptLogs, workspaces: Workspaces, obje
         remove(objects, gone.objects)
         if gone.keep is not None:
             workspaces.let_go(gone.keep)
+
+
+def _forgotten(retention: Retention) -> Iterator[Forgotten]:
+    """Those of a repository that is removed may be many."""
+    for _ in range(ROUNDS):
+        found = retention.forget(ROUND)
+        yield from found
+        if len(found) < ROUND:
+            return
 
 
 def _remove_logs(run: Silenced, logs: KeptLogs) -> None:

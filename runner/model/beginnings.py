@@ -30,4 +30,6 @@ def beginnings_in(text: bytes) -> Iterator[Beginning]:
     """What was written down, in its order; a line at the end may not have been written whole yet."""
     for line in text.split(b"\n")[:-1]:
         at, _, key = line.decode(errors="replace").partition(" ")
-        yield Beginning(key, _EPOCH + int(at) * _MICROSECOND)
+        # Where the log is lost, it says that instead.
+        if at.isdecimal():
+            yield Beginning(key, _EPOCH + int(at) * _MICROSECOND)

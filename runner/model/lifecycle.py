@@ -159,8 +159,9 @@ def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result
     """Have a job that ended run again from its first step, after a delay."""
     tried = (*job.tried, Try(lease.attempt, result, reason, at))
     waits = tuple(one for one in job.waits if one.key in GATES)
-    job = replace(wait(job, lease, at, delay, reason), tried=tried, base=lease.attempt, worked=timedelta())
-    return replace(job, waits=waits)
+    job = replace(wait(job, lease, at, delay, reason), tried=tried, worked=timedelta(), carried=0)
+    # Where it started over in this very attempt, what it has done since does not count either.
+    return replace(job, waits=waits, base=max(lease.attempt, job.base + 1))
 
 
 def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta | None = None) -> Job:
@@ -341,10 +342,13 @@ def _worked(job: Job, until: datetime) -> Job:
     return replace(job, worked=job.worked + spent)
 
 
-def start_over(job: Job, lease: Lease) -> Job:
-    """Forget the checkpoints so far: from this attempt on, every step runs again."""
+def start_over(job: Job, lease: Lease, carried: int = 0) -> Job:
+    """Forget the checkpoints so far but for the first `carried`: the steps of all others run again.
+
+    What it has waited for stands: a signal or an approval is asked for once, however often its step runs.
+    """
     _held(job, lease)
-    return replace(job, base=lease.attempt)
+    return replace(job, base=lease.attempt, carried=carried)
 
 
 def plan(run: Run, job_id: int, legs: Sequence[Job]) -> Run:

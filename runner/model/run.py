@@ -127,7 +127,8 @@ class Job:
     """One job of one attempt of a run.
 
     `attempt` counts the claims so far. `base` is the attempt from which its checkpoints count: it
-    moves on when a job starts over because no worker can find the files its steps left. `tries` counts the
+    moves on when a job starts over because no worker can find the files its steps left, or goes back to files
+    that one finds; then the first `carried` of those before it still count. `tries` counts the
     attempts that could not begin, or not go on, since it was last handed back in order.
 
     A `dynamic` job's definition is evaluated once what it needs has ended; before that it is one job,
@@ -144,6 +145,7 @@ class Job:
     steps: tuple[StepName, ...]
     attempt: int = 0
     base: int = 0
+    carried: int = 0
     tries: int = 0
     phase: Phase = Waiting()
     started: datetime | None = None

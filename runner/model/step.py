@@ -82,8 +82,17 @@ def is_named(key: str) -> bool:
 def name_in(key: str) -> str:
     """What such a step is called for people: as it was asked for, with a number from the second time on."""
     name, _, number = key.rpartition(NUMBER)
-    name = _WRITTEN.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
-    return name if number == "1" else f"{name} ({number})"
+    return _read(name) if number == "1" else f"{_read(name)} ({number})"
+
+
+def named_in(key: str) -> tuple[str, int]:
+    """The name under which such a step was asked for, and how often that was: what `named_key` was given."""
+    name, _, number = key.rpartition(NUMBER)
+    return _read(name), int(number)
+
+
+def _read(name: str) -> str:
+    return _WRITTEN.sub(lambda found: chr(int(found[1] or found[2], 16)), name)
 
 
 def _written(letter: str) -> str:

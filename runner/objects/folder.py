@@ -13,7 +13,7 @@ from typing import BinaryIO
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, checked_place, is_key, new_key
+from runner.objects.keys import OWNER, OWNER_BYTES, checked_key, checked_place, is_key, new_key
 
 _ASIDE = "."
 """How the names of files begin that are not whole yet."""
@@ -61,6 +61,11 @@ class FolderObjects(Objects):
             file.seek(0)
             yield file
 
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        with _told(f"the object {key} cannot be read"), self._path(key).open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
+
     def remove(self, key: str) -> None:
         with suppress(NotFound), _told(f"the object {key} cannot be removed"):
             self._path(key).unlink()
@@ -78,6 +83,26 @@ class FolderObjects(Objects):
                     yield Kept(key, status.st_size, at)
                 elif path.name.startswith(_ASIDE) and datetime.now(UTC) - at > _GIVEN_UP:
                     path.unlink()
+
+    def mark(self, whose: str) -> str:
+        path, aside = self._folder / OWNER, self._folder / f"{_ASIDE}{OWNER}-{token_hex(4)}"
+        try:
+            if not path.exists():
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                try:
+                    with os.fdopen(os.open(aside, _NEW, 0o600), "wb") as file:
+                        file.write(whose.encode())
+                        file.flush()
+                        os.fsync(file.fileno())
+                    with suppress(FileExistsError):
+                        os.link(aside, path)
+                finally:
+                    aside.unlink(missing_ok=True)
+                _sync(self._folder)
+            with path.open("rb") as file:
+                return file.read(OWNER_BYTES).decode(errors="replace")
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be read or made: {error.strerror}") from error
 
     def _path(self, key: str) -> Path:
         return self._folder / checked_key(key)

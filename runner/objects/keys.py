@@ -7,6 +7,11 @@ _PLACE = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*")
 _KEY = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*/[0-9a-f]{32}")
 
 
+OWNER = "owner"
+"""The name of what says whose all objects there are, which is no key."""
+OWNER_BYTES = 100
+
+
 def new_key(place: str) -> str:
     """A key that nothing has yet. `place` is words of small letters and digits, with slashes between them."""
     return f"{checked_place(place)}/{token_hex(16)}"

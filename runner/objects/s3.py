@@ -18,7 +18,7 @@ from obstore.store import S3Store
 from runner.engine.ports import Kept, Objects
 from runner.errors import Damaged, NotFound, Rejected, Unavailable
 from runner.model.blob import Blob
-from runner.objects.keys import checked_key, checked_place, is_key, new_key
+from runner.objects.keys import OWNER, OWNER_BYTES, checked_key, checked_place, is_key, new_key
 
 PART_BYTES = 8 << 20
 """What one request carries: of more, one that failed would be too much to do again."""
@@ -141,6 +141,26 @@ class S3Objects(Objects):
             file.write(piece)
         return whole.hexdigest()
 
+    def part(self, key: str, begin: int, size: int) -> bytes:
+        checked_key(key)
+        with self._asking(f"the object {key} cannot be read"):
+            try:
+                return bytes(obstore.get_range(self._store, key, start=begin, length=size))
+            except BaseError as error:
+                # Servers that know of no parts send all of it, and none has a part after its end.
+                if "non-partial" not in str(error) and _code(error)[0] != "InvalidRange":
+                    raise
+            return self._part_of_all(key, begin, size)
+
+    def _part_of_all(self, key: str, begin: int, size: int) -> bytes:
+        found, passed = bytearray(), 0
+        for piece in obstore.get(self._store, key).stream(min_chunk_size=_PIECE_BYTES):
+            found += bytes(piece)[max(begin - passed, 0) : max(begin + size - passed, 0)]
+            passed += len(piece)
+            if passed >= begin + size:
+                break
+        return bytes(found)
+
     def remove(self, key: str) -> None:
         checked_key(key)
         try:
@@ -155,6 +175,23 @@ class S3Objects(Objects):
             for page in obstore.list(self._store, place):
                 for one in filter(lambda one: is_key(one["path"]), page):
                     yield Kept(one["path"], one["size"], one["last_modified"])
+
+    def mark(self, whose: str) -> str:
+        found = self._owner()
+        if found is None:
+            with self._asking(f"the object {OWNER} cannot be kept"):
+                obstore.put(self._store, OWNER, whose.encode())
+            # Not every server keeps two from doing that at once: the later one counts.
+            found = self._owner()
+        return found or ""
+
+    def _owner(self) -> str | None:
+        try:
+            with self._asking(f"the object {OWNER} cannot be read"):
+                said = bytes(obstore.get(self._store, OWNER).bytes())
+        except NotFound:
+            return None
+        return said[:OWNER_BYTES].decode(errors="replace")
 
     @contextmanager
     def _spooled(self, what: str) -> Iterator[BufferedRandom]:

@@ -6,8 +6,6 @@ workflow blocks that loop. Each command, and each body that is no coroutine, has
 
 import asyncio
 import contextvars
-import importlib.abc
-import importlib.util
 import io
 import json
 import linecache
@@ -27,6 +25,7 @@ from types import FrameType, ModuleType
 from typing import Any, Callable, Optional, cast
 
 from runner.sdk import wire
+from runner.sdk.memory import Memory
 from runner.sdk.steps import (
     Approval,
     Body,
@@ -71,11 +70,24 @@ class Line:
             os.close(folder)
         self._lock = threading.Lock()
         self._rest = bytearray()
+        self._unsent = bytearray()
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: wire.Message, soon: bool = True) -> None:
+        """Send it; `soon`, or with what follows: the engine is woken once instead of twice."""
         data = wire.pack(message)
         with self._lock:
-            self._socket.sendall(data)
+            self._unsent += data
+            if soon or len(self._unsent) > CHUNK:
+                self._flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent:
+            self._socket.sendall(unsent)
 
     def receive(self) -> wire.Message:
         """Raises `Diverted` at the end."""
@@ -141,6 +153,7 @@ class Host:
         self.seen = 0
         self.cancelled = False
         self._asked: dict[int, tuple[Handle, str, Optional[Body]]] = {}
+        self._memory = Memory()
         self._running: dict[int, Running] = {}
         self._count = 0
         self._said: Any = None
@@ -162,6 +175,7 @@ class Host:
         number = self._count
         handle = Handle(name, self.loop.create_future())
         self._asked[number] = (handle, kind, body)
+        self._memory.ask(number, name)
         handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)
         self.line.send(
             {
@@ -171,14 +185,15 @@ class Host:
                 "name": name,
                 "request": request,
                 "line": _line_of(sys._getframe(1)),
-            }
+            },
+            soon=False,
         )
         return handle
 
     def _drop(self, number: int) -> None:
         if self._asked.pop(number, None) is None or self._over:
             return
-        self.line.send({"is": "drop", "id": number})
+        self.line.send({"is": "drop", "id": number}, soon=False)
         if number in self._running:
             self._running[number].end("cancel")
 
@@ -211,6 +226,8 @@ class Host:
         kind = message["is"]
         if kind == "recall":
             self._recall(message)
+        elif kind == "memory":
+            self._memory.learn(message["steps"])
         elif kind == "proceed":
             self._proceed(message)
         elif kind == "stop":
@@ -231,7 +248,12 @@ class Host:
         if handle._future.done():
             return
         if message["ok"]:
-            handle._future.set_result(_value(kind, message["value"]))
+            try:
+                value = _value(kind, message)
+            except TypeError:
+                # Then it was another step: the engine finds that out as well, and says what it was.
+                return
+            handle._future.set_result(value)
         else:
             handle._future.set_exception(_failure(handle.name, message["value"]))
             # Whoever gathers others too may never look at it.
@@ -373,7 +395,7 @@ class Host:
             stopped = None if running is None else running.ended
             message = {"is": "tell", "id": number, "ok": ok, "value": value, "exit": code}
             try:
-                self.line.send({**message, "stopped": stopped})
+                self.line.send({**message, "stopped": stopped}, soon=False)
             except wire.TooLong as error:
                 over = {"reason": f"its value is too long: {error}", "type": "TooLong", "final": True}
                 self.line.send({**message, "ok": False, "value": over, "stopped": stopped})
@@ -462,12 +484,20 @@ class Host:
         sys.stdout.flush()
         self.line.send({"is": "end", "result": result, "value": value})
 
-    def _quiet(self, later: bool) -> None:
-        """Nothing can go on without an answer, but for what comes `later` by itself."""
+    def _quiet(self, later: bool) -> bool:
+        """Nothing can go on without an answer, but for what comes `later`; whether there was one ahead."""
+        known = self._memory.take(self._asked)
+        if known is not None:
+            self.line.send({"is": "took", "id": known["id"]}, soon=False)
+            self._recall(known)
+            return True
         said = (self.seen, self._count, len(self._running), len(self._asked), later)
         if said != self._said and not self._over:
             self._said = said
-            self.line.send({"is": "idle", "seen": self.seen, "running": len(self._running), "later": later})
+            message = {"is": "idle", "seen": self.seen, "running": len(self._running), "later": later}
+            self.line.send(message, soon=False)
+        self.line.flush()
+        return False
 
     # --- modules ---------------------------------------------------------------------------------------
 
@@ -496,14 +526,14 @@ def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
 class _Watched(selectors.DefaultSelector):
     """Says when the loop that it serves is about to wait."""
 
-    def __init__(self, quiet: Callable[[bool], None]) -> None:
+    def __init__(self, quiet: Callable[[bool], bool]) -> None:
         super().__init__()
         self._quiet = quiet
 
     def select(self, timeout: Optional[float] = None) -> Any:
-        if timeout is None or timeout > 0:
-            # The loop's own pipe is always there.
-            self._quiet(timeout is not None or len(self.get_map()) > 1)
+        # The loop's own pipe is always there.
+        if (timeout is None or timeout > 0) and self._quiet(timeout is not None or len(self.get_map()) > 1):
+            timeout = 0
         return super().select(timeout)
 
 
@@ -537,8 +567,8 @@ class _Printed(io.TextIOBase):
         return "utf-8"
 
 
-class Repository(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Imports the repository's modules from git's objects, as they are at the run's commit."""
+class Repository:
+    """Finds and loads the repository's modules: from git's objects, as they are at the run's commit."""
 
     def __init__(self, host: Host, spaces: bool) -> None:
         self._host = host
@@ -557,9 +587,15 @@ class Repository(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         found = self._host.find(fullname, self._spaces)
         if found is None:
             return None
-        spec = ModuleSpec(fullname, self, origin=found["path"], is_package=found["package"])
+        spec = ModuleSpec(fullname, cast(Any, self), origin=found["path"], is_package=found["package"])
         spec.has_location = not self._spaces
         return spec
+
+    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
 
     def is_package(self, fullname: str) -> bool:
         found = self._host.find(fullname, self._spaces)
@@ -618,9 +654,10 @@ def _line_of(frame: Optional[FrameType]) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
 
-def _value(kind: str, value: Any) -> Any:
+def _value(kind: str, answer: wire.Message) -> Any:
+    value = answer["value"]
     if kind == "sh":
-        return Shell(value["outputs"], value["exit_code"])
+        return Shell(answer["outputs"], answer["exit_code"])
     if kind == "event":
         return Received(**value)
     if kind == "approve":

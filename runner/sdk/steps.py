@@ -1,14 +1,17 @@
 """What a workflow is given: the event that started it, and the steps that it can ask for."""
 
 import asyncio
-import random
-import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
 
 from runner.sdk.spans import Span, seconds
+
+if TYPE_CHECKING:
+    # Each time a workflow goes on it is loaded anew, and most never ask for them.
+    from random import Random
+    from uuid import UUID
 
 LONGEST_NAME = 256
 """Letters of a step's name."""
@@ -153,7 +156,7 @@ class Step:
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._random: Optional[random.Random] = None
+        self._random: Optional[Random] = None
         self.undone: list[tuple[str, Undo, Any]] = []
         """What is taken back if the workflow fails, in the order in which it was done."""
 
@@ -280,15 +283,22 @@ class Step:
 
     def random(self) -> float:
         """From 0.0 up to 1.0, the same each time the workflow is run again."""
-        if self._random is None:
-            self._random = random.Random(self._asker.seed)
-        return self._random.random()
+        return self._dice().random()
 
-    def uuid(self) -> uuid.UUID:
+    def uuid(self) -> "UUID":
         """A random one (version 4), the same each time the workflow is run again."""
-        self.random()
-        assert self._random is not None
-        return uuid.UUID(int=self._random.getrandbits(128), version=4)
+        from uuid import UUID
+
+        dice = self._dice()
+        dice.random()
+        return UUID(int=dice.getrandbits(128), version=4)
+
+    def _dice(self) -> "Random":
+        if self._random is None:
+            from random import Random
+
+            self._random = Random(self._asker.seed)
+        return self._random
 
     # --- taking back -------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 A message is a JSON object behind its length, four bytes, the highest first. `is` says what it is.
 
-From the workflow: `ask` (a step), `tell` (how the body of one ended), `print` (what it prints), `drop`
-(nobody waits for it any more), `find` (a module), `idle` (nothing can go on without an answer), `stack`
-(where it is), `end`. From the engine: `begin`, `proceed` (do it), `recall` (how it ended, now or in an
-earlier attempt), `stop` (end its body), `cancel`, `source` (of a module), `where` (asks for `stack`).
+From the workflow: `ask` (a step), `took` (what was said of one ahead), `tell` (how the body of one ended),
+`print` (what it prints), `drop` (nobody waits for it any more), `find` (a module), `idle` (nothing can go on
+without an answer), `stack` (where it is), `end`. From the engine: `begin`, `memory` (how the steps of earlier
+attempts ended, ahead), `proceed` (do it), `recall` (how it ended, now or in an earlier attempt), `stop` (end
+its body), `cancel`, `source` (of a module), `where` (asks for `stack`).
 """
 
 import json

@@ -10,6 +10,7 @@ from runner.store.artifacts import SqlArtifacts
 from runner.store.audit import SqlAudit
 from runner.store.caches import SqlCaches
 from runner.store.database import Database
+from runner.store.deployment import SqlDeployment
 from runner.store.environments import SqlEnvironments
 from runner.store.logs import SqlLogs
 from runner.store.repositories import SqlRepositories
@@ -19,15 +20,19 @@ from runner.store.secrets import SqlSecrets, SqlVariables
 from runner.store.snapshots import SqlArchived
 from runner.store.standings import SqlStandings
 from runner.store.stops import SqlStops
+from runner.store.stored_logs import SqlArchivedLogs
 from runner.store.tokens import SqlTokens
+from runner.store.user_caches import UserCaches
 from runner.store.workers import SqlWorkers
 
 __all__ = [
     "Database",
     "SqlArchived",
+    "SqlArchivedLogs",
     "SqlArtifacts",
     "SqlAudit",
     "SqlCaches",
+    "SqlDeployment",
     "SqlEnvironments",
     "SqlLogs",
     "SqlRepositories",
@@ -39,4 +44,5 @@ __all__ = [
     "SqlTokens",
     "SqlVariables",
     "SqlWorkers",
+    "UserCaches",
 ]

@@ -16,12 +16,16 @@ from runner.model.source import Repository, Route
 from runner.store.audit import note
 from runner.store.database import Database, micros, moment, one_at_a_time
 from runner.store.read_models import ArtifactView
-from runner.store.tables import artifacts, jobs, repositories, runs, within
+from runner.store.tables import artifacts, checkpoints, jobs, repositories, runs, within
 
 DAY = 86400 * 10**6
 AT_ONCE = 500
 """Keys that are looked up with one query."""
-_of_runs = select(artifacts, runs.c.commit, runs.c.ref).join(runs, runs.c.id == artifacts.c.run)
+_of_runs = (
+    select(artifacts, runs.c.commit, runs.c.ref)
+    .join(runs, runs.c.id == artifacts.c.run)
+    .where(runs.c.gone_at.is_(None))
+)
 
 
 class SqlArtifacts:
@@ -62,7 +66,9 @@ class SqlArtifacts:
             raise _taken(new.name) from None
 
     def of_run(self, route: Route, run: int) -> Sequence[Artifact]:
-        here = and_(runs.c.id == run, runs.c.forge == route.forge, runs.c.repo == route.repo)
+        here = and_(
+            runs.c.id == run, runs.c.gone_at.is_(None), runs.c.forge == route.forge, runs.c.repo == route.repo
+        )
         with self._database.reading() as connection:
             if connection.execute(select(runs.c.id).where(here)).first() is None:
                 raise NotFound(f"{route.repo} has no run {run}")
@@ -136,8 +142,8 @@ class SqlArtifacts:
         """How many of a repository have not expired."""
         with self._database.reading() as connection:
             there = _there(micros(self._database.now(connection)))
-            query = select(func.count()).select_from(artifacts).where(there, *_of(repository, name))
-            return int(connection.execute(query).scalar_one())
+            query = _of_runs.where(there, *_of(repository, name)).subquery()
+            return int(connection.execute(select(func.count()).select_from(query)).scalar_one())
 
     def shown_of(self, run: int, name: str | None = None) -> list[ArtifactView]:
         """Those of a run, newest first."""
@@ -163,7 +169,7 @@ class SqlArtifacts:
                 artifacts.c.forge == repository.forge,
                 artifacts.c.repo == repository.name,
             )
-            found = connection.execute(select(artifacts.c.id).where(mine)).scalars().all()
+            found = connection.execute(_of_runs.where(mine).with_only_columns(artifacts.c.id)).scalars().all()
             gone = _removed(connection, found)
             if not gone:
                 raise _none(id)
@@ -188,9 +194,20 @@ def _given_up(connection: Connection, new: NewArtifact, instead_of: Collection[i
     found = connection.execute(query.with_for_update()).all()
     for row in found:
         own = row.job == maker.job and (row.step == maker.step or row.attempt < maker.base)
+        if own and row.step != maker.step and _counts(connection, maker, row.step):
+            own = False
         if not own and instead_of is not None and row.id not in instead_of:
             raise _taken(new.name)
     return _removed(connection, [row.id for row in found])
+
+
+def _counts(connection: Connection, maker: Maker, step: str) -> bool:
+    """Whether a step of the maker's job still counts as done, though the job went back since."""
+    whole = step.partition(".")[0]
+    query = select(checkpoints.c.key).where(
+        checkpoints.c.job == maker.job, checkpoints.c.base == maker.base, checkpoints.c.key == whole
+    )
+    return connection.execute(query).first() is not None
 
 
 def _of(repository: Repository, name: str | None) -> list[ColumnElement[bool]]:

@@ -61,20 +61,10 @@ def moved(connection: Connection, before: Run, run: Run, now: datetime) -> tuple
     return run, tuple(stirred)
 
 
-def dissolve(connection: Connection, forge: str, repo: str, now: datetime) -> None:
-    """End the lines of a repository that is removed: whoever gets its name next waits for nobody in them.
-
-    What goes on goes on. What waits ends, for nobody would ever let it in.
-    """
+def dissolve(connection: Connection, forge: str, repo: str) -> None:
+    """End the lines of a repository that is removed: whoever gets its name next waits for nobody in them."""
     _lock(connection, forge, repo)
-    for row in connection.execute(select(places).where(_of(forge, repo))).all():
-        place = place_from(row)
-        if place.turn.state is State.HELD and row.ring_at is None:
-            connection.execute(delete(places).where(_at(forge, repo, place)))
-        elif place.turn.state is not State.OUT:
-            out = place_columns(place.stands(State.OUT, "its repository was removed"))
-            changed = out | {"ring_at": _ring(now)}
-            connection.execute(update(places).where(_at(forge, repo, place)).values(changed))
+    connection.execute(delete(places).where(_of(forge, repo)))
 
 
 def _store(

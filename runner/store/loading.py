@@ -21,7 +21,7 @@ _run_by_id = select(
     why_cancelled(runs.c.attempt).label("over"),
     pause_of_run().label("pause"),
     hold_of_run().label("hold"),
-).where(runs.c.id == bindparam("run_id"))
+).where(runs.c.id == bindparam("run_id"), runs.c.gone_at.is_(None))
 # With all that whoever changes it asks next: a statement is a way there and back.
 _max_jobs = select(repositories.c.max_jobs).where(
     repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo

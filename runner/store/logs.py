@@ -22,7 +22,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from runner.engine.ports import Logs
+from runner.engine.ports import LivingLogs
 from runner.errors import DatabaseUnavailable
 from runner.model.beginnings import BEGUN
 from runner.store.database import Database
@@ -35,7 +35,7 @@ FLUSH_SECONDS = 0.2
 """How long output may wait before others can read it."""
 
 
-class SqlLogs(Logs):
+class SqlLogs(LivingLogs):
     """Gathers output for a moment, so that a chatty step is not a transaction per line."""
 
     def __init__(self, database: Database) -> None:
@@ -73,6 +73,10 @@ class SqlLogs(Logs):
 
     def remove(self, job: int) -> None:
         gone = delete(log_chunks).where(log_chunks.c.job == job)
+        self._database.writing(lambda connection: connection.execute(gone), durable=False)
+
+    def let_go(self, job: int, attempt: int) -> None:
+        gone = delete(log_chunks).where(log_chunks.c.job == job, log_chunks.c.attempt == attempt)
         self._database.writing(lambda connection: connection.execute(gone), durable=False)
 
     def _tend(self) -> None:

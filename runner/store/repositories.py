@@ -19,7 +19,7 @@ from runner.store.lines import dissolve
 from runner.store.secrets import forget_given
 from runner.store.standings import forget
 from runner.store.stops import forget_stops
-from runner.store.tables import jobs, repositories
+from runner.store.tables import jobs, repositories, runs
 
 _mine = (repositories.c.forge == bindparam("forge")) & (repositories.c.name == bindparam("name"))
 _registered, _secret = select(repositories).where(_mine), select(repositories.c.secret).where(_mine)
@@ -43,6 +43,8 @@ class SqlRepositories:
 
         def work(connection: Connection) -> None:
             now = micros(self._database.now(connection))
+            # Also what was admitted for another one of its name only after that was removed.
+            _part_with_runs(connection, repository, now)
             connection.execute(insert(repositories), row | {"created_at": now})
             note(connection, act, now)
 
@@ -125,18 +127,24 @@ class SqlRepositories:
         self._database.writing(work)
 
     def remove(self, repository: Repository, act: Act | None = None) -> None:
-        """Forget the registration and all that was set for it; its runs and logs stay readable."""
+        """Forget the registration and all that was set for it or was its own: its runs are shown no more.
+
+        `Retention` removes what is left of them.
+        """
         mine = (repositories.c.forge == repository.forge) & (repositories.c.name == repository.name)
 
         def work(connection: Connection) -> None:
             now = self._database.now(connection)
+            # Runs and jobs before whatever those may wait for who hold them.
+            _part_with_runs(connection, repository, micros(now))
             forget_stops(connection, repository.forge, repository.name, micros(now))
+            _silence_jobs(connection, repository)
             # Locked, so that nobody gives it a secret meanwhile.
             query = select(repositories.c.id).where(mine).with_for_update()
             for registered in connection.execute(query).scalars().all():
                 forget_given(connection, registered)
             forget(connection, repository.forge, repository.name)
-            dissolve(connection, repository.forge, repository.name, now)
+            dissolve(connection, repository.forge, repository.name)
             connection.execute(delete(repositories).where(mine))
             note(connection, act, micros(now))
 
@@ -148,6 +156,18 @@ class SqlRepositories:
         if row is None:
             raise _unknown(name)
         return row
+
+
+def _part_with_runs(connection: Connection, repository: Repository, now: int) -> None:
+    its = (runs.c.forge == repository.forge) & (runs.c.repo == repository.name)
+    connection.execute(update(runs).where(its, runs.c.gone_at.is_(None)).values(gone_at=now))
+
+
+def _silence_jobs(connection: Connection, repository: Repository) -> None:
+    """Nobody is rung for those that have not ended, nor do they count for whoever gets the name."""
+    its = (jobs.c.repository == f"{repository.forge}:{repository.name}") & (jobs.c.phase != "finished")
+    nothing = {"ring_at": None, "queue": None, "repository": None}
+    connection.execute(update(jobs).where(its).values(nothing))
 
 
 def _parted(name: str) -> tuple[str, str]:

@@ -38,6 +38,7 @@ from runner.store.tables import (
     runs,
     signals,
     snapshots,
+    stored_logs,
 )
 
 SECOND = 10**6
@@ -73,8 +74,11 @@ class SqlRetention:
     def forget(self, most: int) -> Sequence[Forgotten]:
         with self._database.reading() as connection:
             now = micros(self._database.now(connection))
-            old = list(self._old(connection, now, "keep_runs", _superseded(), most))
-        forgotten = [
+            query = select(runs.c.id).where(runs.c.gone_at.is_not(None)).order_by(runs.c.gone_at)
+            gone = connection.execute(query.limit(most)).scalars().all()
+            old = list(self._old(connection, now, "keep_runs", _superseded(), most - len(gone)))
+        forgotten = [self._database.writing(partial(_forget, run=run, border=None)) for run in gone]
+        forgotten += [
             self._database.writing(partial(_forget, run=row.id, border=now - seconds * SECOND))
             for row, seconds in old
         ]
@@ -102,18 +106,28 @@ class SqlRetention:
             yield from ((row, seconds) for row in found)
 
 
-def _forget(connection: Connection, run: int, border: int) -> Forgotten | None:
-    """Remove a run, unless it was begun again; who wants that now waits for this, and finds the run gone."""
+def _forget(connection: Connection, run: int, border: int | None) -> Forgotten | None:
+    """Remove a run, unless it was begun again; who wants that now waits for this, and finds the run gone.
+
+    No `border` is whatever it is doing: who works for it finds its lease lost.
+    """
     locked = connection.execute(_lock.where(runs.c.id == run).with_for_update()).one_or_none()
-    again = select(runs.c.id).where(runs.c.id == run, or_(_unfinished(runs), _ended_at() > border))
-    if locked is None or connection.execute(again).first():
+    if locked is None:
         return None
-    ids = connection.execute(select(jobs.c.id).where(jobs.c.run == run)).scalars().all()
+    if border is not None:
+        again = select(runs.c.id).where(runs.c.id == run, or_(_unfinished(runs), _ended_at() > border))
+        if connection.execute(again).first():
+            return None
+    # Locked, so that nobody adds to them meanwhile.
+    locking = select(jobs.c.id).where(jobs.c.run == run).order_by(jobs.c.id).with_for_update()
+    ids = connection.execute(locking).scalars().all()
     its = select(jobs.c.id).where(jobs.c.run == run)
     for table in (log_chunks, checkpoints, snapshots):
         connection.execute(delete(table).where(table.c.job.in_(its)))
     gone = delete(artifacts).where(artifacts.c.run == run).returning(artifacts.c.key)
-    objects = tuple(connection.execute(gone).scalars())
+    logs = delete(stored_logs).where(stored_logs.c.job.in_(its)).returning(stored_logs.c.key)
+    keys = (*connection.execute(gone).scalars(), *connection.execute(logs).scalars())
+    objects = tuple(key for key in keys if key is not None)
     for table in (signals, places, cancels, jobs):
         connection.execute(delete(table).where(table.c.run == run))
     connection.execute(delete(runs).where(runs.c.id == run))

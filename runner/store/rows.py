@@ -137,6 +137,7 @@ def job_from(row: Row[Any]) -> Job:
         steps=tuple(StepName(*step) for step in row.steps),
         attempt=row.attempt,
         base=row.base,
+        carried=row.carried,
         tries=row.tries,
         phase=phase_from(row),
         started=None if row.started_at is None else moment(row.started_at),
@@ -206,6 +207,7 @@ def job_columns(job: Job) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "attempt": job.attempt,
         "base": job.base,
+        "carried": job.carried,
         "tries": job.tries,
         "started_at": None if job.started is None else micros(job.started),
         "claimed_at": None if job.claimed is None else micros(job.claimed),

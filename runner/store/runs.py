@@ -129,13 +129,17 @@ _recorded = select(checkpoints.c.job).where(
         for name in ("job", "key", "attempt", "started_at", "finished_at")
     )
 )
-_copied = [column for column in checkpoints.c if column.name not in ("job", "sequence")]
-# What a fork has of the job that it goes on from, in the same order.
+_copied = [column for column in checkpoints.c if column.name not in ("job", "base", "sequence")]
+_before = checkpoints.alias()
+# What a fork has of the job that it goes on from, or a job of what it did, in the same order.
 _carry_over = insert(checkpoints).from_select(
-    ["job", "sequence", *(column.name for column in _copied)],
+    ["job", "base", "sequence", *(column.name for column in _copied)],
     select(
         bindparam("to_job", type_=checkpoints.c.job.type),
-        func.row_number().over(order_by=checkpoints.c.sequence) - 1,
+        bindparam("to_base", type_=checkpoints.c.base.type),
+        func.row_number().over(order_by=checkpoints.c.sequence)
+        - 1
+        + select(func.count()).where(_before.c.job == bindparam("to_job")).scalar_subquery(),
         *_copied,
     )
     .where(checkpoints.c.job == bindparam("from_job"), checkpoints.c.base == bindparam("from_base"))
@@ -475,7 +479,7 @@ def _insert(connection: Connection, run: Run, job: Job) -> Job:
     id = made[0] if made else UNSAVED
     if job.forked is not None:
         of = {"from_job": job.forked.job, "from_base": job.base, "carried": job.forked.carried}
-        connection.execute(_carry_over, of | {"to_job": id})
+        connection.execute(_carry_over, of | {"to_job": id, "to_base": job.base})
     return replace(job, id=id, made_in=run.attempt)
 
 
@@ -508,6 +512,9 @@ def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run
         elif former[job.id] != job and replace(former[job.id], caller=job.caller) != job:
             row = {"job_id": job.id, "repository": repository_of(after.route)}
             connection.execute(_change_job, row | job_columns(job))
+            if job.carried and job.base > former[job.id].base:
+                of = {"from_job": job.id, "from_base": former[job.id].base, "carried": job.carried}
+                connection.execute(_carry_over, of | {"to_job": job.id, "to_base": job.base})
         saved.append(job)
     saved = [replace(job, caller=placed[job.caller]) if job.caller in placed else job for job in saved]
     if gone := former.keys() - {job.id for job in saved}:

@@ -1,6 +1,7 @@
 """Rows to read models."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from runner.store.named_steps import are_named, named_step_views
 from runner.store.read_models import UNFINISHED, ForkView, JobView, StepView, TryView, WaitView
 from runner.store.reasons import Around, reason_of
 from runner.store.rows import deployed_from, fork_from, wait_from
-from runner.store.steps import readable, step_views
+from runner.store.steps import lost_tries, readable, step_views
 
 HEADS = "refs/heads/"
 
@@ -64,14 +65,14 @@ def delivery_fields(row: Row[Any], started: tuple[int, ...]) -> dict[str, Any]:
 
 def job_views(
     rows: Sequence[Row[Any]],
-    done: Mapping[int, Mapping[str, Row[Any]]],
+    recorded: Mapping[int, Sequence[Row[Any]]],
     around: Around,
     beginnings: Mapping[int, Sequence[Beginning]],
 ) -> Iterator[JobView]:
     """All jobs of one attempt of a run, those of a called workflow after the job that called it.
 
-    `done`: of each job the checkpoints that count, by step key; `beginnings`: what began in the newest
-    attempt of those whose steps are named by a program.
+    `recorded`: the checkpoints of each in their order, also those that count no longer; `beginnings`: what
+    began in the newest attempt of those whose steps are named by a program.
     """
     # What called a workflow may stand for the job that did so first.
     known = {row.id: row for row in rows}
@@ -85,9 +86,14 @@ def job_views(
     for row in sorted(rows, key=lambda row: [_place(one) for one in _callers(row, known)][::-1]):
         path = "/".join([one.key for one in _callers(row, known)][::-1])
         caller = known[row.caller].id if row.caller in known else row.caller
-        own = done.get(row.id, {})
+        all_of = recorded.get(row.id, ())
+        own = {one.key: one for one in all_of if one.base == row.base}
         named = named_step_views(row, own, beginnings.get(row.id, ())) if are_named(row) else None
-        steps = tuple(step_views(row, own) if named is None else named)
+        lost = lost_tries(row, all_of, own)
+        steps = tuple(
+            replace(step, tries=(*lost.get(step.key, ()), *step.tries))
+            for step in (step_views(row, own) if named is None else named)
+        )
         yield _job_view(row, path, caller, begun.get(row.id), steps, reason_of(row, rows, around))
 
 

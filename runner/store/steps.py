@@ -1,6 +1,6 @@
 """A job's row and its checkpoints to its steps as people see them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,10 @@ from runner.store.rows import fork_from
 PENDING = {"running": "running", "finished": "skipped", "suspended": "waiting"}
 LATER = {"running": "queued", "waiting": "queued", "cancelled": "skipped"}
 """How the steps after one that stands so do."""
+
+
+LOST = "its files were lost"
+"""Why a step is done again though nothing was amiss with it."""
 
 
 def step_views(job: Row[Any], done: Mapping[str, Row[Any]]) -> Iterator[StepView]:
@@ -102,6 +106,26 @@ def try_view(checkpoint: Row[Any]) -> TryView:
         moment(checkpoint.started_at),
         moment(checkpoint.finished_at),
     )
+
+
+def lost_tries(
+    job: Row[Any], recorded: Sequence[Row[Any]], done: Mapping[str, Row[Any]]
+) -> Mapping[str, list[TryView]]:
+    """By step, how it was done when its files were lost, since the job last began at its first step.
+
+    `recorded` are all its checkpoints in their order, `done` those that count.
+    """
+    begun = job.tried[-1][0] if job.tried else 0
+    counting = {(one.key, one.attempt) for one in done.values()}
+    found: dict[str, list[TryView]] = {}
+    for one in recorded:
+        if one.base < job.base and one.attempt > begun and (one.key, one.attempt) not in counting:
+            # What the job went back to more than once has several copies.
+            counting.add((one.key, one.attempt))
+            shown = try_view(one)
+            why = f"{shown.reason}; {LOST}" if shown.reason else LOST
+            found.setdefault(one.key.split(TRY)[0], []).append(replace(shown, reason=why))
+    return found
 
 
 def _pending(

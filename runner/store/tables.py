@@ -139,10 +139,18 @@ runs = Table(
     Column("attempt_at", BigInteger),
     # When the logs of its jobs were removed, all of them.
     Column("logs_removed_at", BigInteger),
+    # Since when its repository is registered no more: nobody sees it, and what is left of it is removed.
+    Column("gone_at", BigInteger),
     UniqueConstraint("forge", "repo", "workflow", "number"),
     UniqueConstraint("delivery", "workflow"),
     Index("runs_of_repository", "forge", "repo", "id"),
     Index("runs_by_age", "created_at"),
+    Index(
+        "runs_gone",
+        "gone_at",
+        sqlite_where=text("gone_at IS NOT NULL"),
+        postgresql_where=text("gone_at IS NOT NULL"),
+    ),
     Index(
         "runs_with_logs",
         "created_at",
@@ -178,6 +186,8 @@ jobs = Table(
     # The fencing token: how often the job was claimed.
     Column("attempt", Integer, nullable=False),
     Column("base", Integer, nullable=False),
+    # How many of the checkpoints of the base before count too, as copies of them: the first ones.
+    Column("carried", Integer, nullable=False, server_default="0"),
     Column("tries", Integer, nullable=False, server_default="0"),
     # waiting, ready, pending, queued, running, suspended or finished; the columns below belong to the phase.
     Column("phase", String(16), nullable=False),
@@ -233,8 +243,16 @@ jobs = Table(
     Column("tolerant", Boolean, nullable=False, server_default=false()),
     # Its environment and the address there; NULL before its steps are over, and where it has none.
     Column("deployed", JSON(none_as_null=True)),
+    # Up to which attempt its logs are no chunks any more, or need not become anything else.
+    Column("logs_settled", Integer, nullable=False, server_default="0"),
     Index("jobs_of_run", "run", "run_attempt", "position"),
     Index("jobs_due", "ring_at"),
+    Index(
+        "jobs_with_chunks",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL AND logs_settled < attempt"),
+        postgresql_where=text("finished_at IS NOT NULL AND logs_settled < attempt"),
+    ),
 )
 QUEUED = text("phase = 'queued' AND asked_at IS NULL")
 RUNNING = text("phase = 'running'")
@@ -338,6 +356,31 @@ log_chunks = Table(
     # How many bytes the step has printed with this chunk, which is where the next one begins.
     Column("end_at", BigInteger, nullable=False, server_default="0"),
     Index("log_chunks_by_end", "job", "attempt", "step", "end_at"),
+)
+
+# What attempts of jobs that have ended printed.
+stored_logs = Table(
+    "stored_logs",
+    metadata,
+    Column("job", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    # Of each log its step and its size; of each frame its size, its size where it is packed, and its SHA-256.
+    Column("sections", JSON, nullable=False),
+    Column("frames", JSON, nullable=False),
+    # The object that it is in; NULL where it is so short that it is here.
+    Column("key", String(255)),
+    Column("size", BigInteger),
+    Column("digest", String(64)),
+    Column("content", LargeBinary),
+    UniqueConstraint("key"),
+)
+
+# What this database is called where something belongs to it that is kept elsewhere; one row, once asked for.
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("id", String(32), nullable=False),
 )
 
 workers = Table(

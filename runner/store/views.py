@@ -1,6 +1,7 @@
 """Typed read models for the API, the pages and the command line."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
     select,
 )
 
-from runner.errors import NotFound, Rejected
+from runner.errors import NotFound, Rejected, Unavailable
 from runner.model.access import Scope
 from runner.model.beginnings import BEGUN, Beginning, beginnings_in
 from runner.model.limits import NONE, Limits
@@ -167,7 +168,8 @@ class Views:
         wanted = runs.c.attempt if attempt is None else literal(attempt, Id)
         with self._database.reading() as connection:
             # The job rows are read after the run's: a run is never shown as ended with a job that has not.
-            row = connection.execute(_summaries(wanted).where(runs.c.id == run_id)).one_or_none()
+            mine = and_(runs.c.id == run_id, runs.c.gone_at.is_(None))
+            row = connection.execute(_summaries(wanted).where(mine)).one_or_none()
             if row is None:
                 raise _no_run(run_id)
             if attempt is not None and not 1 <= attempt <= row.attempt:
@@ -202,13 +204,16 @@ class Views:
     def _begun_in(self, job: Row[Any]) -> Sequence[Beginning]:
         """What began in the newest attempt of a job whose steps are named by a program."""
         said = bytearray()
-        while self._read and (chunk := self._read(job.id, job.attempt, BEGUN, len(said), CHUNK)):
-            said += chunk
+        # What the store of objects cannot say now is no reason to show nothing of a run.
+        with suppress(Unavailable):
+            while self._read and (chunk := self._read(job.id, job.attempt, BEGUN, len(said), CHUNK)):
+                said += chunk
         return list(beginnings_in(bytes(said)))
 
     def run_of(self, run_id: int, scope: Scope) -> Belonging:
         """Raises `NotFound`, also for one that somebody who sees `scope` does not."""
-        mine = and_(runs.c.id == run_id, within(scope, runs.c.forge, runs.c.repo))
+        seen = within(scope, runs.c.forge, runs.c.repo)
+        mine = and_(runs.c.id == run_id, runs.c.gone_at.is_(None), seen)
         with self._database.reading() as connection:
             row = connection.execute(select(runs.c.forge, runs.c.repo, runs.c.actor).where(mine)).first()
         if row is None:
@@ -253,7 +258,7 @@ class Views:
         scope: Scope = None,
     ) -> list[DeliverySummary]:
         """Newest first; ids sort by the time of arrival."""
-        conditions = [within(scope, deliveries.c.forge, deliveries.c.repo)]
+        conditions = [within(scope, deliveries.c.forge, deliveries.c.repo), ~_of_a_former_one]
         if repo is not None:
             conditions.append(deliveries.c.repo == repo)
         if status is not None:
@@ -271,7 +276,8 @@ class Views:
     def delivery(self, delivery_id: str) -> DeliveryView:
         """Raises `NotFound`."""
         with self._database.reading() as connection:
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+            mine = and_(deliveries.c.id == delivery_id, ~_of_a_former_one)
+            row = connection.execute(select(deliveries).where(mine)).one_or_none()
             if row is None:
                 raise _no_delivery(delivery_id)
             started = _runs_of(connection, [delivery_id]).get(delivery_id, ())
@@ -281,7 +287,8 @@ class Views:
     def delivery_of(self, delivery_id: str, scope: Scope) -> Belonging:
         """As `run_of`."""
         shown = select(deliveries.c.forge, deliveries.c.repo, deliveries.c.actor)
-        mine = and_(deliveries.c.id == delivery_id, within(scope, deliveries.c.forge, deliveries.c.repo))
+        seen = within(scope, deliveries.c.forge, deliveries.c.repo)
+        mine = and_(deliveries.c.id == delivery_id, seen, ~_of_a_former_one)
         with self._database.reading() as connection:
             row = connection.execute(shown.where(mine)).first()
         if row is None:
@@ -372,6 +379,14 @@ class Views:
             return Counts(*[connection.execute(query).scalar_one() for query in (*tables, *phases)])
 
 
+_of_a_former_one = exists().where(
+    repositories.c.forge == deliveries.c.forge,
+    repositories.c.name == deliveries.c.repo,
+    repositories.c.created_at > deliveries.c.received_at,
+)
+"""Whether another repository had its name when a delivery came."""
+
+
 def _no_run(run_id: int) -> NotFound:
     return NotFound(f"no run {run_id}; `runner runs list` shows the newest")
 
@@ -390,6 +405,7 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         runs.c.actor: wanted.actor,
     }
     conditions = [column == value for column, value in same.items() if value is not None]
+    conditions.append(runs.c.gone_at.is_(None))
     conditions.append(within(wanted.scope, runs.c.forge, runs.c.repo))
     if wanted.workflow is not None:
         # People name a workflow by its file, its whole path, or the name it gives itself.
@@ -422,18 +438,18 @@ def _limit(wanted: int) -> int:
 
 def _jobs(
     connection: Connection, run_id: int, run_attempt: int
-) -> tuple[Sequence[Row[Any]], dict[int, dict[str, Row[Any]]]]:
-    """The jobs of an attempt, and of each the checkpoints that count by the keys of their steps."""
+) -> tuple[Sequence[Row[Any]], dict[int, list[Row[Any]]]]:
+    """The jobs of an attempt, and of each the checkpoints in their order, also those that count no longer."""
     mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
-    counting = and_(checkpoints.c.job == jobs.c.id, checkpoints.c.base == jobs.c.base)
+    recorded = checkpoints.join(jobs, checkpoints.c.job == jobs.c.id)
     value = func.substr(checkpoints.c.value, 1, LONGEST_VALUE + 1).label("value")
     columns = [column for column in checkpoints.c if column.name != "value"]
-    query = select(*columns, value).select_from(checkpoints.join(jobs, counting)).where(mine)
+    query = select(*columns, value).select_from(recorded).where(mine)
     ordered: Select[Any] = query.order_by(checkpoints.c.job, checkpoints.c.sequence)
-    done: dict[int, dict[str, Row[Any]]] = {}
+    done: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(ordered):
-        done.setdefault(row.job, {})[row.key] = row
+        done.setdefault(row.job, []).append(row)
     return found, done
 
 

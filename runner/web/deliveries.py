@@ -42,6 +42,7 @@ def routes(site: Site) -> APIRouter:
 
     @router.post("/deliveries/{delivery_id}/replay", status_code=202)
     def replay(delivery_id: str, actor: Acting) -> DeliveryView:
+        site.views.delivery_of(delivery_id, actor.scope)
         found = site.store.delivery(delivery_id)
         if found.status == "admitted":
             raise Conflict(
@@ -54,6 +55,7 @@ def routes(site: Site) -> APIRouter:
 
     @router.post("/deliveries/{delivery_id}/approve", status_code=202)
     def approve(delivery_id: str, actor: Acting) -> DeliveryView:
+        site.views.delivery_of(delivery_id, actor.scope)
         found = site.store.delivery(delivery_id)
         if found.event.fork is None:
             raise Conflict(f"delivery {delivery_id} brings no code of a fork and needs no approval")

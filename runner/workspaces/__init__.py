@@ -26,7 +26,8 @@ Decisions:
   else from what git has.
 * **There a snapshot is the commit and a chain of layers**, each one file with what changed since the
   last. What changed is seen from status alone. Hard links come back as separate files; owners, extended
-  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began.
+  attributes, fifos, sockets and devices are not kept. A job goes on in the way in which it began where it
+  can; what an overlay has kept is put on the commit's files where there are none (`merging`).
 * **Who goes on where a job stopped has that job's layers as hard links**, made before it opens its folder: so
   each job's snapshots can be removed whatever others do, and what they share takes its space once.
 * **A clone URL leads to the public internet, or where the administrator says**: see `hosts`.
@@ -235,11 +236,18 @@ class GitWorkspaces:
     # --- jobs ------------------------------------------------------------------------------------
 
     def open(
-        self, route: Route, name: str, attempt: int, snapshot: str | None, history: History | None = None
+        self,
+        route: Route,
+        name: str,
+        attempt: int,
+        snapshot: str | None,
+        history: History | None = None,
+        check: Callable[[], None] = nothing,
     ) -> Workspace:
         """A fresh folder for job `name`: the commit's files, its history, then those of `snapshot`.
 
-        Folders of this and of earlier attempts are removed first. Raises `SnapshotGone`.
+        Folders of this and of earlier attempts are removed first. `check` is called now and then: by raising
+        it ends this. Raises `SnapshotGone`.
         """
         snapshot = snapshot or BASE
         path, layers = self._workspaces / file_name(name) / str(attempt), self._snapshots / file_name(name)
@@ -251,12 +259,15 @@ class GitWorkspaces:
             for folder in (path.parent, self._histories.folder / file_name(name)):
                 self._clear_until(attempt, folder)
             if sealed is not None:
-                return self._overlays.open(path, reader, route, commit, layers, snapshot, sealed, history)
+                return self._overlays.open(
+                    path, reader, route, commit, layers, snapshot, sealed, history, check
+                )
             nodes = nodes_of(reader, commit)
             if history is not None:
                 nodes |= self._histories.files(route, commit, nodes, name, attempt, history, Wanted())
-            with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes) as made:
-                write_folder(path, restored(layers, line, made), reader, self._owner)
+            with self._clones.made(reader, commit, f"{route.forge}/{route.repo}", nodes, check) as made:
+                made = restored(layers, line, made, self._overlays.files)
+                write_folder(path, made, reader, self._owner, check)
             self._histories.trust(history, path)
             return GitWorkspace(path, self._trash, layers, route.commit, snapshot)
 
@@ -373,9 +384,11 @@ class GitWorkspaces:
     def tidy(self, limit: int) -> None:
         """Remove what processes that are gone left half-made, and keep to so many bytes.
 
-        They count for what is unpacked once for all jobs: commits, and what those restore from caches.
+        They count for what is unpacked once for all jobs: commits, and what those restore from caches. Some
+        of the commits are read again, and dropped where they are not what git has.
         """
         self._overlays.tidy(limit)
+        self._overlays.reread(self._repositories.reading_of)
         self._trash.empty()
 
     def reach(self, root: Path) -> Folder:

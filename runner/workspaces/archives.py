@@ -20,10 +20,11 @@ from runner.engine.ports import Layers
 from runner.errors import SnapshotGone, Unavailable
 from runner.model.snapshot import BASE, Layer
 from runner.workspaces import pool
-from runner.workspaces.carrying import read_folder_layer, write_folder_layer
-from runner.workspaces.layers import read_manifest, write_all
+from runner.workspaces.carrying import read_changes, read_folder_layer, write_folder_layer
+from runner.workspaces.layers import new_layer, read_manifest, write_all
 from runner.workspaces.names import file_name
 from runner.workspaces.removal import Trash
+from runner.workspaces.snapshots import merged_manifest
 
 PIECE_BYTES = 1 << 20
 _FILE, _FOLDER = b"layer 1: file\n", b"layer 1: folder\n"
@@ -33,12 +34,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class GitLayers(Layers):
-    """The layers that `GitWorkspaces` keeps in the same home."""
+    """The layers that `GitWorkspaces` keeps in the same home; `hindrance` says why none is an overlay's."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, hindrance: Callable[[], str | None] = lambda: None) -> None:
         home = home.absolute()
         self._snapshots = home / "snapshots"
         # It gets to the disk when the workspaces next look around. Till then it can be had again.
+        self._hindrance = hindrance
         self._pool = pool.Layers(home / "layers", Trash(home / "workspaces" / ".trash"), syncing=None)
 
     def chain(self, name: str, snapshot: str, above: str = BASE) -> Sequence[Layer]:
@@ -67,6 +69,8 @@ class GitLayers(Layers):
                 kind = read.line()
                 if kind == _FILE:
                     self._unpack_file(path, content, read)
+                elif kind == _FOLDER and self._hindrance() is not None:
+                    self._unpack_changes(path, content, read)
                 elif kind == _FOLDER:
                     self._unpack_folder(path, content, read)
                 else:
@@ -82,6 +86,8 @@ class GitLayers(Layers):
         path = self._file(name, layer)
         about = read_manifest(path)
         if pool.FOLDER in about:
+            if not self._pool.shows_marks:
+                raise SnapshotGone(f"the snapshot {path} is one of an overlay, of which not all can be seen")
             put(_FOLDER)
             put(json.dumps({key: about[key] for key in ("commit", "parent")}).encode() + b"\n")
             write_folder_layer(self._pool.files(about, str(path)), put)
@@ -119,6 +125,13 @@ class GitLayers(Layers):
             raise
         path.unlink(missing_ok=True)
         self._pool.seal(begun, path, about["commit"], about["parent"])
+
+    def _unpack_changes(self, path: Path, content: str, read: "Read") -> None:
+        about = json.loads(read.line())
+        with new_layer(path) as layer:
+            changes = read_changes(read, layer)
+            read.end(content)
+            layer.end(merged_manifest(about["commit"], about["parent"], changes))
 
     def _file(self, name: str, layer: str) -> Path:
         if not _NAME.fullmatch(layer):

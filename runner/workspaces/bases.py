@@ -11,36 +11,46 @@ that is pulled into.
 Each thin base is smaller than the one it lies on: where it would not be, it lies deeper, and holds what that
 one holds as other names of the same files. So few lie on one another, however many commits there are.
 
-A base is a cache: what is damaged or gone is made again from the mirror, by whoever needs it next.
+A base is a cache: what is damaged or gone is made again from the mirror, by whoever needs it next. Damage is
+told by sizes, times and modes when a process first uses it, and by contents once a day, a little at a time.
 """
 
 import errno
-import fcntl
 import json
+import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from time import time
 
+from runner.errors import Unavailable
 from runner.workspaces.fitting import Spare
 from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
-from runner.workspaces.holding import hold
+from runner.workspaces.holding import Held, alone, hold
+from runner.workspaces.layers import nothing
 from runner.workspaces.looking import measure
 from runner.workspaces.notes import write
 from runner.workspaces.reading import MissingObject, Reader
 from runner.workspaces.removal import Trash
+from runner.workspaces.rereading import Differs, reread
 from runner.workspaces.syncing import Syncing, boot
 from runner.workspaces.trees import Commit, changes, read_commit, walk
 
 _ABOUT, _SETTLED = "about.json", "settled"
+_DAY = 86_400
+PATIENCE = 300.0
+"""For how many seconds is waited for who makes a base."""
 _USED_SECONDS = 60
 """How exactly it is known when a base was used last."""
 _MAKING, _LOCK, _DAMAGED = ".making-", ".lock-", ".damaged-"
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +95,26 @@ class Bases:
         self._owner = list(owner) if owner else None
         self._syncing = syncing
         self._good: set[str] = set()
+        self._reread = "", 0
+        """Which one is being read again, and how many of its paths have been."""
 
-    def take(self, reader: Reader, commit: Commit, repository: str) -> Base:
+    def take(
+        self, reader: Reader, commit: Commit, repository: str, check: Callable[[], None] = nothing
+    ) -> Base:
         """The tree of a commit of a repository, made where it is not here yet.
 
-        Raises `HostileTree`, and `MissingObject` where the mirror lacks something.
+        `check` is called while another makes it, and ends the waiting by raising. Who takes too long, or is
+        stopped, is not waited for: what is made twice counts once. Raises `HostileTree`, and `MissingObject`
+        where the mirror lacks something.
         """
-        with self._alone(commit.tree):
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self._folder / f"{_LOCK}{commit.tree}"
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(lock, PATIENCE, check))
+                held.callback(lock.unlink, missing_ok=True)
+            except Held as error:
+                log.warning("a base is made twice", extra={"tree": commit.tree, "error": str(error)})
             found = self._found(reader, commit.tree, repository)
             if found is not None:
                 return found
@@ -116,6 +139,58 @@ class Bases:
             return True
 
         return [Spare(self._used(tree), about.size, partial(remove, tree)) for tree, about in found.items()]
+
+    def reread(self, reading: Callable[[str], AbstractContextManager[Reader]], most: int) -> None:
+        """Read `most` bytes again of the one that was not read for longest, and drop it where it is damaged.
+
+        Each is read once a day. `reading` opens the mirror of a repository.
+        """
+        due = sorted((self._read_at(path), path) for path in self._all())
+        if not due or due[0][0] > time() - _DAY:
+            return
+        path = due[0][1]
+        done = self._reread[1] if self._reread[0] == path.name else 0
+        about, held = _read(path), hold(path)
+        if held is None:
+            return
+        left: int | None = None
+        try:
+            if about is None:
+                raise Differs("nothing says what it is")
+            with reading(about.repository) as reader:
+                if measure(path / "files")[1] != about.digest:
+                    raise Differs("files are missing, or have been written to")
+                with suppress(MissingObject):
+                    left = reread(path / "files", dict(walk(reader, path.name)), done, most)
+        except Unavailable:
+            # Its mirror is gone, and nothing says what it should be.
+            pass
+        except (Differs, OSError) as error:
+            log.warning("a damaged base is dropped", extra={"tree": path.name, "error": str(error)})
+            self._drop(path)
+            # Others may have the same files by other names.
+            for other in self._all():
+                with suppress(FileNotFoundError):
+                    os.utime(other / _ABOUT, (0, 0))
+            return
+        finally:
+            os.close(held)
+        self._reread = path.name, left or 0
+        if left is None:
+            with suppress(FileNotFoundError):
+                os.utime(path / _ABOUT)
+
+    def _read_at(self, path: Path) -> float:
+        """When a base was read last, or written."""
+        with suppress(FileNotFoundError):
+            return (path / _ABOUT).stat().st_mtime
+        return time()
+
+    def _drop(self, path: Path) -> None:
+        """Whoever uses it goes on with what there still is of it."""
+        with suppress(FileNotFoundError):
+            path.rename(self._folder / f"{_DAMAGED}{secrets.token_hex(8)}")
+        self._good.discard(path.name)
 
     # --- finding one -----------------------------------------------------------------------------
 
@@ -142,10 +217,7 @@ class Bases:
             os.close(held)
             raise
         os.close(held)
-        # Whoever uses it goes on with what there still is of it.
-        with suppress(FileNotFoundError):
-            path.rename(self._folder / f"{_DAMAGED}{secrets.token_hex(8)}")
-        self._good.discard(tree)
+        self._drop(path)
         return None
 
     def _is_good(self, tree: str, path: Path, about: _About) -> bool:
@@ -290,24 +362,6 @@ class Bases:
         return Base((path / "files", *below.folders), (held, *below.held))
 
     # --- all of them -----------------------------------------------------------------------------
-
-    @contextmanager
-    def _alone(self, tree: str) -> Iterator[None]:
-        """Have nobody else find or make that base, in this process or another."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = self._folder / f"{_LOCK}{tree}"
-        while True:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if lock.stat().st_ino == os.fstat(descriptor).st_ino:
-                    break
-            os.close(descriptor)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            os.close(descriptor)
 
     def _all(self) -> list[Path]:
         try:

@@ -1,25 +1,26 @@
 """A folder layer as a stream: a line of JSON for each thing in it, files followed by what is in them.
 
 The same folder gives the same stream on every machine. What overlayfs notes for one machine is left out.
+Where there is no overlay a stream becomes what it changes.
 """
 
 import json
 import os
 import stat
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from runner.errors import SnapshotGone
+from runner.workspaces.folders import File, Link
+from runner.workspaces.layers import LayerWriter, Stored
 from runner.workspaces.looking import entries
+from runner.workspaces.merging import OPAQUE, OVERLAY, REDIRECT, Change, Gone, Lowers, of_anybody
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE_BYTES = 1 << 20
-_OVERLAY = "trusted.overlay."
-_MEANT = (f"{_OVERLAY}opaque", f"{_OVERLAY}redirect")
-"""What overlayfs says of a folder that is so on every machine: that it is new, or what it was called."""
 _END = {"end": True}
 
 
@@ -61,12 +62,7 @@ def write_folder_layer(files: Path, put: Callable[[bytes], object]) -> None:
 def read_folder_layer(source: Source, files: Path) -> None:
     """Have all of it in an empty folder, in which nobody else is. Raises `SnapshotGone`."""
     folders: list[tuple[Path, Mapping[str, Any]]] = []
-    there = {""}
-    while (about := _read(source.line())) != _END:
-        path = str(about["path"])
-        above, _, name = path.rpartition("/")
-        if path and (above not in there or name in ("", ".", "..") or "\0" in name):
-            raise SnapshotGone(f"a layer in the store leads elsewhere: {path[:100]!a}")
+    for path, about in _things(source):
         here = files / path
         if "like" in about:
             os.link(files / str(about["like"]), here, follow_symlinks=False)
@@ -75,7 +71,6 @@ def read_folder_layer(source: Source, files: Path) -> None:
         if stat.S_ISDIR(mode):
             if path:
                 here.mkdir(mode=0o700)
-            there.add(path)
             folders.append((here, about))
             continue
         if stat.S_ISLNK(mode):
@@ -91,6 +86,41 @@ def read_folder_layer(source: Source, files: Path) -> None:
         _make_like(here, about)
     for here, about in reversed(folders):
         _make_like(here, about)
+
+
+def read_changes(source: Source, layer: LayerWriter) -> dict[str, Change]:
+    """What it changes, with the contents of its files in another layer. Raises `SnapshotGone`."""
+    lowers, found = Lowers(), dict[str, Change]()
+    for path, about in _things(source):
+        if "like" in about:
+            found[path] = found[str(about["like"])]
+            continue
+        mode, mtime = int(about["mode"]), int(about["mtime"])
+        said = {name: b64decode(value) for name, value in about["attributes"].items()}
+        if stat.S_ISLNK(mode):
+            found[path] = Link(str(about["target"]), mtime)
+        elif stat.S_ISREG(mode):
+            size = int(about["size"])
+            stored = layer.add_from(source.copy, size) if size else Stored(layer.path, 0, 0, "")
+            found[path] = File(stat.S_IMODE(mode), mtime, stored, of_anybody(said))
+        elif not stat.S_ISDIR(mode):
+            found[path] = Gone()
+        elif path:
+            found[path] = lowers.merged(path, mode, said)
+    return found
+
+
+def _things(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What there is, a folder before what is in it. Raises `SnapshotGone` where any of it leads elsewhere."""
+    there = {""}
+    while (about := _read(source.line())) != _END:
+        path = str(about["path"])
+        above, _, name = path.rpartition("/")
+        if path and (above not in there or name in ("", ".", "..") or "\0" in name):
+            raise SnapshotGone(f"a layer in the store leads elsewhere: {path[:100]!a}")
+        if "like" not in about and stat.S_ISDIR(int(about["mode"])):
+            there.add(path)
+        yield path, about
 
 
 def _about(path: str, status: os.stat_result, attributes: Mapping[str, str]) -> dict[str, Any]:
@@ -113,7 +143,7 @@ def _attributes(path: Path) -> dict[str, str]:
     return {
         name: b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()
         for name in names
-        if not name.startswith(_OVERLAY) or name in _MEANT
+        if not name.startswith(OVERLAY) or name in (OPAQUE, REDIRECT)
     }
 
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
@@ -38,13 +38,21 @@ class Clones:
 
     @contextmanager
     def made(
-        self, reader: Reader, commit: Commit, repository: str, nodes: Mapping[str, Node]
+        self,
+        reader: Reader,
+        commit: Commit,
+        repository: str,
+        nodes: Mapping[str, Node],
+        check: Callable[[], None],
     ) -> Iterator[dict[str, Node]]:
-        """The `nodes` of a commit while the block goes on, with its files as clones where that can be."""
+        """The `nodes` of a commit while the block goes on, with its files as clones where that can be.
+
+        `check` is called while another makes what they are clones of, and ends the waiting by raising.
+        """
         if self.problem() is not None:
             yield dict(nodes)
             return
-        with closing(self._bases.take(reader, commit, repository)) as base:
+        with closing(self._bases.take(reader, commit, repository, check)) as base:
             yield {path: _cloned(base.folders, path, node) for path, node in nodes.items()}
 
 

@@ -24,7 +24,7 @@ from runner.workspaces.folders import Blob, File, Folder, Link, Node, nodes_of, 
 from runner.workspaces.histories import nodes as git_nodes
 from runner.workspaces.histories import wanted_tag
 from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
-from runner.workspaces.lending import lend, open_for
+from runner.workspaces.lending import lend, lend_borrowed, open_for
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import file_name
 from runner.workspaces.reading import Reader
@@ -124,14 +124,14 @@ class Histories:
     ) -> dict[str, Node]:
         mirror = self._repositories.at(route)
         borrowed = mirror.borrowed
-        if borrowed and history.objects:
-            # They are in somebody's own checkout, which no sandbox sees.
-            return {}
         top = self.lent(name, attempt)
         objects = top / mirror.path.stem
         origin = self._origin(route, mirror, history)
         # What a fetch brought just now is lent too.
         lend(mirror.path / "objects", objects)
+        if borrowed and history.objects and not lend_borrowed(borrowed.rstrip("\n"), objects):
+            # They are in somebody's own checkout, which no sandbox sees.
+            return {}
         sparse = sparse_of(wanted.sparse, wanted.cone)
         seen = f"{history.objects}/{objects.name}" if history.objects else f"{objects}\n{borrowed}".rstrip()
         return git_nodes(

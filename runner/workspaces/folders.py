@@ -52,6 +52,10 @@ class Clone:
             os.close(source)
 
 
+Attributes = tuple[tuple[str, bytes], ...]
+"""Extended ones, by their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """Content that another file has, which is copied."""
@@ -76,6 +80,7 @@ class File:
     mode: int
     mtime_ns: int
     source: Blob | Stored | Given | Clone | Copied
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Folder:
 
     mode: int
     submodule: str = ""
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +127,20 @@ def nodes_at(time: int, entries: Iterable[tuple[str, Entry]]) -> dict[str, Node]
 
 
 def write_folder(
-    root: Path, nodes: Mapping[str, Node], reader: Reader, owner: tuple[int, int] | None
+    root: Path,
+    nodes: Mapping[str, Node],
+    reader: Reader,
+    owner: tuple[int, int] | None,
+    check: Callable[[], None] = nothing,
 ) -> None:
     """Make `root` and all that is in it. Nobody else can enter before it is complete.
 
     Symlinks come last, so nothing is ever written through one, whatever the commit calls its files.
+
+    `check` is called now and then, and ends it by raising.
     """
     root.mkdir(mode=0o700)
-    fill_folder(f"{root}/", nodes, reader, owner)
+    fill_folder(f"{root}/", nodes, reader, owner, check)
 
 
 def fill_folder(
@@ -160,6 +172,7 @@ def fill_folder(
     for path, folder in reversed(folders):
         if owner is not None:
             os.chown(base + path, *owner)
+        _attribute(base + path, folder.attributes)
         os.chmod(base + path, folder.mode)  # noqa: PTH101
     if owner is not None:
         os.chown(base, *owner)
@@ -278,10 +291,21 @@ def _new_file(path: str, file: File, owner: tuple[int, int] | None) -> Iterator[
         yield descriptor
         if owner is not None:
             os.fchown(descriptor, *owner)
+        _attribute(descriptor, file.attributes)
         os.fchmod(descriptor, file.mode)
         os.utime(descriptor, ns=(file.mtime_ns, file.mtime_ns))
     finally:
         os.close(descriptor)
+
+
+def _attribute(there: str | int, attributes: Attributes) -> None:
+    for name, value in attributes:
+        try:
+            os.setxattr(there, name, value)
+        except OSError as error:
+            # A file system need not have them.
+            if error.errno != errno.ENOTSUP:
+                raise
 
 
 def _write_blobs(

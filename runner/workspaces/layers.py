@@ -61,12 +61,12 @@ class LayerWriter:
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
-        self._path = path
+        self.path = path
         self._at = 0
 
     def add(self, content: bytes) -> Stored:
         write_all(self._descriptor, content)
-        stored = Stored(self._path, self._at, len(content), digest(content))
+        stored = Stored(self.path, self._at, len(content), digest(content))
         self._at += len(content)
         return stored
 
@@ -74,13 +74,22 @@ class LayerWriter:
         """A large file, or as much of it as there still is; begins where blocks can be shared."""
         self._at = os.lseek(self._descriptor, -(-self._at // _BLOCK) * _BLOCK, os.SEEK_SET)
         copied = copy_range(source, self._descriptor, size, 0, check)
-        stored = Stored(self._path, self._at, copied, "")
+        stored = Stored(self.path, self._at, copied, "")
         self._at += copied
         return stored if copied > SMALL_BYTES else self._as_small(stored)
 
+    def add_from(self, copy: Callable[[int, int], None], size: int) -> Stored:
+        """What `copy` writes, given a file and how many bytes that is."""
+        self._at = os.lseek(self._descriptor, -(-self._at // _BLOCK) * _BLOCK, os.SEEK_SET)
+        copy(self._descriptor, size)
+        written = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._at
+        stored = Stored(self.path, self._at, written, "")
+        self._at += written
+        return stored if written > SMALL_BYTES else self._as_small(stored)
+
     def _as_small(self, stored: Stored) -> Stored:
         content = os.pread(self._descriptor, stored.size, stored.offset)
-        return Stored(self._path, stored.offset, stored.size, digest(content))
+        return Stored(self.path, stored.offset, stored.size, digest(content))
 
     def end(self, manifest: dict[str, Any]) -> None:
         text = json.dumps(manifest, separators=(",", ":")).encode()

@@ -7,7 +7,6 @@ unlocked by the next one.
 """
 
 import difflib
-import fcntl
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
+from runner.workspaces.holding import Held, alone
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.large import Shelf
 from runner.workspaces.layers import nothing
@@ -39,8 +39,6 @@ FEW_PACKS = 6
 """With more than these they are repacked when nobody waits for it."""
 LOOSE = 200
 """With more loose refs than this they are packed after a fetch."""
-LOCK_SECONDS = 0.05
-"""How often a mirror's lock is asked for by who may not have to wait for it any more."""
 JOINED = 50
 """How many commits one fetch gets that others wait for."""
 _NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
@@ -210,7 +208,7 @@ class Mirror:
 
         Whoever fetches does so for all that wait for it.
         """
-        with self._wanted(commit, history), self._alone(None if check is nothing else check):
+        with self._wanted(commit, history), self._alone(check):
             if self._read(self._owner) != self._registration:
                 raise Unavailable(f"{self._name} was registered anew just now")
             refetch = self._incomplete.exists()
@@ -456,7 +454,8 @@ class Mirror:
         (self.path / ref).unlink(missing_ok=True)
         packed = self.path / "packed-refs"
         if packed.exists() and f" {ref}\n".encode() in packed.read_bytes():
-            with self._alone(), suppress(GitFailed):
+            # Where somebody does not let go of the mirror it stays, and holds a commit for longer.
+            with suppress(GitFailed, Unavailable), self._alone():
                 self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
 
     def _held(self, commit: str) -> bool:
@@ -520,25 +519,23 @@ class Mirror:
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
-    def _alone(self, check: Callable[[], None] | None = None) -> Iterator[None]:
-        """Hold the mirror's lock against all threads and processes; the kernel releases it for the dead.
+    def _alone(self, check: Callable[[], None] = nothing) -> Iterator[None]:
+        """Hold the mirror's lock against all threads and processes.
 
-        `check` is called while it is another's, and ends the waiting by raising.
+        `check` is called while it is another's, and ends the waiting by raising. Raises `Unavailable` where
+        that takes longer than a fetch may.
         """
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            while check is not None and not _locked(lock):
-                check()
-                time.sleep(LOCK_SECONDS)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(self.path.with_suffix(".lock"), 2 * self._timeout, check))
+            except Held as error:
+                raise Unavailable(f"the mirror of {self._name} is locked: {error}") from None
             # Whoever packs refs or fetches holds our lock, so these are left over from one who was killed.
             for lock_of_git in ("packed-refs.lock", "shallow.lock"):
                 (self.path / lock_of_git).unlink(missing_ok=True)
             for lock_of_ref in (self.path / ORIGIN).rglob("*.lock"):
                 lock_of_ref.unlink(missing_ok=True)
             yield
-        finally:
-            os.close(lock)
 
     def size(self) -> int:
         """The space that it takes."""
@@ -616,15 +613,6 @@ class Mirror:
             if crowded:
                 self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
             self._git.run(["pack-refs", "--all", "--prune"], self.path, timeout=self._timeout)
-
-
-def _locked(lock: int) -> bool:
-    """Whether a lock is ours now."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sizes(packs: Path, but: Collection[str]) -> Iterator[int]:

@@ -1,11 +1,12 @@
 """Opening jobs' folders as overlays: what lies below them, and what is kept of that on this machine."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from runner.engine.ports import History
 from runner.errors import SnapshotGone
@@ -21,6 +22,9 @@ from runner.workspaces.removal import Trash
 from runner.workspaces.snapshots import Line
 from runner.workspaces.syncing import Syncing
 from runner.workspaces.trees import Commit
+
+REREAD_BYTES = 256 * 1024 * 1024
+"""How much is read again at a time."""
 
 
 class Overlays:
@@ -66,7 +70,7 @@ class Overlays:
         why = self.problem()
         if why is None and kinds != {True, False}:
             return [self._layers.files(layer, str(folder / name)) for name, layer in reversed(line)]
-        if not line:
+        if not line or self._layers.shows_marks:
             return None
         why = why or "some of its layers are none"
         raise SnapshotGone(f"the snapshot {folder / line[-1][0]} is one of an overlay: {why}")
@@ -81,9 +85,10 @@ class Overlays:
         snapshot: str,
         sealed: list[Path],
         history: History | None,
+        check: Callable[[], None],
     ) -> OverlayWorkspace:
         """A job's folder at `path`: its commit, its history, then the layers of its snapshot, `sealed`."""
-        below = self._bases.take(reader, commit, f"{route.forge}/{route.repo}")
+        below = self._bases.take(reader, commit, f"{route.forge}/{route.repo}", check)
         try:
             if history is not None:
                 layer = self._histories.layer(
@@ -105,6 +110,17 @@ class Overlays:
         """What the folder that is open at `path` lies on; None where it is no overlay."""
         with self._opening:
             return next((one.base for one in self._open if one.path == path and not one.closed), None)
+
+    def files(self, layer: Mapping[str, Any], snapshot: str) -> Path:
+        """Those of a layer, given what its snapshot says. Raises `SnapshotGone`."""
+        return self._layers.files(layer, snapshot)
+
+    def reread(self, reading: Callable[[str], AbstractContextManager[Reader]]) -> None:
+        """Have some of what lies below the overlays read again, and dropped where it is damaged.
+
+        `reading` opens the mirror of a repository.
+        """
+        self._bases.reread(reading, REREAD_BYTES)
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take, by the inode of what names them as a snapshot."""

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from runner.errors import SnapshotGone
 from runner.workspaces.holding import hold
 from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.looking import measure
+from runner.workspaces.merging import OPAQUE
 from runner.workspaces.notes import read, write
 from runner.workspaces.removal import Trash
 from runner.workspaces.stock import Stock, Stocked
@@ -131,6 +133,20 @@ class Layers:
         elif settled["digest"] != measure(files)[1]:
             raise SnapshotGone(f"the files of the snapshot {snapshot} are damaged")
         return files
+
+    @cached_property
+    def shows_marks(self) -> bool:
+        """Whether this process sees what overlayfs notes: else layers look like less than they are."""
+        probe = self._folder / f".new-{secrets.token_hex(8)}"
+        try:
+            probe.mkdir(parents=True, mode=0o700)
+            os.setxattr(probe, OPAQUE, b"y")
+            return os.getxattr(probe, OPAQUE) == b"y"
+        except OSError:
+            return False
+        finally:
+            with suppress(OSError):
+                probe.rmdir()
 
     def sizes(self) -> dict[int, int]:
         """The space that layers take which are on the disk, by the inode of what says so."""

@@ -121,6 +121,13 @@ class Repositories:
         with self.at(route).reading(route.commit) as reader:
             yield reader
 
+    @contextmanager
+    def reading_of(self, name: str) -> Iterator[Reader]:
+        """What is here of a repository by the names of its forge and its own, with a slash between them."""
+        forge, _, repo = name.partition("/")
+        with self.named(forge, repo).reading("") as reader:
+            yield reader
+
     def tend(
         self, limit: int, lent: Callable[[str], bool], needed: Callable[[Collection[str]], bool]
     ) -> None:

@@ -2,29 +2,63 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runner.errors import SnapshotGone
 from runner.model.snapshot import BASE
-from runner.workspaces.folders import File, Folder, Link, Node
+from runner.workspaces.folders import Attributes, File, Folder, Link, Node
 from runner.workspaces.layers import Stored, read_manifest
+from runner.workspaces.merging import Change, Gone, Merged, Tree, changes_in
+from runner.workspaces.pool import FOLDER
 
 Line = Sequence[tuple[str, Mapping[str, Any]]]
 """The layers of a snapshot, the first one first: their names, and what they say."""
 
 _NAME = re.compile(r"[0-9]+\.[0-9]+")
+_MERGED = ""
+"""The node by which a layer is known that was an overlay's."""
 
 
-def restored(folder: Path, layers: Line, nodes: dict[str, Node]) -> dict[str, Node]:
-    """The commit's `nodes` with the layers of a chain on top. Raises `SnapshotGone`."""
+def restored(
+    folder: Path, layers: Line, nodes: dict[str, Node], files: Callable[[Mapping[str, Any], str], Path]
+) -> dict[str, Node]:
+    """The commit's `nodes` with the layers of a chain on top; `files` finds those of a folder layer.
+
+    Raises `SnapshotGone`.
+    """
+    if any(_is_merged(layer) for _, layer in layers):
+        tree = Tree(nodes)
+        for name, layer in layers:
+            tree.apply(_changes(folder, name, layer, files))
+        return tree.nodes()
     for _, layer in layers:
         for path in layer["gone"]:
             nodes.pop(path, None)
         nodes.update({path: _node(folder, fields) for path, fields in layer["nodes"].items()})
     return nodes
+
+
+def _is_merged(layer: Mapping[str, Any]) -> bool:
+    """Whether it has been an overlay's."""
+    return FOLDER in layer or _MERGED in layer["nodes"]
+
+
+def _changes(
+    folder: Path, name: str, layer: Mapping[str, Any], files: Callable[[Mapping[str, Any], str], Path]
+) -> Iterator[tuple[str, Change]]:
+    if FOLDER in layer:
+        yield from changes_in(files(layer, str(folder / name)))
+        return
+    for path in layer["gone"]:
+        yield path, Gone()
+    for path, fields in layer["nodes"].items():
+        if path != _MERGED:
+            yield path, _change(folder, path, fields)
 
 
 def inherit(folder: Path, others: Sequence[Path], snapshot: str) -> None:
@@ -71,6 +105,14 @@ def manifest_of(commit: str, parent: str, gone: list[str], nodes: Mapping[str, N
     return {"commit": commit, "parent": parent, "gone": gone, "nodes": fields}
 
 
+def merged_manifest(commit: str, parent: str, changes: Mapping[str, Change]) -> dict[str, Any]:
+    """As `manifest_of`, of what was an overlay's layer."""
+    # Who does not know what merging is does not know the first node either, and leaves it alone.
+    nodes: dict[str, list[Any]] = {_MERGED: ["merged"]}
+    nodes |= {path: _change_fields(change) for path, change in changes.items()}
+    return {"commit": commit, "parent": parent, "gone": [], "nodes": nodes}
+
+
 def chain(folder: Path, snapshot: str, commit: str) -> Line:
     """The layers of a snapshot. Raises `SnapshotGone`."""
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -99,6 +141,39 @@ def _fields(node: Node) -> list[Any]:
             return ["file", mode, mtime_ns, layer.name, offset, size, digest]
         case _:
             raise TypeError(f"a layer holds what it stores itself, not {node}")
+
+
+def _change_fields(change: Change) -> list[Any]:
+    match change:
+        case Gone():
+            return ["gone"]
+        case Merged(folder, source):
+            return ["folder", folder.mode, source, _written(folder.attributes)]
+        case File():
+            return [*_fields(change), _written(change.attributes)]
+        case Link():
+            return _fields(change)
+
+
+def _change(folder: Path, path: str, fields: list[Any]) -> Change:
+    match fields:
+        case ["gone"]:
+            return Gone()
+        case ["folder", mode, source, attributes]:
+            return Merged(Folder(mode, attributes=_read(attributes)), source)
+        case ["file", *known, attributes] if isinstance(attributes, list):
+            file = _node(folder, ["file", *known])
+            return replace(file, attributes=_read(attributes)) if isinstance(file, File) else Gone()
+    node = _node(folder, fields)
+    return Merged(node, path) if isinstance(node, Folder) else node
+
+
+def _written(attributes: Attributes) -> list[list[str]]:
+    return [[name, b64encode(value).decode()] for name, value in attributes]
+
+
+def _read(attributes: list[list[str]]) -> Attributes:
+    return tuple((name, b64decode(value)) for name, value in attributes)
 
 
 def _node(folder: Path, fields: list[Any]) -> Node:

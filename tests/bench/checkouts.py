@@ -36,35 +36,35 @@ def checkouts() -> Iterator[Figure]:
 
 
 def _opening(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Figure]:
-    routes = [_fetched(workspaces, bare, f"main~{back}") for back in range(ROUNDS + 1, -1, -1)]
+    routes = [fetched(workspaces, bare, f"main~{back}") for back in range(ROUNDS + 1, -1, -1)]
     workspaces.open(routes[0], "first", 1, None).close()
-    known = [_timed(partial(workspaces.open, routes[0], f"known-{job}", 1, None)) for job in range(ROUNDS)]
+    known = [timed(partial(workspaces.open, routes[0], f"known-{job}", 1, None)) for job in range(ROUNDS)]
     clone = ["git", "clone", "--quiet", "--depth", "1", f"file://{bare}", str(folder / "clone")]
 
     def cloned() -> None:
         shutil.rmtree(folder / "clone", ignore_errors=True)
         subprocess.run(clone, check=True)
 
-    bound = statistics.median(_timed(cloned) for _ in range(3))
+    bound = statistics.median(timed(cloned) for _ in range(3))
     value = statistics.median(known)
     met = value <= 20 and bound / value >= 50
     yield Figure(
         "open at a known commit", value, "ms", bound, "git clone --depth 1", "20 ms and 50 times faster", met
     )
-    new = [_timed(partial(workspaces.open, route, "new", 1, None)) for route in routes[1:]]
+    new = [timed(partial(workspaces.open, route, "new", 1, None)) for route in routes[1:]]
     value = statistics.median(new)
     yield Figure("open at a new commit, 10 files changed", value, "ms", target="150 ms", met=value <= 150)
 
 
 def _keeping(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Figure]:
-    opened = workspaces.open(_fetched(workspaces, bare, "main"), "keeping", 1, None)
+    opened = workspaces.open(fetched(workspaces, bare, "main"), "keeping", 1, None)
     few, many, packed = [], [], []
     for number in range(ROUNDS):
         for file in range(10):
             (opened.path / f"d{file}/f{file}").write_text(f"round {number}\n")
-        few.append(_timed(opened.save))
+        few.append(timed(opened.save))
     value = statistics.median(few)
-    bound = statistics.median(_timed(partial(_bare, folder / f"bare-{number}")) for number in range(ROUNDS))
+    bound = statistics.median(timed(partial(_bare, folder / f"bare-{number}")) for number in range(ROUNDS))
     yield Figure("keep what changed 10 files", value, "ms", bound, "overlay on and off", "10 ms", value <= 10)
     for number in range(3):
         modules = opened.path / f"modules-{number}"
@@ -75,9 +75,9 @@ def _keeping(workspaces: GitWorkspaces, bare: Path, folder: Path) -> Iterator[Fi
             path.write_text(
                 "".join(f"exports.f{line} = () => {hash((file, line))};\n" for line in range(200))
             )
-        many.append(_timed(opened.save))
+        many.append(timed(opened.save))
         pack = f"tar -C {opened.path} -cf - {modules.name} | zstd -q -1 -o {folder}/packed-{number}"
-        packed.append(_timed(partial(subprocess.run, ["sh", "-c", pack], check=True)))
+        packed.append(timed(partial(subprocess.run, ["sh", "-c", pack], check=True)))
     value, bound = statistics.median(many), statistics.median(packed)
     yield Figure(
         f"keep what wrote {WRITTEN} files",
@@ -106,12 +106,12 @@ def _disk(workspaces: GitWorkspaces, bare: Path, home: Path) -> Figure:
     """Of as many runs, each at a commit of its own, with what is theirs and what they share."""
     written = 0
     for number in range(JOBS):
-        opened = workspaces.open(_fetched(workspaces, bare, f"main~{number}"), f"disk-{number}", 1, None)
+        opened = workspaces.open(fetched(workspaces, bare, f"main~{number}"), f"disk-{number}", 1, None)
         (opened.path / "log").write_bytes(b"x" * 65536)
         written += 65536
         opened.save()
         opened.close()
-    checkout = workspaces.open(_fetched(workspaces, bare, "main~200"), "one", 1, None)
+    checkout = workspaces.open(fetched(workspaces, bare, "main~200"), "one", 1, None)
     one = _space(checkout.path)
     checkout.close()
     taken = sum(_space(home / name) for name in ("layers", "bases", "snapshots"))
@@ -123,13 +123,13 @@ def _space(folder: Path) -> int:
     return int(subprocess.check_output(["du", "-s", "--block-size=1", str(folder)]).split()[0])
 
 
-def _timed(act: Callable[[], object]) -> float:
+def timed(act: Callable[[], object]) -> float:
     begun = time.perf_counter()
     act()
     return 1000 * (time.perf_counter() - begun)
 
 
-def _fetched(workspaces: GitWorkspaces, bare: Path, name: str) -> Route:
+def fetched(workspaces: GitWorkspaces, bare: Path, name: str) -> Route:
     commit = subprocess.check_output(["git", "-C", str(bare), "rev-parse", name], text=True).strip()
     route = Route(FORGE, NAME, commit)
     workspaces.fetch(Repository(FORGE, NAME, str(bare)), route, "bench")

@@ -17,7 +17,10 @@ from tests.bench.checkouts import checkouts
 from tests.bench.durability import a_postgres, cpu_of, memory_of, records, servers_folder, takeovers, waits
 from tests.bench.history import history
 from tests.bench.language import language
+from tests.bench.logs import logs
+from tests.bench.python import python
 from tests.bench.report import Figure
+from tests.bench.restores import restores
 from tests.bench.server import STEP, Server, a_server, clock, exchange, median_of
 from tests.daemons import dockerd, image
 
@@ -225,4 +228,7 @@ ALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "history": history,
     "checkouts": checkouts,
     "caches": caches,
+    "restores": restores,
+    "python": python,
+    "logs": logs,
 }

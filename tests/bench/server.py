@@ -94,11 +94,11 @@ class Server:
         self.stop_process()
         self.services.close()
 
-    def commit(self, workflow: str, message: str = "bench") -> str:
+    def commit(self, workflow: str, message: str = "bench", file: str = "ci.yml") -> str:
         folder = self.repository / ".runner/workflows"
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "ci.yml").write_text(workflow)
+        (folder / file).write_text(workflow)
         if new:
             self.git("init", "--quiet", "--initial-branch=main")
         self.git("add", "--all")

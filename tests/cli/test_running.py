@@ -3,8 +3,10 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from zlib import crc32
 import pytest
 
 from runner.cli.following import outputs_of
+from runner.executors import executor
 from tests.builders import a_job
 from tests.forked import command
 from tests.workspaces.origin import git
@@ -110,6 +113,7 @@ class Desk:
         return {
             **kept,
             "TMPDIR": str(self.temp),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
             "USER": "ada",
             "PYTHONPATH": str(Path.cwd()),
             **(given or {}),
@@ -539,6 +543,71 @@ def test_what_is_given_wrongly_is_named_without_a_value(desk: Desk) -> None:
     assert desk.run("--secret", "KEY", env={"KEY": "x"}).status == 0
 
 
+def test_steps_in_a_sandbox_have_the_history_of_the_checkout_and_change_nothing_of_it(desk: Desk) -> None:
+    if executor("sandbox")().check() is not None:
+        pytest.skip("no sandbox can be made here")
+    steps = "steps: [{run: git log --format=%s; git status --short; git fsck --strict; git tag one}]"
+    text = f"on: push\njobs:\n  build: {{runs-on: ubuntu-latest, {steps}}}\n"
+    desk.commit({f"{PLACE}/ci.yml": text}, "the first")
+    desk.commit({"a": "1"}, "the second")
+    git(desk.checkout, "gc", "--quiet")
+    desk.commit({"a": "2"}, "the third")
+    desk.write({"b": "new"})
+    before = everything(desk.checkout)
+
+    ran = desk.run("--json", "--executor", "sandbox")
+
+    first, *rest = ran.json["log"].splitlines()
+    assert (ran.status, ran.json["conclusion"]) == (0, "success")
+    assert rest == ["the third", "the second", "the first"], first
+    assert everything(desk.checkout) == before
+
+
+CACHES = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - id: cache
+        uses: actions/cache@v4
+        with: {path: kept, key: one}
+      - run: "echo hit: '${{ steps.cache.outputs.cache-hit }}' $(cat kept/file 2>/dev/null)"
+      - run: mkdir -p kept && date +%s%N > kept/file
+"""
+
+
+def test_caches_are_there_again_for_the_same_checkout_alone(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": CACHES})
+    other = desk.folder / "other"
+    shutil.copytree(desk.checkout, other)
+
+    first, second, elsewhere = desk.run(), desk.run(), desk.run(cwd=other)
+
+    assert re.search("hit: *\n", first.out)
+    assert re.search("hit: true [0-9]+\n", second.out)
+    assert re.search("hit: *\n", elsewhere.out)
+    assert stat.S_IMODE((desk.folder / "cache" / "runner").stat().st_mode) == 0o700
+    assert desk.left() == []
+
+
+def test_a_run_that_keeps_no_cache_leaves_nothing_at_all(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": SHOWS})
+
+    assert desk.run().status == 0
+    assert not (desk.folder / "cache").exists()
+
+
+def test_caches_that_cannot_be_kept_fail_no_job(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": CACHES})
+    (desk.folder / "cache").write_text("no folder")
+
+    ran = desk.run()
+
+    assert ran.status == 0
+    assert f"caches cannot be kept in {desk.folder / 'cache' / 'runner'}" in ran.out
+
+
 # --- ending it -------------------------------------------------------------------------------------
 
 
@@ -579,6 +648,24 @@ def test_a_second_ctrl_c_ends_it_at_once_and_more_of_them_do_no_harm(desk: Desk)
         process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 130
+    assert desk.waiting() == []
+
+
+def test_a_second_ctrl_c_waits_for_no_step_that_does_not_heed_the_first(desk: Desk) -> None:
+    desk.commit({f"{PLACE}/ci.yml": desk.waits})
+    with subprocess.Popen(
+        [*RUNNER, "run"], cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        begun(desk)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert b"cancelling" in process.stderr.readline()
+        at = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+
+    # A step that is asked to end is given 7.5 and 2.5 seconds for it.
+    assert time.monotonic() - at < 5
     assert desk.waiting() == []
 
 

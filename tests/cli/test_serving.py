@@ -136,3 +136,18 @@ def test_ctrl_c_and_a_second_signal_wait_for_no_step(
         assert bare_machine.run("--version").status == 0
 
     assert bare_machine.server.wait(PATIENCE / 2) == status
+
+
+def test_a_server_refuses_the_objects_of_another_one(bare_machine: Machine) -> None:
+    assert bare_machine.run("migrate").status == 0
+    objects = bare_machine.home / "objects"
+    objects.mkdir(exist_ok=True)
+    (objects / "owner").write_text("another")
+
+    ran = bare_machine.run("serve", "--port", "0")
+
+    assert ran.status == 1
+    assert f"what is kept in {objects} is that of another server's database ('another'" in ran.err
+    assert f"remove {objects}/owner" in ran.err
+    (objects / "owner").unlink()
+    assert bare_machine.start()

@@ -19,7 +19,7 @@ from runner.errors import BrokenDefinition, LeaseLost, NotFound, Unavailable
 from runner.logs import FileLogs
 from runner.model.artifact import Artifact, Maker, NameTaken, NewArtifact, newest
 from runner.model.blob import Blob
-from runner.model.lifecycle import claim, conclude, decide
+from runner.model.lifecycle import claim, conclude, decide, lay_down, start_over
 from runner.model.limits import Limits
 from runner.model.run import Lease, Run, Running
 from runner.model.source import Repository
@@ -29,7 +29,7 @@ from runner.store import Database, SqlArtifacts, SqlRepositories, SqlRetention, 
 from runner.store import artifacts as sql
 from runner.store.database import micros_of
 from runner.store.tables import artifacts, jobs, runs
-from tests.builders import LENGTH, a_new_run, a_route, an_event
+from tests.builders import LENGTH, a_checkpoint, a_new_run, a_route, an_event
 from tests.fakes import FakeWorkspaces, Troubled
 
 DAY = timedelta(days=1)
@@ -157,6 +157,27 @@ def test_a_step_replaces_what_it_made_and_what_its_job_made_before_it_started_ov
     assert gone == [second.blob.key]
     assert shelves.artifacts.of_run(maker.route, maker.run) == [third]
     assert len({first.id, second.id, third.id}) == 3
+
+
+def test_what_a_step_made_that_still_counts_is_not_replaced_by_a_job_that_went_back(shelves: Shelves) -> None:
+    run, lease = shelves.claimed(shelves.run("a"))
+    for key in ("1", "2"):
+        shelves.add(shelves.step_of(run, lease, key), f"of {key}")
+        shelves.store.record(lease, a_checkpoint(lease, key))
+
+    def lost(run: Run, now: datetime) -> Run:
+        job = claim(lay_down(run.jobs[0], now + 2 * LENGTH, LENGTH), "worker-2", now, LENGTH)
+        assert isinstance(job.phase, Running)
+        return run.with_job(start_over(job, job.phase.lease, carried=1))
+
+    after = shelves.store.update(run.id, lost).after
+    phase = after.jobs[0].phase
+    assert isinstance(phase, Running)
+    third = replace(shelves.step_of(after, phase.lease, "3"), base=2)
+
+    with pytest.raises(NameTaken):
+        shelves.add(third, "of 1")
+    shelves.add(third, "of 2")
 
 
 def test_what_is_named_is_replaced_and_only_where_it_is_still_there(shelves: Shelves) -> None:

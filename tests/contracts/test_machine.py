@@ -151,6 +151,9 @@ class Model:
                 done = self.checkpoints.get((job.forked.job, job.base), {})
                 carried = list(done.items())[: job.forked.carried]
                 self.checkpoints[job.id, job.base] = {key: replace(one, job=job.id) for key, one in carried}
+            if job.id in former and former[job.id].base < job.base:
+                done = self.checkpoints.get((job.id, former[job.id].base), {})
+                self.checkpoints[job.id, job.base] = dict(list(done.items())[: job.carried])
         if before is not None and before.pause and not after.pause:
             self.ring(after, now)
         self.runs[after.id] = after
@@ -577,10 +580,14 @@ class Machine(RuleBasedStateMachine):
         model.runs = {id: replace(run, hold=model.hold) for id, run in model.runs.items()}
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data())
-    def start_over(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), carried=st.integers(0, 4))
+    def start_over(self, data: st.DataObject, carried: int) -> None:
         lease = self.any_lease(data)
-        self.under(lease, lambda job, now: lifecycle.start_over(job, lease))
+        self.under(lease, lambda job, now: lifecycle.start_over(job, lease, carried))
+        job = self.model.job(lease.job)
+        if job is not None:
+            known = self.model.checkpoints.get((job.id, job.base), {})
+            assert list(self.store.recall(job).items()) == list(known.items())
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), key=st.sampled_from(KEYS))

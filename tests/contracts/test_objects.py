@@ -85,6 +85,18 @@ def test_it_can_be_sought_in(objects: Objects) -> None:
         assert file.read() == b"789"
 
 
+def test_a_part_of_it_is_read_alone(objects: Objects) -> None:
+    blob = objects.put("kind/1", saying(b"0123456789"))
+
+    assert objects.part(blob.key, 3, 4) == b"3456"
+    assert objects.part(blob.key, 8, 4) == b"89"
+    assert objects.part(blob.key, 10, 4) == b""
+
+    objects.remove(blob.key)
+    with pytest.raises(NotFound):
+        objects.part(blob.key, 3, 4)
+
+
 def test_what_fails_while_it_is_written_leaves_nothing(objects: Objects) -> None:
     def write(file: BinaryIO) -> None:
         file.write(b"half")
@@ -119,6 +131,13 @@ def test_what_is_there_is_told_by_place_and_gone_once_it_is_removed(objects: Obj
     assert [kept.key for kept in objects.kept("kind")] == [two.key]
     with pytest.raises(NotFound):
         read(objects, one)
+
+
+def test_whose_they_are_is_said_once(objects: Objects) -> None:
+    assert objects.mark("one") == "one"
+    assert objects.mark("two") == "one"
+    assert objects.mark("one") == "one"
+    assert list(objects.kept("owner")) == []
 
 
 def test_what_others_keep_at_the_same_place_is_none_of_ours(
@@ -165,6 +184,8 @@ def test_what_was_damaged_is_not_read(
 def test_no_other_path_is_ever_a_key(objects: Objects, key: str) -> None:
     with pytest.raises(ValueError):
         read(objects, Blob(key, 1, "0" * 64))
+    with pytest.raises(ValueError):
+        objects.part(key, 0, 1)
     with pytest.raises(ValueError):
         objects.remove(key)
 

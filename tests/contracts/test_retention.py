@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from runner.engine.ports import KeptLogs, Verdict
 from runner.engine.retire import retire
-from runner.errors import NotFound
+from runner.errors import LeaseLost, NotFound
 from runner.logs import FileLogs
 from runner.model.lifecycle import claim, conclude, decide
 from runner.model.limits import Limits
@@ -22,6 +22,7 @@ from runner.model.step import Result
 from runner.objects import FolderObjects
 from runner.store import Database, SqlLogs, SqlRepositories, SqlRetention, SqlStore
 from runner.store.database import micros_of
+from runner.store.read_models import RunFilter
 from runner.store.tables import checkpoints, jobs, log_chunks, runs
 from runner.store.views import Views
 from tests.builders import LENGTH, a_checkpoint, a_new_run, a_route, an_event
@@ -162,6 +163,57 @@ def test_a_run_is_removed_after_its_time_with_all_that_is_its_own(archive: Archi
             assert connection.execute(select(func.count()).select_from(table).where(mine)).scalar() == 0
     with pytest.raises(NotFound, match=f"no run {run.id}"):
         archive.store.update(run.id, lambda run, now: decide(rerun(run), now))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_ran_for_a_repository_that_is_removed_goes_with_it_whatever_it_does(
+    archive: Archive, again: bool
+) -> None:
+    archive.add()
+    archive.add("octo/other")
+    ended, waiting, working = archive.ended(), archive.run(), archive.run()
+    other = archive.ended(repo="octo/other")
+
+    def begin(run: Run, now: datetime) -> Run:
+        return run.with_job(claim(run.jobs[0], "worker-1", now, LENGTH))
+
+    phase = archive.store.update(working.id, begin).after.jobs[0].phase
+    assert isinstance(phase, Running)
+    repositories = SqlRepositories(archive.database)
+    repositories.remove(repositories.get("git", "octo/hello"))
+    if again:
+        archive.add()
+        own = archive.run()
+    former = (ended, waiting, working)
+    assert not any(archive.there(run) for run in former)
+    due = archive.store.stranded(everything=True)
+    assert [one.run for one in (*due.envelopes, *due.plans)] == ([own.id] if again else [])
+    assert not due.stirred
+    assert not due.overdue
+    shown = [one.id for one in Views(archive.database).runs(RunFilter("octo/hello"))]
+    assert shown == ([own.id] if again else [])
+    archive.tidy()
+
+    with archive.database.reading() as connection:
+        left = set(connection.execute(select(runs.c.id)).scalars())
+    assert left == {other.id, *([own.id] if again else [])}
+    assert archive.printed(ended) == b""
+    assert archive.store.renew([phase.lease]).lost == {phase.lease}
+    with pytest.raises(LeaseLost):
+        archive.store.record(phase.lease, a_checkpoint(phase.lease))
+
+
+def test_more_runs_of_a_removed_repository_than_are_dealt_with_at_once(archive: Archive) -> None:
+    archive.add()
+    for _ in range(102):
+        archive.run()
+    repositories = SqlRepositories(archive.database)
+    repositories.remove(repositories.get("git", "octo/hello"))
+
+    archive.tidy()
+
+    with archive.database.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(runs)).scalar() == 0
 
 
 def test_the_newest_run_of_each_workflow_and_branch_stays(archive: Archive) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,22 @@ class Rows:
 
     def checkpoints_of(self, job: int) -> list[Row[Any]]:
         """In their order."""
-        return [one for one in self.checkpoints if one.job == job]
+        return sorted((one for one in self.checkpoints if one.job == job), key=lambda one: one.sequence)
+
+    @cached_property
+    def copies(self) -> set[tuple[int, int, str]]:
+        """The keys of checkpoints that a job which went back had before: only the base may differ."""
+        told = ("fingerprint", "outcome", "started_at", "finished_at", "snapshot", "kept")
+        found, first = set(), dict[tuple[int, str, int], list[Any]]()
+        for one in sorted(self.checkpoints, key=lambda one: one.base):
+            said = [getattr(one, name) for name in told]
+            before = first.setdefault((one.job, one.key, one.attempt), said)
+            if before is not said and before == said:
+                found.add((one.job, one.base, one.key))
+        return found
+
+    def is_copy(self, one: Row[Any]) -> bool:
+        return (one.job, one.base, one.key) in self.copies
 
 
 def read(database: Database) -> Rows:
@@ -90,7 +106,7 @@ def fences_only_rise(rows: Rows) -> Iterator[str]:
         done = rows.checkpoints_of(job.id)
         if [one.sequence for one in done] != list(range(len(done))):
             yield f"job {job.id}: in sequence {[one.sequence for one in done]}"
-        for before, after in pairwise(done):
+        for before, after in pairwise(one for one in done if not rows.is_copy(one)):
             if after.attempt < before.attempt or after.base < before.base:
                 yield f"job {job.id}: {after.key} of {after.attempt} comes after {before.attempt}"
         for what, attempts in (("lost", job.lost), ("tried", [one[0] for one in job.tried])):
@@ -102,10 +118,13 @@ def nothing_is_written_under_a_stale_fence(rows: Rows) -> Iterator[str]:
     known = {job.id: job for job in rows.jobs}
     for one in rows.checkpoints:
         job = known[one.job]
+        if rows.is_copy(one):
+            continue
         if not one.base <= one.attempt <= job.attempt or one.base > job.base:
             yield f"{one.key} of attempt {one.attempt} from {one.base}, of a job of {job.attempt}, {job.base}"
     for job in rows.jobs:
-        if job.base > job.attempt:
+        # A try begins with the next attempt.
+        if job.base > job.attempt + bool(job.tried):
             yield f"job {job.id} of attempt {job.attempt} counts from {job.base}"
 
 

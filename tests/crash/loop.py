@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -44,7 +44,7 @@ SAY = (
 )
 WORKLOAD = """\
 name: ci
-on: push
+on: {{push: {{branches: [main]}}}}
 env: {{LEG: "0"}}
 jobs:
   a:
@@ -120,8 +120,44 @@ jobs:
           }}
           echo "leave deploy 1 $RUNNER_RUN_ID-$GITHUB_RUN_ATTEMPT" >> STAMPS
 """
-TRIED, SILENT = {"b": "2"}, {"slow": {"1"}, "waits": {"2", "3", "4"}}
-"""Steps that run more than once in an attempt, and those of which nothing has to be heard."""
+PROGRAM = """\
+import os
+from runner.sdk import workflow
+
+SAID = '''SAY'''
+
+def say(step):
+    names = "RUNNER_RUN_ID GITHUB_RUN_ATTEMPT GITHUB_JOB LEG - RUNNER_ATTEMPT GITHUB_SHA".split()
+    words = [os.environ.get(name, step) for name in names]
+    with open("version") as version, open("RECORD", "a") as record:
+        print(*words, version.read(), file=record, flush=True)
+    return step
+
+@workflow(on={{"push": {{"branches": ["programs"]}}}}, runs_on="linux", env={{"LEG": "0"}})
+async def program(event, step):
+    made = await step.sh("made", SAID + "\\necho one > first\\necho value=7 >> $GITHUB_OUTPUT")
+    await step.gather(step.sh("left", SAID), step.do("right", lambda: say("right#1")))
+    mark = "FOLDER/p-$RUNNER_RUN_ID-$GITHUB_RUN_ATTEMPT"
+    flaky = f"{{SAID}}\\ntest -e {{mark}} || {{{{ touch {{mark}}; exit 1; }}}}"
+    await step.sh("flaky", flaky, retry={{"max-attempts": 9, "delay": 0.1}})
+    await step.wait_any(
+        step.sleep("long", "1 hour"),
+        step.gather(step.sleep("nap", 1), step.wait_for_event("go", type="go")),
+    )
+
+    def last():
+        assert open("first").read() == "one\\n"
+        return say("last#1")
+
+    assert [made["value"], await step.do("last", last)] == ["7", "last#1"]
+"""
+PROGRAMS = "refs/heads/programs"
+NAMED = {"program": {"made#1", "left#1", "right#1", "flaky#1", "nap#1", "go#1", "last#1"}}
+"""The steps of jobs that say themselves, as they go on, which they have."""
+TRIED = {"b": "2", "program": "flaky#1"}
+"""Steps that run more than once in an attempt."""
+SILENT = {"slow": {"1"}, "waits": {"2", "3", "4"}, "program": {"nap#1", "go#1"}}
+"""Those of which nothing has to be heard."""
 
 
 @dataclass
@@ -138,9 +174,9 @@ class Storm:
 
     def begin(self, *places: str) -> None:
         """`places`: roles, each with a number where there are several of it."""
-        text = WORKLOAD.replace("SAY", SAY)
-        text = text.replace("STAMPS", str(self.world.stamps)).replace("FOLDER", str(self.world.folder))
-        self.commit = self.world.commit(text=text)
+        names = {"STAMPS": self.world.stamps, "FOLDER": self.world.folder, "RECORD": self.world.record}
+        text, program = (_named(one, {"SAY": SAY, **names}) for one in (WORKLOAD, PROGRAM))
+        self.commit = self.world.commit(text=text, called={"program.py": program})
         for place in places:
             self._start(place)
 
@@ -246,7 +282,8 @@ class Storm:
         going = sum(self._surely(lambda run=run: self._going(run)) for run in self.runs[-2 * AT_ONCE :])  # type: ignore[misc]
         if going < AT_ONCE:
             guid = f"push-{len(self.runs)}"
-            self.runs.append(self._surely(lambda: self.world.deliver(self.commit, guid)))
+            ref = PROGRAMS if len(self.runs) % 2 else "refs/heads/main"
+            self.runs.append(self._surely(lambda: self.world.deliver(self.commit, guid, ref)))
 
     def _going(self, delivery: str) -> bool:
         run = self.world.run_of(delivery)
@@ -309,6 +346,12 @@ def shake(
     say(f"{dict(storm.dealt)} over {len(storm.runs)} runs, {len(world.lines())} steps begun")
 
 
+def _named(text: str, names: Mapping[str, object]) -> str:
+    for name, one in names.items():
+        text = text.replace(name, str(one))
+    return text
+
+
 def say(what: str) -> None:
     sys.stderr.write(f"{what}\n")
     sys.stderr.flush()
@@ -351,7 +394,7 @@ def _check_job(rows: invariants.Rows, job: Row[Any], ran: list[tuple[str, int]])
             assert times[step, fence] == 1, f"step {step} ran twice in attempt {fence}: {job}"
     if job.result == "success":
         last = {key for base, key in done if base == job.base}
-        wanted = {step for step, *_ in job.steps}
+        wanted = NAMED.get(job.key) or {step for step, *_ in job.steps}
         assert wanted <= last, f"{job.key} ended with checkpoints for {last}: {job}"
         missing = wanted - {step for step, _ in ran} - SILENT.get(job.key, set())
         assert not missing, f"the steps {missing} never ran: {job}"

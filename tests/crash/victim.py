@@ -7,6 +7,8 @@ a port of its choice, `keep`, which keeps a secret and ends, or `rotate`, which 
 ends. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
 `store.record:2:before`, or `store.update:N:within`, in its transaction. With --stop it does not die there
 but falls asleep by SIGSTOP. With --thrice every message is sent three times. Containers have no network.
+Whoever works on a workflow in Python that has the variable DIES_AFTER=ATTEMPT:N dies after the Nth message
+of that attempt's conversation.
 Prints `ready`, then works until SIGTERM, then prints `draining` where RUNNER_DRAIN is more than 0.
 """
 
@@ -15,10 +17,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from runner import wiring
@@ -57,6 +60,8 @@ class Mortal:
             self._die_at(f"{what}:{number}:before")
             answer = found(*(self._within(f"{what}:{number}:within", arg) for arg in args), **kwargs)
             self._die_at(f"{what}:{number}:after")
+            if what == "sandbox.talk":
+                return Overheard(answer, args[0].env)
             return Mortal(answer, OPENERS[what], self._point) if what in OPENERS else answer
 
         return call
@@ -80,6 +85,45 @@ class Mortal:
             os.kill(os.getpid(), Mortal.fate)
             # The signal may be taken by another thread, and this one goes on for a moment: not beyond here.
             time.sleep(0.1)
+
+
+class Overheard:
+    """Stands before the channel to a workflow, and counts what is said on it.
+
+    Says at the end how much that was, in the file that the workflow's variable MESSAGES names.
+    """
+
+    def __init__(self, channel: Any, env: Mapping[str, str]) -> None:
+        self._channel = channel
+        self._attempt = env["RUNNER_ATTEMPT"]
+        self._last = env.get("DIES_AFTER")
+        self._file = env.get("MESSAGES")
+        self._count = 0
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._channel, attribute)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self._channel.send(message)
+        self._pass()
+
+    def receive(self, seconds: float) -> Any:
+        message = self._channel.receive(seconds)
+        if message is not None:
+            self._pass()
+        return message
+
+    def _pass(self) -> None:
+        self._count += 1
+        if f"{self._attempt}:{self._count}" == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self._channel.close()
+        if self._file:
+            with Path(self._file).open("a") as file:
+                file.write(f"{self._attempt} {self._count}\n")
 
 
 class Thrice:

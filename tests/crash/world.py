@@ -208,13 +208,18 @@ class World:
             self.processes.append(process)
         return process
 
-    def supervise(self, process: Forked, role: str) -> None:
-        """Start a process of that role when this one has died, as systemd would."""
+    def supervise(self, process: Forked, role: str, settings: Mapping[str, str] | None = None) -> None:
+        """Start a process of that role when this one has died, as systemd would.
+
+        With settings, which are then the new one's too, whoever comes after it is seen to as well.
+        """
 
         def watch() -> None:
-            process.wait()
+            died = process.wait() == -signal.SIGKILL
             with suppress(RuntimeError):
-                self.start(role)
+                again = self.start(role, settings=settings)
+                if settings is not None and died:
+                    self.supervise(again, role, settings)
 
         self._supervisors.append(threading.Thread(target=watch))
         self._supervisors[-1].start()
@@ -266,10 +271,10 @@ class World:
 
     # --- runs --------------------------------------------------------------------------------
 
-    def deliver(self, commit: str, guid: str = "push-1") -> str:
+    def deliver(self, commit: str, guid: str = "push-1", ref: str = "refs/heads/main") -> str:
         """What the server does with a push."""
         real = self.services
-        event = an_event(commit=commit, payload={"guid": guid})
+        event = an_event(commit=commit, ref=ref, payload={"guid": guid})
         return receive(event, guid, guid, store=real.store, dispatcher=real.dispatcher).id
 
     def push(self, commit: str) -> str:

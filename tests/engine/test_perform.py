@@ -408,7 +408,7 @@ def test_a_job_whose_time_is_up_while_its_files_are_kept_has_run_too_long(
     assert bench.store.load(run.id).result is Result.TIMED_OUT
 
 
-def away(repo: object, route: object, keep: str) -> None:
+def away(repo: object, route: object, **given: object) -> None:
     raise Unavailable("octo/hello does not answer")
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runner.model.beginnings import Beginning, beginnings_in
 from runner.model.forks import POST, PRE
-from runner.model.step import TRY, is_named, name_in, named_key
+from runner.model.step import TRY, is_named, name_in, named_in, named_key
 from runner.model.waits import LOSS
 from tests.builders import NOON
 
@@ -21,6 +21,7 @@ TIMES = st.integers(1, 10_000)
 @given(NAMES, TIMES)
 def test_a_steps_name_can_be_read_from_its_key(name: str, number: int) -> None:
     assert name_in(named_key(name, number)) == (name if number == 1 else f"{name} ({number})")
+    assert named_in(named_key(name, number)) == (name, number)
 
 
 @given(NAMES, NAMES, TIMES, TIMES)

@@ -6,11 +6,13 @@ worker in this process may run while this one is up.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.executors.jobs import docker_kind
 from tests.scenarios.engine import Engine, an_engine
+from tests.scenarios.flows import Flows
 
 
 @pytest.fixture(scope="package")
@@ -36,3 +38,8 @@ def engine() -> Iterator[Engine]:
             yield made
     finally:
         del os.environ["WORKERS_OWN"]
+
+
+@pytest.fixture
+def flows(engine: Engine, tmp_path: Path) -> Flows:
+    return Flows(engine, tmp_path)

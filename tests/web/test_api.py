@@ -349,17 +349,25 @@ def test_jobs_of_a_run_are_run_again(web: Web) -> None:
     assert web.call("POST", f"{PREFIX}/runs/{run.id}/rerun", json={"job": key}).json()["attempt"] == 3
 
 
-def test_a_run_of_a_repository_that_is_gone_is_not_run_again(web: Web) -> None:
+def test_what_ran_for_a_repository_that_is_removed_is_nobodys_who_has_its_name(web: Web) -> None:
     web.add()
     run = a_run(web)
-    web.api("POST", f"/runs/{run.id}/cancel")
-    web.site.repositories.remove(web.site.repositories.get("git", "octo/hello"))
+    assert [one["id"] for one in web.api("GET", "/runs")] == [run.id]
+    (delivery,) = web.api("GET", "/deliveries")
 
-    answer = web.call("POST", f"{PREFIX}/runs/{run.id}/rerun")
-
-    assert answer.status_code == 409
-    assert answer.json()["message"] == f"run {run.id} cannot run again: octo/hello is not registered any more"
-    assert web.api("GET", f"/runs/{run.id}")["attempts"] == 1
+    assert web.call("DELETE", f"{PREFIX}/repos/octo/hello").status_code == 204
+    for _ in range(2):
+        assert web.api("GET", "/runs") == []
+        for path in ("", "/logs", "/artifacts", "/stream"):
+            assert web.call("GET", f"{PREFIX}/runs/{run.id}{path}").status_code == 404, path
+        for act in ("rerun", "resume", "cancel", "force-cancel", "pause"):
+            assert web.call("POST", f"{PREFIX}/runs/{run.id}/{act}").status_code == 404, act
+        if web.api("GET", "/repos") == []:
+            web.add()
+    assert web.api("GET", "/deliveries") == []
+    assert web.call("GET", f"{PREFIX}/deliveries/{delivery['id']}").status_code == 404
+    assert web.call("POST", f"{PREFIX}/deliveries/{delivery['id']}/replay").status_code == 404
+    assert "remove-repository" in [one["act"] for one in web.api("GET", "/audit")]
 
 
 def test_a_run_is_cancelled_by_force(web: Web) -> None:
@@ -541,8 +549,8 @@ def test_of_several_steps_that_wait_a_person_says_which(web: Web) -> None:
 
 
 def test_what_cannot_go_on_is_refused_with_the_reason(web: Web) -> None:
-    run = a_run(web)
     web.add()
+    run = a_run(web)
 
     def refused(content: object) -> tuple[int, str]:
         answer = web.call("POST", f"{PREFIX}/runs/{run.id}/resume", json=content)

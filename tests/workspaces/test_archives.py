@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -27,9 +28,17 @@ def nothing() -> None:
     """Nobody wants it to end."""
 
 
-def carry(here: Path, there: Path, snapshot: str) -> None:
-    """Have a snapshot of job 17 in another home."""
-    source, target = GitLayers(here), GitLayers(there)
+def no_problem() -> str | None:
+    return None
+
+
+def a_problem() -> str | None:
+    return "a test"
+
+
+def carry(here: Path, there: Path, snapshot: str, hindrance: Callable[[], str | None] = no_problem) -> None:
+    """Have a snapshot of job 17 in another home, where overlays are hindered."""
+    source, target = GitLayers(here), GitLayers(there, hindrance)
     for layer in source.chain("17", snapshot):
         stream = BytesIO()
         source.pack("17", layer.name, stream)
@@ -64,6 +73,141 @@ def test_what_was_carried_to_another_home_is_restored_there_byte_for_byte(
             carry(here, there, snapshot)
 
             assert contents(theirs.open(route, "17", 2, snapshot).path) == contents(opened.path)
+
+
+kind = st.sampled_from(["overlay", "scan"])
+
+
+@settings(max_examples=8, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@given(edits, st.lists(st.tuples(kind, st.lists(edits, min_size=1, max_size=3)), min_size=2, max_size=4))
+def test_so_it_is_where_each_machine_keeps_files_in_its_own_way(
+    committed: list[tuple[str, str, object]],
+    machines: list[tuple[str, list[list[tuple[str, str, object]]]]],
+) -> None:
+    """A job goes from machine to machine, and at last to each kind of them."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
+        origin = Origin(Path(folder, "origin"))
+        for change in committed:
+            edit(origin.path, *change)
+        route = origin.route(origin.commit_all())
+        before, snapshot, left = None, None, None
+        # Each has been handed what the one before it had.
+        for number, (way, steps) in enumerate([*machines, ("scan", []), ("overlay", [])], start=1):
+            home, hindrance = Path(folder, f"m{number}"), no_problem if way == "overlay" else a_problem
+            workspaces = opened.enter_context(GitWorkspaces(home, "file", hindrance=hindrance))
+            workspaces.fetch(origin.repository, route, "run-1")
+            if before is not None and snapshot is not None:
+                carry(before, home, snapshot, hindrance)
+            workspace = workspaces.open(route, "17", number, snapshot)
+            if left is not None:
+                assert contents(workspace.path) == left
+            for changes in steps:
+                for change in changes:
+                    edit(workspace.path, *change)
+                snapshot = workspace.save()
+            before, left = home, contents(workspace.path)
+
+
+def a_tree(origin: Origin) -> Route:
+    names = ["a/b/c", "a/b/d", "a/e", "f/g", "h/i", "j", "k/l/m", "n/o"]
+    return origin.route(origin.commit({name: f"of {name}" for name in names}))
+
+
+def change_all_sorts_of_things(root: Path) -> None:
+    (root / "j").write_text("other")
+    shutil.rmtree(root / "f")
+    (root / "f").mkdir(0o750)
+    (root / "f/new").write_text("in a folder that is another one")
+    shutil.rmtree(root / "h")
+    (root / "h").write_text("a file where a folder was")
+    (root / "a").rename(root / "moved")
+    (root / "moved/b/c").rename(root / "moved/c")
+    (root / "moved/b/d").unlink()
+    (root / "moved/b").rename(root / "k/b")
+    (root / "a").mkdir()
+    (root / "a/b").write_text("where one was moved from")
+    (root / "n/o").unlink()
+    (root / "n/o").mkdir()
+    (root / "n/o/link").symlink_to("../../j")
+    (root / "one").write_text("two names")
+    (root / "two").hardlink_to(root / "one")
+    os.setxattr(root / "one", "user.said", b"\xff\x00")
+    os.setxattr(root / "k", "user.said", b"of a folder")
+    os.utime(root / "one", ns=(5, 7_000_000_001))
+    (root / "big").write_bytes(b"x" * 3_000_000)
+    (root / "empty").touch(mode=0o600)
+
+
+def more_of_the_same(root: Path) -> None:
+    (root / "k").rename(root / "again")
+    (root / "again/b").rename(root / "again/l/b")
+    (root / "f/new").unlink()
+    shutil.rmtree(root / "a")
+    (root / "moved/b").mkdir()
+    (root / "moved").rename(root / "a")
+    (root / "big").write_bytes(b"y" * 3_000_001)
+
+
+ALL_SORTS = (change_all_sorts_of_things, more_of_the_same)
+
+
+@pytest.fixture
+def two_kinds(tmp_path: Path) -> Iterator[tuple[GitWorkspaces, GitWorkspaces]]:
+    """One with overlays, another one without."""
+    with (
+        GitWorkspaces(tmp_path / "here", "file") as ours,
+        GitWorkspaces(tmp_path / "there", "file", hindrance=a_problem) as theirs,
+    ):
+        yield ours, theirs
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
+def test_what_an_overlay_kept_is_had_where_there_are_none(
+    two_kinds: tuple[GitWorkspaces, GitWorkspaces], origin: Origin, tmp_path: Path
+) -> None:
+    route = a_tree(origin)
+    for workspaces in two_kinds:
+        workspaces.fetch(origin.repository, route, "run-1")
+    ours, theirs = two_kinds
+    opened = ours.open(route, "17", 1, None)
+    (opened.path / "known").touch()
+    saved = [(opened.save(), contents(opened.path))]
+    for change in ALL_SORTS:
+        change(opened.path)
+        saved.append((opened.save(), contents(opened.path)))
+    newest = saved[-1][0]
+
+    carry(tmp_path / "here", tmp_path / "there", newest, a_problem)
+
+    for attempt, (snapshot, then) in enumerate(saved, start=2):
+        there = theirs.open(route, "17", attempt, snapshot).path
+        assert contents(there) == then
+    assert os.getxattr(there / "one", "user.said") == b"\xff\x00"
+    assert os.getxattr(there / "again", "user.said") == b"of a folder"
+    layers = list((tmp_path / "there/snapshots/17").iterdir())
+    assert sorted(path.name for path in layers) == [name for name, _ in saved]
+    assert not list((tmp_path / "there/layers").glob("*/files"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
+def test_what_an_overlay_kept_here_is_had_once_there_are_none_any_more(
+    tmp_path: Path, origin: Origin
+) -> None:
+    route = a_tree(origin)
+    with GitWorkspaces(tmp_path / "here", "file") as before:
+        before.fetch(origin.repository, route, "run-1")
+        opened = before.open(route, "17", 1, None)
+        for change in ALL_SORTS:
+            change(opened.path)
+            snapshot, then = opened.save(), contents(opened.path)
+    with GitWorkspaces(tmp_path / "here", "file", hindrance=a_problem) as after:
+        plain = after.open(route, "17", 2, snapshot)
+        assert contents(plain.path) == then
+        (plain.path / "j").unlink()
+        mixed, then = plain.save(), contents(plain.path)
+    with GitWorkspaces(tmp_path / "here", "file") as again:
+        assert contents(again.open(route, "17", 3, mixed).path) == then
+        assert contents(again.open(route, "17", 4, snapshot).path) != then
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from typing import Any
 
 from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
-from runner.engine.conversation.asked import Asked, Stands, asked
+from runner.engine.conversation.answers import Ahead, Told
+from runner.engine.conversation.asked import Asked, Roll, Stands, asked
 from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
 from runner.engine.conversation.package import PACKAGE, place_package
 from runner.engine.conversation.sources import source_of
@@ -34,7 +35,7 @@ from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
 from runner.model.lifecycle import begin_waits, leave_waits
 from runner.model.run import Job, Run
-from runner.model.step import TRY, Checkpoint, Exports, Outcome, Result
+from runner.model.step import TRY, Checkpoint, Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait
 
 MOST_STEPS = 10_000
@@ -70,14 +71,13 @@ class Conversation:
     ledger: Ledger
     channel: Channel = field(init=False)
     job: Job = field(init=False)
-    exports: Exports = field(default_factory=Exports)
+    _said: Told = field(init=False)
+    _ahead: Ahead = field(init=False)
     _bodies: Bodies = field(init=False)
     _printed: StepOutput = field(init=False)
-    _steps: dict[int, Asked] = field(default_factory=dict)
+    _steps: Roll = field(init=False)
     _named: dict[str, int] = field(default_factory=dict)
     _told: deque[tuple[Asked, Mapping[str, Any]]] = field(default_factory=deque)
-    _place: dict[str, int] = field(init=False)
-    """What has a checkpoint from before, by the order in which it ended."""
     _live: bool = field(init=False)
     """Whether it has come further than any attempt before."""
     _sent: int = 0
@@ -92,9 +92,9 @@ class Conversation:
     def converse(self) -> Ended:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
         self.job = self.ledger.job
-        ended = (key for key in self.ledger.checkpoints if TRY not in key)
-        self._place = {key: at for at, key in enumerate(ended)}
-        self._live = not self._place and not self.job.waits
+        ended = [key for key in self.ledger.checkpoints if TRY not in key]
+        self._steps = Roll({key: at for at, key in enumerate(ended)})
+        self._live = not self._steps.places and not self.job.waits
         sandbox = self.stage.scene.sandbox
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
@@ -102,6 +102,9 @@ class Conversation:
         patience = max(0.0, self.stage.end - monotonic()) + 2 * LAST_SECONDS
         command = Command(argv, env, sandbox.temp, patience, cancellable=False)
         self._bodies = Bodies(self.stage, self.env)
+        path = self.env.get("PATH", sandbox.path)
+        self._said = Told(path)
+        self._ahead = Ahead(ended, self.ledger.checkpoints, Told(path))
         self._printed = self._bodies.listener(FIRST_WORDS)
         with closing(sandbox.talk(command, self._printed)) as self.channel:
             self.stage.hold.listen(self.channel.wake)
@@ -118,6 +121,7 @@ class Conversation:
     def _converse(self) -> Ended:
         self._since = monotonic()
         self._begin()
+        self._say_ahead()
         while self._end is None:
             message = self.channel.receive(self._patience())
             if message is not None:
@@ -135,12 +139,15 @@ class Conversation:
                 self._ask(message)
             case {"is": "print", "id": number, "text": str(text)}:
                 self._print(number, text.encode("utf-8", "surrogateescape"))
-            case {"is": "tell", "id": int(number)} if number in self._steps:
+            case {"is": "took", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
-                self._tell(self._steps[number], message)
-            case {"is": "drop", "id": int(number)} if number in self._steps:
+                self._take(step)
+            case {"is": "tell", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
-                self._leave(self._steps[number])
+                self._tell(step, message)
+            case {"is": "drop", "id": number} if (step := self._steps.get(number)) is not None:
+                self._busy()
+                self._leave(step)
             case {"is": "idle", "seen": seen}:
                 self._idle, self._later = seen == self._sent, bool(message.get("later"))
             case {"is": "find", "module": str(module)}:
@@ -189,8 +196,15 @@ class Conversation:
             }
         )
 
+    def _say_ahead(self) -> bool:
+        """Say how the next steps of earlier attempts ended; whether there are any that were not said yet."""
+        more = self._ahead.more()
+        if more:
+            self._send({"is": "memory", "steps": more})
+        return bool(more)
+
     def _print(self, number: object, data: bytes) -> None:
-        step = self._steps.get(number) if isinstance(number, int) else None
+        step = self._steps.get(number)
         if step is not None and step.output is not None:
             step.output(data)
         elif step is None and self._live:
@@ -206,7 +220,7 @@ class Conversation:
         count = self._named[name] = self._named.get(name, 0) + 1
         step = asked(message, count, self.stage.masks)
         self._check_same(step)
-        self._steps[step.number] = step
+        self._steps.add(step)
 
     def _check_same(self, step: Asked) -> None:
         found = self.ledger.checkpoints.get(step.key)
@@ -218,15 +232,24 @@ class Conversation:
                 "start afresh"
             )
 
+    def _take(self, step: Asked) -> None:
+        """The workflow has had the answer that it was told ahead."""
+        place, said = self._steps.places.get(step.key), self._ahead.said
+        if step.stands is not Stands.ASKED or place is None or place >= said:
+            raise BrokenDefinition(f"{step.line}: nothing was said ahead about the step {step.name}")
+        self._steps.put(step, Stands.ANSWERED)
+        self._said.hear(self.ledger.checkpoints[step.key].outcome)
+
     def _tell(self, step: Asked, message: Mapping[str, Any]) -> None:
-        step.runs = False
+        self._steps.ended(step)
         if step.stands is Stands.RUNS:
             self._told.append((step, message))
         elif step.output is not None:
             step.output.end()
 
     def _leave(self, step: Asked) -> None:
-        waited, step.stands = step.stands is Stands.WAITS, Stands.LEFT
+        waited = step.stands is Stands.WAITS
+        self._steps.put(step, Stands.LEFT)
         if waited and wait_of(self.job, step.key) is not None:
             self._change(lambda job, now: leave_waits(job, self.ledger.hold.lease, now, {step.key}))
 
@@ -234,43 +257,51 @@ class Conversation:
 
     def _go_on(self) -> None:
         """It can go on no further without an answer: give it the next, or begin what it asks for."""
-        open_steps = [one for one in self._steps.values() if one.stands not in (Stands.ANSWERED, Stands.LEFT)]
-        known = [one for one in open_steps if one.key in self._place]
-        if known:
-            step = min(known, key=lambda one: self._place[one.key])
-            self._answer(step, self.ledger.checkpoints[step.key])
+        if (step := self._steps.recalled()) is not None:
+            if self._steps.places[step.key] < self._ahead.said or not self._say_ahead():
+                self._answer(step, self.ledger.checkpoints[step.key])
             return
         while self._told:
             if self._settle(*self._told.popleft()):
                 return
-        if self._hear_waits(open_steps):
+        if self._hear_waits():
             return
-        running = [one for one in self._steps.values() if one.runs]
-        self._check_hold(running)
+        self._check_hold()
         if self._over is None and self.stage.over is not None:
             self._over = self.stage.over
             self._send({"is": "cancel"})
             return
-        for step in open_steps:
-            if step.stands is Stands.ASKED and len(running) < MOST_AT_ONCE:
-                if self._start(step):
-                    return
-                if step.runs:
-                    running.append(step)
-        waiting = [one for one in self._steps.values() if one.stands is Stands.WAITS]
-        if not running and not self._later:
+        if self._start_all():
+            return
+        waiting = list(self._steps.waiting.values())
+        if not self._steps.running and not self._later:
             if not waiting:
                 raise BrokenDefinition("the workflow waits for something that is no step, and will not come")
             self._rest(waiting)
         self._begin_waits(waiting)
 
-    def _check_hold(self, running: list[Asked]) -> None:
+    def _start_all(self) -> bool:
+        """Begin what is asked for, as much as may run at once; whether the workflow is answered by it."""
+        if not self._steps.asked or len(self._steps.running) >= MOST_AT_ONCE:
+            return False
+        for step in list(self._steps.asked.values()):
+            if len(self._steps.running) >= MOST_AT_ONCE:
+                return False
+            if self._start(step):
+                return True
+        return False
+
+    def _check_hold(self) -> None:
         """Raises what keeps the job from going on here, once what runs has ended."""
         hold = self.stage.hold
         if hold.over:
             raise LeaseLost(Why.LOST.value)
         yields = hold.yields
-        if yields is not None and not (yields is Why.PAUSED and self._over is not None) and not running:
+        if (
+            yields is not None
+            and not (yields is Why.PAUSED and self._over is not None)
+            and not self._steps.running
+        ):
             raise Released(yields.value)
 
     def _start(self, step: Asked) -> bool:
@@ -287,7 +318,7 @@ class Conversation:
         if step.wait is None:
             self._record(step, success())
             return True
-        step.stands = Stands.WAITS
+        self._steps.put(step, Stands.WAITS)
         return False
 
     # --- bodies -----------------------------------------------------------------------------------
@@ -300,22 +331,26 @@ class Conversation:
                 key = f"{step.key}{TRY}{len(tries)}"
                 why = f"step {step.name} is tried again"
                 step.wait = Wait(key, Awaited.TIME, since=datetime.now(UTC), due=due, message=why), None
-                step.stands = Stands.WAITS
+                self._steps.put(step, Stands.WAITS)
                 return False
         step.wait = None
         try:
-            message = self._bodies.begin(step, [one for one in self._steps.values() if one.runs])
+            message = self._bodies.begin(step, self._steps.running.values())
         except BrokenDefinition as error:
             self._record(step, failure(str(error), code=1))
             return True
-        step.stands, step.runs, self._live = Stands.RUNS, True, True
+        self._steps.put(step, Stands.RUNS)
+        self._live = True
         # Who looks on sees that it has begun.
         begins(self.ledger.hold.lease, step.key, self._began(step), self.stage.station.logs)
         self._send(message)
         return False
 
     def _tries(self, step: Asked) -> list[Checkpoint]:
-        return [done for key, done in self.ledger.checkpoints.items() if key.startswith(step.key + TRY)]
+        found: list[Checkpoint] = []
+        while (done := self.ledger.checkpoints.get(f"{step.key}{TRY}{len(found) + 1}")) is not None:
+            found.append(done)
+        return found
 
     def _settle(self, step: Asked, message: Mapping[str, Any]) -> bool:
         """Write down how a body ended; whether the workflow is told, for else it is to be run again."""
@@ -327,7 +362,7 @@ class Conversation:
         if outcome.result.failed and not final and self._over is None:
             if again(step.retry, failed, outcome.exit_code):
                 self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, outcome, self._began(step))
-                step.stands = Stands.ASKED
+                self._steps.put(step, Stands.ASKED)
                 return False
             if tries:
                 outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
@@ -336,10 +371,10 @@ class Conversation:
 
     # --- waits ------------------------------------------------------------------------------------
 
-    def _hear_waits(self, open_steps: list[Asked]) -> bool:
+    def _hear_waits(self) -> bool:
         """Answer the step whose wait was over first; whether there is one."""
-        waiting = [one for one in open_steps if one.stands in (Stands.WAITS, Stands.ASKED)]
-        if not waiting or not self.job.waits:
+        waiting = [*self._steps.waiting.values(), *self._steps.asked.values()] if self.job.waits else []
+        if not waiting:
             return False
         job = self.job.over(datetime.now(UTC))
         over: list[tuple[Answer, Asked, Wait]] = []
@@ -353,7 +388,7 @@ class Conversation:
         answer, step, wait = min(over, key=lambda one: (one[0].at, one[1].number))
         step.began = wait.since
         if TRY in wait.key:
-            step.stands = Stands.ASKED
+            self._steps.put(step, Stands.ASKED)
             return self._proceed(step)
         self._record(step, waited(wait, answer))
         return True
@@ -396,22 +431,8 @@ class Conversation:
         self._answer(step, done)
 
     def _answer(self, step: Asked, done: Checkpoint) -> None:
-        step.stands = Stands.ANSWERED
-        self._place.pop(step.key, None)
-        outcome = done.outcome
-        self.exports = self.exports.then(outcome.exports)
-        message: dict[str, Any] = {"is": "recall", "id": step.number, "at": done.finished.isoformat()}
-        message["ok"] = outcome.result.ok
-        value = json.loads(outcome.value) if outcome.value is not None else None
-        if step.kind == "sh" and outcome.result.ok:
-            value = {"outputs": dict(outcome.outputs), "exit_code": outcome.exit_code or 0}
-        message["value"] = value if outcome.result.ok else value or {"reason": outcome.reason}
-        if outcome.exports.env or outcome.exports.path:
-            path = ":".join(
-                (*reversed(self.exports.path), self.env.get("PATH", self.stage.scene.sandbox.path))
-            )
-            message["env"] = {**outcome.exports.env, "PATH": path}
-        self._send(message)
+        self._steps.put(step, Stands.ANSWERED)
+        self._send({"is": "recall", "id": step.number, **self._said.answer(done)})
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -420,8 +441,8 @@ class Conversation:
         now, ends = monotonic(), [LOOK * 60]
         if not self._idle:
             ends.append(self._since + self._grace - now)
-        ends += [one.until - now for one in self._steps.values() if one.runs and not one.told_to_end]
-        if any(one.stands is Stands.WAITS for one in self._steps.values()):
+        ends += [one.until - now for one in self._steps.running.values() if not one.told_to_end]
+        if self._steps.waiting:
             ends.append(LOOK)
         ends.append(self.stage.end - now)
         return max(0.0, min(ends))
@@ -439,8 +460,8 @@ class Conversation:
                 self.channel.send({"is": "where"})
             elif now > self._asked_where + LAST_SECONDS:
                 raise BrokenDefinition(self._stuck(""))
-        for step in self._steps.values():
-            if step.runs and not step.told_to_end and now > step.until:
+        for step in self._steps.running.values():
+            if not step.told_to_end and now > step.until:
                 step.told_to_end = True
                 self._send({"is": "stop", "id": step.number, "why": "timeout"})
         if now > self.stage.end and self.stage.over is not None and self._over is not None:

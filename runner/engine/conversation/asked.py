@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
+from heapq import heappop, heappush
 from typing import Any
 
 from runner.engine.masks import Masks
@@ -67,6 +68,60 @@ class Asked:
             bool(said["jitter"]),
             tuple(said["on-exit-codes"]),
         )
+
+
+@dataclass(slots=True)
+class Roll:
+    """The steps of a conversation by how they stand: what is done for one does not look at all of them.
+
+    `places`: what has a checkpoint from before, by the order in which it ended.
+    """
+
+    places: dict[str, int]
+    asked: dict[int, Asked] = field(default_factory=dict)
+    waiting: dict[int, Asked] = field(default_factory=dict)
+    running: dict[int, Asked] = field(default_factory=dict)
+    """Those whose bodies run, also where nobody waits for them any more."""
+    _all: dict[int, Asked] = field(default_factory=dict)
+    _known: list[tuple[int, int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, number: object) -> Asked | None:
+        return self._all.get(number) if isinstance(number, int) else None
+
+    def add(self, step: Asked) -> None:
+        self._all[step.number] = self.asked[step.number] = step
+        if step.key in self.places:
+            heappush(self._known, (self.places[step.key], step.number))
+
+    def put(self, step: Asked, stands: Stands) -> None:
+        step.stands = stands
+        for kind, steps in ((Stands.ASKED, self.asked), (Stands.WAITS, self.waiting)):
+            if stands is kind:
+                steps[step.number] = step
+            else:
+                steps.pop(step.number, None)
+        if stands is Stands.RUNS:
+            step.runs = True
+            self.running[step.number] = step
+        elif stands is Stands.ANSWERED:
+            self.places.pop(step.key, None)
+
+    def ended(self, step: Asked) -> None:
+        """The body of a step runs no more."""
+        step.runs = False
+        self.running.pop(step.number, None)
+
+    def recalled(self) -> Asked | None:
+        """The first to be answered of those that have been asked for and have a checkpoint."""
+        while self._known:
+            step = self._all[self._known[0][1]]
+            if step.stands is Stands.ASKED:
+                return step
+            heappop(self._known)
+        return None
 
 
 def asked(message: Mapping[str, Any], count: int, masks: Masks) -> Asked:
