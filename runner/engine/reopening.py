@@ -19,7 +19,7 @@ from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
 from runner.model.lifecycle import start_over
 from runner.model.run import Job, Lease, Run
 from runner.model.snapshot import NONE
-from runner.model.step import TRY, Checkpoint
+from runner.model.step import TRY, Checkpoint, name_in
 from runner.workflow.document import Steps
 
 JOB = "job-"
@@ -162,6 +162,9 @@ def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) ->
         return
     step = next((step for step in job.steps if step.key not in checkpoints), None)
     where = f" at step {step.key} ({step.name})" if step else ""
+    if not job.steps and checkpoints:
+        # What its program would ask for next is known to nobody.
+        where = f" after step {name_in(list(checkpoints)[-1].split(TRY)[0])}"
     raise Poisoned(f"poisoned: {MOST_LOSSES} workers were lost with it{where}, one after another")
 
 
