@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -48,10 +49,12 @@ LADDERS = {
     "cancel": ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5)),
 }
 """Signals to a command's processes, each with the seconds that these have to end by it; then comes KILL."""
+MARKS = ("RUNNER_TEMP", "RUNNER_STEP")
 CHUNK = 65536
 PRINT = 1024 * 1024
 """Bytes of what is printed that go into one message."""
 MOST_FRAMES = 100
+MOST_SWEEPS = 20
 MOST_LETTERS = 64 * 1024
 """Of what is told of an exception."""
 MOST_LEFT = 1024 * 1024
@@ -123,6 +126,9 @@ class Running:
         """Why it has to end."""
         self.task: Optional[asyncio.Task[Any]] = None
         self.process: Optional[subprocess.Popen[bytes]] = None
+        self.marks: frozenset[bytes] = frozenset()
+        """Variables that only its processes have, also those that are in no group of it any more."""
+        self.ender: Optional[threading.Thread] = None
 
     def end(self, why: str) -> None:
         if self.ended is not None:
@@ -131,19 +137,20 @@ class Running:
         if self.task is not None:
             self.task.cancel()
         if self.process is not None:
-            threading.Thread(target=_bring_down, args=(self.process, why), daemon=True).start()
+            self.ender = threading.Thread(target=self._bring_down, args=(self.process, why), daemon=True)
+            self.ender.start()
 
-
-def _bring_down(process: "subprocess.Popen[bytes]", why: str) -> None:
-    for number, patience in LADDERS.get(why, LADDERS["cancel"]):
-        if not _signal(process, number):
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    _signal(process, signal.SIGKILL)
+    def _bring_down(self, process: "subprocess.Popen[bytes]", why: str) -> None:
+        for number, patience in LADDERS.get(why, LADDERS["cancel"]):
+            if not _signal(process, number):
+                break
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        _signal(process, signal.SIGKILL)
+        _kill_marked(self.marks)
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
@@ -153,6 +160,26 @@ def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _kill_marked(marks: "frozenset[bytes]") -> None:
+    """Kill all processes that have these variables, and those that they begin meanwhile."""
+    for _ in range(MOST_SWEEPS):
+        found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _is_marked(name, marks)]
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _is_marked(pid: str, marks: "frozenset[bytes]") -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return marks <= {*file.read().split(b"\0")}
+    except OSError:
+        # It is another user's, or has ended since.
+        return False
 
 
 class Host:
@@ -313,10 +340,12 @@ class Host:
     # --- bodies ----------------------------------------------------------------------------------------
 
     def _command(self, running: Running, message: wire.Message) -> None:
+        env = {**os.environ, **message["env"]}
+        running.marks = frozenset(os.fsencode(f"{name}={env.get(name)}") for name in MARKS)
         try:
             process = subprocess.Popen(
                 message["argv"],
-                env={**os.environ, **message["env"]},
+                env=env,
                 cwd=message["cwd"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -324,9 +353,11 @@ class Host:
                 start_new_session=True,
             )
             running.process = process
-            if running.ended is not None:
-                _bring_down(process, running.ended)
+            if running.ended is not None and running.ender is None:
+                running._bring_down(process, running.ended)
             self._follow(running.number, process)
+            if running.ender is not None:
+                running.ender.join()
         except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
             self._tell(running, False, {"reason": f"{message['argv'][0]} cannot be run: {error}"}, 126)
             return

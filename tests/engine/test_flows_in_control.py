@@ -175,6 +175,22 @@ def test_a_step_out_of_time_is_told_so(flows: Flows, body: str) -> None:
     assert [result for _, result in ended.results] == ["timed_out"]
 
 
+def test_what_a_step_out_of_time_began_is_gone_when_it_is_told(flows: Flows) -> None:
+    ended = flows.run("""
+        try:
+            await step.sh(
+                "x",
+                "trap '' TERM; (setsid sh -c 'echo $$ >> RECORD; trap \"\" TERM; while :; do sleep 60; done' &); sleep 60",
+                timeout=0.5,
+            )
+        except TimedOut:
+            return os.path.exists(f"/proc/{open('RECORD').read().strip()}/cwd")
+    """)
+
+    assert flows.notes() != []
+    assert ended.job.outputs == {"result": "false"}
+
+
 def test_a_body_that_cannot_be_stopped_is_not_waited_for(
     flows: Flows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
