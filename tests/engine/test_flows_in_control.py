@@ -340,6 +340,23 @@ def test_a_step_that_was_not_begun_when_the_worker_was_lost_is_no_suspect(flows:
     assert flows.notes() == ["a", "a", "b"]
 
 
+def test_a_job_whose_files_are_gone_does_not_start_over_where_nothing_may_run_twice(flows: Flows) -> None:
+    run = flows.pushed(
+        "await step.do('one', lambda: note('one'))\nawait step.do('two', lambda: note('two') and time.sleep(60))",
+        options="on_lost='fail'",
+    )
+    flows.aside(run)
+    flows.until("two")
+    flows.loses_its_worker(run)
+    flows.bench.workspaces.gone = True
+    flows.bench.work()
+
+    assert flows.seen(run).reason == (
+        "the job cannot start over: no snapshot on this machine; step one has run, and on-lost is fail"
+    )
+    assert flows.notes() == ["one", "two"]
+
+
 def test_three_losses_at_the_same_point_are_the_end(flows: Flows) -> None:
     run = flows.pushed("""
         await step.do("fine", lambda: note("fine"))

@@ -32,6 +32,8 @@ from runner.engine.conversation.bodies import (
     success,
     tried,
 )
+from runner.engine.conversation.divergence import MOST_NAMED, check_all_asked, check_same
+from runner.engine.conversation.ends import how, outputs
 from runner.engine.conversation.package import PACKAGE, place_package
 from runner.engine.conversation.sound import OPEN_BYTES, Unsound, given, plain
 from runner.engine.conversation.sources import source_of
@@ -59,11 +61,6 @@ SECONDS = 30.0
 """Until it has come from one answer to where it can go on no further."""
 LAST_SECONDS = 5.0
 """For it to say where it is, and for its bodies to end that were told to; then it is killed."""
-MOST_NAMED = 5
-"""Steps that an error speaks of."""
-NOT_FOUND, KILLED = 127, 137
-TOO_OLD = 78
-"""How a python3 ends that is too old for our package (`runner/sdk/__main__.py`)."""
 LOOK = 1.0
 """Seconds between two looks at what people and others have answered while steps run."""
 
@@ -121,7 +118,8 @@ class Conversation:
     def converse(self) -> Ended:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
         self.job = self.ledger.job
-        ended = [key for key in self.ledger.checkpoints if TRY not in key]
+        # The dot stands for what is done of a step beside it, as at the end of the job.
+        ended = [key for key in self.ledger.checkpoints if TRY not in key and "." not in key]
         self._steps = Roll({key: at for at, key in enumerate(ended)})
         self._live = not self._steps.places and not self.job.waits
         sandbox = self.stage.scene.sandbox
@@ -262,53 +260,12 @@ class Conversation:
             where = plain(message.get("line"), REASON_LETTERS)
             raise BrokenDefinition(f"the workflow asks for more than {MOST_STEPS} steps: {where}")
         step = asked(message, len(self._steps) + 1, self._named, self.stage.masks)
-        self._check_same(step)
+        check_same(step, self.ledger.checkpoints, self.job)
         self._steps.add(step)
         if self._steps.size > OPEN_BYTES:
             raise BrokenDefinition(
                 f"step {step.name}: what the workflow asks for at once is longer than {OPEN_BYTES} bytes"
             )
-
-    def _check_same(self, step: Asked) -> None:
-        """Raises `Diverged` where the workflow has asked for something else under the same name before."""
-        found = self.ledger.checkpoints.get(step.key) or self.ledger.checkpoints.get(f"{step.key}{TRY}1")
-        if found is not None and found.fingerprint != step.fingerprint:
-            before = (
-                f"`{found.outcome.request}` ({found.outcome.line})" if found.outcome.request else "other work"
-            )
-            raise self._diverged(
-                f"{step.line} asks for `{step.shown}`, where attempt {found.attempt} had asked for {before} "
-                "under the same name"
-            )
-        wait = wait_of(self.job, step.key)
-        if wait is not None and AWAITED.get(step.kind) is not wait.awaited:
-            raise self._diverged(
-                f"{step.line} asks for `{step.shown}`, where an earlier attempt had waited ({said_of(wait)}) "
-                "under the same name"
-            )
-
-    def _diverged(self, what: str) -> Diverged:
-        return Diverged(
-            f"the workflow diverged: {what}; what a workflow asks for may depend on nothing but its event "
-            "and its steps. Rerun the run to start afresh"
-        )
-
-    def _check_asked_again(self) -> None:
-        """Raises `Diverged` where steps of earlier attempts are not asked for any more."""
-        missing = list(self._steps.places)
-        if not missing:
-            return
-        done = [self.ledger.checkpoints[key] for key in missing[:MOST_NAMED]]
-        before = ", ".join(
-            f"`{one.outcome.request or name_in(one.key)}` ({one.outcome.line})" for one in done
-        )
-        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-        open_steps = list(self._steps.asked.values())[:MOST_NAMED]
-        now = ", ".join(f"`{one.shown}` ({one.line})" for one in open_steps)
-        raise self._diverged(
-            f"it asks no more for what attempt {done[0].attempt} had asked for: {before}{more}; "
-            + (f"instead it asks for {now}" if now else "instead it asks for nothing")
-        )
 
     def _take(self, step: Asked) -> None:
         """The workflow has had the answer that it was told ahead."""
@@ -390,7 +347,7 @@ class Conversation:
             self._send({"is": "cancel"})
             return True
         if not self._later:
-            self._check_asked_again()
+            check_all_asked(self._steps, self.ledger.checkpoints)
         # What it waits for by itself went before what was done then.
         return True
 
@@ -661,37 +618,19 @@ class Conversation:
             reason = "cancelled" if self._over is Result.CANCELLED else TOO_LONG
             return Ended(self._over, reason="; ".join([reason, *undone]))
         if message["result"] == "success":
-            self._check_asked_again()
-            return Ended(Result.SUCCESS, self._outputs(value))
+            check_all_asked(self._steps, self.ledger.checkpoints)
+            return Ended(Result.SUCCESS, outputs(value, self.stage.masks))
         reason = hide(plain(told.get("reason") or "the workflow failed", REASON_LETTERS))
         traceback = hide(plain(told.get("traceback"), TRACEBACK_LETTERS)).rstrip("\n")
         said = f"{traceback}\n##[error]{reason}\n" if traceback else f"##[error]{reason}\n"
         self.stage.log(FIRST_WORDS, said.encode(errors="replace"))
-        self._check_asked_again()
+        check_all_asked(self._steps, self.ledger.checkpoints)
         code = told.get("exit_code")
         return Ended(
             Result.FAILURE,
             reason="; ".join([reason, *undone]),
             exit_code=code if type(code) is int and 0 <= code < 256 else None,
         )
-
-    def _outputs(self, value: object) -> Mapping[str, str]:
-        """What other jobs see of what the workflow gave: its members where it has some, else `result`."""
-        text = given(value)
-        if text is None:
-            raise BrokenDefinition("the value of the workflow is nothing that JSON knows")
-        found = json.loads(text)
-        members = found if isinstance(found, dict) else {} if found is None else {"result": found}
-        texts = {
-            str(name): one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
-            for name, one in members.items()
-        }
-        if (size := letters(texts)) > OUTPUT_LETTERS:
-            raise BrokenDefinition(
-                f"the value of the workflow has {size} letters; {OUTPUT_LETTERS} are the most: have a step "
-                "keep what is longer"
-            )
-        return {name: text for name, text in texts.items() if not self.stage.masks.covers(text)}
 
     def _gone(self, closed: ChannelClosed) -> Ended:
         """What it means that the workflow's process is gone before the workflow has ended."""
@@ -708,18 +647,7 @@ class Conversation:
             raise BrokenDefinition(f"the workflow's process was ended: {closed.reason}")
         named = [step.name for step in self._steps.running.values()][:MOST_NAMED]
         during = f" while {', '.join(named)} ran" if named else ""
-        why = f"the workflow's process ended before the workflow did{during}: {self._how(closed.exit)}"
+        why = f"the workflow's process ended before the workflow did{during}: {how(closed.exit, self._begun)}"
         if self._over is not None:
             return Ended(self._over, reason=why)
         raise BrokenDefinition(why)
-
-    def _how(self, exit: Exit | None) -> str:
-        if exit is None:
-            return "it hung up"
-        if not self._begun and exit.code == NOT_FOUND:
-            return "there is no python3 to run it with; have one in the job's container, or on the PATH"
-        if not self._begun and exit.code == TOO_OLD:
-            return "its python3 is older than 3.9; have a newer one in the job's container, or on the PATH"
-        if exit.code == KILLED:
-            return "it was killed (exit code 137), as happens where it takes more memory than it may"
-        return f"exit code {exit.code}"
