@@ -5,7 +5,6 @@ on no further: first what has a checkpoint, in the order in which the steps ende
 the same point the same way; after that what ends now, in the order in which that is written down.
 """
 
-import json
 import posixpath
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -35,24 +34,23 @@ from runner.engine.conversation.bodies import (
 from runner.engine.conversation.divergence import MOST_NAMED, check_all_asked, check_same
 from runner.engine.conversation.ends import how, outputs
 from runner.engine.conversation.package import PACKAGE, place_package
-from runner.engine.conversation.sound import OPEN_BYTES, Unsound, given, plain
+from runner.engine.conversation.sound import OPEN_BYTES, Unsound, plain
 from runner.engine.conversation.sources import source_of
-from runner.engine.conversation.waits import AWAITED, WAITS, wait_for, waited
+from runner.engine.conversation.waits import WAITS, wait_for, waited
 from runner.engine.heart import CANCEL_SECONDS, Why
-from runner.engine.ledger import Diverged, Ledger
+from runner.engine.ledger import Ledger
 from runner.engine.opening import FIRST_WORDS
-from runner.engine.outcomes import letters
 from runner.engine.output import StepOutput
-from runner.engine.ports import Channel, ChannelClosed, Command, Exit
-from runner.engine.programs import OUTPUT_LETTERS, Ended
+from runner.engine.ports import Channel, ChannelClosed, Command
+from runner.engine.programs import Ended
 from runner.engine.retries import again, delay_of, losses
 from runner.engine.stage import Released, Stage
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
 from runner.model.lifecycle import begin_waits, leave_waits
 from runner.model.run import Job, Run
-from runner.model.step import TRY, Checkpoint, Outcome, Result, name_in
-from runner.model.waits import Answer, Awaited, Wait, said_of
+from runner.model.step import TRY, Checkpoint, Outcome, Result
+from runner.model.waits import Answer, Awaited, Wait
 
 MOST_STEPS = 10_000
 FIRST_SECONDS = 120.0

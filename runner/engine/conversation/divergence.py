@@ -19,8 +19,8 @@ def check_same(step: Asked, checkpoints: Mapping[str, Checkpoint], job: Job) -> 
     found = checkpoints.get(step.key) or checkpoints.get(f"{step.key}{TRY}1")
     if found is not None and found.fingerprint != step.fingerprint:
         raise _diverged(
-            f"{step.line} asks for `{step.shown}`, where attempt {found.attempt} had asked for {_shown(found)} "
-            "under the same name"
+            f"{step.line} asks for `{step.shown}`, where attempt {found.attempt} had asked for "
+            f"{_shown(found)} under the same name"
         )
     wait = wait_of(job, step.key)
     if wait is not None and AWAITED.get(step.kind) is not wait.awaited:
@@ -50,6 +50,6 @@ def _shown(done: Checkpoint) -> str:
 
 def _diverged(what: str) -> Diverged:
     return Diverged(
-        f"the workflow diverged: {what}; what a workflow asks for may depend on nothing but its event and its "
-        "steps. Rerun the run to start afresh"
+        f"the workflow diverged: {what}; what a workflow asks for may depend on nothing but its event and "
+        "its steps. Rerun the run to start afresh"
     )
