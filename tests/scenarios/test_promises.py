@@ -89,7 +89,7 @@ def test_a_step_fails_once_it_was_tried_as_often_as_it_may_be(flows: Flows) -> N
         """
     )
 
-    assert flows.failed(run) == "step never: ValueError: not ever"
+    assert flows.failed(run) == "step never: ValueError: not ever; tried 2 times"
     assert flows.steps(run)["never#1"].outcome.reason == "ValueError: not ever; tried 2 times"
     assert flows.notes() == ["tried"] * 2
 

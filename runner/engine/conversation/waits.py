@@ -6,11 +6,19 @@ from datetime import datetime, timedelta
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
+from runner.engine.conversation.sound import plain
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal
+from runner.workflow.built_in import LONGEST_MESSAGE
 
-WAITS = ("sleep", "until", "event", "approve")
-"""The kinds of steps that wait."""
+AWAITED = {
+    "sleep": Awaited.TIME,
+    "until": Awaited.TIME,
+    "event": Awaited.SIGNAL,
+    "approve": Awaited.APPROVAL,
+}
+"""What each kind of steps that wait waits for."""
+WAITS = tuple(AWAITED)
 
 
 def wait_for(step: Asked, now: datetime) -> tuple[Wait, timedelta | None] | None:
@@ -26,7 +34,7 @@ def wait_for(step: Asked, now: datetime) -> tuple[Wait, timedelta | None] | None
         case "event":
             return Wait(step.key, Awaited.SIGNAL, since=now, name=str(request["type"])), length
         case _:
-            message, approvers = str(request["message"]), tuple(map(str, request["approvers"]))
+            message, approvers = plain(request["message"], LONGEST_MESSAGE), tuple(request["approvers"])
             wait = Wait(step.key, Awaited.APPROVAL, since=now, message=message, approvers=approvers)
             return wait, length
 
