@@ -312,6 +312,10 @@ class FakeWorkspaces:
             if path.rpartition("/")[0] == folder and (names is None or path.rpartition("/")[2] in names)
         }
 
+    def listed(self, route: Route, folder: str) -> set[str]:
+        inside = f"{folder.strip('/')}/".lstrip("/")
+        return {path[len(inside) :].partition("/")[0] for path in self.files if path.startswith(inside)}
+
     def message(self, route: Route) -> str:
         return self.said
 

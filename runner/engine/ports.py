@@ -170,6 +170,9 @@ class Workspaces(Protocol):
         A file over the limit of `WORKFLOW_BYTES` or one that is a symlink raises `BrokenDefinition`.
         """
 
+    def listed(self, route: Route, folder: str) -> Collection[str]:
+        """The names of what is directly in `folder` at that commit, also folders; empty where it is none."""
+
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
 

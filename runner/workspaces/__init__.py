@@ -210,6 +210,10 @@ class GitWorkspaces:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         return self._commits.read(route, folder, names)
 
+    def listed(self, route: Route, folder: str) -> Collection[str]:
+        """The names of what is directly in `folder` at that commit, also folders; empty where it is none."""
+        return self._commits.listed(route, folder)
+
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
         return self._commits.message(route)
