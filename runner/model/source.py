@@ -10,6 +10,14 @@ from runner.model.limits import NONE, Limits
 from runner.model.snapshot import Keep
 
 FULL_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+TOKEN_USER = "x-access-token"
+"""Who logs in over http with a token; forges look at the token alone."""
+KNOWN_HOSTS = (
+    "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl",
+    "github.com ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7"
+    "opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=",
+)
+"""As https://api.github.com/meta has them."""
 FROM_PULLS = ("pull_request", "pull_request_review", "pull_request_review_comment")
 """Events whose runs have the code of a pull request."""
 PARENT = "parent"
@@ -97,6 +105,30 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """What lets whoever gives it into a repository, for as long as it is being used. It is kept nowhere.
+
+    `token` is for http, `private` an ssh key. `hosts` are lines as in a file of known hosts; other hosts are
+    refused where it is `strict`.
+    """
+
+    token: str = field(default="", repr=False)
+    private: str = field(default="", repr=False)
+    hosts: str = field(default="", repr=False)
+    strict: bool = True
+
+    @property
+    def private_file(self) -> str:
+        """The key as ssh reads it from a file, whose last line must have an end."""
+        return f"{_with_newlines(self.private)}\n"
+
+    @property
+    def known_hosts(self) -> str:
+        """A file of known hosts, with those that everybody knows."""
+        return "\n".join((*KNOWN_HOSTS, _with_newlines(self.hosts), ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """A registered repository: the one place that says where its code is fetched from."""
 
@@ -115,10 +147,16 @@ class Repository:
     """What it may use of the server, where that is said of this repository."""
     snapshot: Keep | None = None
     """What becomes of the files that steps of its jobs leave; None is what the server does."""
+    key: Key | None = field(default=None, repr=False)
+    """What it is reached with instead of what its URL says; only one that is not registered has it."""
 
     def place(self, kind: str) -> str:
         """Where its objects of a kind are: apart from those of whatever had or will have its name."""
         return f"{kind}/{(self.registration or '0').replace('.', '/')}"
+
+
+def _with_newlines(text: str) -> str:
+    return re.sub(r"\r\n?", "\n", text).strip()
 
 
 def shown_url(url: str) -> str:

@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -44,12 +45,22 @@ from runner.sdk.steps import (
 )
 
 OURS = os.path.dirname(os.path.abspath(__file__))
+BEGINNING = os.path.join(os.path.dirname(os.path.dirname(OURS)), "__main__.py")
 LADDERS = {
     "timeout": ((signal.SIGTERM, 2.0),),
     "cancel": ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5)),
 }
 """Signals to a command's processes, each with the seconds that these have to end by it; then comes KILL."""
+MARKS = ("RUNNER_TEMP", "RUNNER_STEP")
 CHUNK = 65536
+PRINT = 1024 * 1024
+"""Bytes of what is printed that go into one message."""
+MOST_FRAMES = 100
+MOST_SWEEPS = 20
+MOST_LETTERS = 64 * 1024
+"""Of what is told of an exception."""
+MOST_LEFT = 1024 * 1024
+"""Bytes that a pipe can hold."""
 
 _step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", default=None)
 """The step in whose body something runs."""
@@ -91,6 +102,9 @@ class Line:
         if unsent:
             self._socket.sendall(unsent)
 
+    def close(self) -> None:
+        self._socket.close()
+
     def receive(self) -> wire.Message:
         """Raises `Diverted` at the end."""
         while True:
@@ -106,11 +120,17 @@ class Line:
 class Running:
     """The body of a step, while it runs; `end` makes it come to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, of: int) -> None:
+        self.number = number
+        self.of = of
+        """The message that asked for it: the step may be run once more while this one does not end."""
         self.ended: Optional[str] = None
         """Why it has to end."""
         self.task: Optional[asyncio.Task[Any]] = None
         self.process: Optional[subprocess.Popen[bytes]] = None
+        self.marks: frozenset[bytes] = frozenset()
+        """Variables that only its processes have, also those that are in no group of it any more."""
+        self.ender: Optional[threading.Thread] = None
 
     def end(self, why: str) -> None:
         if self.ended is not None:
@@ -119,19 +139,20 @@ class Running:
         if self.task is not None:
             self.task.cancel()
         if self.process is not None:
-            threading.Thread(target=_bring_down, args=(self.process, why), daemon=True).start()
+            self.ender = threading.Thread(target=self._bring_down, args=(self.process, why), daemon=True)
+            self.ender.start()
 
-
-def _bring_down(process: "subprocess.Popen[bytes]", why: str) -> None:
-    for number, patience in LADDERS.get(why, LADDERS["cancel"]):
-        if not _signal(process, number):
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    _signal(process, signal.SIGKILL)
+    def _bring_down(self, process: "subprocess.Popen[bytes]", why: str) -> None:
+        for number, patience in LADDERS.get(why, LADDERS["cancel"]):
+            if not _signal(process, number):
+                break
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        _signal(process, signal.SIGKILL)
+        _kill_marked(self.marks)
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
@@ -141,6 +162,26 @@ def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _kill_marked(marks: "frozenset[bytes]") -> None:
+    """Kill all processes that have these variables, and those that they begin meanwhile."""
+    for _ in range(MOST_SWEEPS):
+        found = [int(name) for name in os.listdir("/proc") if name.isdecimal() and _is_marked(name, marks)]
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _is_marked(pid: str, marks: "frozenset[bytes]") -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return marks <= {*file.read().split(b"\0")}
+    except OSError:
+        # It is another user's, or has ended since.
+        return False
 
 
 class Host:
@@ -154,7 +195,7 @@ class Host:
         self.loop = asyncio.SelectorEventLoop(_Watched(self._quiet))
         self.seen = 0
         self.cancelled = False
-        self._asked: dict[int, tuple[Handle, str, Optional[Body]]] = {}
+        self._asked: dict[int, tuple[Handle, str, Optional[Body], contextvars.Context]] = {}
         self._memory = Memory()
         self._running: dict[int, Running] = {}
         self._count = 0
@@ -163,7 +204,12 @@ class Host:
         self._parts: dict[int, list[str]] = {}
         self._found = threading.Condition()
         self._main: Optional[asyncio.Task[Any]] = None
+        self._failed: list[Handle] = []
+        self._torn: Optional[BaseException] = None
+        """What tore down the loop that the workflow runs in."""
+        self.is_fork = False
         self._over = False
+        self.step = Step(self)
         self._undoing = False
         """Whether what was done is taken back: that comes to its end, though the job is cancelled."""
 
@@ -174,23 +220,17 @@ class Host:
             raise RuntimeError(f"step {name}: a step cannot be asked for within the body of another one")
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(f"step {name}: steps are asked for by the workflow itself, not by its threads")
-        self._count += 1
-        number = self._count
+        if self._over:
+            raise RuntimeError(f"step {name}: the workflow has ended")
+        number = self._count + 1
+        message = {"is": "ask", "id": number, "kind": kind, "name": name, "request": request}
+        # It may be nothing that can be sent: then it was not asked for.
+        self.line.send({**message, "line": _line_of(sys._getframe(1))}, soon=False)
+        self._count = number
         handle = Handle(name, self.loop.create_future())
-        self._asked[number] = (handle, kind, body)
+        self._asked[number] = (handle, kind, body, contextvars.copy_context())
         self._memory.ask(number, name)
         handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)
-        self.line.send(
-            {
-                "is": "ask",
-                "id": number,
-                "kind": kind,
-                "name": name,
-                "request": request,
-                "line": _line_of(sys._getframe(1)),
-            },
-            soon=False,
-        )
         return handle
 
     def _drop(self, number: int) -> None:
@@ -222,11 +262,21 @@ class Host:
             os._exit(1)
 
     def _where(self) -> str:
-        """Where the main thread is."""
+        """Where the main thread is, or else what the workflow waits for."""
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        return "".join(traceback.format_list(_theirs(traceback.extract_stack(frame))))
+        stack = _theirs(traceback.extract_stack(frame))
+        if not stack and self._main is not None:
+            stack = _theirs(_awaiting(self._main.get_coro()))
+        return "".join(traceback.format_list(stack))
 
     def _obey(self, message: wire.Message) -> None:
+        try:
+            self._do(message)
+        except Exception:  # noqa: BLE001 - whatever it is, the engine would wait for ever
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(1)
+
+    def _do(self, message: wire.Message) -> None:
         self.seen = message["n"]
         kind = message["is"]
         if kind == "recall":
@@ -252,7 +302,7 @@ class Host:
         os.environ.update(message.get("env") or {})
         if found is None:
             return
-        handle, kind, _ = found
+        handle, kind, _, _ = found
         if handle._future.done():
             return
         if message["ok"]:
@@ -266,32 +316,40 @@ class Host:
             handle._future.set_exception(_failure(handle.name, message["value"]))
             # Whoever gathers others too may never look at it.
             handle._future.exception()
+            self._failed.append(handle)
 
     def _proceed(self, message: wire.Message) -> None:
         number = message["id"]
         if number not in self._asked:
+            # It was given up as this came.
+            self._running[number] = Running(number, message["n"])
+            self._running[number].end("cancel")
+            self._tell(self._running[number], False, None)
             return
-        _, kind, body = self._asked[number]
+        _, kind, body, asked = self._asked[number]
+        context = asked.copy()
+        context.run(_step.set, number)
         if not self._running:
             os.chdir(self.begin["workspace"])
-        running = self._running[number] = Running()
+        running = self._running[number] = Running(number, message["n"])
         if kind == "sh":
-            work: Callable[[], None] = partial(self._command, number, running, message)
+            work: Callable[[], None] = partial(self._command, running, message)
         elif body is not None and asyncio.iscoroutinefunction(body):
-            context = contextvars.copy_context()
-            context.run(_step.set, number)
-            running.task = context.run(self.loop.create_task, self._coroutine(number, body))
+            running.task = context.run(self.loop.create_task, self._coroutine(running, body))
             return
         else:
-            work = partial(self._function, number, cast(Body, body))
-        context = contextvars.copy_context()
-        context.run(_step.set, number)
-        threading.Thread(target=context.run, args=(work,), name=f"step {number}", daemon=True).start()
+            work = partial(self._function, running, cast(Body, body))
+        try:
+            threading.Thread(target=context.run, args=(work,), name=f"step {number}", daemon=True).start()
+        except RuntimeError as error:
+            # There are as many threads as there may be.
+            self._tell(running, False, {"reason": f"it cannot be run: {error}"}, 126)
 
     # --- bodies ----------------------------------------------------------------------------------------
 
-    def _command(self, number: int, running: Running, message: wire.Message) -> None:
+    def _command(self, running: Running, message: wire.Message) -> None:
         env = {**os.environ, **message["env"]}
+        running.marks = frozenset(os.fsencode(f"{name}={env.get(name)}") for name in MARKS)
         try:
             process = subprocess.Popen(
                 message["argv"],
@@ -302,121 +360,132 @@ class Host:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except (OSError, ValueError) as error:
-            self._tell(number, False, {"reason": f"{message['argv'][0]} cannot be run: {error}"}, 126)
+            running.process = process
+            if running.ended is not None and running.ender is None:
+                running._bring_down(process, running.ended)
+            self._follow(running.number, process)
+            if running.ender is not None:
+                running.ender.join()
+        except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+            self._tell(running, False, {"reason": f"{message['argv'][0]} cannot be run: {error}"}, 126)
             return
-        running.process = process
-        if running.ended is not None:
-            _bring_down(process, running.ended)
-        assert process.stdout is not None
-        self._follow(number, process)
         code = process.returncode
         # As a shell has it for who was killed.
         code = code if code >= 0 else 128 - code
-        self._tell(number, code == 0, {"reason": ""} if code else None, code)
+        self._tell(running, code == 0, {"reason": ""} if code else None, code)
 
     def _follow(self, number: int, process: "subprocess.Popen[bytes]") -> None:
         """Hand on what it prints until it ends: what it left in the background may keep the pipe open."""
         assert process.stdout is not None
-        pipe = process.stdout.fileno()
-        ended = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
-        with selectors.DefaultSelector() as ready:
+        with process.stdout as stdout, selectors.DefaultSelector() as ready:
+            pipe = stdout.fileno()
             ready.register(pipe, selectors.EVENT_READ)
+            ended = _end_of(process)
             if ended >= 0:
                 ready.register(ended, selectors.EVENT_READ)
-            while True:
-                events = [key.fd for key, _ in ready.select()]
-                if pipe in events:
-                    data = os.read(pipe, CHUNK)
-                    if not data:
+            try:
+                while ended not in (
+                    events := [key.fd for key, _ in ready.select(None if ended >= 0 else 0.05)]
+                ):
+                    data = os.read(pipe, CHUNK) if pipe in events else b"."
+                    if not data or (not events and process.poll() is not None):
                         break
-                    self._print(number, data)
-                elif ended in events:
-                    break
-        process.wait()
-        if ended >= 0:
-            os.close(ended)
+                    if events:
+                        self._print(number, data)
+                process.wait()
+            finally:
+                if ended >= 0:
+                    os.close(ended)
+            self._rest(number, pipe)
+
+    def _rest(self, number: int, pipe: int) -> None:
+        """What is in the pipe by now, and no more: others may go on to write into it."""
         os.set_blocking(pipe, False)
-        try:
-            while True:
+        for _ in range(MOST_LEFT // CHUNK):
+            try:
                 data = os.read(pipe, CHUNK)
-                if not data:
-                    break
-                self._print(number, data)
-        except BlockingIOError:
-            pass
-        process.stdout.close()
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._print(number, data)
 
     def _print(self, number: Optional[int], data: bytes) -> None:
-        self.line.send({"is": "print", "id": number, "text": data.decode("utf-8", "surrogateescape")})
+        for at in range(0, len(data), PRINT):
+            text = data[at : at + PRINT].decode("utf-8", "surrogateescape")
+            self.line.send({"is": "print", "id": number, "text": text})
 
-    async def _coroutine(self, number: int, body: Body) -> None:
+    async def _coroutine(self, running: Running, body: Body) -> None:
         try:
             value = await body()
         except asyncio.CancelledError:
-            why = self._running[number].ended
-            if why is None:
-                raise
-            self._tell(number, False, {"reason": "it was stopped"})
-        except Exception as error:  # noqa: BLE001 - whatever a body raises is how its step fails
-            self._tell(number, False, _told(error))
+            if running.ended is None:
+                self._tell(running, False, {"reason": "it cancelled itself", "type": "CancelledError"})
+                return
+            self._tell(running, False, {"reason": "it was stopped"})
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            self._tell(running, False, _told(error))
         else:
-            self._give(number, value)
+            self._give(running, value)
 
-    def _function(self, number: int, body: Body) -> None:
+    def _function(self, running: Running, body: Body) -> None:
         try:
             value = body()
             if asyncio.iscoroutine(value):
                 # A function that hands on what a coroutine function gave.
-                self.loop.call_soon_threadsafe(self._await, number, value)
+                self.loop.call_soon_threadsafe(self._await, running, value)
                 return
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
-            self._tell(number, False, _told(error))
+            self._tell(running, False, _told(error))
         else:
-            self._give(number, value)
+            self._give(running, value)
 
-    def _await(self, number: int, value: Any) -> None:
+    def _await(self, running: Running, value: Any) -> None:
         async def body() -> Any:
             return await value
 
         context = contextvars.copy_context()
-        context.run(_step.set, number)
-        if number in self._running:
-            self._running[number].task = context.run(self.loop.create_task, self._coroutine(number, body))
+        context.run(_step.set, running.number)
+        running.task = context.run(self.loop.create_task, self._coroutine(running, body))
+        if running.ended is not None:
+            running.task.cancel()
 
-    def _give(self, number: int, value: Any) -> None:
+    def _give(self, running: Running, value: Any) -> None:
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             what = f"its value is nothing that JSON knows: {error}"
-            self._tell(number, False, {"reason": what, "type": type(error).__name__, "final": True})
+            self._tell(running, False, {"reason": what, "type": type(error).__name__, "final": True})
             return
         if len(text) > wire.LONGEST_VALUE:
             over = f"its value has {len(text)} bytes as JSON; the limit is {wire.LONGEST_VALUE}"
-            self._tell(number, False, {"reason": over, "type": "TooLong", "final": True})
+            self._tell(running, False, {"reason": over, "type": "TooLong", "final": True})
             return
-        self._tell(number, True, text)
+        self._tell(running, True, text)
 
-    def _tell(self, number: int, ok: bool, value: Any, code: Optional[int] = None) -> None:
+    def _tell(self, running: Running, ok: bool, value: Any, code: Optional[int] = None) -> None:
         def told() -> None:
-            running = self._running.pop(number, None)
+            if self._running.get(running.number) is running:
+                del self._running[running.number]
             if not self._running:
                 # Nobody may be at home in the workspace while its files are kept.
                 os.chdir("/")
             # Also of one that nobody waits for any more: only now has it come to its end.
-            stopped = None if running is None else running.ended
-            message = {"is": "tell", "id": number, "ok": ok, "value": value, "exit": code}
+            message = {"is": "tell", "id": running.number, "of": running.of, "stopped": running.ended}
+            said = value
             if ok and isinstance(value, str) and len(value) > wire.PART:
-                message["value"] = None
+                said, about = None, {"is": "part", "id": running.number, "of": running.of}
                 for at in range(0, len(value), wire.PART):
-                    part = value[at : at + wire.PART]
-                    self.line.send({"is": "part", "id": number, "text": part})
+                    self.line.send({**about, "text": value[at : at + wire.PART]})
             try:
-                self.line.send({**message, "stopped": stopped}, soon=False)
+                self.line.send({**message, "ok": ok, "value": said, "exit": code}, soon=False)
             except wire.TooLong as error:
                 over = {"reason": f"its value is too long: {error}", "type": "TooLong", "final": True}
-                self.line.send({**message, "ok": False, "value": over, "stopped": stopped})
+                self.line.send({**message, "ok": False, "value": over, "exit": code})
 
+        if self.is_fork:
+            # Its parent tells.
+            os._exit(0)
         sys.stdout.flush()
         self.loop.call_soon_threadsafe(told)
 
@@ -426,6 +495,7 @@ class Host:
         """From the loading of its file to its end."""
         asyncio.set_event_loop(self.loop)
         self.loop.set_exception_handler(lambda loop, context: None)
+        os.register_at_fork(after_in_child=self._forked)
         sys.stdout = _Printed(self, sys.stdout)
         sys.stderr = _Printed(self, sys.stderr)
         threading.Thread(target=self.hear, name="engine", daemon=True).start()
@@ -436,11 +506,21 @@ class Host:
             self._end("failure", _told(error))
             return
         self._main = self.loop.create_task(self._workflow(function))
-        try:
-            self.loop.run_until_complete(self._main)
-        except asyncio.CancelledError:
-            # It was cancelled before it could begin.
-            self._end("cancelled", None)
+        while not self._over:
+            try:
+                self.loop.run_until_complete(self._main)
+            except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a task tears the loop down
+                if self._main.done():
+                    # It was cancelled before it could begin, or what it took back tore it down.
+                    self._end("cancelled" if self.cancelled else "failure", _told(error))
+                elif not self._undoing:
+                    self._torn = error
+                    self._main.cancel()
+
+    def _forked(self) -> None:
+        """In a process that a body has forked: it has no part in the conversation."""
+        self.is_fork = True
+        self.line.close()
 
     def _load(self) -> Callable[[Event, Step], Any]:
         sys.meta_path.insert(0, Repository(self, False))
@@ -459,50 +539,67 @@ class Host:
     async def _workflow(self, function: Callable[[Event, Step], Any]) -> None:
         given = dict(self.begin["event"])
         event = Event(**{**given, "route": Route(**given["route"])})
-        step = Step(self)
         try:
-            value = await function(event, step)
-            left = [one.name for one, _, _ in self._asked.values() if not one._future.done()]
-            if left:
-                raise RuntimeError(
-                    f"the workflow ended before steps that it asked for: {', '.join(left)}; await them"
-                )
+            value = await function(event, self.step)
+            self._check_awaited()
             text = json.dumps(value, allow_nan=False)
         except asyncio.CancelledError as error:
-            if not self.cancelled:
-                await self._undo(step, "failure", _told(error))
+            if self._torn is not None or not self.cancelled:
+                await self._undo("failure", _told(self._torn or error))
             else:
-                await self._undo(step, "cancelled", None)
+                await self._undo("cancelled", None)
         except BaseException as error:  # noqa: BLE001 - so is it in the workflow itself
-            await self._undo(step, "failure", _told(error))
+            await self._undo("failure", _told(error))
         else:
             self._end("success", text)
 
-    async def _undo(self, step: Step, result: str, why: Optional[dict[str, Any]]) -> None:
+    def _check_awaited(self) -> None:
+        """Raises where the workflow ends and never looked how a step of it did."""
+        left = [one[0].name for one in self._asked.values() if not one[0]._future.done()]
+        if left:
+            raise RuntimeError(
+                f"the workflow ended before steps that it asked for: {', '.join(left[:5])}; await them"
+            )
+        for handle in self._failed:
+            if not handle._awaited:
+                raise RuntimeError(
+                    f"step {handle.name} failed, and the workflow never awaited it"
+                ) from handle._future.exception()
+
+    async def _undo(self, result: str, why: Optional[dict[str, Any]]) -> None:
         """Take back what was done, the newest first, whatever fails of it."""
         self._undoing = True
         for number in [*self._asked]:
             self._asked[number][0].cancel()
+        own = {asyncio.current_task(), self._main, *(one.task for one in self._running.values())}
+        for task in asyncio.all_tasks() - own:
+            task.cancel()
         # What is given up is said before anything else is asked for.
         await asyncio.sleep(0)
-        undone, step.undone = step.undone[::-1], []
+        undone, self.step.undone = self.step.undone[::-1], []
         for name, undo, value in undone:
             try:
                 if isinstance(undo, str):
-                    await step.sh(name, undo)
+                    await self.step.sh(name, undo)
                 else:
-                    await step.do(name, _bound(undo, value))
-            except Exception as error:  # noqa: BLE001 - it is told with the rest
-                why = {**(why or _told(error)), "undo": [*(why or {}).get("undo", ()), str(error)]}
+                    await self.step.do(name, _bound(undo, value))
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told with the rest
+                why = {**(why or {}), "undo": [*(why or {}).get("undo", ()), str(error)]}
         self._end("cancelled" if self.cancelled else result, why)
 
     def _end(self, result: str, value: Any) -> None:
         self._over = True
         sys.stdout.flush()
-        self.line.send({"is": "end", "result": result, "value": value})
+        try:
+            self.line.send({"is": "end", "result": result, "value": value})
+        except wire.TooLong as error:
+            why = {"reason": f"the value of the workflow is too long: {error}", "type": "TooLong"}
+            self.line.send({"is": "end", "result": "failure", "value": why})
 
     def _quiet(self, later: bool) -> bool:
         """Nothing can go on without an answer, but for what comes `later`; whether there was one ahead."""
+        if self.is_fork:
+            os._exit(0)
         known = self._memory.take(self._asked)
         if known is not None:
             self.line.send({"is": "took", "id": known["id"]}, soon=False)
@@ -562,7 +659,9 @@ class _Printed(io.TextIOBase):
         self._out = out
 
     def write(self, text: str) -> int:
-        if text:
+        if self._host.is_fork:
+            self._out.write(text)
+        elif text:
             self._host._print(_step.get(), text.encode("utf-8", "surrogateescape"))
         return len(text)
 
@@ -640,17 +739,63 @@ def _remember(path: str, text: str) -> None:
 
 def _told(error: BaseException) -> dict[str, Any]:
     """An exception, with the traceback of the repository's own code."""
-    said = "".join(traceback.format_exception_only(type(error), error)).strip()
-    frames = "".join(traceback.format_list(_theirs(traceback.extract_tb(error.__traceback__))))
-    reason = said if not isinstance(error, StepFailed) else str(error)
-    told: dict[str, Any] = {"reason": reason, "type": type(error).__name__}
-    told["traceback"] = f"Traceback (most recent call last):\n{frames}{said}\n" if frames else f"{said}\n"
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        told["traceback"] = _told(cause)["traceback"] + "\n" + told["traceback"]
+    told: dict[str, Any] = {"reason": _said(error)[:MOST_LETTERS], "type": type(error).__name__}
+    try:
+        found = traceback.TracebackException.from_exception(error, limit=-MOST_FRAMES)
+        _strip(found)
+        told["traceback"] = "".join(found.format())[-MOST_LETTERS:]
+    except Exception as odd:  # noqa: BLE001 - exceptions are the repository's, and may be anything
+        told["traceback"] = f"{told['reason']}\n(its traceback cannot be shown: {type(odd).__name__})\n"
     if isinstance(error, NonRetryable):
         told["final"] = True
+    if isinstance(error, StepFailed) and error.exit_code is not None:
+        told["exit_code"] = error.exit_code
     return told
+
+
+def _said(error: BaseException) -> str:
+    """In one line, if its author wrote no more."""
+    try:
+        if isinstance(error, StepFailed):
+            return str(error)
+        if isinstance(error, SyntaxError):
+            return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+        inner = getattr(error, "exceptions", None)
+        more = f": {_said(inner[0])}" if isinstance(inner, tuple) and inner else ""
+        return "".join(traceback.format_exception_only(type(error), error)).strip() + more
+    except Exception:  # noqa: BLE001 - exceptions are the repository's, and may be anything
+        return type(error).__name__
+
+
+def _strip(found: Any) -> None:
+    """Leave our own frames out, also of the exceptions behind it and in it."""
+    todo, seen = [found], set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.stack = traceback.StackSummary.from_list(_theirs(one.stack))
+        todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+
+
+def _awaiting(coroutine: Any) -> list[traceback.FrameSummary]:
+    """Where a coroutine is, from the outermost to what it waits for."""
+    stack: list[traceback.FrameSummary] = []
+    while coroutine is not None and len(stack) < MOST_FRAMES:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None:
+            stack += traceback.extract_stack(frame, limit=1)
+        coroutine = getattr(coroutine, "cr_await", None)
+    return stack
+
+
+def _end_of(process: "subprocess.Popen[bytes]") -> int:
+    """A file that can be read when it has ended; -1 where the kernel has none."""
+    try:
+        return os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        return -1
 
 
 def _theirs(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
@@ -659,9 +804,9 @@ def _theirs(stack: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSumm
 
 def _is_ours(filename: str) -> bool:
     return (
-        filename.startswith((OURS, "<frozen importlib"))
+        filename.startswith((OURS, "<frozen "))
         or f"{os.sep}asyncio{os.sep}" in filename
-        or filename == threading.__file__
+        or filename in (BEGINNING, threading.__file__, selectors.__file__)
     )
 
 

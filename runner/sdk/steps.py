@@ -239,6 +239,7 @@ class Step:
         if not isinstance(command, str):
             raise TypeError(f"step {name}: sh() takes a command as text, not {type(command).__name__}")
         request = _terms(name, retry, timeout, on_lost)
+        _check_text(name, shell=shell, working_directory=working_directory)
         request["command"] = command
         request["env"] = {str(key): str(value) for key, value in (env or {}).items()}
         request["shell"] = shell
@@ -264,6 +265,8 @@ class Step:
 
         One that was sent before is taken at once. Raises `TimedOut`.
         """
+        if not isinstance(type, str) or not 0 < len(type) < LONGEST_NAME or not type.isprintable():
+            raise ValueError(f"step {name}: type is the name of an event, of 1 to 255 letters, not {type!r}")
         request = {"type": type, "seconds": seconds(timeout, f"step {name}: timeout")}
         return self._asker.ask("event", _named(name), request, None)
 
@@ -276,6 +279,9 @@ class Step:
         timeout: Optional[Span] = None,
     ) -> Handle:
         """Wait for a person's yes; gives `Approval`. Raises `Rejected`, `TimedOut`."""
+        _check_text(name, message=message)
+        if isinstance(approvers, str) or not all(isinstance(one, str) and one.strip() for one in approvers):
+            raise TypeError(f"step {name}: approvers are names in a list, not {approvers!r}")
         request: dict[str, Any] = {"message": message, "approvers": list(approvers)}
         request["seconds"] = None if timeout is None else seconds(timeout, f"step {name}: timeout")
         return self._asker.ask("approve", _named(name), request, None)
@@ -435,7 +441,13 @@ class Step:
             raise ValueError("wait_any() needs steps to wait for")
         futures = [_future(one) for one in steps]
         try:
-            ended = await _settled(futures, asyncio.FIRST_COMPLETED)
+            ended: list[asyncio.Future[Any]] = []
+            while not ended:
+                # Those that the workflow has given up itself do not end.
+                live = [one for one in futures if not one.cancelled()]
+                if not live:
+                    raise asyncio.CancelledError("all that wait_any() waits for was given up")
+                ended = await _settled(live, asyncio.FIRST_COMPLETED)
         finally:
             for future in futures:
                 future.cancel()
@@ -511,6 +523,12 @@ def _input(name: str, key: Any, value: Any) -> Any:
         kinds = "text, a number, true or false"
         raise TypeError(f"step {name}: the input {key} is {kinds}, not {type(value).__name__}")
     return value
+
+
+def _check_text(name: str, **given: Any) -> None:
+    for what, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"step {name}: {what} is text, not {type(value).__name__}")
 
 
 def _terms(

@@ -21,6 +21,8 @@ LONGEST_VALUE = 64 * 1024 * 1024
 """Bytes of a step's value as JSON."""
 PART = 1024 * 1024
 """Bytes of one part of a value; what is no longer is told with how its step ended."""
+MOST_OUTSIDE = 1024 * 1024
+"""Bytes of one message that are outside its texts: values take many times the memory that they take here."""
 HEADER = struct.Struct(">I")
 
 Message = dict[str, Any]
@@ -50,6 +52,8 @@ def unpack(data: bytearray) -> Optional[Message]:
         return None
     text = bytes(data[HEADER.size : end])
     del data[:end]
+    if length > MOST_OUTSIDE and _outside(text) > MOST_OUTSIDE:
+        raise TooLong(f"a message with more than {MOST_OUTSIDE} bytes outside its texts")
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -57,3 +61,10 @@ def unpack(data: bytearray) -> Optional[Message]:
     if not isinstance(message, dict) or not isinstance(message.get("is"), str):
         raise TooLong("what came is no message")
     return message
+
+
+def _outside(data: bytes) -> int:
+    """How many bytes of a message are outside its texts."""
+    data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    quotes = data.count(b'"')
+    return quotes if quotes > MOST_OUTSIDE else sum(map(len, data.split(b'"')[::2]))

@@ -3,6 +3,7 @@
 import re
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from runner.model.snapshot import Keep
 from runner.workflow.cron import BadCron, parse_cron
 from runner.workflow.globs import BadPattern, check_path_pattern, check_ref_pattern
 from runner.workflow.references import BadReference, parse_action
@@ -78,6 +79,14 @@ def step_action(text: str) -> str | None:
         parse_action(text)
     except BadReference as error:
         return f'"{cut(text)}" is no action: {error}'
+    return None
+
+
+def snapshot_word(text: str) -> str | None:
+    """All else that it may say is the name of an image."""
+    word = text.strip().lower()
+    if word in tuple(Keep) and text != word:
+        return f'"{cut(text)}" is no word of "snapshot"; write {word}'
     return None
 
 

@@ -13,6 +13,7 @@ from runner.workflow.checks import (
     image,
     label,
     schedule_time,
+    snapshot_word,
     step_action,
     time_zone,
     variable_name,
@@ -201,7 +202,7 @@ ENVIRONMENT = either(
     ),
 )
 SNAPSHOT = either(
-    Text(scopes.JOB, filled=True),
+    Text(scopes.JOB, filled=True, check=snapshot_word),
     Fields(
         "snapshot",
         {

@@ -1,5 +1,6 @@
 """`uses`: which action or workflow is meant."""
 
+import posixpath
 import re
 from dataclasses import dataclass
 
@@ -67,6 +68,8 @@ def parse_action(text: str) -> Local | Remote | Image:
         return Image(text.removeprefix("docker://"))
     found: Local | Remote = a_local(text) if is_local(text) else parse_remote(text, ACTION_FORMS)
     path = found.path
+    if isinstance(found, Local) and posixpath.normpath(path.replace("\\", "/")).split("/")[0] == "..":
+        raise BadReference(f"it leads out of the repository; {ACTION_FORMS}")
     if (
         not text.startswith("$")
         and path.startswith(".github/workflows/")

@@ -77,7 +77,9 @@ class Support:
     def _snapshot(self, job: Node) -> None:
         """What GitHub makes an image of is not ours, but a word in its place."""
         for key, value in entries_of(job):
-            if key.text == "snapshot" and not (isinstance(value, Scalar) and value.text in tuple(Keep)):
+            # In other letters it is a problem anyhow.
+            word = value.text.strip().lower() if isinstance(value, Scalar) else ""
+            if key.text == "snapshot" and word not in tuple(Keep):
                 self._later(key, '"snapshot"', f" for images{here(tuple(Keep))}")
 
     def _shell(self, node: Node | None) -> None:

@@ -45,7 +45,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from runner.engine.ports import Folder, History, Submodule, Wanted, Workspace
+from runner.engine.ports import Folder, History, Large, Submodule, Wanted, Workspace
 from runner.errors import Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
@@ -54,9 +54,10 @@ from runner.workspaces.bases import Bases
 from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.cloning import Clones
 from runner.workspaces.commits import WORKFLOW_BYTES, Commits
-from runner.workspaces.dotgit import LAYER, Histories
+from runner.workspaces.dotgit import LAYER, Histories, based
+from runner.workspaces.fetching import CONFIG, large_files, large_nodes
 from runner.workspaces.folders import Folder as MadeFolder
-from runner.workspaces.folders import Node, fill_folder, nodes_of, placing, write_folder
+from runner.workspaces.folders import Node, fill_folder, nodes_at, nodes_of, placing, write_folder
 from runner.workspaces.hosts import Lookup, Network, lookup
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.layers import nothing
@@ -69,7 +70,7 @@ from runner.workspaces.scanning import Unkeepable
 from runner.workspaces.snapshots import chain, inherit, restored
 from runner.workspaces.sparse import Sparse, sparse_of
 from runner.workspaces.syncing import Syncing
-from runner.workspaces.trees import HostileTree, read_commit
+from runner.workspaces.trees import HostileTree, read_commit, walk
 from runner.workspaces.workspace import GitWorkspace
 
 __all__ = ["WORKFLOW_BYTES", "GitWorkspaces", "HostileTree", "Unkeepable"]
@@ -156,12 +157,13 @@ class GitWorkspaces:
         """
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
-        mirror = self._repositories.of(repo, seconds)
-        return mirror.resolve(self._repositories.address(repo), ref, tag_first)
+        with self._repositories.asking(repo, seconds) as mirror:
+            return mirror.resolve(self._repositories.address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
-        return self._repositories.of(repo).default_branch(self._repositories.address(repo))
+        with self._repositories.asking(repo) as mirror:
+            return mirror.default_branch(self._repositories.address(repo))
 
     def fetch(
         self,
@@ -178,8 +180,8 @@ class GitWorkspaces:
         `history`: whether also what came before it. A repository is fetched either always with it or never.
         `check` is called now and then: by raising it ends the fetch.
         """
-        mirror = self._repositories.of(repo, seconds)
-        mirror.fetch(self._repositories.address(repo), route.commit, keep, history, check)
+        with self._repositories.asking(repo, seconds) as mirror:
+            mirror.fetch(self._repositories.address(repo), route.commit, keep, history, check)
 
     def release(self, route: Route, keep: str) -> None:
         """Let go of a keep-ref; one that does not exist is fine."""
@@ -207,6 +209,10 @@ class GitWorkspaces:
     def read(self, route: Route, folder: str, names: Collection[str] | None = None) -> Mapping[str, bytes]:
         """The regular files directly in `folder` at that commit, by path; empty where it is missing."""
         return self._commits.read(route, folder, names)
+
+    def listed(self, route: Route, folder: str) -> Collection[str]:
+        """The names of what is directly in `folder` at that commit, also folders; empty where it is none."""
+        return self._commits.listed(route, folder)
 
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
@@ -314,12 +320,34 @@ class GitWorkspaces:
         sparse = sparse_of(wanted.sparse, wanted.cone)
         with self._repositories.reading(route) as reader, _disk_errors(root):
             commit = read_commit(reader, route.commit)
-            nodes = nodes_of(reader, commit)
+            below = self._overlays.base(root) if wanted.there else None
+            nodes = based(reader, commit, below) if below is not None else nodes_of(reader, commit)
             made = self._histories.files(route, commit, nodes, name, attempt, history, wanted)
-            wanted_nodes = made | (_only(sparse, nodes) if sparse is not None else nodes)
-            with placing(root, path, wanted.clean) as folder:
-                fill_folder(folder, wanted_nodes, reader, self._owner, check)
+            if sparse is not None:
+                nodes = _only(sparse, nodes)
+            nodes = made | nodes | large_nodes(self._repositories.at(route).shelf, nodes, wanted.large)
+            if wanted.there:
+                nodes = _with_folders(nodes, {*wanted.large, *({".git/index"} & made.keys())})
+            with placing(root, path, wanted.clean and not wanted.there) as folder:
+                fill_folder(folder, nodes, reader, self._owner, check)
                 self._histories.trust(history, folder)
+
+    def fetch_large(
+        self, repo: Repository, route: Route, wanted: Wanted, check: Callable[[], None] = nothing
+    ) -> Mapping[str, Large]:
+        """Have the contents here of the files that the commit has in Git LFS; says which, by path."""
+        mirror, settings = self._repositories.of(repo), dict[str, str]()
+        if CONFIG in self.read(route, "", [CONFIG]):
+            settings = dict(mirror.settings_at(f"{route.commit}:{CONFIG}"))
+        with self._repositories.reading(route) as reader:
+            commit = read_commit(reader, route.commit)
+            entries = dict(walk(reader, commit.tree))
+            index = self._histories.index(route, commit, lambda: nodes_at(commit.time, entries.items()))
+            sparse = sparse_of(wanted.sparse, wanted.cone)
+            found = large_files(mirror, reader, entries, index, settings, sparse, check)
+        with _disk_errors(mirror.path):
+            self._repositories.fetch_large(repo, found, settings, check)
+        return found
 
     def inherit(self, name: str, line: Sequence[str], snapshot: str) -> None:
         """Have a snapshot as one of job `name`'s own, from the first of the jobs of `line` that has it.
@@ -392,9 +420,15 @@ def _all_in(folder: Path) -> list[Path]:
 
 def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:
     """What a sparse checkout has of a commit, with the folders around it."""
-    kept = {
-        path: node for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)
-    }
+    return _with_folders(
+        nodes,
+        [path for path, node in nodes.items() if not isinstance(node, MadeFolder) and sparse.has(path)],
+    )
+
+
+def _with_folders(nodes: Mapping[str, Node], kept: Collection[str]) -> dict[str, Node]:
+    """What is kept of them, with the folders around it."""
+    kept = set(kept)
     around = {
         "/".join(names[:depth])
         for path in kept

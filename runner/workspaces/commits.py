@@ -49,6 +49,11 @@ class Commits:
             ]
             return _read_files(reader, entries)
 
+    def listed(self, route: Route, folder: str) -> Collection[str]:
+        """The names of what is directly in `folder` at that commit, also folders; empty where it is none."""
+        with self._repositories.reading(route) as reader:
+            return folder_in(reader, read_commit(reader, route.commit).tree, folder.strip("/")).keys()
+
     def message(self, route: Route) -> str:
         """What its author wrote about the commit."""
         with self._repositories.reading(route) as reader:

@@ -14,11 +14,12 @@ from dataclasses import replace
 from functools import partial
 from glob import escape
 from pathlib import Path
+from types import MappingProxyType
 
-from runner.engine.ports import History, Wanted
+from runner.engine.ports import History, Large, Wanted
 from runner.errors import Rejected, Unavailable
 from runner.model.source import Route
-from runner.workspaces.bases import Base, top
+from runner.workspaces.bases import Base
 from runner.workspaces.folders import Blob, File, Folder, Link, Node, nodes_of, write_folder
 from runner.workspaces.histories import nodes as git_nodes
 from runner.workspaces.histories import wanted_tag
@@ -67,7 +68,7 @@ class Histories:
         history: History,
     ) -> list[Path]:
         """A folder with nothing but a `.git`, to lie on the commit's base; none where there can be none."""
-        nodes = partial(_based, reader, commit, below)
+        nodes = partial(based, reader, commit, below)
         look = f"{commit.tree}-{_mark(below)}"
         found = self._files(route, nodes, look, name, attempt, history, Wanted())
         if not found:
@@ -105,9 +106,11 @@ class Histories:
 
         None where its objects cannot be shown to it.
         """
-        return self._files(
-            route, lambda: nodes, f"{commit.tree}-{commit.time}", name, attempt, history, wanted
-        )
+        return self._files(route, lambda: nodes, _look(commit), name, attempt, history, wanted)
+
+    def index(self, route: Route, commit: Commit, nodes: Callable[[], Mapping[str, Node]]) -> bytes:
+        """Git's index of a checkout of all that a commit holds, which are `nodes`."""
+        return self._index(self._repositories.at(route), nodes, _look(commit), None)
 
     def _files(
         self,
@@ -136,7 +139,7 @@ class Histories:
             route.commit,
             origin,
             seen,
-            self._index(mirror, nodes, look, sparse),
+            self._index(mirror, nodes, look, sparse, wanted.large),
             shallow=mirror.shallow(route.commit),
             sparse=sparse,
             submodules=wanted.submodules,
@@ -155,14 +158,22 @@ class Histories:
         return origin
 
     def _index(
-        self, mirror: Mirror, nodes: Callable[[], Mapping[str, Node]], look: str, sparse: Sparse | None
+        self,
+        mirror: Mirror,
+        nodes: Callable[[], Mapping[str, Node]],
+        look: str,
+        sparse: Sparse | None,
+        large: Mapping[str, Large] = MappingProxyType({}),
     ) -> bytes:
         """The index of a checkout, which is the same for every job.
 
         `nodes` are all files of the commit, as they look where they were not touched; `look` names that look.
+        Git takes a file for unchanged that has the size and the time that the index says: so of one that is
+        `large` it says the size of the content, though what git has of it is a pointer.
         """
         kept = mirror.path / "indexes" / look
-        if sparse is None:
+        whole = sparse is None and not large
+        if whole:
             with suppress(FileNotFoundError):
                 os.utime(kept)
                 return kept.read_bytes()
@@ -175,24 +186,39 @@ class Histories:
                 os.fsencode(path),
                 mode,
                 id,
-                0 if mode == GITLINK else sizes.get(id, 0),
+                large[path].size if path in large else 0 if mode == GITLINK else sizes.get(id, 0),
                 at,
                 sparse is not None and not sparse.has(path),
             )
             for path, (mode, id, at) in found.items()
         )
-        if sparse is None:
+        if whole:
             keep_index(kept, index)
         return index
 
 
-def _based(reader: Reader, commit: Commit, base: Base) -> Mapping[str, Node]:
+def based(reader: Reader, commit: Commit, base: Base) -> dict[str, Node]:
     """What a commit holds, each file with the time that it has in its base."""
     nodes = nodes_of(reader, commit)
     for path, node in nodes.items():
-        if isinstance(node, File | Link) and (there := top(base.folders, path)) is not None:
-            nodes[path] = replace(node, mtime_ns=there.lstat().st_mtime_ns)
+        if isinstance(node, File | Link) and (at := _time_of(base, path)) is not None:
+            nodes[path] = replace(node, mtime_ns=at)
     return nodes
+
+
+def _time_of(base: Base, path: str) -> int | None:
+    """When the topmost file of that path was changed; without `Path`, as there are many."""
+    for folder in base.folders:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = os.lstat(f"{folder}/{path}")
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                return status.st_mtime_ns
+    return None
+
+
+def _look(commit: Commit) -> str:
+    """Names how a commit's files look where they have its time."""
+    return f"{commit.tree}-{commit.time}"
 
 
 def _mark(base: Base) -> str:

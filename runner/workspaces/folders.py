@@ -11,8 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from runner.engine.remove import remove
-from runner.errors import NOT_NOW, BrokenDefinition
-from runner.workspaces.layers import FICLONE, Stored, nothing, write_all
+from runner.errors import NOT_NOW, BrokenDefinition, Unavailable
+from runner.workspaces.layers import FICLONE, Stored, copy_range, nothing, write_all
 from runner.workspaces.reading import Reader
 from runner.workspaces.trees import GITLINK, Commit, Entry, HostileTree, walk
 
@@ -57,10 +57,29 @@ Attributes = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Content that another file has, which is copied."""
+
+    path: Path
+    size: int
+
+    def copy(self, target: int, check: Callable[[], None]) -> None:
+        try:
+            source = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Unavailable(f"{self.path.name} was removed from this machine just now") from None
+        try:
+            if copy_range(source, target, self.size, 0, check) != self.size:
+                raise Unavailable(f"{self.path.name} is damaged on this machine")
+        finally:
+            os.close(source)
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     mode: int
     mtime_ns: int
-    source: Blob | Stored | Given | Clone
+    source: Blob | Stored | Given | Clone | Copied
     attributes: Attributes = ()
 
 
@@ -146,6 +165,9 @@ def fill_folder(
             check()
             with _new_file(base + path, file, owner) as descriptor:
                 file.source.copy(descriptor)
+        elif isinstance(file.source, Copied):
+            with _new_file(base + path, file, owner) as descriptor:
+                file.source.copy(descriptor, check)
     _write_links(base, nodes, reader, owner)
     for path, folder in reversed(folders):
         if owner is not None:

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from time import monotonic
 
@@ -91,26 +93,36 @@ class Git:
         `check` is called now and then, and ends git by raising.
         """
         process = self.start(arguments, git_dir, settings, stderr=subprocess.PIPE)
-        until = monotonic() + timeout
+        return _output(process, f"git {arguments[0]}", timeout, input, check)
+
+    def over_ssh(
+        self, target: Sequence[str], command: str, timeout: float, check: Callable[[], None] | None = None
+    ) -> bytes:
+        """What a command prints on the machine that `target` leads ssh to, as git would go there.
+
+        Errors as of `run`.
+        """
+        environment = self._environment
+        program = shlex.split(environment["GIT_SSH_COMMAND"])
         try:
-            while True:
-                left = max(0.0, until - monotonic())
-                try:
-                    wait = left if check is None else min(left, CHECK_SECONDS)
-                    output, stderr = process.communicate(input, timeout=wait)
-                    break
-                except subprocess.TimeoutExpired:
-                    if monotonic() >= until:
-                        raise
-                if check is not None:
-                    check()
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"git {arguments[0]} did not finish in {timeout:g} seconds") from None
-        finally:
-            _end(process)
-        if process.returncode:
-            raise GitFailed(stderr)
-        return output
+            process = subprocess.Popen(
+                [*program, *target, command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise Unavailable("ssh is not installed on this machine, or not on its PATH") from None
+        return _output(process, "ssh", timeout, None, check)
+
+    def beside(self, environment: Mapping[str, str]) -> "Git":
+        """The same with more in its environment."""
+        other = copy(self)
+        other._environment = {**self._environment, **environment}
+        return other
 
     def start(
         self,
@@ -136,6 +148,35 @@ class Git:
             )
         except FileNotFoundError:
             raise Unavailable("git is not installed on this machine, or not on its PATH") from None
+
+
+def _output(
+    process: subprocess.Popen[bytes],
+    name: str,
+    timeout: float,
+    input: bytes | None,
+    check: Callable[[], None] | None,
+) -> bytes:
+    until = monotonic() + timeout
+    try:
+        while True:
+            left = max(0.0, until - monotonic())
+            try:
+                wait = left if check is None else min(left, CHECK_SECONDS)
+                output, stderr = process.communicate(input, timeout=wait)
+                break
+            except subprocess.TimeoutExpired:
+                if monotonic() >= until:
+                    raise
+            if check is not None:
+                check()
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{name} did not finish in {timeout:g} seconds") from None
+    finally:
+        _end(process)
+    if process.returncode:
+        raise GitFailed(stderr)
+    return output
 
 
 def _as_environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -69,6 +69,14 @@ class Hosts:
             raise Unavailable(f"{repository}: there is no host {host.name}, or no name server that knows it")
         return address.settings
 
+    def way(self, repository: str, host: Host) -> tuple[Sequence[str], str]:
+        """The addresses of a host, and the proxy to ask instead, empty for none. Errors as of `settings`."""
+        found = self._found(repository, host)
+        proxy = self._proxies[host.protocol] if self._proxied(host) else ""
+        if not (found or proxy):
+            raise Unavailable(f"{repository}: there is no host {host.name}, or no name server that knows it")
+        return found, proxy
+
     def _found(self, repository: str, host: Host) -> Sequence[str]:
         found = self._lookup(host.name.strip("[]"))
         for place in found:

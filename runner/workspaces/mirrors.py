@@ -22,6 +22,7 @@ from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.holding import Held, alone
 from runner.workspaces.hosts import Hosts
+from runner.workspaces.large import Shelf
 from runner.workspaces.layers import nothing
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
@@ -283,6 +284,42 @@ class Mirror:
             raise BrokenDefinition(f"{blob.rpartition(':')[2]}: {error.said}") from error
         found = (one.partition("\n") for one in said.split("\0") if one)
         return [(key, value) for key, _, value in found]
+
+    def attributes(
+        self,
+        index: bytes,
+        paths: Collection[str],
+        names: Sequence[str],
+        more: str,
+        check: Callable[[], None],
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        """What the attributes of those names are of each path, as the files in an index and `more` say."""
+        kept = self.path / f"attributes-{secrets.token_hex(8)}"
+        asked = ["check-attr", "--cached", "--stdin", "-z", *names]
+        lines = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        try:
+            kept.mkdir(mode=0o700)
+            (kept / "index").write_bytes(index)
+            (kept / "more").write_text(more, errors="surrogateescape")
+            git = self._git.beside({"GIT_INDEX_FILE": str(kept / "index")})
+            settings = {"core.attributesFile": str(kept / "more")}
+            said = git.run(asked, self.path, settings, self._timeout, input=lines, check=check)
+        except GitFailed as error:
+            raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
+        finally:
+            shutil.rmtree(kept, ignore_errors=True)
+        words = [os.fsdecode(word) for word in said.split(b"\0")]
+        each = 3 * len(names)
+        for at in range(0, len(words) - each, each):
+            yield (
+                words[at],
+                dict(zip(words[at + 1 : at + each : 3], words[at + 2 : at + each : 3], strict=True)),
+            )
+
+    @property
+    def shelf(self) -> Shelf:
+        """What it has of the repository's contents that are not in git."""
+        return Shelf(self.path / "lfs")
 
     def _is_broken(self) -> bool:
         """Whether git itself cannot go on from what is held here."""

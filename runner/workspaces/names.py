@@ -4,11 +4,11 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 from runner.errors import Rejected
-from runner.model.source import Repository, shown_url
+from runner.model.source import TOKEN_USER, Repository, shown_url
 
 # Strict, because git decodes %2F and the like before it looks for the host, curl does in a host, and both
 # know hosts that we would not. An IPv6 address has two colons; with one, git reads a port.
@@ -96,7 +96,8 @@ def address_of(repository: Repository, protocols: str) -> Address:
     if re.match(r"([^/]*@)?-", url.split("://", 1)[-1]):
         raise Rejected(f"{repository.name}: a host cannot begin with '-' in {shown!a}")
     if address := _over_http(url) if protocol in ("http", "https") else _over_ssh(url, protocol):
-        return address
+        token = repository.key.token if repository.key and protocol in ("http", "https") else ""
+        return replace(address, settings=_login(address.url, TOKEN_USER, token)) if token else address
     # What looks like a host may be the beginning of a password, so nothing of it is repeated.
     raise Rejected(
         f"{repository.name}: no host can be read in its URL; write https://HOST/PATH, ssh://USER@HOST/PATH "
@@ -127,5 +128,10 @@ def _over_http(url: str) -> Address | None:
         return Address(url, host)
     bare = f"{found['scheme']}://{found['host']}{port}{found['path'] or ''}"
     user, _, password = login.partition(":")
-    token = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-    return Address(bare, host, {f"http.{bare}.extraHeader": f"Authorization: Basic {token}"})
+    return Address(bare, host, _login(bare, unquote(user), unquote(password)))
+
+
+def _login(url: str, user: str, password: str) -> dict[str, str]:
+    """Configuration by which git logs in at a URL."""
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {f"http.{url}.extraHeader": f"Authorization: Basic {token}"}

@@ -115,6 +115,11 @@ class OverlayWorkspace(Opened):
             raise
 
     @property
+    def base(self) -> Base:
+        """What it lies on."""
+        return self._base
+
+    @property
     def snapshot(self) -> str:
         return self._snapshot
 

@@ -12,7 +12,7 @@ from runner.engine.ports import History
 from runner.errors import SnapshotGone
 from runner.model.source import Route
 from runner.workspaces import mounts
-from runner.workspaces.bases import Bases
+from runner.workspaces.bases import Base, Bases
 from runner.workspaces.dotgit import Histories
 from runner.workspaces.fitting import fit
 from runner.workspaces.overlay import OverlayWorkspace, problem
@@ -105,6 +105,11 @@ class Overlays:
         with self._opening:
             self._open = [*(one for one in self._open if not one.closed), opened]
         return opened
+
+    def base(self, path: Path) -> Base | None:
+        """What the folder that is open at `path` lies on; None where it is no overlay."""
+        with self._opening:
+            return next((one.base for one in self._open if one.path == path and not one.closed), None)
 
     def files(self, layer: Mapping[str, Any], snapshot: str) -> Path:
         """Those of a layer, given what its snapshot says. Raises `SnapshotGone`."""

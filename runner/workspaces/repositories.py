@@ -4,11 +4,16 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from runner.engine.ports import Large
 from runner.model.source import Repository, Route
+from runner.workspaces.fetching import fetch_large
 from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts, Lookup, Network
+from runner.workspaces.keys import command_with
+from runner.workspaces.layers import nothing
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address, address_of, file_name
 from runner.workspaces.reading import Reader, Readers
@@ -40,6 +45,7 @@ class Repositories:
         self._protocols = protocols
         self._timeout = timeout
         self._fetch_bytes = fetch_bytes
+        self._environment = environment
         self._git = Git(protocols, environment)
         self._hosts = Hosts(networks, environment, lookup)
         self._readers = Readers(self._git)
@@ -53,11 +59,15 @@ class Repositories:
         """Raises `Rejected` where the repository's URL is none that may be fetched from."""
         self._hosts.check(repo.name, address_of(repo, self._protocols))
 
-    def of(self, repo: Repository, seconds: float | None = None) -> Mirror:
+    def of(self, repo: Repository) -> Mirror:
         """The mirror of a repository, empty where it was one of another that had the name."""
-        mirror = self._mirror(repo.forge, repo.name, seconds)
-        mirror.belong(repo.registration, self._trash)
-        return mirror
+        return self._belonging(self._mirror(repo.forge, repo.name), repo)
+
+    @contextmanager
+    def asking(self, repo: Repository, seconds: float | None = None) -> Iterator[Mirror]:
+        """The same to ask the repository itself while the block lasts, with the key that was given for it."""
+        with self._let_in(repo) as git:
+            yield self._belonging(self._mirror(repo.forge, repo.name, seconds, git), repo)
 
     def named(self, forge: str, repo: str) -> Mirror:
         """The mirror of whatever repository has that name."""
@@ -75,12 +85,36 @@ class Repositories:
 
     def address(self, repo: Repository) -> Address:
         """Where it is fetched from; what is fetched for its routes later is fetched from there too."""
-        self._fetched[repo.forge, repo.name] = repo
+        self._fetched[repo.forge, repo.name] = replace(repo, key=None)
         return address_of(repo, self._protocols)
 
     def fetched(self, route: Route) -> Repository | None:
         """For whom this process fetched the route's commit."""
         return self._fetched.get((route.forge, route.repo))
+
+    def fetch_large(
+        self,
+        repo: Repository,
+        found: Mapping[str, Large],
+        settings: Mapping[str, str],
+        check: Callable[[], None] = nothing,
+    ) -> None:
+        """Have the contents here of files in Git LFS, with the `settings` of the repository's commit."""
+        shelf = self.of(repo).shelf
+        with self._let_in(repo) as git:
+            fetch_large(
+                repo.name,
+                self.address(repo),
+                found,
+                settings,
+                shelf,
+                git=git,
+                hosts=self._hosts,
+                protocols=self._protocols,
+                environment=self._environment,
+                most=self._fetch_bytes,
+                check=check,
+            )
 
     @contextmanager
     def reading(self, route: Route) -> Iterator[Reader]:
@@ -110,6 +144,12 @@ class Repositories:
         sizes = {mirror.path: mirror.size() for mirror in mirrors}
         over = sum(sizes.values()) - limit
         idle = time.time() - IDLE_SECONDS
+        # What can be fetched again without the rest goes first.
+        for used, size, path in sorted(one for mirror in mirrors for one in mirror.shelf.kept()):
+            if over <= 0 or used > idle:
+                break
+            path.unlink(missing_ok=True)
+            over -= size
         for mirror in sorted(mirrors, key=lambda one: one.used_at()):
             if over <= 0 or mirror.used_at() > idle:
                 return
@@ -119,7 +159,20 @@ class Repositories:
                 log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
                 over -= sizes[mirror.path]
 
-    def _mirror(self, forge: str, repo: str, seconds: float | None = None) -> Mirror:
+    @contextmanager
+    def _let_in(self, repo: Repository) -> Iterator[Git]:
+        """Git that may go where a repository is, with the key that was given for it."""
+        if repo.key is None or not repo.key.private:
+            yield self._git
+            return
+        with command_with(repo.key) as command:
+            yield self._git.beside({"GIT_SSH_COMMAND": command})
+
+    def _belonging(self, mirror: Mirror, repo: Repository) -> Mirror:
+        mirror.belong(repo.registration, self._trash)
+        return mirror
+
+    def _mirror(self, forge: str, repo: str, seconds: float | None = None, git: Git | None = None) -> Mirror:
         path = self._folder / f"{file_name(f'{forge}/{repo}')}.git"
         timeout = self._timeout if seconds is None else min(seconds, self._timeout)
-        return Mirror(path, repo, self._git, self._hosts, self._readers, timeout, self._fetch_bytes)
+        return Mirror(path, repo, git or self._git, self._hosts, self._readers, timeout, self._fetch_bytes)

@@ -115,6 +115,10 @@ def test_the_files_directly_in_a_folder_are_read(workspaces: Workspaces, origin:
     assert workspaces.read(route, "ci") == {"ci/a.yml": b"a", "ci/b.py": b"b"}
     assert workspaces.read(route, "ci/missing") == {}
     assert workspaces.read(route, "d.yml") == {}
+    assert set(workspaces.listed(route, "ci")) == {"a.yml", "b.py", "deeper"}
+    assert set(workspaces.listed(route, "")) == {"ci", "d.yml"}
+    assert set(workspaces.listed(route, "ci/missing")) == set()
+    assert set(workspaces.listed(route, "d.yml")) == set()
 
 
 def test_of_a_folder_only_what_is_asked_for_is_read(workspaces: Workspaces, origin: Origin) -> None:

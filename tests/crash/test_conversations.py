@@ -106,9 +106,9 @@ def test_a_worker_killed_after_any_message_is_replaced_and_the_workflow_comes_to
         some = {f"flow{number}.py": point for number, point in enumerate(points[first : first + AT_ONCE])}
         found += ended(world, a_push(world, f"push-from-{first}", some))
 
-    lost = Counter(len(run.jobs[0].lost) for run in found)
+    lost = sum(bool(run.jobs[0].lost) for run in found)
     # Once in a while it says once less that it can go on no further.
-    assert lost[1] >= len(points) - 3, f"{len(points)} workers were to die: {lost}"
+    assert lost >= len(points) - 3, f"{len(points)} workers were to die: {lost} did"
     assert len(found) == len(points)
     for run in found:
         assert what_came(world, run) == what_came(world, undisturbed)

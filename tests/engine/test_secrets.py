@@ -178,7 +178,8 @@ def test_what_a_step_is_given_is_not_in_what_is_shown_of_it_nor_in_a_reason(
 @pytest.mark.parametrize(
     "step",
     [
-        "uses: actions/checkout@v4, with: {ssh-key: '${{ secrets.TOKEN }}'}",
+        "uses: actions/checkout@v4, with: {ssh-user: '${{ secrets.TOKEN }}'}",
+        "uses: actions/checkout@v4, with: {token: '${{ secrets.TOKEN }}', lfs: '${{ secrets.TOKEN }}'}",
         'uses: docker://a, with: {args: "a \'${{ secrets.TOKEN }}"}',
         "run: go, env: '${{ fromJSON(toJSON(secrets.TOKEN)) }}'",
         "run: 'go ${{ fromJSON(secrets.TOKEN) }}'",

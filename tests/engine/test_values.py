@@ -25,9 +25,13 @@ def values(tmp_path: Path) -> Values:
     return Values(FolderObjects(tmp_path / "objects"), 7, tmp_path)
 
 
+TERMS: dict[str, object] = {"retry": None, "timeout": None, "on-lost": None}
+REQUESTS = {"do": TERMS, "sh": {**TERMS, "command": "true", "env": {}, "shell": None, "folder": ""}}
+
+
 def a_step(kind: str = "do") -> Asked:
-    message = {"id": 1, "name": "long", "kind": kind, "request": {}, "line": "flow.py:3"}
-    step = asked(message, 1, Masks())
+    message = {"id": 1, "name": "long", "kind": kind, "request": REQUESTS[kind], "line": "flow.py:3"}
+    step = asked(message, 1, {}, Masks())
     step.runs = True
     return step
 
@@ -46,7 +50,7 @@ def test_a_value_that_came_in_parts_is_read_as_it_was_told(values: Values) -> No
 
     assert outcome.blob is not None
     assert outcome.blob.key.startswith("values/7/")
-    assert "".join(values.parts(a_step(), outcome.blob)) == "".join(parts)
+    assert "".join(values.parts(a_step(), outcome)) == "".join(parts)
 
 
 def test_a_value_that_is_too_long_fails_its_step_and_is_not_kept(values: Values, tmp_path: Path) -> None:
@@ -75,7 +79,8 @@ def test_a_value_of_a_step_that_failed_is_let_go(values: Values, tmp_path: Path)
 
 @pytest.mark.parametrize(("damage", "how"), [(True, "is damaged"), (False, "there is none")])
 def test_a_value_that_is_lost_is_named(values: Values, tmp_path: Path, damage: bool, how: str) -> None:
-    blob = given(values, '"abc"').blob
+    outcome = given(values, '"abc"')
+    blob = outcome.blob
     assert blob is not None
     file = tmp_path / "objects" / blob.key
     if damage:
@@ -84,7 +89,7 @@ def test_a_value_that_is_lost_is_named(values: Values, tmp_path: Path, damage: b
         file.unlink()
 
     with pytest.raises(BrokenDefinition, match=f"the value of step long, of 5 bytes, is lost: .*{how}"):
-        list(values.parts(a_step(), blob))
+        list(values.parts(a_step(), outcome))
 
 
 def test_people_see_a_value_without_its_secrets_and_the_workflow_all_of_it() -> None:

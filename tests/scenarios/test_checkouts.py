@@ -1,4 +1,4 @@
-"""Submodules, through the whole engine: of what is open to all, of neighbours, and what nobody may have."""
+"""Checkouts through the whole engine: submodules, who may have them, keys of steps, and files in LFS."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from runner.model.source import Repository
-from tests.scenarios.engine import Engine, publish
+from tests.scenarios.engine import SECRETS, Engine, publish
+from tests.workspaces.forge import a_forge
 from tests.workspaces.origin import git
 
 WORKFLOW = """
@@ -80,7 +81,8 @@ def test_submodules_come_from_what_is_open_and_from_shared_neighbours(
         ("../private", "is no address of a repository that is open to all"),
         ("--upload-pack=touch", "is no address of a repository that is open to all"),
         ("../../../../../../../../../../x", "leads out of the forge"),
-        ("http://169.254.169.254/x/y", "the protocol 'http' of its URL is not allowed"),
+        ("https://github.test/x/y", "the protocol 'https' of its URL is not allowed"),
+        ("http://169.254.169.254/x/y", "is at 169.254.169.254, which is not public"),
     ],
 )
 def test_a_submodule_leads_nowhere_else(engine: Engine, tmp_path: Path, url: str, why: str) -> None:
@@ -98,3 +100,52 @@ def test_a_submodule_leads_nowhere_else(engine: Engine, tmp_path: Path, url: str
     assert job["result"] == "failure"
     assert "submodule sub: " in log
     assert why in log
+
+
+WITH_A_TOKEN = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - name: Checkout
+        uses: actions/checkout@v4
+        with: {submodules: true, lfs: true, token: "${{ secrets.TOKEN }}"}
+      - name: Push
+        run: |
+          cat private/secret.txt private/large.bin
+          git status --porcelain --ignore-submodules=none
+          git config --get-regexp extraheader | wc -l
+          cat .git/config private/.git/config | grep --count "path = .*/git-credentials-"
+          git push --quiet origin HEAD:refs/heads/pushed
+"""
+
+
+def test_a_token_fetches_submodules_and_pushes_and_shows_nowhere(engine: Engine, tmp_path: Path) -> None:
+    with a_forge(tmp_path / "forge", f"x-access-token:{SECRETS['TOKEN']}") as forge:
+        files = {
+            ".gitattributes": "*.bin filter=lfs\n",
+            "large.bin": forge.keep(b"a large file\n"),
+            "secret.txt": "of the submodule\n",
+        }
+        inner = a_repository(tmp_path / "private", files, {})
+        workflow = {".runner/workflows/ci.yml": WITH_A_TOKEN}
+        commit = a_repository(tmp_path / "own", workflow, {"private": ("../private.git", inner)})
+        for name in ("private", "own"):
+            there = forge.a_repository(f"on/{name}")
+            git(tmp_path / name, "push", "--quiet", str(there), "HEAD:refs/heads/main")
+        forge.others["/on/own.git"] = "server:registered"
+        url = f"{forge.url.replace('http://', 'http://server:registered@')}/on/own.git"
+        delivery = engine.push(Repository("git", f"own/{tmp_path.name}", url), commit)
+        seen: Any = engine.seen(delivery)
+        job = seen["runs"]["ci.yml"]["jobs"]["build"]
+        log = "".join(str(step["log"]) for step in (*job["steps"].values(), *job["posts"].values()))
+
+        assert job["result"] == "success", log
+        assert r"of the submodule\na large file\n1\n4\n" in log
+        assert SECRETS["TOKEN"] not in log
+        assert list(job["posts"]) == ["1.post"]
+        assert git(forge.root / "on/own.git", "rev-parse", "pushed") == commit
+    # Not the database's: whoever closes one of those takes this process's locks off it.
+    for path in engine.services.settings.home.glob("*/**/*"):
+        assert not path.is_file() or SECRETS["TOKEN"].encode() not in path.read_bytes(), path

@@ -89,7 +89,7 @@ def test_a_step_fails_once_it_was_tried_as_often_as_it_may_be(flows: Flows) -> N
         """
     )
 
-    assert flows.failed(run) == "step never: ValueError: not ever"
+    assert flows.failed(run) == "step never: ValueError: not ever; tried 2 times"
     assert flows.steps(run)["never#1"].outcome.reason == "ValueError: not ever; tried 2 times"
     assert flows.notes() == ["tried"] * 2
 
@@ -344,15 +344,26 @@ def test_the_runs_own_code_goes_on_though_its_branch_and_its_files_have_changed_
     run = flows.begun(
         """
         from package import tools
+        import docker.client.version
+        import json.tool
 
         await step.sh("spoil", "echo 'broken (' > package/tools.py; rm -r .runner; cat package/tools.py")
         await step.wait_for_event("go", type="go")
         import late
 
         spoiled = await step.do("look", lambda: open("package/tools.py").read())
-        return {"tools": tools.version, "late": late.version, "spoiled": spoiled.strip()}
+        deep = docker.client.version.number
+        return {"tools": tools.version, "late": late.version, "deep": deep, "spoiled": spoiled.strip()}
         """,
-        {"package/__init__.py": "", "package/tools.py": "version = 1\n", "late.py": "version = 1\n"},
+        {
+            "package/__init__.py": "",
+            "package/tools.py": "version = 1\n",
+            "late.py": "version = 1\n",
+            # Folders without `__init__.py` are packages, too, whatever else is in them.
+            "docker/client/version.py": "number = 1\n",
+            "docker/image": "0" * 2_000_000,
+            "json/tool.py": "raise ValueError('not ours')\n",
+        },
     )
     flows.asleep(run)
     origin = flows.folder / "flow"
@@ -367,4 +378,4 @@ def test_the_runs_own_code_goes_on_though_its_branch_and_its_files_have_changed_
 
     flows.tell(run, "go", None)
 
-    assert flows.succeeded(run) == {"tools": "1", "late": "1", "spoiled": "broken ("}
+    assert flows.succeeded(run) == {"tools": "1", "late": "1", "deep": "1", "spoiled": "broken ("}

@@ -78,6 +78,11 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
             "{runs-on: x, steps: [{run: y}], snapshot: {image-name: durable}}",
             '4:37: "snapshot" is not supported yet for images; here you can use durable, local, off',
         ),
+        (
+            "{runs-on: x, steps: [{run: y}], snapshot: Durable}",
+            '4:47: "Durable" is no word of "snapshot"; write durable',
+        ),
+        ("{runs-on: x, steps: [{uses: ../x}]}", '4:33: "../x" is no action: it leads out of the repository'),
         ("{uses: o/../.github/workflows/x.yml@v1}", '4:12: "o/../.github/workflows/x.yml@v1" is no workflow'),
         ("{steps: [{run: y}]}", '3:3: the job "a" needs "runs-on"'),
         ("{runs-on: x}", '3:3: the job "a" needs "steps"'),

@@ -22,6 +22,7 @@ from runner.workflow.references import (
         ("./tools/lint/", Local("tools/lint")),
         ("docker://alpine:3", Image("alpine:3")),
         ("$/tools/lint", Local("tools/lint", fixed=True)),
+        ("./a/../tools", Local("a/../tools")),
     ],
 )
 def test_a_step_uses_an_action(text: str, meant: object) -> None:
@@ -37,6 +38,9 @@ def test_a_step_uses_an_action(text: str, meant: object) -> None:
         ("o/..@v1", "cannot be the name of a repository"),
         ("docker://", "lacks the name of an image"),
         ("o/r/.github/workflows/x.yml@v1", "a workflow is no step"),
+        ("../x", "leads out of the repository; write owner/repository@ref"),
+        ("./a/../../x", "leads out of the repository"),
+        ("$/..", "leads out of the repository"),
     ],
 )
 def test_a_step_that_uses_none_says_why(text: str, reason: str) -> None:

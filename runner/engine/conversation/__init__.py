@@ -5,33 +5,47 @@ on no further: first what has a checkpoint, in the order in which the steps ende
 the same point the same way; after that what ends now, in the order in which that is written down.
 """
 
-import json
 import posixpath
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from time import monotonic
 from typing import Any
 
 from runner.engine.beginnings import begins
 from runner.engine.contexts import layered
-from runner.engine.conversation.answers import Ahead, Told
-from runner.engine.conversation.asked import Asked, Roll, Stands, asked
-from runner.engine.conversation.bodies import MOST_AT_ONCE, Bodies, failure, success
+from runner.engine.conversation import suspects
+from runner.engine.conversation.answers import Ahead, Told, is_long
+from runner.engine.conversation.asked import ENDING_SECONDS, Asked, Roll, Stands, asked
+from runner.engine.conversation.bodies import (
+    MOST_AT_ONCE,
+    REASON_LETTERS,
+    TOO_LONG,
+    TRACEBACK_LETTERS,
+    Bodies,
+    failure,
+    kept,
+    success,
+    tried,
+)
+from runner.engine.conversation.divergence import MOST_NAMED, check_all_asked, check_same
+from runner.engine.conversation.ends import how, outputs
 from runner.engine.conversation.errands import Errands
 from runner.engine.conversation.package import PACKAGE, place_package
+from runner.engine.conversation.sound import OPEN_BYTES, Unsound, plain
 from runner.engine.conversation.sources import source_of
 from runner.engine.conversation.values import Shown, Values
 from runner.engine.conversation.waits import WAITS, wait_for, waited
-from runner.engine.heart import Why
-from runner.engine.ledger import Diverged, Ledger
+from runner.engine.heart import CANCEL_SECONDS, Why
+from runner.engine.ledger import Ledger
 from runner.engine.opening import FIRST_WORDS
 from runner.engine.output import StepOutput
 from runner.engine.ports import Channel, ChannelClosed, Command
 from runner.engine.programs import Ended
-from runner.engine.retries import again, delay_of
+from runner.engine.retries import again, delay_of, losses
 from runner.engine.stage import Released, Stage
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
@@ -48,7 +62,6 @@ SECONDS = 30.0
 """Until it has come from one answer to where it can go on no further."""
 LAST_SECONDS = 5.0
 """For it to say where it is, and for its bodies to end that were told to; then it is killed."""
-TOO_LONG = "the job ran longer than its timeout-minutes"
 LOOK = 1.0
 """Seconds between two looks at what people and others have answered while steps run."""
 
@@ -64,7 +77,10 @@ class Rest(RunnerError):
 
 @dataclass
 class Conversation:
-    """One attempt of a job. `path` and `text` are the file at the run's commit, `function` what is in it."""
+    """One attempt of a job. `path` and `text` are the file at the run's commit, `function` what is in it.
+
+    `on_lost` is what the job says for all its steps.
+    """
 
     path: str
     text: str
@@ -72,6 +88,7 @@ class Conversation:
     env: Mapping[str, str]
     stage: Stage
     ledger: Ledger
+    on_lost: str
     channel: Channel = field(init=False)
     job: Job = field(init=False)
     _said: Told = field(init=False)
@@ -85,28 +102,40 @@ class Conversation:
     _named: dict[str, int] = field(default_factory=dict)
     _told: deque[tuple[Asked, Mapping[str, Any] | Outcome]] = field(default_factory=deque)
     _answered: list[Asked] = field(default_factory=list)
+    """Those that have left something to be done at the end of the job, as they were asked for."""
     _live: bool = field(init=False)
     """Whether it has come further than any attempt before."""
+    _lost: bool = field(init=False)
+    """Whether the worker of the attempt before was lost, and what it may have run is not known yet."""
+    _begun: bool = False
+    """Whether its process is there."""
+    _stuck: str = ""
+    """Why the workflow is stopped, once it has said where it is."""
+    _watched: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
     _sent: int = 0
     _idle: bool = False
     _later: bool = False
     _since: float = 0.0
     _looked: float = 0.0
     _over: Result | None = None
-    _asked_where: float | None = None
     _end: Mapping[str, Any] | None = None
 
     def converse(self) -> Ended:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
         self.job = self.ledger.job
-        ended = [key for key in self.ledger.checkpoints if TRY not in key]
+        # The dot stands for what is done of a step beside it, as at the end of the job.
+        ended = [key for key in self.ledger.checkpoints if TRY not in key and "." not in key]
         self._steps = Roll({key: at for at, key in enumerate(ended)})
         self._live = not self._steps.places and not self.job.waits
         sandbox = self.stage.scene.sandbox
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
         env = layered(self.stage.given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self.env)
-        patience = max(0.0, self.stage.end - monotonic()) + 2 * LAST_SECONDS
+        self._lost = losses(self.job, self.ledger.checkpoints) > 0
+        # After its end it has some minutes more, to take back what it did.
+        end = max(self.stage.end, self.stage.deadline + CANCEL_SECONDS)
+        patience = max(0.0, end - monotonic()) + 2 * LAST_SECONDS
         command = Command(argv, env, sandbox.temp, patience, cancellable=False)
         self._bodies = Bodies(self.stage, self.env)
         path = self.env.get("PATH", sandbox.path)
@@ -116,7 +145,7 @@ class Conversation:
         station = self.stage.station
         self._values = Values(station.objects, self.job.id, station.temp)
         self._shown = Shown(self.stage.masks, self.stage.matchers)
-        with closing(sandbox.talk(command, self._printed)) as self.channel:
+        with closing(sandbox.talk(command, self._say)) as self.channel:
             self.stage.hold.listen(self.channel.wake)
             self._errands = Errands(self.stage, self.env, self.channel.wake)
             try:
@@ -127,7 +156,8 @@ class Conversation:
                 self.stage.hold.listen(None)
                 self._errands.close()
                 self._values.close()
-                self._printed.end()
+                with self._lock:
+                    self._printed.end()
 
     # --- hearing ----------------------------------------------------------------------------------
 
@@ -139,11 +169,13 @@ class Conversation:
             message = self.channel.receive(self._patience())
             if message is not None:
                 self._hear(message)
-            else:
+            # Whoever talks all the time is watched too.
+            if message is None or monotonic() > self._watched + LOOK:
                 self._watch()
             for step, outcome in self._errands.ended():
-                self._tell(step, outcome)
-            if self._idle and self._end is None:
+                if not step.stuck:
+                    self._over_with(step, outcome)
+            if self._idle and self._end is None and (message is None or message["is"] != "print"):
                 self._go_on()
         ended = self._ended(self._end)
         if ended.result is Result.SUCCESS:
@@ -156,33 +188,34 @@ class Conversation:
                 self._busy()
                 self._ask(message)
             case {"is": "print", "id": number, "text": str(text)}:
-                self._print(number, text.encode("utf-8", "surrogateescape"))
+                self._print(number, text)
             case {"is": "took", "id": number} if (step := self._steps.get(number)) is not None:
-                self._busy()
                 self._take(step)
             case {"is": "part", "id": number, "text": str(text)} if (
                 step := self._steps.get(number)
             ) is not None:
                 self._busy()
-                self._values.part(step, text)
+                if message.get("of") == step.of and not step.stuck:
+                    self._values.part(step, text)
             case {"is": "tell", "id": number} if (step := self._told_by(number)) is not None:
-                self._busy()
                 self._tell(step, message)
             case {"is": "drop", "id": number} if (step := self._steps.get(number)) is not None:
                 self._busy()
                 self._leave(step)
             case {"is": "idle", "seen": seen}:
-                self._idle, self._later = seen == self._sent, bool(message.get("later"))
+                self._idle, self._later = seen == self._sent, message.get("later") is True
             case {"is": "find", "module": str(module)}:
                 beside, station = posixpath.dirname(self.path), self.stage.station
                 route = self.stage.scene.asked.run.route
                 self.channel.send(source_of(module, beside, route, station.workspaces))
-            case {"is": "stack", "text": str(text)}:
-                raise BrokenDefinition(self._stuck(text))
-            case {"is": "end"}:
+            case {"is": "stack", "text": str(text)} if self._stuck:
+                self._halt(text)
+            case {"is": "end", "result": "success" | "failure" | "cancelled"}:
                 self._end = message
             case _:
-                raise BrokenDefinition("the workflow's process says what is no part of the conversation")
+                raise Unsound(
+                    f"a message of the kind {ascii(message['is'])[:100]} with what does not belong to it"
+                )
 
     def _busy(self) -> None:
         self._idle, self._since = False, monotonic()
@@ -198,6 +231,7 @@ class Conversation:
         while not self.channel.connect(LOOK):
             if monotonic() > self._since + FIRST_SECONDS:
                 raise BrokenDefinition(f"python3 did not start within {FIRST_SECONDS:g} seconds")
+        self._begun = True
         self.channel.send(
             {
                 "is": "begin",
@@ -226,34 +260,36 @@ class Conversation:
             self._send({"is": "memory", "steps": more})
         return bool(more)
 
-    def _print(self, number: object, data: bytes) -> None:
+    def _print(self, number: object, text: str) -> None:
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            data = text.encode(errors="replace")
         step = self._steps.get(number)
         if step is not None and step.output is not None:
             step.output(data)
         elif step is None and self._live:
             # Up to where it had come before, it says again what it has said.
+            self._say(data)
+
+    def _say(self, data: bytes) -> None:
+        """Of this thread and of the one that reads what the process writes past our package."""
+        with self._lock:
             self._printed(data)
 
     # --- what the workflow says -------------------------------------------------------------------
 
     def _ask(self, message: Mapping[str, Any]) -> None:
         if len(self._steps) >= MOST_STEPS:
-            raise BrokenDefinition(f"the workflow asks for more than {MOST_STEPS} steps")
-        name = str(message["name"])
-        self._shown.refused("the name of a step", name)
-        count = self._named[name] = self._named.get(name, 0) + 1
-        step = asked(message, count, self.stage.masks)
-        self._check_same(step)
+            where = plain(message.get("line"), REASON_LETTERS)
+            raise BrokenDefinition(f"the workflow asks for more than {MOST_STEPS} steps: {where}")
+        step = asked(message, len(self._steps) + 1, self._named, self.stage.masks)
+        self._shown.refused("the name of a step", step.name)
+        check_same(step, self.ledger.checkpoints, self.job)
         self._steps.add(step)
-
-    def _check_same(self, step: Asked) -> None:
-        found = self.ledger.checkpoints.get(step.key)
-        if found is not None and found.fingerprint != step.fingerprint:
-            raise Diverged(
-                f"the workflow diverged: {step.line} asks for `{step.shown}`, where attempt {found.attempt} "
-                f"had asked for `{found.outcome.request}` ({found.outcome.line}) under the same name; what a "
-                "workflow asks for may depend on nothing but its event and its steps. Rerun the run to "
-                "start afresh"
+        if self._steps.size > OPEN_BYTES:
+            raise BrokenDefinition(
+                f"step {step.name}: what the workflow asks for at once is longer than {OPEN_BYTES} bytes"
             )
 
     def _told_by(self, number: object) -> Asked | None:
@@ -265,12 +301,28 @@ class Conversation:
         """The workflow has had the answer that it was told ahead."""
         place, said = self._steps.places.get(step.key), self._ahead.said
         if step.stands is not Stands.ASKED or place is None or place >= said:
-            raise BrokenDefinition(f"{step.line}: nothing was said ahead about the step {step.name}")
+            raise Unsound(f"step {step.name} was told of ahead, which it was not")
+        self._busy()
+        done = self.ledger.checkpoints[step.key]
+        self._note_posts(step, done)
         self._steps.put(step, Stands.ANSWERED)
-        self._said.hear(self.ledger.checkpoints[step.key].outcome)
-        self._answered.append(step)
+        self._said.hear(done.outcome)
 
-    def _tell(self, step: Asked, message: Mapping[str, Any] | Outcome) -> None:
+    def _note_posts(self, step: Asked, done: Checkpoint) -> None:
+        """Know what a step has left to be done at the end of the job, though it is answered."""
+        if done.outcome.posts:
+            self._answered.append(replace(step))
+
+    def _tell(self, step: Asked, message: Mapping[str, Any]) -> None:
+        if step.stuck or message.get("of") != step.of:
+            # It has ended at last, and counts as ended since long.
+            return
+        if not step.runs:
+            raise Unsound(f"step {step.name} has ended, which does not run")
+        self._busy()
+        self._over_with(step, message)
+
+    def _over_with(self, step: Asked, message: Mapping[str, Any] | Outcome) -> None:
         self._steps.ended(step)
         if step.stands is Stands.RUNS:
             self._told.append((step, message))
@@ -280,11 +332,18 @@ class Conversation:
                 step.output.end()
 
     def _leave(self, step: Asked) -> None:
-        waited = step.stands is Stands.WAITS
+        if step.stands is Stands.LEFT:
+            raise Unsound(f"step {step.name} is given up twice")
+        if step.stands is Stands.ANSWERED:
+            # Its answer was on the way.
+            return
+        waited, key = step.stands is Stands.WAITS, step.wait[0].key if step.wait is not None else step.key
         self._steps.put(step, Stands.LEFT)
         self._errands.leave(step)
-        if waited and wait_of(self.job, step.key) is not None:
-            self._change(lambda job, now: leave_waits(job, self.ledger.hold.lease, now, {step.key}))
+        if step.runs and not step.told_to_end:
+            step.told_to_end, step.until = True, monotonic()
+        if waited and wait_of(self.job, key) is not None:
+            self._change(lambda job, now: leave_waits(job, self.ledger.hold.lease, now, {key}))
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -294,24 +353,54 @@ class Conversation:
             if self._steps.places[step.key] < self._ahead.said or not self._say_ahead():
                 self._answer(step, self.ledger.checkpoints[step.key])
             return
+        if self._steps.places and self._retrace():
+            return
+        if self._lost:
+            # Whatever it asks for here, the worker that was lost may have begun.
+            self._lost = False
+            for step in self._steps.asked.values():
+                step.suspect = True
         while self._told:
             if self._settle(*self._told.popleft()):
                 return
-        if self._hear_waits():
+        if self._hear_waits() or self._tell_of_the_end():
             return
-        self._check_hold()
-        if self._over is None and self.stage.over is not None:
-            self._over = self.stage.over
-            self._send({"is": "cancel"})
-            return
-        if self._start_all():
+        yields = self._yields()
+        if yields is None and self._start_all():
             return
         waiting = list(self._steps.waiting.values())
         if not self._steps.running and not self._later:
             if not waiting:
-                raise BrokenDefinition("the workflow waits for something that is no step, and will not come")
+                self._stop("it waits for something that is no step, and will not come")
+                return
             self._rest(waiting)
         self._begin_waits(waiting)
+
+    def _retrace(self) -> bool:
+        """It asks for nothing of what it still has to come to: whether there is something to wait for.
+
+        Raises `Diverged` where there is not.
+        """
+        if self._tell_of_the_end():
+            return True
+        next_done = self.ledger.checkpoints[next(iter(self._steps.places))]
+        if self._over is None and not next_done.kept and not self.ledger.keeping.off:
+            # That was done as the job came to its end, which this attempt has not seen yet.
+            self._over = Result.TIMED_OUT
+            self._send({"is": "cancel"})
+            return True
+        if not self._later:
+            check_all_asked(self._steps, self.ledger.checkpoints)
+        # What it waits for by itself went before what was done then.
+        return True
+
+    def _tell_of_the_end(self) -> bool:
+        """Tell the workflow, once, that the job is to end; whether that was news."""
+        if self._over is not None or self.stage.over is None:
+            return False
+        self._over = self.stage.over
+        self._send({"is": "cancel"})
+        return True
 
     def _start_all(self) -> bool:
         """Begin what is asked for, as much as may run at once; whether the workflow is answered by it."""
@@ -324,24 +413,19 @@ class Conversation:
                 return True
         return False
 
-    def _check_hold(self) -> None:
-        """Raises what keeps the job from going on here, once what runs has ended."""
+    def _yields(self) -> Why | None:
+        """Why nothing more is begun here; raises `Released` once what runs has ended."""
         hold = self.stage.hold
         if hold.over:
             raise LeaseLost(Why.LOST.value)
-        yields = hold.yields
-        if (
-            yields is not None
-            and not (yields is Why.PAUSED and self._over is not None)
-            and not self._steps.running
-        ):
+        # What is left to do after a cancel is done though the run is paused.
+        yields = None if hold.yields is Why.PAUSED and self._over is not None else hold.yields
+        if yields is not None and not self._steps.running:
             raise Released(yields.value)
+        return yields
 
     def _start(self, step: Asked) -> bool:
         """Begin what a step asks for; whether the workflow has got an answer by it."""
-        hold = self.stage.hold
-        if hold.yields is not None and self._over is None:
-            return False
         step.began = step.began or datetime.now(UTC)
         if step.kind in ("do", "sh", "uses"):
             return self._proceed(step)
@@ -364,16 +448,17 @@ class Conversation:
     # --- bodies -----------------------------------------------------------------------------------
 
     def _proceed(self, step: Asked) -> bool:
-        tries = self._tries(step)
-        if tries and step.retry is not None and step.wait is None:
-            due = tries[-1].finished + delay_of(step.retry, len(tries), f"{self.job.id} {step.key}")
-            if due > datetime.now(UTC) and self._over is None:
-                key = f"{step.key}{TRY}{len(tries)}"
-                why = f"step {step.name} is tried again"
-                step.wait = Wait(key, Awaited.TIME, since=datetime.now(UTC), due=due, message=why), None
-                self._steps.put(step, Stands.WAITS)
-                return False
-        step.wait = None
+        ending = self._over is not None
+        lost = suspects.becomes(step, self.job, self.on_lost, ending)
+        if isinstance(lost, Outcome):
+            self._record(step, lost)
+            return True
+        wait = lost or (None if ending or step.wait is not None else self._again(step))
+        if wait is not None:
+            step.wait = wait, None
+            self._steps.put(step, Stands.WAITS)
+            return False
+        step.wait, step.suspect = None, False
         try:
             message = self._bodies.begin(step, self._steps.running.values())
             if step.kind == "uses":
@@ -382,12 +467,25 @@ class Conversation:
             self._record(step, failure(str(error), code=1))
             return True
         self._steps.put(step, Stands.RUNS)
+        step.of, step.stuck = self._sent + 1, False
         self._live = True
         # Who looks on sees that it has begun.
         begins(self.ledger.hold.lease, step.key, self._began(step), self.stage.station.logs)
         if step.kind != "uses":
             self._send(message)
         return False
+
+    def _again(self, step: Asked) -> Wait | None:
+        """What a step that has failed waits for before it is tried again."""
+        tries = self._tries(step)
+        if not tries or step.retry is None:
+            return None
+        due = tries[-1].finished + delay_of(step.retry, len(tries), f"{self.job.id} {step.key}")
+        if due <= datetime.now(UTC):
+            return None
+        why = f"step {step.name} is tried again"
+        key = f"{step.key}{TRY}{len(tries)}"
+        return Wait(key, Awaited.TIME, since=datetime.now(UTC), due=due, message=why)
 
     def _tries(self, step: Asked) -> list[Checkpoint]:
         found: list[Checkpoint] = []
@@ -396,24 +494,29 @@ class Conversation:
         return found
 
     def _settle(self, step: Asked, message: Mapping[str, Any] | Outcome) -> bool:
-        """Write down how a body ended; whether the workflow is told, for else it is to be run again."""
+        """Write down how a body ended; whether the workflow is told.
+
+        It is not where the step is to be run again, and where nobody waits for it any more.
+        """
         if step.output is not None:
             step.output.end()
+        if step.stands is not Stands.RUNS:
+            self._values.drop(step)
+            return False
         if isinstance(message, Outcome):
             outcome, final = self._bodies.errand(step, message), False
         else:
             outcome, final = self._bodies.judged(step, message)
         outcome = self._values.whole(step, outcome)
-        tries = self._tries(step)
-        failed = len(tries) + 1
-        if outcome.result.failed and not final and self._over is None:
-            if again(step.retry, failed, outcome.exit_code):
-                shown = self._shown.of(outcome)
-                self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, shown, self._began(step))
-                self._steps.put(step, Stands.ASKED)
-                return False
-            if tries:
-                outcome = replace(outcome, reason=f"{outcome.reason}; tried {failed} times")
+        failed = len(self._tries(step)) + 1
+        may = outcome.result.failed and not final and self._over is None
+        if may and again(step.retry, failed, outcome.exit_code):
+            said = replace(self._shown.of(outcome), request=step.shown, line=step.line)
+            self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, said, self._began(step))
+            self._steps.put(step, Stands.ASKED)
+            return False
+        if outcome.result.failed and failed > 1:
+            outcome = tried(outcome, failed)
         self._record(step, outcome)
         return True
 
@@ -434,10 +537,11 @@ class Conversation:
         if not over:
             return False
         answer, step, wait = min(over, key=lambda one: (one[0].at, one[1].number))
-        step.began = wait.since
-        if TRY in wait.key:
+        if step.kind not in WAITS:
+            # It is run again, or a person has said what becomes of it. Until it is, it is asked for.
             self._steps.put(step, Stands.ASKED)
-            return self._proceed(step)
+            return self._yields() is None and self._proceed(step)
+        step.began = wait.since
         self._record(step, waited(wait, answer))
         return True
 
@@ -483,19 +587,19 @@ class Conversation:
 
     def _record(self, step: Asked, outcome: Outcome) -> None:
         if outcome.result.failed and outcome.value is None:
-            outcome = self._bodies.kept(step, outcome, {})
+            outcome = kept(outcome, {})
         outcome = replace(self._shown.of(outcome), request=step.shown, line=step.line)
         self._live = True
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))
         self._answer(step, done)
 
     def _answer(self, step: Asked, done: Checkpoint) -> None:
+        self._note_posts(step, done)
         self._steps.put(step, Stands.ANSWERED)
-        if (blob := done.outcome.blob) is not None:
-            for part in self._values.parts(step, blob):
+        if is_long(done.outcome):
+            for part in self._values.parts(step, done.outcome):
                 self.channel.send({"is": "part", "id": step.number, "text": part})
         self._send({"is": "recall", "id": step.number, **self._said.answer(done)})
-        self._answered.append(step)
 
     def _last_words(self) -> None:
         """What actions have left to be done at the end of a job that succeeds: the last one's first."""
@@ -511,34 +615,45 @@ class Conversation:
 
     def _patience(self) -> float:
         """Seconds until there is something to look at though nobody says anything."""
-        now, ends = monotonic(), [LOOK * 60]
-        if not self._idle:
-            ends.append(self._since + self._grace - now)
-        ends += [one.until - now for one in self._steps.running.values() if not one.told_to_end]
+        now, end = monotonic(), self.stage.end
+        ends = [now + LOOK * 60]
+        if end > now:
+            ends.append(end)
+        if self._stuck:
+            ends.append(self._since + LAST_SECONDS)
+        elif not self._idle or self._idles:
+            ends.append(self._since + self._grace)
+        for step in self._steps.running.values():
+            ends.append(step.until + (ENDING_SECONDS if step.told_to_end else 0.0))
         if self._steps.waiting:
-            ends.append(LOOK)
-        ends.append(self.stage.end - now)
-        return max(0.0, min(ends))
+            ends.append(now + LOOK)
+        return max(0.0, min(ends) - now)
 
     @property
     def _grace(self) -> float:
         return SECONDS if self._steps else FIRST_SECONDS
 
+    @property
+    def _idles(self) -> bool:
+        """Whether it waits for what is no step: a timer of its own, or a connection."""
+        return self._later and not self._steps.running and not self._steps.places
+
     def _watch(self) -> None:
         """See to what time brings: what takes too long, and answers that came while steps run."""
-        now = monotonic()
-        if not self._idle and now > self._since + self._grace:
-            if self._asked_where is None:
-                self._asked_where = now
-                self.channel.send({"is": "where"})
-            elif now > self._asked_where + LAST_SECONDS:
-                raise BrokenDefinition(self._stuck(""))
-        for step in self._steps.running.values():
-            if not step.told_to_end and now > step.until:
-                step.told_to_end = True
-                self._send({"is": "stop", "id": step.number, "why": "timeout"})
+        now = self._watched = monotonic()
+        if self._stuck:
+            if now > self._since + LAST_SECONDS:
+                self._halt("")
+        elif now > self._since + self._grace:
+            if not self._idle:
+                what = "from one step to the next" if self._steps else "before it had asked for a step"
+                self._stop(f"it took more than {self._grace:g} seconds {what}")
+            elif self._idles:
+                self._stop(f"it waited for more than {self._grace:g} seconds for what is no step")
+        for step in list(self._steps.running.values()):
+            self._see_to(step, now)
         if now > self.stage.end and self.stage.over is not None and self._over is not None:
-            raise BrokenDefinition("the workflow did not end in time after it was told to")
+            self._end = {"result": "cancelled", "value": {"undo": ["it did not end in time"]}}
         foreign = any(wait.awaited is not Awaited.TIME for wait in self.job.hears)
         if foreign and now > self._looked + LOOK:
             self._looked = now
@@ -546,46 +661,59 @@ class Conversation:
             if run.has(self.job.id):
                 self.job = run.job(self.job.id)
 
-    def _stuck(self, stack: str) -> str:
-        stack = self.stage.masks.hide_text(stack)
-        where = f":\n{stack.rstrip()}" if stack.strip() else ""
-        what = "before it had asked for a step" if not self._steps else "from one step to the next"
-        return (
-            f"the workflow was stopped: it took more than {self._grace:g} seconds {what}; what takes long, "
-            f"or waits, belongs in a step{where}"
-        )
+    def _see_to(self, step: Asked, now: float) -> None:
+        """Have a body end whose time is over; one that does not is waited for no longer."""
+        if now > step.until and not step.told_to_end:
+            step.told_to_end = True
+            self._send({"is": "stop", "id": step.number, "why": "timeout"})
+        elif now > step.until + ENDING_SECONDS:
+            self._steps.ended(step)
+            step.stuck = True
+            if step.stands is Stands.RUNS:
+                self._told.append((step, {"stopped": "timeout"}))
+
+    def _stop(self, why: str) -> None:
+        """Ask the workflow where it is, and stop it then."""
+        if not self._stuck:
+            self._stuck, self._since = why, monotonic()
+            self.channel.send({"is": "where"})
+
+    def _halt(self, stack: str) -> None:
+        """End a workflow that gets no further, which is at `stack`."""
+        stack = self.stage.masks.hide_text(plain(stack.rstrip(), TRACEBACK_LETTERS))
+        where = f":\n{stack}" if stack.strip() else ""
+        why = f"the workflow was stopped: {self._stuck}; what takes long, or waits, belongs in a step{where}"
+        if self._over is None:
+            raise BrokenDefinition(why)
+        self._end = {"result": "cancelled", "value": {"undo": [why]}}
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _ended(self, message: Mapping[str, Any]) -> Ended:
-        result, value = str(message.get("result")), message.get("value")
+        value = message.get("value")
+        told = value if isinstance(value, Mapping) else {}
+        hide, undo = self.stage.masks.hide_text, told.get("undo")
+        undone = [
+            f"and to take back what was done: {hide(plain(one, REASON_LETTERS))}"
+            for one in (undo[:MOST_NAMED] if isinstance(undo, list) else ())
+        ]
         if self._over is not None:
-            reason = (
-                "cancelled"
-                if self._over is Result.CANCELLED
-                else "the job ran longer than its timeout-minutes"
-            )
-            return Ended(self._over, reason=reason)
-        if result == "success":
-            return Ended(Result.SUCCESS, self._outputs(value))
-        told = dict(value) if isinstance(value, Mapping) else {}
-        hide = self.stage.masks.hide_text
-        reason = hide(str(told.get("reason") or "the workflow failed"))
-        undone = [f"and to take back what was done: {hide(str(one))}" for one in told.get("undo", ())]
-        traceback = hide(str(told.get("traceback") or ""))
-        said = traceback.rstrip("\n") + f"\n##[error]{reason}\n" if traceback else f"##[error]{reason}\n"
+            reason = "cancelled" if self._over is Result.CANCELLED else TOO_LONG
+            return Ended(self._over, reason="; ".join([reason, *undone]))
+        if message["result"] == "success":
+            check_all_asked(self._steps, self.ledger.checkpoints)
+            return Ended(Result.SUCCESS, outputs(value, self.stage.masks))
+        reason = hide(plain(told.get("reason") or "the workflow failed", REASON_LETTERS))
+        traceback = hide(plain(told.get("traceback"), TRACEBACK_LETTERS)).rstrip("\n")
+        said = f"{traceback}\n##[error]{reason}\n" if traceback else f"##[error]{reason}\n"
         self.stage.log(FIRST_WORDS, said.encode(errors="replace"))
-        return Ended(Result.FAILURE, reason="; ".join([reason, *undone]))
-
-    def _outputs(self, value: object) -> Mapping[str, str]:
-        """What other jobs see of what the workflow gave: its members where it has some, else `result`."""
-        found = json.loads(value) if isinstance(value, str) else None
-        members = found if isinstance(found, dict) else {} if found is None else {"result": found}
-        texts = {
-            str(name): one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
-            for name, one in members.items()
-        }
-        return {name: text for name, text in texts.items() if not self.stage.masks.covers(text)}
+        check_all_asked(self._steps, self.ledger.checkpoints)
+        code = told.get("exit_code")
+        return Ended(
+            Result.FAILURE,
+            reason="; ".join([reason, *undone]),
+            exit_code=code if type(code) is int and 0 <= code < 256 else None,
+        )
 
     def _gone(self, closed: ChannelClosed) -> Ended:
         """What it means that the workflow's process is gone before the workflow has ended."""
@@ -596,11 +724,13 @@ class Conversation:
                 raise Released(Why.RELEASED.value)
             case Why.LOST:
                 raise LeaseLost(Why.LOST.value)
+        if closed.exit is not None and closed.exit.stopped == "timeout":
+            return Ended(self._over or Result.TIMED_OUT, reason=TOO_LONG)
         if closed.reason:
             raise BrokenDefinition(f"the workflow's process was ended: {closed.reason}")
-        code = closed.exit.code if closed.exit is not None else None
-        if closed.exit is not None and closed.exit.stopped == "timeout":
-            over = self._over or Result.TIMED_OUT
-            return Ended(over, reason=TOO_LONG)
-        why = "there is no python3 to run it with" if code == 127 else f"exit code {code}"
-        raise BrokenDefinition(f"the workflow's process ended before the workflow did: {why}")
+        named = [step.name for step in self._steps.running.values()][:MOST_NAMED]
+        during = f" while {', '.join(named)} ran" if named else ""
+        why = f"the workflow's process ended before the workflow did{during}: {how(closed.exit, self._begun)}"
+        if self._over is not None:
+            return Ended(self._over, reason=why)
+        raise BrokenDefinition(why)

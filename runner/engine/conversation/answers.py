@@ -13,6 +13,11 @@ BYTES_AHEAD = 256 * 1024
 STEPS_AHEAD = 1000
 
 
+def is_long(outcome: Outcome) -> bool:
+    """Whether a value is said in parts: its own text, which nobody has to read on the way."""
+    return outcome.blob is not None or len(outcome.value or "") > BYTES_AHEAD
+
+
 @dataclass(slots=True)
 class Told:
     """What the commands so far have exported. `path` is where programs are looked for without them."""
@@ -27,7 +32,7 @@ class Told:
         """What is said of a step, as the newest of those so far."""
         outcome = done.outcome
         self.hear(outcome)
-        value = json.loads(outcome.value) if outcome.value is not None else None
+        value = None if outcome.value is None or is_long(outcome) else json.loads(outcome.value)
         answer: dict[str, Any] = {"at": done.finished.isoformat(), "ok": outcome.result.ok}
         answer["value"] = value if outcome.result.ok else value or {"reason": outcome.reason}
         answer["outputs"], answer["exit_code"] = dict(outcome.outputs), outcome.exit_code or 0
@@ -61,7 +66,8 @@ class Ahead:
                 name, number = named_in(key)
                 done = self.checkpoints[key]
                 # A long value is only said to who asks for it, in its turn.
-                long = done.outcome.blob is not None
+                long = is_long(done.outcome)
                 found.append({**self.told.answer(done), "name": name, "number": number, "long": long})
-                size += len(done.outcome.value or "") + sum(map(len, done.outcome.outputs.values()))
+                size += 0 if long else len(done.outcome.value or "")
+                size += sum(map(len, done.outcome.outputs.values()))
         return found

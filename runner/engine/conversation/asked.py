@@ -9,6 +9,7 @@ from hashlib import sha256
 from heapq import heappop, heappush
 from typing import Any
 
+from runner.engine.conversation.sound import LINE_LETTERS, check_ask, plain
 from runner.engine.masks import Masks
 from runner.engine.output import StepOutput
 from runner.model.step import named_key
@@ -17,6 +18,8 @@ from runner.workflow.document import Retry
 
 SHOWN_LETTERS = 1000
 """Of what a step was asked to do, for people to compare."""
+ENDING_SECONDS = 15.0
+"""That a body has to end in once it was told to: a command is killed before. Then nobody waits for it."""
 
 
 class Stands(Enum):
@@ -42,6 +45,8 @@ class Asked:
     fingerprint: str
     shown: str
     line: str
+    size: int
+    """In bytes, of what it is asked to do."""
     stands: Stands = Stands.ASKED
     began: datetime | None = None
     until: float = float("inf")
@@ -50,6 +55,12 @@ class Asked:
     told_to_end: bool = False
     runs: bool = False
     """Whether its body does, also where nobody waits for it any more."""
+    suspect: bool = False
+    """Whether it may have run when the worker of the attempt before was lost."""
+    of: int = 0
+    """The message that its body was begun with."""
+    stuck: bool = False
+    """Whether its body did not end when it was told to; it may do so yet."""
     slot: int = 0
     output: StepOutput | None = None
     wait: tuple[Wait, timedelta | None] | None = None
@@ -82,6 +93,8 @@ class Roll:
     waiting: dict[int, Asked] = field(default_factory=dict)
     running: dict[int, Asked] = field(default_factory=dict)
     """Those whose bodies run, also where nobody waits for them any more."""
+    size: int = 0
+    """In bytes, of what those are asked to do that have got no answer."""
     _all: dict[int, Asked] = field(default_factory=dict)
     _known: list[tuple[int, int]] = field(default_factory=list)
 
@@ -93,6 +106,7 @@ class Roll:
 
     def add(self, step: Asked) -> None:
         self._all[step.number] = self.asked[step.number] = step
+        self.size += step.size
         if step.key in self.places:
             heappush(self._known, (self.places[step.key], step.number))
 
@@ -106,8 +120,10 @@ class Roll:
         if stands is Stands.RUNS:
             step.runs = True
             self.running[step.number] = step
-        elif stands is Stands.ANSWERED:
-            self.places.pop(step.key, None)
+        elif stands in (Stands.ANSWERED, Stands.LEFT):
+            self.size, step.size, step.request = self.size - step.size, 0, {}
+            if stands is Stands.ANSWERED:
+                self.places.pop(step.key, None)
 
     def ended(self, step: Asked) -> None:
         """The body of a step runs no more."""
@@ -124,18 +140,24 @@ class Roll:
         return None
 
 
-def asked(message: Mapping[str, Any], count: int, masks: Masks) -> Asked:
-    """What a message asks for: the step that is the `count`th of its name."""
-    name, kind, request = str(message["name"]), str(message["kind"]), dict(message["request"])
+def asked(message: Mapping[str, Any], number: int, named: dict[str, int], masks: Masks) -> Asked:
+    """What a message asks for that is to ask for step `number`; counts it in `named`.
+
+    Raises `Unsound`, and `BrokenDefinition` for more than a step can be asked for.
+    """
+    size = check_ask(message, number)
+    name, kind, request = message["name"], message["kind"], message["request"]
+    named[name] = named.get(name, 0) + 1
     return Asked(
-        int(message["id"]),
-        named_key(name, count),
+        number,
+        named_key(name, named[name]),
         name,
         kind,
         request,
         fingerprint(kind, name, request),
-        masks.hide_text(shown(kind, name, request)),
-        masks.hide_text(str(message.get("line", "")))[:SHOWN_LETTERS],
+        plain(masks.hide_text(shown(kind, name, request)), SHOWN_LETTERS),
+        plain(masks.hide_text(message.get("line", "")), LINE_LETTERS),
+        size,
     )
 
 
@@ -156,5 +178,4 @@ def shown(kind: str, name: str, request: Mapping[str, Any]) -> str:
         case _:
             told = ("until", "type", "message", "action", "workflow")
             what = ", ".join(str(request[key]) for key in told if request.get(key))
-    text = f"{kind} {name}: {what}" if what else f"{kind} {name}"
-    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 1]}…"
+    return f"{kind} {name}: {what}" if what else f"{kind} {name}"

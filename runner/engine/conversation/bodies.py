@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.engine.commands import FOLDER, BadCommandFile, CommandFiles, place_file
 from runner.engine.conversation.asked import SHOWN_LETTERS, Asked
+from runner.engine.conversation.sound import given, plain
 from runner.engine.outcomes import TooMuch, within_limits
 from runner.engine.output import StepOutput
 from runner.engine.stage import Stage, too_long
@@ -20,6 +21,9 @@ from runner.workflow.shells import script_name, shell_argv, shell_problem
 MOST_AT_ONCE = 64
 """Bodies that run at the same time; others begin when these have ended."""
 VALUE_BYTES = 1024 * 1024
+REASON_LETTERS = 4000
+TRACEBACK_LETTERS = 64 * 1024
+TOO_LONG = "the job ran longer than its timeout-minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Bodies:
         if shell is not None and (problem := shell_problem(shell)):
             raise BrokenDefinition(problem)
         script = script_name(shell, f"{FOLDER}step-{step.slot}")
-        place_file(f"{sandbox.host_temp}/{script}", str(step.request["command"]).encode(), 0o755)
+        command = step.request["command"].encode("utf-8", "surrogateescape")
+        place_file(f"{sandbox.host_temp}/{script}", command, 0o755)
         files = self._files(step)
         files.empty()
         return {
@@ -74,25 +79,34 @@ class Bodies:
     def judged(self, step: Asked, message: Mapping[str, Any]) -> tuple[Outcome, bool]:
         """What came of a body, and whether that is final however often it may be tried."""
         value, code, stopped = message.get("value"), message.get("exit"), message.get("stopped")
+        code = code if type(code) is int and 0 <= code < 256 else None
         if stopped == "timeout":
-            outcome = Outcome(Result.TIMED_OUT, Result.TIMED_OUT, code, reason=too_long(step.limit))
-            return self.kept(step, outcome, {"kind": "timeout", "reason": too_long(step.limit)}), False
+            reason = too_long(step.limit) if step.limit < float("inf") else TOO_LONG
+            outcome = Outcome(Result.TIMED_OUT, Result.TIMED_OUT, code, reason=reason)
+            return kept(outcome, {"kind": "timeout"}), False
         if stopped is not None:
-            return self.kept(step, failure("it was cancelled", Result.CANCELLED, code), {}), True
+            return kept(failure("it was cancelled", Result.CANCELLED, code), {}), True
         if step.kind == "sh":
-            return self._shell(step, code if isinstance(code, int) else 1, value), False
+            return self._shell(step, 1 if code is None else code, value), False
         if message.get("ok") and value is None:
             # It came in parts before.
             return success(), False
-        if message.get("ok") and isinstance(value, str):
-            if len(value) > VALUE_BYTES:
-                reason = f"the step's value has {len(value)} bytes; {VALUE_BYTES} are the most"
-                return self.kept(step, failure(reason), {"type": "TooLong"}), True
-            return replace(success(), value=value), False
-        told = dict(value) if isinstance(value, Mapping) else {}
-        reason = str(told.get("reason") or "it failed")
-        self._complain(step, str(told.get("traceback") or reason))
-        return self.kept(step, failure(reason), told), bool(told.pop("final", False))
+        if message.get("ok"):
+            return self._gave(given(value))
+        told = value if isinstance(value, Mapping) else {}
+        reason = plain(told.get("reason") or "it failed", REASON_LETTERS)
+        traceback = plain(told.get("traceback"), TRACEBACK_LETTERS)
+        self._complain(step, traceback or reason)
+        said = {"type": plain(told.get("type"), SHOWN_LETTERS), "traceback": traceback}
+        return kept(failure(reason), said), told.get("final") is True
+
+    def _gave(self, value: str | None) -> tuple[Outcome, bool]:
+        if value is None:
+            return kept(failure("its value is nothing that JSON knows"), {"type": "ValueError"}), True
+        if len(value) > VALUE_BYTES:
+            reason = f"the step's value has {len(value)} bytes; {VALUE_BYTES} are the most"
+            return kept(failure(reason), {"type": "TooLong"}), True
+        return replace(success(), value=value), False
 
     def errand(self, step: Asked, outcome: Outcome) -> Outcome:
         """What came of an action that the engine did itself."""
@@ -101,14 +115,14 @@ class Bodies:
         if outcome.result is not Result.CANCELLED:
             self._complain(step, outcome.reason)
         told = {"kind": "timeout"} if outcome.result is Result.TIMED_OUT else {}
-        return self.kept(step, outcome, told)
+        return kept(outcome, told)
 
     def _shell(self, step: Asked, code: int, value: object) -> Outcome:
         output = step.output
         assert output is not None
         try:
             written = self._files(step).read()
-            reason = value.get("reason", "") if isinstance(value, Mapping) else ""
+            reason = plain(value.get("reason"), REASON_LETTERS) if isinstance(value, Mapping) else ""
             result = Result.FAILURE if code else Result.SUCCESS
             outcome = Outcome(
                 result,
@@ -117,7 +131,7 @@ class Bodies:
                 {**output.outputs, **written.outputs},
                 Exports(output.env, tuple(output.path)).then(written.exports),
                 written.summary,
-                str(reason),
+                reason,
                 tuple(output.annotations),
             )
             outcome = within_limits(outcome)
@@ -126,16 +140,8 @@ class Bodies:
             outcome = failure(str(error), code=code or 1)
         if outcome.result.failed:
             reason = outcome.reason or f"the command ended with exit code {code}"
-            return self.kept(step, outcome, {"reason": reason, "exit_code": code})
+            return kept(replace(outcome, reason=reason), {})
         return outcome
-
-    def kept(self, step: Asked, outcome: Outcome, told: Mapping[str, Any]) -> Outcome:
-        """A failure with what the workflow is told of it, now and whenever it is run again."""
-        said = {"reason": outcome.reason, "exit_code": outcome.exit_code, **told}
-        text = json.dumps(said)
-        if len(text) > VALUE_BYTES:
-            text = json.dumps({"reason": outcome.reason[:SHOWN_LETTERS], "exit_code": outcome.exit_code})
-        return replace(outcome, value=text)
 
     def _complain(self, step: Asked, what: str) -> None:
         lines = what.rstrip("\n").split("\n")
@@ -149,3 +155,17 @@ def success() -> Outcome:
 
 def failure(reason: str, result: Result = Result.FAILURE, code: int | None = None) -> Outcome:
     return Outcome(result, result, code, reason=reason)
+
+
+def kept(outcome: Outcome, told: Mapping[str, Any]) -> Outcome:
+    """A failure with what the workflow is told of it, now and whenever it is run again."""
+    said = {"reason": outcome.reason, "exit_code": outcome.exit_code, **told}
+    return replace(outcome, value=json.dumps(said))
+
+
+def tried(outcome: Outcome, times: int) -> Outcome:
+    """The last failure of a step that failed so often."""
+    reason = f"{outcome.reason}; tried {times} times"
+    return replace(
+        outcome, reason=reason, value=json.dumps(json.loads(outcome.value or "{}") | {"reason": reason})
+    )

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.engine.ports import Workspaces
-from runner.errors import RunnerError
+from runner.errors import BrokenDefinition, RunnerError
 from runner.model.source import Route
+
+SOURCE_BYTES = 4 * 1024 * 1024
+"""Of one module."""
+MODULE_LETTERS = 1000
 
 
 def source_of(module: str, beside: str, route: Route, workspaces: Workspaces) -> Mapping[str, Any]:
@@ -14,6 +18,8 @@ def source_of(module: str, beside: str, route: Route, workspaces: Workspaces) ->
 
     It is looked for in the folder `beside`, that of the workflow's own file, and in the repository's root.
     """
+    if len(module) > MODULE_LETTERS:
+        return {"is": "source", "module": module, "found": "", "problem": "its name is too long"}
     parts = module.split(".")
     found: Mapping[str, Any] = {}
     if all(part.isidentifier() for part in parts):
@@ -29,10 +35,15 @@ def _source(parts: list[str], beside: str, route: Route, workspaces: Workspaces)
     for root in dict.fromkeys((beside, "")):
         folder = posixpath.join(root, *parts[:-1])
         inside = posixpath.join(folder, parts[-1])
-        for where, file, package in ((inside, "__init__.py", True), (folder, f"{parts[-1]}.py", False)):
-            for path, text in workspaces.read(route, where, [file]).items():
+        there = workspaces.listed(route, folder)
+        within = workspaces.listed(route, inside) if parts[-1] in there else ()
+        for where, names, file in ((inside, within, "__init__.py"), (folder, there, f"{parts[-1]}.py")):
+            found = workspaces.read(route, where, [file]) if file in names else {}
+            for path, text in found.items():
+                if len(text) > SOURCE_BYTES:
+                    raise BrokenDefinition(f"{path} has {len(text)} bytes; {SOURCE_BYTES} are the most")
                 source = text.decode("utf-8-sig")
-                return {"found": "module", "path": path, "text": source, "package": package}
-        if not space and any(path.endswith(".py") for path in workspaces.read(route, inside)):
+                return {"found": "module", "path": path, "text": source, "package": where == inside}
+        if within and not space:
             space = {"found": "space", "path": inside, "text": "", "package": True}
     return space

@@ -13,7 +13,6 @@ from runner.engine.masks import HIDDEN, SHORTEST_PART, Masks
 from runner.engine.matchers import Matchers
 from runner.engine.ports import Objects
 from runner.errors import BrokenDefinition, Damaged, NotFound
-from runner.model.blob import Blob
 from runner.model.step import Outcome
 from runner.sdk.wire import LONGEST_VALUE, PART
 
@@ -84,8 +83,12 @@ class Values:
             file.seek(0)
             return replace(outcome, value=None, blob=blob, shown=file.read(LOOKED_THROUGH).decode())
 
-    def parts(self, step: Asked, blob: Blob) -> Iterator[str]:
+    def parts(self, step: Asked, outcome: Outcome) -> Iterator[str]:
         """The value again, as it was written. Raises `BrokenDefinition` where it is not there any more."""
+        blob, text = outcome.blob, outcome.value or ""
+        if blob is None:
+            yield from (text[at : at + PART] for at in range(0, len(text), PART))
+            return
         try:
             with reaching(), self.objects.open(blob) as file:
                 while part := file.read(PART):

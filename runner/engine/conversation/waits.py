@@ -7,12 +7,21 @@ from datetime import datetime, timedelta
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
 from runner.engine.conversation.children import child_ended, child_of
+from runner.engine.conversation.sound import plain
 from runner.engine.stage import Stage
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal
+from runner.workflow.built_in import LONGEST_MESSAGE
 
-WAITS = ("sleep", "until", "event", "approve", "run")
-"""The kinds of steps that wait."""
+AWAITED = {
+    "sleep": Awaited.TIME,
+    "until": Awaited.TIME,
+    "event": Awaited.SIGNAL,
+    "approve": Awaited.APPROVAL,
+    "run": Awaited.RUN,
+}
+"""What each kind of steps that wait waits for."""
+WAITS = tuple(AWAITED)
 
 
 def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta | None] | None:
@@ -33,7 +42,7 @@ def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta 
         case "run":
             return child_of(step, stage, now), length
         case _:
-            message, approvers = str(request["message"]), tuple(map(str, request["approvers"]))
+            message, approvers = plain(request["message"], LONGEST_MESSAGE), tuple(request["approvers"])
             wait = Wait(step.key, Awaited.APPROVAL, since=now, message=message, approvers=approvers)
             return wait, length
 

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from runner.engine.errands.credentials import persist, renew
 from runner.engine.errands.errand import Errand, done
 from runner.engine.library import Halted
 from runner.engine.ports import BOX_WORKSPACE, History, Submodule, Wanted
-from runner.engine.sources import OPEN
+from runner.engine.sources import OPEN, on_same_server
 from runner.errors import BrokenDefinition, DatabaseUnavailable, Unavailable
 from runner.model.snapshot import BASE
-from runner.model.source import Repository, Route, bare_url
-from runner.model.step import Outcome
+from runner.model.source import Key, Repository, Route, bare_url
+from runner.model.step import Outcome, Post
 from runner.workflow.references import OWNER, REPOSITORY, Remote
 
 DEEPEST = 10
@@ -22,6 +23,7 @@ MOST_SUBMODULES = 300
 """How deep submodules may have others, and how many there may be in all."""
 
 
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 NEVER_SHOWN = ("token", "ssh-key", "ssh-known-hosts")
 
 
@@ -35,15 +37,36 @@ class Asked:
     wanted: Wanted
     submodules: bool
     recursive: bool
+    lfs: bool
+    deep: bool
+    key: Key | None
+    user: str
+    persist: bool
 
 
 def check_out(errand: Errand) -> Outcome:
-    try:
+    with _secrets_unshown(errand):
         return _checked_out(errand)
+
+
+def check_out_again(errand: Errand, state: Mapping[str, str]) -> Outcome:
+    """What there is to do in an attempt whose files have the checkout: steps may go on pushing."""
+    with _secrets_unshown(errand):
+        asked = _asked(errand)
+        _hide(errand, asked.key)
+        return renew(errand, asked.key, asked.user, state)
+
+
+@contextmanager
+def _secrets_unshown(errand: Errand) -> Iterator[None]:
+    """No error says why it is one where an input has a secret in it that is not the key."""
+    try:
+        yield
     except (BrokenDefinition, Halted) as error:
         masks = errand.stage.masks
-        secret = next((name for name, value in errand.inputs.items() if masks.covers(value)), None)
-        if secret is None or secret in NEVER_SHOWN:
+        shown = {name: value for name, value in errand.inputs.items() if name not in NEVER_SHOWN}
+        secret = next((name for name, value in shown.items() if masks.covers(value)), None)
+        if secret is None:
             raise
         # A part of one is not known as a secret any more.
         raise type(error)(f"it cannot be done; why is not shown, for `{secret}` has a secret in it") from None
@@ -52,6 +75,7 @@ def check_out(errand: Errand) -> Outcome:
 def _checked_out(errand: Errand) -> Outcome:
     github = errand.seen["github"]
     asked = _asked(errand)
+    _hide(errand, asked.key)
     own = Route(errand.stage.repository.forge, errand.stage.repository.name, github["sha"])
     foreign = asked.repository.lower() != own.repo.lower()
     begun_with = not foreign and asked.ref in ("", github["ref"], github["ref_name"], github["sha"])
@@ -59,24 +83,43 @@ def _checked_out(errand: Errand) -> Outcome:
     if begun_with:
         ref, route = github["ref"], own
         repository = errand.stage.repository
-        if not asked.path and _is_there(errand, asked):
-            errand.say(f"the workspace holds {github['sha']} of {github['repository']}")
-            return done({"ref": str(github["ref"]), "commit": str(github["sha"])})
     else:
         ref, route, repository = _fetched(errand, own, asked, foreign)
-    _Placing(errand, own, asked).place(ref, route, repository, asked.path, 0)
+    placing = _Placing(errand, own, asked, bare_url(repository.url), [asked.path])
+    if not begun_with or asked.path or not _is_there(errand, asked):
+        placing.place(ref, route, repository, asked.path, 0)
+    elif asked.lfs:
+        there = replace(asked.wanted, there=not _touched(errand))
+        placing.asked = replace(asked, wanted=there)
+        placing.place(ref, route, repository, (), 0)
     where = "/".join(asked.path) or "the workspace"
     errand.say(f"{where} holds {route.commit} of {asked.repository}")
-    return done({"ref": str(ref or asked.ref), "commit": route.commit})
+    outcome = done({"ref": str(ref or asked.ref), "commit": route.commit})
+    if asked.key is None or not asked.persist:
+        return outcome
+    state = persist(errand, asked.key, asked.user, placing.server, placing.reached)
+    return replace(outcome, posts=(Post(errand.path, state),)) if state else outcome
+
+
+def _hide(errand: Errand, key: Key | None) -> None:
+    """Have a key masked, wherever it comes from."""
+    masks = errand.stage.masks
+    for secret in (key.token, key.private) if key is not None else ():
+        if secret and not masks.covers(secret):
+            masks.add(secret)
 
 
 def _is_there(errand: Errand, asked: Asked) -> bool:
     """Whether the workspace is as it would be made."""
     if asked.submodules or asked.wanted.sparse:
         return False
+    return not (_touched(errand) and asked.wanted.clean)
+
+
+def _touched(errand: Errand) -> bool:
+    """Whether steps may have changed the workspace."""
     # What the steps of an action did is not kept before the action ends.
-    touched = errand.stage.workspace.snapshot != BASE or len(errand.path) > 1
-    return not (touched and asked.wanted.clean)
+    return errand.stage.workspace.snapshot != BASE or len(errand.path) > 1
 
 
 def _fetched(errand: Errand, own: Route, asked: Asked, foreign: bool) -> tuple[str, Route, Repository]:
@@ -84,12 +127,16 @@ def _fetched(errand: Errand, own: Route, asked: Asked, foreign: bool) -> tuple[s
     sources = errand.stage.station.sources
     wanted = Remote(asked.repository if foreign else own.repo, "", asked.ref)
     _check_may(errand, own, wanted)
+    which = sources.repository(own, wanted.repository)
+    if asked.key is not None:
+        which = sources.let_in(own, which, asked.key, which.url, asked.user, asked.deep)
+    given = which if which.key is not None else None
     with _patiently():
-        ref, commit = sources.ref(own, wanted, _seconds(errand))
+        ref, commit = sources.ref(own, wanted, _seconds(errand), given)
         errand.check()
-        shown = Remote(wanted.repository, "", asked.ref or ref)
-        route = sources.fetch(own, shown, commit, _keep(errand), _seconds(errand), errand.check)
-    return ref, route, sources.repository(own, wanted.repository)
+        shown, seconds = Remote(wanted.repository, "", asked.ref or ref), _seconds(errand)
+        route = sources.fetch(own, shown, commit, _keep(errand), seconds, errand.check, given, asked.deep)
+    return ref, route, which
 
 
 def _check_may(errand: Errand, own: Route, wanted: Remote) -> None:
@@ -106,11 +153,16 @@ def _check_may(errand: Errand, own: Route, wanted: Remote) -> None:
 
 @dataclass
 class _Placing:
-    """Puts one repository into the workspace, and its submodules into it."""
+    """Puts one repository into the workspace, and its submodules into it.
+
+    `server` is where the key that is given is for; `reached` are the places of what is on it.
+    """
 
     errand: Errand
     own: Route
     asked: Asked
+    server: str
+    reached: list[tuple[str, ...]]
     placed: int = 0
 
     def place(
@@ -123,6 +175,10 @@ class _Placing:
         found = workspaces.submodules(route) if deeper else ()
         inner = [(one, self._meant(one, repository)) for one in found]
         wanted = self.asked.wanted if not depth else Wanted()
+        if self.asked.lfs:
+            wanted = self._with_large(route, repository, path, wanted)
+            if wanted.there and not wanted.large:
+                return
         wanted = replace(wanted, submodules={one.name: bare_url(which.url) for one, which in inner})
         history = replace(
             stage.history or History(""),
@@ -138,9 +194,27 @@ class _Placing:
         for one, which in inner:
             self._submodule(one, which, path, depth + 1)
 
+    def _with_large(
+        self, route: Route, repository: Repository, path: tuple[str, ...], wanted: Wanted
+    ) -> Wanted:
+        """With the contents here that the commit has in LFS."""
+        errand, shown = self.errand, Remote(repository.name, "", route.commit)
+        with _patiently():
+            large = errand.stage.station.sources.fetch_large(
+                self.own, shown, repository, route, wanted, errand.check
+            )
+        if large:
+            total = sum(one.size for one in large.values())
+            errand.say(f"{'/'.join(path) or 'the workspace'}: {len(large)} files of LFS, {total} bytes")
+        return replace(wanted, large=large)
+
     def _meant(self, one: Submodule, parent: Repository) -> Repository:
+        asked, sources = self.asked, self.errand.stage.station.sources
         with _about(one):
-            return self.errand.stage.station.sources.at(self.own, joined(parent.url, one.url))
+            which = sources.at(self.own, joined(parent.url, one.url))
+            if asked.key is not None:
+                which = sources.let_in(self.own, which, asked.key, self.server, asked.user, asked.deep)
+            return which
 
     def _submodule(self, one: Submodule, which: Repository, path: tuple[str, ...], depth: int) -> None:
         self.placed += 1
@@ -151,15 +225,17 @@ class _Placing:
         keep, seconds = _keep(errand), _seconds(errand)
         with _patiently(), _about(one):
             route = errand.stage.station.sources.fetch(
-                self.own, named, one.commit, keep, seconds, errand.check, which
+                self.own, named, one.commit, keep, seconds, errand.check, which, self.asked.deep
             )
         below = (*path, *one.path.split("/"))
+        if on_same_server(which.url, self.server):
+            self.reached.append(below)
         errand.say(f"submodule {'/'.join(below)}: {one.commit} of {which.name}")
         self.place("", route, which, below, depth)
 
     def _shown(self, repository: Repository) -> str:
         """What `origin` is called; of a neighbour not where it is, which is its administrator's business."""
-        if repository.forge == OPEN or repository.name == self.own.repo:
+        if repository.forge == OPEN or repository.key is not None or repository.name == self.own.repo:
             return bare_url(repository.url)
         return f"{self.errand.stage.station.sources.url}/{repository.name}"
 
@@ -187,16 +263,13 @@ def _asked(errand: Errand) -> Asked:
     """Raises `BrokenDefinition` for what cannot be."""
     inputs = {name: value.strip() for name, value in errand.inputs.items() if value.strip()}
     github = errand.seen["github"]
-    if inputs.get("ssh-key"):
-        raise BrokenDefinition(
-            "ssh-key is not supported; a repository that needs one is registered here with it and shared"
-        )
-    if _flag(inputs, "lfs", False):
-        raise BrokenDefinition("lfs: true is not supported yet; files in LFS are left as their pointers")
     depth = inputs.get("fetch-depth", "1")
     if not depth.isdecimal():
         raise BrokenDefinition(f"fetch-depth is a number, 0 for all, not {depth[:100]!a}")
     recursive = inputs.get("submodules", "").lower() == "recursive"
+    user = inputs.get("ssh-user", "git")
+    if not _USER.fullmatch(user):
+        raise BrokenDefinition(f"ssh-user is the name of a user, not {user[:100]!a}")
     for name in ("fetch-tags", "set-safe-directory"):
         _flag(inputs, name, True)
     return Asked(
@@ -210,7 +283,22 @@ def _asked(errand: Errand) -> Asked:
         ),
         submodules=recursive or _flag(inputs, "submodules", False),
         recursive=recursive,
+        lfs=_flag(inputs, "lfs", False),
+        deep=depth.lstrip("0") != "1",
+        key=_key(inputs),
+        user=user,
+        persist=_flag(inputs, "persist-credentials", True),
     )
+
+
+def _key(inputs: Mapping[str, str]) -> Key | None:
+    token, private = inputs.get("token", ""), inputs.get("ssh-key", "")
+    strict = _flag(inputs, "ssh-strict", True)
+    if not (token or private):
+        return None
+    if not token.isprintable() or not token.isascii():
+        raise BrokenDefinition("token is one line of letters, digits and signs")
+    return Key(token, private, inputs.get("ssh-known-hosts", ""), strict)
 
 
 def _flag(inputs: Mapping[str, str], name: str, otherwise: bool) -> bool:
@@ -244,15 +332,14 @@ def _path(errand: Errand, text: str) -> tuple[str, ...]:
 def _warn(errand: Errand, own: Route, foreign: bool) -> None:
     """Say of what is asked for that it is not done."""
     inputs, github = errand.inputs, errand.seen["github"]
-    token, server = inputs.get("token", "").strip(), inputs.get("github-server-url", "").strip().rstrip("/")
-    if token and token != github.get("token", ""):
-        errand.say("##[warning]token: it is not used; a repository that needs one is registered with it here")
+    server = inputs.get("github-server-url", "").strip().rstrip("/")
     url = errand.stage.station.sources.url
     if foreign and server and server not in (url, str(github["server_url"]).rstrip("/")):
         raise BrokenDefinition(
             f"github-server-url: others are cloned from {url} (RUNNER_ACTIONS_URL), not {server[:200]!a}"
         )
     known = errand.stage.station.sources.is_shared(own, inputs.get("repository", "").strip())
+    known = known or any(inputs.get(name, "").strip() for name in ("token", "ssh-key"))
     if foreign and not known and inputs.get("fetch-depth", "1").strip() not in ("", "1"):
         errand.say("##[warning]fetch-depth: of a repository that is not registered here there is one commit")
 
