@@ -32,11 +32,19 @@ def test_steps_are_said_ahead_in_their_order_until_there_are_none_left() -> None
     assert third == []
 
 
-def test_no_more_is_said_ahead_at_once_than_fits_but_for_one_value_that_does_not() -> None:
-    ahead = ahead_of(done("a", "x" * BYTES_AHEAD), done("b", 1), done("c", 2))
+def test_no_more_is_said_ahead_at_once_than_fits_and_one_value() -> None:
+    much = "x" * (BYTES_AHEAD * 3 // 4)
+    ahead = ahead_of(done("a", much), done("b", much), done("c", 2))
 
-    assert names(ahead.more()) == ["a"]
-    assert names(ahead.more()) == ["b", "c"]
+    assert names(ahead.more()) == ["a", "b"]
+    assert names(ahead.more()) == ["c"]
+
+
+def test_a_value_that_does_not_fit_is_left_to_its_turn() -> None:
+    long, short = ahead_of(done("a", "x" * BYTES_AHEAD), done("b", 1)).more()
+
+    assert (long["name"], long["long"], long["value"]) == ("a", True, None)
+    assert (short["name"], short["long"], short["value"]) == ("b", False, 1)
 
 
 def test_what_is_said_of_a_step_is_what_it_gave_and_the_path_as_it_was_by_then() -> None:
