@@ -193,7 +193,7 @@ class Host:
         self.loop = asyncio.SelectorEventLoop(_Watched(self._quiet))
         self.seen = 0
         self.cancelled = False
-        self._asked: dict[int, tuple[Handle, str, Optional[Body], contextvars.Context]] = {}
+        self._asked: dict[int, tuple[Handle[Any], str, Optional[Body], contextvars.Context]] = {}
         self._memory = Memory()
         self._running: dict[int, Running] = {}
         self._count = 0
@@ -201,7 +201,7 @@ class Host:
         self._sources: dict[str, wire.Message] = {}
         self._found = threading.Condition()
         self._main: Optional[asyncio.Task[Any]] = None
-        self._failed: list[Handle] = []
+        self._failed: list[Handle[Any]] = []
         self._torn: Optional[BaseException] = None
         """What tore down the loop that the workflow runs in."""
         self.is_fork = False
@@ -212,7 +212,7 @@ class Host:
 
     # --- what the workflow asks for ------------------------------------------------------------------
 
-    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> Handle:
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> Handle[Any]:
         if _step.get() is not None:
             raise RuntimeError(f"step {name}: a step cannot be asked for within the body of another one")
         if threading.current_thread() is not threading.main_thread():
@@ -224,7 +224,7 @@ class Host:
         # It may be nothing that can be sent: then it was not asked for.
         self.line.send({**message, "line": _line_of(sys._getframe(1))}, soon=False)
         self._count = number
-        handle = Handle(name, self.loop.create_future())
+        handle: Handle[Any] = Handle(name, self.loop.create_future())
         self._asked[number] = (handle, kind, body, contextvars.copy_context())
         self._memory.ask(number, name)
         handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)

@@ -1,10 +1,10 @@
 """What a workflow is given: the event that started it, and the steps that it can ask for."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Protocol, TypeVar, Union, overload
 
 from runner.sdk.spans import Span, seconds
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 256
 """Letters of a step's name."""
+
+Value = TypeVar("Value")
 
 Body = Callable[[], Any]
 """Gives a value that JSON knows, or an awaitable of one."""
@@ -117,7 +119,7 @@ Undo = Union[str, Callable[[Any], Any]]
 class Asker(Protocol):
     """Who answers: the engine at the other end of a channel, or one made for tests."""
 
-    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> "Handle": ...
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> "Handle[Any]": ...
 
     @property
     def at(self) -> datetime: ...
@@ -126,15 +128,15 @@ class Asker(Protocol):
     def seed(self) -> str: ...
 
 
-class Handle(Awaitable[Any]):
+class Handle(Awaitable[Value], Generic[Value]):
     """A step that was asked for: it goes on whether it is awaited or not. `cancel` gives it up."""
 
-    def __init__(self, name: str, future: "asyncio.Future[Any]") -> None:
+    def __init__(self, name: str, future: "asyncio.Future[Value]") -> None:
         self.name = name
         self._future = future
         self._awaited = False
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, Value]:
         self._awaited = True
         return self._future.__await__()
 
@@ -143,7 +145,7 @@ class Handle(Awaitable[Any]):
         return self._future.cancel()
 
     @property
-    def future(self) -> "asyncio.Future[Any]":
+    def future(self) -> "asyncio.Future[Value]":
         self._awaited = True
         return self._future
 
@@ -162,6 +164,30 @@ class Step:
 
     # --- steps ---------------------------------------------------------------------------------
 
+    @overload
+    def do(
+        self,
+        name: str,
+        body: Callable[[], Awaitable[Value]],
+        *,
+        retry: Optional[Retry] = ...,
+        timeout: Optional[Span] = ...,
+        rollback: Optional[Undo] = ...,
+        on_lost: Optional[str] = ...,
+    ) -> Handle[Value]: ...
+
+    @overload
+    def do(
+        self,
+        name: str,
+        body: Callable[[], Value],
+        *,
+        retry: Optional[Retry] = ...,
+        timeout: Optional[Span] = ...,
+        rollback: Optional[Undo] = ...,
+        on_lost: Optional[str] = ...,
+    ) -> Handle[Value]: ...
+
     def do(
         self,
         name: str,
@@ -171,7 +197,7 @@ class Step:
         timeout: Optional[Span] = None,
         rollback: Optional[Undo] = None,
         on_lost: Optional[str] = None,
-    ) -> Handle:
+    ) -> Handle[Any]:
         """Run a function of no arguments, or a coroutine function, once.
 
         Its value is what JSON knows. It may run again where its worker died before the value was kept, as
@@ -194,7 +220,7 @@ class Step:
         timeout: Optional[Span] = None,
         rollback: Optional[Undo] = None,
         on_lost: Optional[str] = None,
-    ) -> Handle:
+    ) -> Handle[Shell]:
         """Run a command in the workspace as a `run:` step does; gives `Shell`, or raises `StepFailed`."""
         if not isinstance(command, str):
             raise TypeError(f"step {name}: sh() takes a command as text, not {type(command).__name__}")
@@ -206,11 +232,11 @@ class Step:
         request["folder"] = working_directory
         return self._undoing(name, rollback, self._asker.ask("sh", _named(name), request, None))
 
-    def sleep(self, name: str, span: Span) -> Handle:
+    def sleep(self, name: str, span: Span) -> Handle[None]:
         """Wait for a span of time, without a worker."""
         return self._asker.ask("sleep", _named(name), {"seconds": seconds(span, f"step {name}")}, None)
 
-    def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle:
+    def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle[None]:
         """Wait until an instant: a `datetime` with its zone, or ISO 8601 with one."""
         moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
         if moment.tzinfo is None:
@@ -220,7 +246,7 @@ class Step:
         until = moment.astimezone(timezone.utc).isoformat()
         return self._asker.ask("until", _named(name), {"until": until}, None)
 
-    def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle:
+    def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle[Received]:
         """Wait for an event that is sent to the run (`runner runs signal`); gives `Received`.
 
         One that was sent before is taken at once. Raises `TimedOut`.
@@ -237,7 +263,7 @@ class Step:
         *,
         approvers: Sequence[str] = (),
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> Handle[Approval]:
         """Wait for a person's yes; gives `Approval`. Raises `Rejected`, `TimedOut`."""
         _check_text(name, message=message)
         if isinstance(approvers, str) or not all(isinstance(one, str) and one.strip() for one in approvers):
@@ -318,7 +344,7 @@ class Step:
         """Have something done if the workflow fails from here on, or is cancelled: the newest first."""
         self.undone.append((_named(name), undo, None))
 
-    def _undoing(self, name: str, undo: Optional[Undo], handle: Handle) -> Handle:
+    def _undoing(self, name: str, undo: Optional[Undo], handle: Handle[Value]) -> Handle[Value]:
         if undo is not None:
 
             def ended(future: "asyncio.Future[Any]") -> None:

@@ -11,9 +11,9 @@
         assert played.names == ["build", "release", "ship", "rollback build"]
 
 What a step gives is what the test says, by the step's name; the second step of one name is "name (2)". What
-the test does not say: a body of `step.do` is run, a command of `step.sh` is not and succeeds without outputs,
-an event does not come before its timeout is over, and nobody approves. Waits take no time: the clock, which
-is `step.now()`, is put forward.
+the test does not say: a body of `step.do` is run; a command, an action or another workflow is not, and gives
+no outputs; an event does not come before its timeout is over; nobody approves. Waits take no time: the clock,
+which is `step.now()`, is put forward. A body that is run takes none either, and has no timeout.
 
 The workflow is answered as the engine does it: one step at a time, when it can go on no further. After each
 step it is ended, as by a crash, and run again from its beginning, and it has to ask for the same and come to
@@ -106,7 +106,7 @@ def play(
 ) -> Played:
     """Run a workflow to its end, with what its steps give by their names.
 
-    `results`: the value of a step.do; of a step.sh its outputs, or `Shell`. `events`: the payload, or
+    `results`: the value of a step.do; else the outputs, or what the step gives. `events`: the payload, or
     `Received`. `approvals`: who approves, or `Approval`, `Reject`. Everywhere also `Fail`, an exception that
     the body raises, `After` and `Tries`. The job is cancelled when the step `cancel_at` is to begin. With
     `crashes=False` it is run once only, which is quicker where it has hundreds of steps.

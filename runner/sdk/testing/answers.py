@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, Optional
 
 from runner.sdk.host import _told
 from runner.sdk.spans import LONGEST, Span, seconds
-from runner.sdk.steps import Approval, NonRetryable, Received, Shell
+from runner.sdk.steps import Approval, NonRetryable, Received
+
+WITH_OUTPUTS = ("sh", "uses", "run")
+"""Kinds of steps that others do, and that give outputs."""
 
 
 class Unplayable(Exception):
@@ -140,21 +143,25 @@ def _outcome(step: Asking, answer: Any, tried: int, now: datetime, lasts: float)
         return Outcome(False, _told(answer), isinstance(answer, NonRetryable), lasts)
     if step.kind == "approve":
         return _approved(answer, now + timedelta(seconds=lasts), lasts, what)
-    if step.kind == "sh":
-        found = Shell({}) if answer is None else answer if isinstance(answer, Shell) else None
-        if isinstance(answer, Mapping):
-            found = Shell({str(name): str(one) for name, one in answer.items()})
-        if found is None:
-            raise Unplayable(
-                f"{what} is {answer!r}; a command gives outputs by name, Shell(...) or Fail(...)"
-            )
-        return Outcome(True, {"outputs": dict(found.outputs), "exit_code": found.exit_code}, lasts=lasts)
+    if step.kind in WITH_OUTPUTS:
+        return Outcome(True, _outputs(step.kind, {} if answer is None else answer, what), lasts=lasts)
     if step.kind == "event":
         at = (now + timedelta(seconds=lasts)).isoformat()
         if not isinstance(answer, Received):
             answer = Received(step.request["type"], answer, "somebody", at)
         return Outcome(True, json.loads(as_json(asdict(answer), what)), lasts=lasts)
     return Outcome(True, json.loads(as_json(answer, what)), lasts=lasts)
+
+
+def _outputs(kind: str, answer: Any, what: str) -> dict[str, Any]:
+    """Of what ends with outputs: a command, an action, another run."""
+    if is_dataclass(answer) and not isinstance(answer, type):
+        return asdict(answer)
+    if not isinstance(answer, Mapping):
+        raise Unplayable(f"{what} is {answer!r}; write its outputs by their names, {{...}}, or Fail(...)")
+    outputs = {str(name): str(one) for name, one in answer.items()}
+    rest = {"run": 2, "number": 1, "result": "success"} if kind == "run" else {"exit_code": 0}
+    return {"outputs": outputs, **rest}
 
 
 def _approved(answer: Any, at: datetime, lasts: float, what: str) -> Outcome:
@@ -189,10 +196,10 @@ def timed(step: Asking, outcome: Optional[Outcome], now: datetime) -> Optional[t
     if step.kind in ("event", "approve"):
         limit = request["seconds"]
     else:
-        limit = request.get("timeout")
-        if outcome is None and step.kind != "sh":
+        limit = request.get("seconds" if step.kind == "run" else "timeout")
+        if outcome is None and step.kind not in WITH_OUTPUTS:
             raise Unplayable(f"nobody says what the step {step.shown} gives; play(..., results={{...}}) can")
-        outcome = outcome or Outcome(True, {"outputs": {}, "exit_code": 0})
+        outcome = outcome or Outcome(True, _outputs(step.kind, {}, step.shown))
     if outcome is not None and (limit is None or outcome.lasts <= limit):
         return now + timedelta(seconds=outcome.lasts), outcome
     if limit is None:
