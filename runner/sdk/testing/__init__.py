@@ -22,6 +22,7 @@ the same end. Bodies are run once all the same; only code outside of steps is ru
 
 import asyncio
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -137,7 +138,7 @@ def play(
 
 
 def _check_playable(workflow: Workflow) -> None:
-    if not asyncio.iscoroutinefunction(workflow) or not hasattr(workflow, "__runner_workflow__"):
+    if not inspect.iscoroutinefunction(workflow) or not hasattr(workflow, "__runner_workflow__"):
         raise TypeError("play() takes an async function that is decorated with @workflow(...)")
     if threading.current_thread() is not threading.main_thread():
         raise Unplayable("play() plays in the main thread, as a workflow is run: call it from there")
