@@ -30,7 +30,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from runner.sdk import wire
 from runner.sdk.steps import Event, Route
@@ -71,7 +71,7 @@ def an_event(
     return Event(kind, dict(payload or {}), Route("git", repo, commit), ref, actor, dict(inputs or {}), run)
 
 
-def load(path: str) -> Workflow:
+def load(path: Union[str, "os.PathLike[str]"]) -> Workflow:
     """The workflow of a file, which may import what lies beside it or in the root of its repository."""
     file = os.path.abspath(path)
     folder, stem = os.path.dirname(file), os.path.splitext(os.path.basename(file))[0]
