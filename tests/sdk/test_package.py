@@ -185,12 +185,9 @@ def _talk(line: socket.socket, folder: Path) -> tuple[Sequence[str], Mapping[str
                     answer = {"is": "proceed", "id": number, **how}
                 elif told:
                     done = told.pop(0)
-                    value = done["value"]
-                    if done["exit"] is not None:
-                        value = {"outputs": {"x": "y"}, "exit_code": done["exit"]}
-                    elif done["ok"]:
-                        (value,) = [int(value)]
+                    value = int(done["value"]) if isinstance(done["value"], str) else done["value"]
                     answer = {"is": "recall", "id": done["id"], "at": at, "ok": done["ok"], "value": value}
+                    answer |= {"outputs": {"x": "y"}, "exit_code": 0}
         if answer is not None:
             sent += 1
             line.sendall(wire.pack({**answer, "n": sent}))

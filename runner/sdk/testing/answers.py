@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, Optional
 
+from runner.sdk import wire
 from runner.sdk.host import _told
 from runner.sdk.spans import LONGEST, Span, seconds
 from runner.sdk.steps import Approval, NonRetryable, Received
@@ -61,11 +62,16 @@ class Asking:
     id: int
     kind: str
     name: str
-    shown: str
+    number: int
+    """Among those of that name, from 1."""
     request: Mapping[str, Any]
     line: str
     stands: str = "asked"
     """asked, waits, runs."""
+
+    @property
+    def shown(self) -> str:
+        return self.name if self.number == 1 else f"{self.name} ({self.number})"
 
     @property
     def wanted(self) -> tuple[str, str, Any]:
@@ -96,6 +102,13 @@ class Outcome:
     @property
     def exit_code(self) -> Optional[int]:
         return self.value.get("exit_code") if isinstance(self.value, dict) else None
+
+    @property
+    def answer(self) -> wire.Message:
+        """As the host is told it."""
+        outputs = self.value.get("outputs") if isinstance(self.value, dict) else None
+        said = {"ok": self.ok, "value": self.value, "exit_code": self.exit_code or 0}
+        return {**said, "outputs": outputs if isinstance(outputs, dict) else {}}
 
 
 class Answers:

@@ -38,7 +38,6 @@ class Attempt:
         """Those for whose ends somebody waits."""
         self._named: Counter[str] = Counter()
         self._told: deque[tuple[Asking, Outcome]] = deque()
-        self._place = {key: at for at, key in enumerate(memory.done)}
         self._running: set[int] = set()
         self._one_over: Optional[asyncio.Future[None]] = None
         self._sent = 0
@@ -52,6 +51,7 @@ class Attempt:
         """How the workflow ended; None where it crashed, with one more step in the memory."""
         loop = self._host.loop
         loop.set_exception_handler(lambda loop, context: None)
+        self._say({"is": "memory", "steps": [*self._memory.said()]})
         try:
             self._host._main = loop.create_task(self._host._workflow(self._workflow))
             loop.run_until_complete(self._host._main)
@@ -111,6 +111,8 @@ class Attempt:
                 raise _Crash
         elif kind == "ask":
             self._ask(message)
+        elif kind == "took":
+            del self._open[message["id"]]
         elif kind == "tell":
             self._tell(message)
         elif kind == "drop":
@@ -125,8 +127,7 @@ class Attempt:
         request = json.loads(json.dumps(message["request"], allow_nan=False))
         name = message["name"]
         self._named[name] += 1
-        shown = name if self._named[name] == 1 else f"{name} ({self._named[name]})"
-        step = Asking(message["id"], message["kind"], name, shown, request, message["line"])
+        step = Asking(message["id"], message["kind"], name, self._named[name], request, message["line"])
         at = len(self._steps)
         self._steps.append(step)
         self._open[step.id] = step
@@ -170,10 +171,6 @@ class Attempt:
                 raise _Crash
             return
         open_steps = list(self._open.values())
-        known = [one for one in open_steps if one.shown in self._place]
-        if known:
-            self._answer(min(known, key=lambda one: self._place[one.shown]))
-            return
         while not self._answered(open_steps):
             if self._running or later:
                 return
@@ -267,10 +264,8 @@ class Attempt:
 
     def _answer(self, step: Asking) -> None:
         del self._open[step.id]
-        self._place.pop(step.shown, None)
         outcome, at = self._memory.done[step.shown]
-        said = {"id": step.id, "at": at.isoformat(), "ok": outcome.ok, "value": outcome.value}
-        self._say({"is": "recall", **said})
+        self._say({"is": "recall", "id": step.id, "at": at.isoformat(), **outcome.answer})
 
 
 def _stuck(open_steps: list[Asking]) -> str:

@@ -1,7 +1,7 @@
 """What outlives the crashes of a workflow that is played, and what its test is told of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -92,6 +92,13 @@ class Memory:
         self.complete = False
         """Whether it has come to its end before."""
 
+    def said(self) -> Iterator[wire.Message]:
+        """How steps have ended, for a workflow that asks for them again."""
+        named = {one.shown: one for one in self.asked}
+        for shown, (outcome, at) in self.done.items():
+            step = named[shown]
+            yield {"name": step.name, "number": step.number, "at": at.isoformat(), **outcome.answer}
+
     def played(self, end: wire.Message) -> Played:
         if self.cancel_at is not None and not self.cancelled:
             names = ", ".join(one.shown for one in self.asked) or "none"
@@ -109,6 +116,6 @@ class Memory:
         if step.shown not in self.done:
             return found
         outcome, _ = self.done[step.shown]
-        value = _value(step.kind, outcome.value) if outcome.ok else outcome.value["reason"]
+        value = _value(step.kind, outcome.answer) if outcome.ok else outcome.value["reason"]
         tried = self.tried.get(step.shown, 0) + 1
         return replace(found, ok=outcome.ok, value=value, tried=tried)
