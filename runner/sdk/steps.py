@@ -206,6 +206,8 @@ class Step:
         if not callable(body):
             raise TypeError(f"step {name}: do() takes a function to call, not {type(body).__name__}")
         request = _terms(name, retry, timeout, on_lost)
+        if rollback is not None:
+            _check_undo(name, rollback)
         return self._undoing(name, rollback, self._asker.ask("do", _named(name), request, body))
 
     def sh(
@@ -227,9 +229,11 @@ class Step:
         request = _terms(name, retry, timeout, on_lost)
         _check_text(name, shell=shell, working_directory=working_directory)
         request["command"] = command
-        request["env"] = {str(key): str(value) for key, value in (env or {}).items()}
+        request["env"] = _variables(name, env)
         request["shell"] = shell
         request["folder"] = working_directory
+        if rollback is not None:
+            _check_undo(name, rollback)
         return self._undoing(name, rollback, self._asker.ask("sh", _named(name), request, None))
 
     def sleep(self, name: str, span: Span) -> Handle[None]:
@@ -238,9 +242,7 @@ class Step:
 
     def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle[None]:
         """Wait until an instant: a `datetime` with its zone, or ISO 8601 with one."""
-        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
-        if moment.tzinfo is None:
-            raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+        moment = _instant(name, at)
         if moment - self.now() > timedelta(days=365):
             raise ValueError(f"step {name}: {moment.isoformat()} is more than 365 days ahead")
         until = moment.astimezone(timezone.utc).isoformat()
@@ -280,7 +282,7 @@ class Step:
         Raises what the first one that fails raised: with `cancel` the others are given up then, without they
         come to their ends first.
         """
-        futures = [_future(one) for one in steps]
+        futures = [_future(one, "gather") for one in steps]
         try:
             when = asyncio.FIRST_EXCEPTION if cancel else asyncio.ALL_COMPLETED
             ended = await _settled(futures, when)
@@ -299,7 +301,7 @@ class Step:
         """
         if not steps:
             raise ValueError("wait_any() needs steps to wait for")
-        futures = [_future(one) for one in steps]
+        futures = [_future(one, "wait_any") for one in steps]
         try:
             ended: list[asyncio.Future[Any]] = []
             while not ended:
@@ -342,6 +344,7 @@ class Step:
 
     def rollback(self, name: str, undo: Undo) -> None:
         """Have something done if the workflow fails from here on, or is cancelled: the newest first."""
+        _check_undo(name, undo)
         self.undone.append((_named(name), undo, None))
 
     def _undoing(self, name: str, undo: Optional[Undo], handle: Handle[Value]) -> Handle[Value]:
@@ -371,6 +374,32 @@ def _check_text(name: str, **given: Any) -> None:
             raise TypeError(f"step {name}: {what} is text, not {type(value).__name__}")
 
 
+def _instant(name: str, at: Union[datetime, str]) -> datetime:
+    if not isinstance(at, (datetime, str)):
+        what = "sleep_until() takes a datetime or a text in ISO 8601"
+        raise TypeError(f"step {name}: {what}, not {type(at).__name__}")
+    try:
+        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
+    except ValueError:
+        example = "2026-12-24T18:00:00+01:00"
+        raise ValueError(f"step {name}: {at!r} is no instant; write one such as {example}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+    return moment
+
+
+def _variables(name: str, env: Optional[Mapping[str, str]]) -> dict[str, str]:
+    if env is not None and not isinstance(env, Mapping):
+        raise TypeError(f"step {name}: env is a mapping of variables, not {type(env).__name__}")
+    return {str(key): str(value) for key, value in (env or {}).items()}
+
+
+def _check_undo(name: str, undo: Undo) -> None:
+    if not isinstance(undo, str) and not callable(undo):
+        what = "rollback is a command or a function"
+        raise TypeError(f"step {name}: {what}, not {type(undo).__name__}")
+
+
 def _terms(
     name: str, retry: Optional[Retry], timeout: Optional[Span], on_lost: Optional[str]
 ) -> dict[str, Any]:
@@ -383,6 +412,9 @@ def _terms(
 def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
     if retry is None:
         return None
+    if not isinstance(retry, Mapping):
+        example = '{"max-attempts": 3}'
+        raise TypeError(f"step {name}: retry is a mapping such as {example}, not {type(retry).__name__}")
     known = ("max-attempts", "delay", "backoff", "max-delay", "jitter", "on-exit-codes")
     given = {str(key).replace("_", "-"): value for key, value in retry.items()}
     for key in given:
@@ -398,11 +430,16 @@ def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
     found["delay"] = seconds(given.get("delay", 0), f"step {name}: delay")
     if given.get("max-delay") is not None:
         found["max-delay"] = seconds(given["max-delay"], f"step {name}: max-delay")
-    found["on-exit-codes"] = [int(code) for code in given.get("on-exit-codes", ())]
+    codes = given.get("on-exit-codes", ())
+    if not isinstance(codes, Sequence) or any(type(code) is not int for code in codes):
+        raise TypeError(f"step {name}: on-exit-codes is a list of numbers, not {codes!r}")
+    found["on-exit-codes"] = list(codes)
     return found
 
 
-def _future(step: Awaitable[Any]) -> "asyncio.Future[Any]":
+def _future(step: Awaitable[Any], what: str) -> "asyncio.Future[Any]":
+    if not isinstance(step, Awaitable):
+        raise TypeError(f"{what}() takes steps, and other things to await, not {type(step).__name__}")
     return step.future if isinstance(step, Handle) else asyncio.ensure_future(step)
 
 
