@@ -88,7 +88,7 @@ class Attempt:
                 task.cancel()
             self._host._said = None
             try:
-                loop.run_until_complete(asyncio.wait(left))
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             except _Crash:
                 continue
         loop.run_until_complete(loop.shutdown_asyncgens())
