@@ -374,32 +374,6 @@ def _check_text(name: str, **given: Any) -> None:
             raise TypeError(f"step {name}: {what} is text, not {type(value).__name__}")
 
 
-def _instant(name: str, at: Union[datetime, str]) -> datetime:
-    if not isinstance(at, (datetime, str)):
-        what = "sleep_until() takes a datetime or a text in ISO 8601"
-        raise TypeError(f"step {name}: {what}, not {type(at).__name__}")
-    try:
-        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
-    except ValueError:
-        example = "2026-12-24T18:00:00+01:00"
-        raise ValueError(f"step {name}: {at!r} is no instant; write one such as {example}") from None
-    if moment.tzinfo is None:
-        raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
-    return moment
-
-
-def _variables(name: str, env: Optional[Mapping[str, str]]) -> dict[str, str]:
-    if env is not None and not isinstance(env, Mapping):
-        raise TypeError(f"step {name}: env is a mapping of variables, not {type(env).__name__}")
-    return {str(key): str(value) for key, value in (env or {}).items()}
-
-
-def _check_undo(name: str, undo: Undo) -> None:
-    if not isinstance(undo, str) and not callable(undo):
-        what = "rollback is a command or a function"
-        raise TypeError(f"step {name}: {what}, not {type(undo).__name__}")
-
-
 def _terms(
     name: str, retry: Optional[Retry], timeout: Optional[Span], on_lost: Optional[str]
 ) -> dict[str, Any]:
@@ -452,3 +426,29 @@ async def _settled(futures: Sequence["asyncio.Future[Any]"], when: str) -> list[
     if futures:
         await asyncio.wait(futures, return_when=when)
     return [future for future in ended if not future.cancelled()]
+
+
+def _instant(name: str, at: Union[datetime, str]) -> datetime:
+    if not isinstance(at, (datetime, str)):
+        what = "sleep_until() takes a datetime or a text in ISO 8601"
+        raise TypeError(f"step {name}: {what}, not {type(at).__name__}")
+    try:
+        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
+    except ValueError:
+        example = "2026-12-24T18:00:00+01:00"
+        raise ValueError(f"step {name}: {at!r} is no instant; write one such as {example}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+    return moment
+
+
+def _variables(name: str, env: Optional[Mapping[str, str]]) -> dict[str, str]:
+    if env is not None and not isinstance(env, Mapping):
+        raise TypeError(f"step {name}: env is a mapping of variables, not {type(env).__name__}")
+    return {str(key): str(value) for key, value in (env or {}).items()}
+
+
+def _check_undo(name: str, undo: Undo) -> None:
+    if not isinstance(undo, str) and not callable(undo):
+        what = "rollback is a command or a function"
+        raise TypeError(f"step {name}: {what}, not {type(undo).__name__}")

@@ -39,6 +39,8 @@ class Attempt:
         self._named: Counter[str] = Counter()
         self._told: deque[tuple[Asking, Outcome]] = deque()
         self._running: set[int] = set()
+        self._parts: dict[int, list[str]] = {}
+        """Values too long for one message, as far as they have come."""
         self._one_over: Optional[asyncio.Future[None]] = None
         self._sent = 0
         self._cancels = False
@@ -113,6 +115,8 @@ class Attempt:
             self._ask(message)
         elif kind == "took":
             del self._open[message["id"]]
+        elif kind == "part":
+            self._parts.setdefault(message["id"], []).append(message["text"])
         elif kind == "tell":
             self._tell(message)
         elif kind == "drop":
@@ -146,6 +150,8 @@ class Attempt:
 
     def _tell(self, message: wire.Message) -> None:
         step, value = self._steps[message["id"] - 1], message["value"]
+        if message["id"] in self._parts:
+            value = "".join(self._parts.pop(message["id"]))
         self._running.discard(step.id)
         if self._one_over is not None and not self._one_over.done():
             self._one_over.set_result(None)
