@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NoReturn
 
 from runner.workflow.compose import MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar, Sequence, Stop
@@ -38,6 +39,7 @@ INSTEAD = {
     "secrets": "secrets are handed over in `env`",
 }
 MAX_DIGITS = 400
+MAX_MISTAKES = 100
 HALF = re.compile("[\ud800-\udfff]")
 
 Function = ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef
@@ -156,7 +158,7 @@ class Composer:
 
     def _warn(self, function: Function, nodes: Nodes) -> None:
         assert isinstance(function, ast.AsyncFunctionDef)
-        for where, what in mistakes(function, nodes):
+        for where, what in islice(mistakes(function, nodes), MAX_MISTAKES):
             self.problems.append(problem_at(self.path, self.lines.pos(where), what, "replay", warning=True))
 
     def _problem(self, where: Pos | ast.expr | ast.stmt | ast.keyword, message: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.engine.retries import delay_of
@@ -451,6 +451,66 @@ def test_a_file_without_a_workflow_is_told(tmp_path: Path, text: str, number: in
 
     with pytest.raises(ValueError, match=f"has {number} functions decorated with @workflow"):
         load(str(tmp_path / "empty.py"))
+
+
+# --- whatever the workflow is ---------------------------------------------------------------------
+
+Part = tuple[str, Any]
+STEPS: st.SearchStrategy[Part] = st.one_of(
+    st.tuples(st.just("sh"), st.integers(0, 3)),
+    st.tuples(st.just("sleep"), st.integers(0, 3)),
+    st.tuples(st.just("event"), st.integers(0, 3)),
+    st.tuples(st.just("fail"), st.integers(0, 3)),
+    st.tuples(st.just("do"), st.integers(0, 3)),
+)
+PARTS = st.recursive(
+    STEPS,
+    lambda inner: st.tuples(
+        st.sampled_from(["seq", "gather", "settle", "any", "try"]), st.lists(inner, min_size=1, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+async def run(step: Step, part: Part) -> Any:
+    kind, what = part
+    if kind == "sh":
+        return (await step.sh(f"sh {what}", "true", rollback="undo")).exit_code
+    if kind == "fail":
+        return await step.sh(f"fail {what}", "false", retry={"max-attempts": 2, "delay": what})
+    if kind == "sleep":
+        return await step.sleep("sleep", what)
+    if kind == "event":
+        return (await step.wait_for_event(f"event {what}", type="e", timeout=2)).payload
+    if kind == "do":
+        return await step.do(f"do {what}", dict)
+    if kind in ("gather", "settle"):
+        return await step.gather(*(run(step, one) for one in what), cancel=kind == "gather")
+    if kind == "any":
+        return list(await step.wait_any(*(run(step, one) for one in what)))
+    try:
+        return [await run(step, one) for one in what]
+    except StepFailed as failed:
+        if kind == "seq":
+            raise
+        return [failed.name, step.now().isoformat()]
+
+
+@settings(max_examples=40, deadline=None)
+@given(PARTS)
+def test_whatever_a_workflow_does_it_comes_to_the_same_end_over_all_crashes(part: Part) -> None:
+    @workflow(on="push")
+    async def any_one(event: Event, step: Step) -> Any:
+        return [await run(step, part), step.now().isoformat()]
+
+    results: dict[str, Any] = {f"sh {n}": After(n, {}) for n in range(4)}
+    results |= {f"fail {n}": After(n, Fail("no")) for n in range(4)}
+    # Bodies that are run end in the order that their threads do.
+    results |= {f"do {n}": After(n, n) for n in range(4)}
+    events = {f"event {n}": After(n, n) for n in range(4)}
+    said: dict[str, Any] = {"results": results, "events": events}
+
+    assert play(any_one, **said) == play(any_one, **said, crashes=False)
 
 
 # --- as the engine does it ------------------------------------------------------------------------

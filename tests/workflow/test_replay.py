@@ -113,5 +113,9 @@ def test_a_method_that_the_steps_do_not_have_is_told_with_what_was_meant() -> No
     assert found[1].startswith('11:11: the steps have no "xyz"; here you can use approve, ')
 
 
+def test_of_very_many_mistakes_some_are_told() -> None:
+    assert len(warnings("step.xyz()\n" * 10_000)) == 100
+
+
 def test_every_method_of_the_steps_is_known() -> None:
     assert {name for name in vars(Step) if not name.startswith("_")} <= KNOWN

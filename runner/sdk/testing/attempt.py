@@ -207,8 +207,7 @@ class Attempt:
 
     def _first_due(self, open_steps: list[Asking]) -> Optional[Asking]:
         due, now = self._memory.due, self._memory.now
-        over = [one for one in open_steps if one.stands == "waits" and one.shown in due]
-        over = [one for one in over if due[one.shown][0] <= now]
+        over = [one for one in open_steps if one.shown in due and due[one.shown][0] <= now]
         return min(over, key=lambda one: due[one.shown][:2], default=None)
 
     def _start(self, open_steps: list[Asking]) -> bool:
