@@ -6,6 +6,7 @@ workflow blocks that loop. Each command, and each body that is no coroutine, has
 
 import asyncio
 import contextvars
+import inspect
 import io
 import json
 import linecache
@@ -326,7 +327,7 @@ class Host:
         running = self._running[number] = Running(number, message["n"])
         if kind == "sh":
             work: Callable[[], None] = partial(self._command, running, message)
-        elif body is not None and asyncio.iscoroutinefunction(body):
+        elif body is not None and inspect.iscoroutinefunction(body):
             running.task = context.run(self.loop.create_task, self._coroutine(running, body))
             return
         else:
@@ -611,7 +612,7 @@ class Host:
 
 
 def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
-    if asyncio.iscoroutinefunction(undo):
+    if inspect.iscoroutinefunction(undo):
 
         async def body() -> Any:
             return await undo(value)
