@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install -y -qq --no-install-recommends
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-crash test-servers check format bench fuzz lock clean
+.PHONY: help install demo serve test test-crash test-servers check format bench fuzz sdk lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ check: install ## Lint, types, import floors and the fast tests, in under a minu
 	@$(BIN)/ruff format --check --quiet runner tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 4
-	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/model tests/expr tests/workflow tests/engine tests/forges
+	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/model tests/expr tests/workflow tests/engine tests/forges tests/sdk
 
 format: install ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet runner tests || true
@@ -75,6 +75,9 @@ bench: install test-servers ## Print the figures, as ratios to bounds measured i
 
 fuzz: install ## Give FUZZ_RUNS inputs (a million) to all that reads what repositories and steps write
 	@nice -n 5 $(BIN)/python -m tests.fuzz
+
+sdk: install ## Build dist/runner_sdk-*.whl: what workflows in Python import, for their authors
+	@cd sdk && ../$(BIN)/python -m hatchling build -t wheel -d ../dist
 
 lock: .venv/installed ## Write uv.lock anew from pyproject.toml
 	@$(BIN)/uv lock

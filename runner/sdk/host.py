@@ -6,6 +6,7 @@ workflow blocks that loop. Each command, and each body that is no coroutine, has
 
 import asyncio
 import contextvars
+import inspect
 import io
 import json
 import linecache
@@ -195,7 +196,7 @@ class Host:
         self.loop = asyncio.SelectorEventLoop(_Watched(self._quiet))
         self.seen = 0
         self.cancelled = False
-        self._asked: dict[int, tuple[Handle, str, Optional[Body], contextvars.Context]] = {}
+        self._asked: dict[int, tuple[Handle[Any], str, Optional[Body], contextvars.Context]] = {}
         self._memory = Memory()
         self._running: dict[int, Running] = {}
         self._count = 0
@@ -204,7 +205,7 @@ class Host:
         self._parts: dict[int, list[str]] = {}
         self._found = threading.Condition()
         self._main: Optional[asyncio.Task[Any]] = None
-        self._failed: list[Handle] = []
+        self._failed: list[Handle[Any]] = []
         self._torn: Optional[BaseException] = None
         """What tore down the loop that the workflow runs in."""
         self.is_fork = False
@@ -215,7 +216,7 @@ class Host:
 
     # --- what the workflow asks for ------------------------------------------------------------------
 
-    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> Handle:
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> Handle[Any]:
         if _step.get() is not None:
             raise RuntimeError(f"step {name}: a step cannot be asked for within the body of another one")
         if threading.current_thread() is not threading.main_thread():
@@ -227,7 +228,7 @@ class Host:
         # It may be nothing that can be sent: then it was not asked for.
         self.line.send({**message, "line": _line_of(sys._getframe(1))}, soon=False)
         self._count = number
-        handle = Handle(name, self.loop.create_future())
+        handle: Handle[Any] = Handle(name, self.loop.create_future())
         self._asked[number] = (handle, kind, body, contextvars.copy_context())
         self._memory.ask(number, name)
         handle._future.add_done_callback(lambda future: self._drop(number) if future.cancelled() else None)
@@ -334,7 +335,7 @@ class Host:
         running = self._running[number] = Running(number, message["n"])
         if kind == "sh":
             work: Callable[[], None] = partial(self._command, running, message)
-        elif body is not None and asyncio.iscoroutinefunction(body):
+        elif body is not None and inspect.iscoroutinefunction(body):
             running.task = context.run(self.loop.create_task, self._coroutine(running, body))
             return
         else:
@@ -628,7 +629,7 @@ class Host:
 
 
 def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
-    if asyncio.iscoroutinefunction(undo):
+    if inspect.iscoroutinefunction(undo):
 
         async def body() -> Any:
             return await undo(value)

@@ -1,10 +1,10 @@
 """What a workflow is given: the event that started it, and the steps that it can ask for."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Protocol, TypeVar, Union, overload
 
 from runner.sdk.spans import Span, seconds
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 256
 """Letters of a step's name."""
+
+Value = TypeVar("Value")
 
 Body = Callable[[], Any]
 """Gives a value that JSON knows, or an awaitable of one."""
@@ -157,7 +159,7 @@ Paths = Union[str, Sequence[str]]
 class Asker(Protocol):
     """Who answers: the engine at the other end of a channel, or one made for tests."""
 
-    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> "Handle": ...
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Optional[Body]) -> "Handle[Any]": ...
 
     @property
     def at(self) -> datetime: ...
@@ -166,15 +168,15 @@ class Asker(Protocol):
     def seed(self) -> str: ...
 
 
-class Handle(Awaitable[Any]):
+class Handle(Awaitable[Value], Generic[Value]):
     """A step that was asked for: it goes on whether it is awaited or not. `cancel` gives it up."""
 
-    def __init__(self, name: str, future: "asyncio.Future[Any]") -> None:
+    def __init__(self, name: str, future: "asyncio.Future[Value]") -> None:
         self.name = name
         self._future = future
         self._awaited = False
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, Value]:
         self._awaited = True
         return self._future.__await__()
 
@@ -183,7 +185,7 @@ class Handle(Awaitable[Any]):
         return self._future.cancel()
 
     @property
-    def future(self) -> "asyncio.Future[Any]":
+    def future(self) -> "asyncio.Future[Value]":
         self._awaited = True
         return self._future
 
@@ -202,6 +204,30 @@ class Step:
 
     # --- steps ---------------------------------------------------------------------------------
 
+    @overload
+    def do(
+        self,
+        name: str,
+        body: Callable[[], Awaitable[Value]],
+        *,
+        retry: Optional[Retry] = ...,
+        timeout: Optional[Span] = ...,
+        rollback: Optional[Undo] = ...,
+        on_lost: Optional[str] = ...,
+    ) -> Handle[Value]: ...
+
+    @overload
+    def do(
+        self,
+        name: str,
+        body: Callable[[], Value],
+        *,
+        retry: Optional[Retry] = ...,
+        timeout: Optional[Span] = ...,
+        rollback: Optional[Undo] = ...,
+        on_lost: Optional[str] = ...,
+    ) -> Handle[Value]: ...
+
     def do(
         self,
         name: str,
@@ -211,7 +237,7 @@ class Step:
         timeout: Optional[Span] = None,
         rollback: Optional[Undo] = None,
         on_lost: Optional[str] = None,
-    ) -> Handle:
+    ) -> Handle[Any]:
         """Run a function of no arguments, or a coroutine function, once.
 
         Its value is what JSON knows. It may run again where its worker died before the value was kept, as
@@ -220,6 +246,8 @@ class Step:
         if not callable(body):
             raise TypeError(f"step {name}: do() takes a function to call, not {type(body).__name__}")
         request = _terms(name, retry, timeout, on_lost)
+        if rollback is not None:
+            _check_undo(name, rollback)
         return self._undoing(name, rollback, self._asker.ask("do", _named(name), request, body))
 
     def sh(
@@ -234,33 +262,33 @@ class Step:
         timeout: Optional[Span] = None,
         rollback: Optional[Undo] = None,
         on_lost: Optional[str] = None,
-    ) -> Handle:
+    ) -> Handle[Shell]:
         """Run a command in the workspace as a `run:` step does; gives `Shell`, or raises `StepFailed`."""
         if not isinstance(command, str):
             raise TypeError(f"step {name}: sh() takes a command as text, not {type(command).__name__}")
         request = _terms(name, retry, timeout, on_lost)
         _check_text(name, shell=shell, working_directory=working_directory)
         request["command"] = command
-        request["env"] = {str(key): str(value) for key, value in (env or {}).items()}
+        request["env"] = _variables(name, env)
         request["shell"] = shell
         request["folder"] = working_directory
+        if rollback is not None:
+            _check_undo(name, rollback)
         return self._undoing(name, rollback, self._asker.ask("sh", _named(name), request, None))
 
-    def sleep(self, name: str, span: Span) -> Handle:
+    def sleep(self, name: str, span: Span) -> Handle[None]:
         """Wait for a span of time, without a worker."""
         return self._asker.ask("sleep", _named(name), {"seconds": seconds(span, f"step {name}")}, None)
 
-    def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle:
+    def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle[None]:
         """Wait until an instant: a `datetime` with its zone, or ISO 8601 with one."""
-        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
-        if moment.tzinfo is None:
-            raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+        moment = _instant(name, at)
         if moment - self.now() > timedelta(days=365):
             raise ValueError(f"step {name}: {moment.isoformat()} is more than 365 days ahead")
         until = moment.astimezone(timezone.utc).isoformat()
         return self._asker.ask("until", _named(name), {"until": until}, None)
 
-    def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle:
+    def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle[Received]:
         """Wait for an event that is sent to the run (`runner runs signal`); gives `Received`.
 
         One that was sent before is taken at once. Raises `TimedOut`.
@@ -277,7 +305,7 @@ class Step:
         *,
         approvers: Sequence[str] = (),
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> Handle[Approval]:
         """Wait for a person's yes; gives `Approval`. Raises `Rejected`, `TimedOut`."""
         _check_text(name, message=message)
         if isinstance(approvers, str) or not all(isinstance(one, str) and one.strip() for one in approvers):
@@ -420,7 +448,7 @@ class Step:
         Raises what the first one that fails raised: with `cancel` the others are given up then, without they
         come to their ends first.
         """
-        futures = [_future(one) for one in steps]
+        futures = [_future(one, "gather") for one in steps]
         try:
             when = asyncio.FIRST_EXCEPTION if cancel else asyncio.ALL_COMPLETED
             ended = await _settled(futures, when)
@@ -439,7 +467,7 @@ class Step:
         """
         if not steps:
             raise ValueError("wait_any() needs steps to wait for")
-        futures = [_future(one) for one in steps]
+        futures = [_future(one, "wait_any") for one in steps]
         try:
             ended: list[asyncio.Future[Any]] = []
             while not ended:
@@ -482,9 +510,10 @@ class Step:
 
     def rollback(self, name: str, undo: Undo) -> None:
         """Have something done if the workflow fails from here on, or is cancelled: the newest first."""
+        _check_undo(name, undo)
         self.undone.append((_named(name), undo, None))
 
-    def _undoing(self, name: str, undo: Optional[Undo], handle: Handle) -> Handle:
+    def _undoing(self, name: str, undo: Optional[Undo], handle: Handle[Value]) -> Handle[Value]:
         if undo is not None:
 
             def ended(future: "asyncio.Future[Any]") -> None:
@@ -543,6 +572,9 @@ def _terms(
 def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
     if retry is None:
         return None
+    if not isinstance(retry, Mapping):
+        example = '{"max-attempts": 3}'
+        raise TypeError(f"step {name}: retry is a mapping such as {example}, not {type(retry).__name__}")
     known = ("max-attempts", "delay", "backoff", "max-delay", "jitter", "on-exit-codes")
     given = {str(key).replace("_", "-"): value for key, value in retry.items()}
     for key in given:
@@ -558,11 +590,16 @@ def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
     found["delay"] = seconds(given.get("delay", 0), f"step {name}: delay")
     if given.get("max-delay") is not None:
         found["max-delay"] = seconds(given["max-delay"], f"step {name}: max-delay")
-    found["on-exit-codes"] = [int(code) for code in given.get("on-exit-codes", ())]
+    codes = given.get("on-exit-codes", ())
+    if not isinstance(codes, Sequence) or any(type(code) is not int for code in codes):
+        raise TypeError(f"step {name}: on-exit-codes is a list of numbers, not {codes!r}")
+    found["on-exit-codes"] = list(codes)
     return found
 
 
-def _future(step: Awaitable[Any]) -> "asyncio.Future[Any]":
+def _future(step: Awaitable[Any], what: str) -> "asyncio.Future[Any]":
+    if not isinstance(step, Awaitable):
+        raise TypeError(f"{what}() takes steps, and other things to await, not {type(step).__name__}")
     return step.future if isinstance(step, Handle) else asyncio.ensure_future(step)
 
 
@@ -575,3 +612,29 @@ async def _settled(futures: Sequence["asyncio.Future[Any]"], when: str) -> list[
     if futures:
         await asyncio.wait(futures, return_when=when)
     return [future for future in ended if not future.cancelled()]
+
+
+def _instant(name: str, at: Union[datetime, str]) -> datetime:
+    if not isinstance(at, (datetime, str)):
+        what = "sleep_until() takes a datetime or a text in ISO 8601"
+        raise TypeError(f"step {name}: {what}, not {type(at).__name__}")
+    try:
+        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
+    except ValueError:
+        example = "2026-12-24T18:00:00+01:00"
+        raise ValueError(f"step {name}: {at!r} is no instant; write one such as {example}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
+    return moment
+
+
+def _variables(name: str, env: Optional[Mapping[str, str]]) -> dict[str, str]:
+    if env is not None and not isinstance(env, Mapping):
+        raise TypeError(f"step {name}: env is a mapping of variables, not {type(env).__name__}")
+    return {str(key): str(value) for key, value in (env or {}).items()}
+
+
+def _check_undo(name: str, undo: Undo) -> None:
+    if not isinstance(undo, str) and not callable(undo):
+        what = "rollback is a command or a function"
+        raise TypeError(f"step {name}: {what}, not {type(undo).__name__}")

@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NoReturn
 
 from runner.workflow.compose import MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar, Sequence, Stop
@@ -14,6 +15,7 @@ from runner.workflow.document import Pos, Problem, Steps, Workflow, problem_at
 from runner.workflow.language import PYTHON_JOB, PYTHON_WORKFLOW
 from runner.workflow.place import PYTHON
 from runner.workflow.python_text import Lines, Nodes, parse
+from runner.workflow.replay import mistakes
 from runner.workflow.words import cut, meant
 
 SUFFIX = ".py"
@@ -37,6 +39,7 @@ INSTEAD = {
     "secrets": "secrets are handed over in `env`",
 }
 MAX_DIGITS = 400
+MAX_MISTAKES = 100
 HALF = re.compile("[\ud800-\udfff]")
 
 Function = ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef
@@ -148,7 +151,15 @@ class Composer:
             root = self._root(found[0])
         except Stop:
             return None
-        return root if len(self.problems) == known else None
+        if len(self.problems) > known:
+            return None
+        self._warn(found[0].function, nodes)
+        return root
+
+    def _warn(self, function: Function, nodes: Nodes) -> None:
+        assert isinstance(function, ast.AsyncFunctionDef)
+        for where, what in islice(mistakes(function, nodes), MAX_MISTAKES):
+            self.problems.append(problem_at(self.path, self.lines.pos(where), what, "replay", warning=True))
 
     def _problem(self, where: Pos | ast.expr | ast.stmt | ast.keyword, message: str) -> None:
         pos = where if isinstance(where, Pos) else self.lines.pos(where)

@@ -229,6 +229,22 @@ def test_a_worker_that_drains_lets_what_runs_end_and_hands_the_job_back(flows: F
     assert flows.seen(run).job.lost == ()
 
 
+def test_a_worker_that_goes_down_hands_the_job_back_as_its_last_step_left_it(flows: Flows) -> None:
+    run = flows.pushed("""
+        await step.do("one", lambda: note("one"))
+        await step.do("two", lambda: note("two") and time.sleep(60))
+    """)
+    thread = flows.aside(run)
+    flows.until("two")
+
+    flows.bench.station.heart.release()
+    thread.join(20)
+
+    ended = flows.seen(run)
+    assert isinstance(ended.job.phase, Queued)
+    assert (ended.job.lost, ended.results) == ((), [("one#1", "success")])
+
+
 def test_a_paused_run_stands_still_after_its_step_and_goes_on_later(flows: Flows) -> None:
     run = flows.pushed("""
         await step.sh("one", "echo one >> RECORD; sleep 1.5")

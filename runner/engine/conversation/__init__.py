@@ -301,7 +301,7 @@ class Conversation:
         """The workflow has had the answer that it was told ahead."""
         place, said = self._steps.places.get(step.key), self._ahead.said
         if step.stands is not Stands.ASKED or place is None or place >= said:
-            raise Unsound(f"step {step.name} was told of ahead, which it was not")
+            raise Unsound(f"nothing was said ahead about the step {step.name}")
         self._busy()
         done = self.ledger.checkpoints[step.key]
         self._note_posts(step, done)

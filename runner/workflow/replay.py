@@ -1,0 +1,112 @@
+"""What in a workflow's function is surely a mistake, as it is run again from its beginning: warnings.
+
+Only the function itself is looked at: what stands in the functions within it are most often bodies of steps,
+in which all of this is right.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeGuard
+
+from runner.workflow.words import cut, meant
+
+NOW, CHANCE, ONE = "{step}.now()", "{step}.random()", "{step}.uuid()"
+ANEW: Mapping[str, Mapping[str, str]] = {
+    "time": dict.fromkeys(
+        ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"), NOW
+    ),
+    "datetime.datetime": dict.fromkeys(("now", "utcnow", "today"), NOW),
+    "datetime.date": {"today": NOW},
+    "random": dict.fromkeys(
+        ("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform"), CHANCE
+    ),
+    "secrets": dict.fromkeys(("token_hex", "token_bytes", "token_urlsafe", "choice", "randbelow"), ONE),
+    "os": {"urandom": CHANCE},
+    "uuid": {"uuid1": ONE, "uuid4": ONE},
+}
+"""What gives another value each time, by its module or class, and what gives the same."""
+ASKS = frozenset(
+    {
+        *("do", "sh", "sleep", "sleep_until", "wait_for_event", "approve", "gather", "wait_any"),
+        *("run_workflow", "uses", "artifact", "download", "cache", "save_cache"),
+    }
+)
+"""What the steps are asked for, and has to be waited for."""
+KNOWN = ASKS | {"now", "random", "uuid", "rollback"}
+
+Found = tuple[ast.expr, str]
+
+
+def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterator[Found]:
+    """What is surely wrong in a workflow's function, and where; `nodes` are those of its file."""
+    step = [*function.args.posonlyargs, *function.args.args][1].arg
+    own = list(_own(function))
+    if step not in _bound(own):
+        yield from _of_steps(own, step)
+    names = dict(_imported(nodes))
+    for name in _bound(nodes):
+        names.pop(name, None)
+    for node in own:
+        if isinstance(node, ast.Call):
+            place, _, last = _full(node.func, names).rpartition(".")
+            if (instead := ANEW.get(place, {}).get(last)) is not None:
+                said = f"{place}.{last}() gives another value each time the workflow goes on"
+                yield node, f"{said}; {instead.format(step=step)} gives the same, or call it in a step"
+            elif (place, last) == ("time", "sleep"):
+                yield node, f"time.sleep() holds up the whole workflow; write: await {step}.sleep(...)"
+
+
+def _own(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """What is run by the function itself."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _of_steps(own: Sequence[ast.AST], step: str) -> Iterator[Found]:
+    for node in own:
+        match node:
+            case ast.Expr(ast.Call(method) as call) if _is_of(method, step):
+                if method.attr in ASKS:
+                    said = f"nobody waits for this {step}.{method.attr}(...)"
+                    yield call, f"{said}; write await before it, or keep it and await it later"
+            case ast.Call(method) if _is_of(method, step) and method.attr not in KNOWN:
+                hint = meant(method.attr, sorted(KNOWN))
+                yield method, f'the steps have no "{cut(method.attr)}"{hint}'
+
+
+def _is_of(method: ast.expr, step: str) -> TypeGuard[ast.Attribute]:
+    return (
+        isinstance(method, ast.Attribute) and isinstance(method.value, ast.Name) and method.value.id == step
+    )
+
+
+def _bound(nodes: Sequence[ast.AST]) -> set[str]:
+    """Names that stand for something else than what is imported under them."""
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    found |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return found | {node.name for node in nodes if isinstance(node, named)}
+
+
+def _imported(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
+        match node:
+            case ast.Import(names):
+                yield from ((one.asname or one.name, one.name) for one in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((one.asname or one.name, f"{module}.{one.name}") for one in names)
+
+
+def _full(function: ast.expr, names: Mapping[str, str]) -> str:
+    """The name under which everybody knows a function; empty where it is not known."""
+    match function:
+        case ast.Name(name):
+            return names.get(name, "")
+        case ast.Attribute(value, last):
+            before = _full(value, names)
+            return f"{before}.{last}" if before else ""
+    return ""

@@ -1,0 +1,121 @@
+"""Warnings about what a workflow's function would do otherwise when it is run again."""
+
+from textwrap import dedent, indent
+
+import pytest
+
+from runner.sdk import Step
+from runner.workflow.load import read_workflow
+from runner.workflow.replay import KNOWN
+
+PATH = ".runner/workflows/deploy.py"
+
+
+def warnings(body: str, imports: str = "", step: str = "step") -> list[str]:
+    """What is said of a function with this body, which begins in line 10."""
+    head = [*dedent(imports).strip().split("\n"), "from runner.sdk import workflow"]
+    head += [""] * (7 - len(head)) + ['@workflow(on="push")', f"async def deploy(event, {step}):"]
+    text = "\n".join(head) + "\n" + indent(dedent(body), "    ")
+    reading = read_workflow(PATH, text.encode())
+    assert not reading.errors
+    assert {problem.rule for problem in reading.problems} <= {"replay"}
+    return [str(problem).removeprefix(f"{PATH}:") for problem in reading.problems]
+
+
+@pytest.mark.parametrize(
+    ("imports", "call", "said"),
+    [
+        (
+            "import time",
+            "time.time()",
+            "goes on; step.now() gives the same, or call it in a step",
+        ),
+        ("import time as t", "t.monotonic()", "time.monotonic() gives another value"),
+        ("from time import time as clock", "clock()", "time.time() gives another value"),
+        ("import datetime", "datetime.datetime.now()", "datetime.datetime.now() gives another value"),
+        (
+            "from datetime import datetime",
+            "datetime.utcnow()",
+            "datetime.utcnow() gives another value",
+        ),
+        ("from datetime import date", "date.today()", "datetime.date.today() gives another value"),
+        ("import random", "random.choice([1, 2])", "step.random() gives the same, or call it in a step"),
+        ("from uuid import uuid4", "uuid4()", "step.uuid() gives the same, or call it in a step"),
+        ("import os", "os.urandom(3)", "os.urandom() gives another value"),
+        ("import secrets", "secrets.token_hex()", "secrets.token_hex() gives another value"),
+        (
+            "import time",
+            "time.sleep(1)",
+            "holds up the whole workflow; write: await step.sleep(...)",
+        ),
+    ],
+)
+def test_what_gives_another_value_each_time_is_told(imports: str, call: str, said: str) -> None:
+    (found,) = warnings(f"x = {call}\nawait step.sh('a', f'echo {{x}}')", imports)
+
+    assert found.startswith("10:9: ")
+    assert said in found
+
+
+def test_the_steps_are_called_what_the_function_calls_them() -> None:
+    assert warnings("now = time.time()", "import time", step="s") == [
+        "10:11: time.time() gives another value each time the workflow goes on; s.now() gives the same, or "
+        "call it in a step"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("imports", "body"),
+    [
+        ("import time", "await step.do('a', lambda: time.time())"),
+        ("import time", "await step.do('a', time.time)"),
+        ("import random", "async def body():\n    return random.random()\nawait step.do('a', body)"),
+        ("import random", "dice = random.Random(4)\ndice.random()"),
+        ("import os", "await step.sh('a', os.environ['COMMAND'])"),
+        ("import datetime", "datetime.datetime(2026, 1, 1)\ndatetime.timedelta(days=1)"),
+        ("import time", "time = event.payload\ntime.time()"),
+        ("from mine import time", "time.time()"),
+        ("from . import random", "random.random()"),
+        ("", "time.time()"),
+    ],
+)
+def test_what_is_right_is_no_mistake(imports: str, body: str) -> None:
+    assert warnings(body, imports) == []
+
+
+def test_a_step_that_nobody_waits_for_is_told() -> None:
+    assert warnings("step.sh('a', 'make')\nif event:\n    step.sleep('b', 1)") == [
+        "10:5: nobody waits for this step.sh(...); write await before it, or keep it and await it later",
+        "12:9: nobody waits for this step.sleep(...); write await before it, or keep it and await it later",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = step.sh('a', 'make')\nawait a",
+        "await step.gather(step.sh('a', 'make'), step.do('b', dict))",
+        "steps = [step.sh(one, one) for one in 'ab']\nawait step.gather(*steps)",
+        "step.rollback('a', 'undo')",
+        "return step.sh('a', 'make')",
+        "step = Mine()\nstep.sh('a')\nstep.anything()",
+        "def helper(step):\n    step.anything()",
+    ],
+)
+def test_a_step_that_is_kept_or_asks_for_nothing_is_right(body: str) -> None:
+    assert warnings(body) == []
+
+
+def test_a_method_that_the_steps_do_not_have_is_told_with_what_was_meant() -> None:
+    found = warnings("await step.wait_for_events('a')\nawait step.xyz()")
+
+    assert found[0] == '10:11: the steps have no "wait_for_events"; did you mean "wait_for_event"?'
+    assert found[1].startswith('11:11: the steps have no "xyz"; here you can use approve, ')
+
+
+def test_of_very_many_mistakes_some_are_told() -> None:
+    assert len(warnings("step.xyz()\n" * 10_000)) == 100
+
+
+def test_every_method_of_the_steps_is_known() -> None:
+    assert {name for name in vars(Step) if not name.startswith("_")} <= KNOWN
