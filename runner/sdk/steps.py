@@ -323,7 +323,7 @@ class Step:
         *,
         inputs: Optional[Mapping[str, Any]] = None,
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> "Handle[Child]":
         """Run another workflow of the repository, at the same commit, as a run of its own; gives `Child`.
 
         `workflow` is its path, or the name of its file; its `on` has a `workflow_dispatch`, and the inputs
@@ -347,7 +347,7 @@ class Step:
         retry: Optional[Retry] = None,
         on_lost: Optional[str] = None,
         **terms: Any,
-    ) -> Handle:
+    ) -> "Handle[Used]":
         """Have the server do what one of its own actions does, `**{"with": {...}}` what it is given.
 
         These are `actions/checkout`, `actions/upload-artifact`, `actions/download-artifact` and
@@ -362,7 +362,7 @@ class Step:
             raise TypeError(f"step {name}: with is a mapping of inputs, not {type(given).__name__}")
         return self._use(name, action, given, _terms(name, retry, timeout, on_lost))
 
-    def _use(self, name: str, action: str, given: Mapping[str, Any], terms: dict[str, Any]) -> Handle:
+    def _use(self, name: str, action: str, given: Mapping[str, Any], terms: dict[str, Any]) -> "Handle[Used]":
         texts = {str(key): _text(name, key, value) for key, value in given.items()}
         return self._asker.ask("uses", _named(name), {**terms, "action": action, "with": texts}, None)
 
@@ -377,7 +377,7 @@ class Step:
         overwrite: bool = False,
         include_hidden_files: bool = False,
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> "Handle[Used]":
         """Keep files of the workspace as an artifact of the run; gives `Used` with its `artifact-id`.
 
         `path`: one or several, patterns too. `if_no_files_found` is error, warn or ignore.
@@ -403,7 +403,7 @@ class Step:
         merge_multiple: bool = False,
         run: Optional[int] = None,
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> "Handle[Used]":
         """Bring an artifact of the run back, or all whose names fit a pattern; gives `Used`.
 
         `run`: of another run of the repository, by its id.
@@ -423,7 +423,7 @@ class Step:
         restore_keys: Sequence[str] = (),
         save: bool = True,
         timeout: Optional[Span] = None,
-    ) -> Handle:
+    ) -> "Handle[Used]":
         """Bring back files that an earlier run of the repository left under a key; gives `Used` with `hit`.
 
         Where there is none of this key they are saved under it when the job has succeeded, unless `save` is
@@ -435,7 +435,9 @@ class Step:
         action = "actions/cache@v4" if save else "actions/cache/restore@v4"
         return self._use(name, action, given, _terms(name, None, timeout, None))
 
-    def save_cache(self, name: str, *, key: str, path: Paths, timeout: Optional[Span] = None) -> Handle:
+    def save_cache(
+        self, name: str, *, key: str, path: Paths, timeout: Optional[Span] = None
+    ) -> "Handle[Used]":
         """Keep files for later runs of the repository under a key that no cache has yet; gives `Used`."""
         given = {"key": key, "path": path}
         return self._use(name, "actions/cache/save@v4", given, _terms(name, None, timeout, None))

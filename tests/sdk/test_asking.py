@@ -21,7 +21,7 @@ class Remembering:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._loop = loop
 
-    def ask(self, kind: str, name: str, request: dict[str, Any], body: Body | None) -> Handle:
+    def ask(self, kind: str, name: str, request: dict[str, Any], body: Body | None) -> Handle[Any]:
         self.asked.append((kind, request))
         return Handle(name, self._loop.create_future())
 
