@@ -77,7 +77,7 @@ fuzz: install ## Give FUZZ_RUNS inputs (a million) to all that reads what reposi
 	@nice -n 5 $(BIN)/python -m tests.fuzz
 
 sdk: install ## Build dist/runner_sdk-*.whl: what workflows in Python import, for their authors
-	@cd sdk && ../$(BIN)/python -m hatchling build -t wheel -d ../dist
+	@cd deploy/sdk && ../../$(BIN)/python -m hatchling build -t wheel -d ../../dist
 
 lock: .venv/installed ## Write uv.lock anew from pyproject.toml
 	@$(BIN)/uv lock

@@ -68,7 +68,7 @@ PYTHONS = interpreters()
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(argv, cwd=ROOT / "sdk", check=True, capture_output=True)
+    subprocess.run(argv, cwd=ROOT / "deploy" / "sdk", check=True, capture_output=True)
     (made,) = folder.glob("runner_sdk-*.whl")
     return made
 
