@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from tests.crash.world import PATIENCE, World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres
 
 WORKERS = 3
-AT_ONCE = 12
 EACH = 1 if int(os.environ.get("CRASH_KILLS", "8")) > 50 else 4
 """After each how manieth message somebody dies."""
 
@@ -99,12 +99,10 @@ def test_a_worker_killed_after_any_message_is_replaced_and_the_workflow_comes_to
     # To each database its own, where not all are tried.
     points = messages(world)[0 if world.database else EACH // 2 :: EACH]
 
+    pushed = a_push(world, "push-2", {f"flow{number}.py": point for number, point in enumerate(points)})
     for _ in range(WORKERS):
         keep_up(world)
-    found = []
-    for first in range(0, len(points), AT_ONCE):
-        some = {f"flow{number}.py": point for number, point in enumerate(points[first : first + AT_ONCE])}
-        found += ended(world, a_push(world, f"push-from-{first}", some))
+    found = ended(world, pushed)
 
     lost = sum(bool(run.jobs[0].lost) for run in found)
     # Once in a while it says once less that it can go on no further.
@@ -153,11 +151,16 @@ def a_push(world: World, guid: str, points: dict[str, str]) -> list[int]:
 
 
 def ended(world: World, runs: list[int]) -> list[Run]:
-    def look() -> list[Run] | None:
-        found = [world.services.store.load(run) for run in runs]
-        return found if all(run.result is not None for run in found) else None
+    """One after the other, as each has our patience."""
 
-    return wait_for(look, f"the end of the runs {runs}")
+    def look(number: int) -> Run | None:
+        run = world.services.store.load(number)
+        return run if run.result is not None else None
+
+    def seen(number: int) -> str:
+        return str(world.services.store.load(number))
+
+    return [wait_for(partial(look, run), f"the end of run {run}: {seen(run)}") for run in runs]
 
 
 def what_came(world: World, run: Run) -> object:

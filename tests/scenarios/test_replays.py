@@ -84,5 +84,5 @@ def test_a_process_that_says_it_was_told_what_it_was_not_fails_its_job_by_name(f
         """
     )
 
-    assert "step one was told of ahead, which it was not" in flows.failed(run)
+    assert "nothing was said ahead about the step one" in flows.failed(run)
     assert flows.notes() == []
