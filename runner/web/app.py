@@ -95,7 +95,7 @@ class App:
         self._signals = SignalHook(site)
         self._streams = Streams(site)
         self.api = create_api(site)
-        pages, badges, health = Pages(site, self.api.openapi()), Badges(site), Health(site)
+        pages, badges, health = Pages(site, self.api.openapi), Badges(site), Health(site)
         self.site = Starlette(
             routes=[
                 Route(f"{PREFIX}/runs/{{run_id:id}}/stream", self._streams),
@@ -140,7 +140,7 @@ class App:
         self._close()
 
     async def _openapi(self, request: Request) -> Response:
-        return answer(200, self.api.openapi())
+        return answer(200, await run_in_threadpool(self.api.openapi))
 
 
 class Guarded:

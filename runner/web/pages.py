@@ -4,6 +4,7 @@ Text that strangers wrote reaches a page through autoescaping, the summaries of 
 no page may run a script that is not ours.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -36,9 +37,9 @@ FORM_BYTES = 16 * 1024
 
 
 class Pages:
-    """`document` is the API's OpenAPI document."""
+    """`document` makes the API's OpenAPI document, which takes a server longer than all else of its start."""
 
-    def __init__(self, site: Site, document: dict[str, Any]) -> None:
+    def __init__(self, site: Site, document: Callable[[], dict[str, Any]]) -> None:
         self._site = site
         self._document = document
         self._templates = Environment(
@@ -85,7 +86,7 @@ class Pages:
         return self._site.views.run(run_id, attempt), self._site.artifacts.shown_of(run_id)
 
     async def docs(self, request: Request) -> Response:
-        return self._page("docs.html", document=self._document)
+        return self._page("docs.html", document=await run_in_threadpool(self._document))
 
     # --- signing in ------------------------------------------------------------------------------
 

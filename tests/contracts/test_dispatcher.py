@@ -28,6 +28,8 @@ from tests.builders import a_new_run, a_route, an_event
 from tests.crash.world import World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres, tls_before
 
+LEASE = 180.0
+"""Longer than a test waits: here is no clock that would have a job go on that its worker lost."""
 LABELS = st.sets(st.sampled_from(["linux", "x64", "gpu", "arm", "big"]), min_size=1)
 
 
@@ -42,11 +44,15 @@ def test_a_worker_hears_of_a_job_if_and_only_if_it_has_all_its_labels(
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world with a worker in this process."""
     if request.param == "memory":
-        with a_world(tmp_path) as made, working(made):
+        with a_world(tmp_path, lease=LEASE) as made, working(made):
             yield made
         return
     redis: Redis = request.getfixturevalue("redis")
-    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as made, working(made):
+    with (
+        migrated_postgres() as database,
+        a_world(tmp_path, database, redis.url, LEASE) as made,
+        working(made),
+    ):
         yield made
 
 
@@ -138,7 +144,11 @@ def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: W
 
 @pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
 def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbage: bytes) -> None:
-    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as world, working(world):
+    with (
+        migrated_postgres() as database,
+        a_world(tmp_path, database, redis.url, LEASE) as world,
+        working(world),
+    ):
         with Client.from_url(redis.url) as client:
             for queue in (CONTROL, job_queue(("linux",))):
                 client.lpush(queue, garbage)
@@ -154,7 +164,7 @@ def test_what_is_no_message_kills_no_worker_over_tls_either(
     with (
         tls_before(redis, tmp_path) as address,
         migrated_postgres() as database,
-        a_world(tmp_path, database, f"{address}?ssl_ca_certs={tmp_path}/cert.pem") as world,
+        a_world(tmp_path, database, f"{address}?ssl_ca_certs={tmp_path}/cert.pem", LEASE) as world,
     ):
         worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
         worker.start()
@@ -177,7 +187,7 @@ def test_a_redis_whose_certificate_nobody_vouches_for_is_not_spoken_to(redis: Re
 
 
 def test_a_message_cannot_have_another_one_sent(redis: Redis, tmp_path: Path) -> None:
-    with migrated_postgres() as database, a_world(tmp_path, database, redis.url) as world:
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url, LEASE) as world:
         with working(world):
             app = celery_app(redis.url, [CONTROL])
             app.send_task("runner.report", (1,), queue=CONTROL, link=signature("runner.admit", queue="evil"))

@@ -67,14 +67,15 @@ def test_a_message_that_failed_by_a_bug_is_rung_for_again_and_the_next_is_taken(
 
 @pytest.mark.parametrize("method", ["delivery", "settle", "claim"])
 def test_a_worker_without_its_database_keeps_its_ring_and_carries_it_out_when_it_is_back(
-    world: World, method: str
+    tmp_path: Path, method: str
 ) -> None:
     away = DatabaseUnavailable("the database is away")
-    store = Troubled(world.services.store, method, failures=2, error=away)
 
-    # No clock rings a second time.
-    with working(replace(world.services, store=store)):  # type: ignore[arg-type]
-        goes_on(world)
+    # No clock rings a second time, also not for a job whose lease was lost.
+    with a_world(tmp_path, lease=2 * PATIENCE) as world:
+        store = Troubled(world.services.store, method, failures=2, error=away)
+        with working(replace(world.services, store=store)):  # type: ignore[arg-type]
+            goes_on(world)
 
 
 def test_a_worker_that_leaves_waits_for_no_database(world: World) -> None:
