@@ -34,7 +34,7 @@ from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs
 from runner.engine.programs import Ended, Program, concluded, declared, environment_of
 from runner.engine.remove import remove
-from runner.engine.reopening import JOB, checking, held, reopen
+from runner.engine.reopening import JOB, Reopened, checking, held, reopen
 from runner.engine.retries import Later, again, delay_of
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
@@ -299,7 +299,8 @@ def _begin(
     library = Library(asked_for, home_of(run, job), f"{JOB}{job.id}", station)
     library.prepare(body.steps, library.home)
     history = history_of(asked_for.event, repository, body, station)
-    workspace, checkpoints = reopen(run, job, hold, body, history, station)
+    reopened = reopen(run, job, hold, body, history, station)
+    workspace, checkpoints = reopened.workspace, reopened.checkpoints
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     remove(temp)
@@ -343,17 +344,20 @@ def _begin(
     # Whoever had it before may have died before it was stored.
     kept.saved(workspace.snapshot)
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)
-    return partial(_worked_through, run, workflow, body, stage, ledger), ledger, _Terms(tolerant, body.retry)
+    work = partial(_worked_through, run, workflow, body, stage, ledger, reopened)
+    return work, ledger, _Terms(tolerant, body.retry)
 
 
-def _worked_through(run: Run, workflow: Workflow, body: Steps, stage: Stage, ledger: Ledger) -> Ended:
+def _worked_through(
+    run: Run, workflow: Workflow, body: Steps, stage: Stage, ledger: Ledger, reopened: Reopened
+) -> Ended:
     if body.function is None:
         return converse(declared(workflow, body, stage), ledger)
     text = workflow_text(workflow.path, run.route, stage.station.workspaces).decode("utf-8-sig")
     env = environment_of(workflow, body, stage)
     on_lost = body.on_lost or "retry"
-    ended = Conversation(workflow.path, text, body.function, env, stage, ledger, on_lost).converse()
-    return concluded(body, env, ended, stage)
+    conversation = Conversation(workflow.path, text, body.function, env, stage, ledger, on_lost, reopened)
+    return concluded(body, env, conversation.converse(), stage)
 
 
 def converse(program: Program, ledger: Ledger) -> Ended:

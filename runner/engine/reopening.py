@@ -6,6 +6,7 @@ there before that is written down, so whoever dies on the way is followed by som
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from runner.engine.advance import advance
 from runner.engine.heart import Hold, Why
@@ -19,16 +20,28 @@ from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
 from runner.model.lifecycle import start_over
 from runner.model.run import Job, Lease, Run
 from runner.model.snapshot import NONE
-from runner.model.step import TRY, Checkpoint, name_in
+from runner.model.step import TRY, Checkpoint, is_named, name_in
 from runner.workflow.document import Steps
 
 JOB = "job-"
 """How the name of a job's workspace begins; its id follows."""
 
 
-def reopen(
-    run: Run, job: Job, hold: Hold, body: Steps, history: History, station: Station
-) -> tuple[Workspace, Mapping[str, Checkpoint]]:
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A job's files, and the checkpoints that count with them.
+
+    `undone` are the steps that ended in earlier attempts and count no longer; `lost` is whether a worker was
+    lost since anything had been done.
+    """
+
+    workspace: Workspace
+    checkpoints: Mapping[str, Checkpoint]
+    undone: frozenset[str]
+    lost: bool
+
+
+def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, station: Station) -> Reopened:
     """A job's files, and the checkpoints that count with them.
 
     Raises `BrokenDefinition` where a step would run twice that must not, and `Poisoned`.
@@ -40,12 +53,15 @@ def reopen(
     newest, *earlier = _places(checkpoints)
     check = checking(job, hold)
     try:
-        return _opened(run, job, newest, check, history, station), checkpoints
+        workspace = _opened(run, job, newest, check, history, station)
+        return Reopened(workspace, checkpoints, frozenset(), lost > 0)
     except SnapshotGone as error:
         gone = error
     workspace, kept = _gone_back(run, job, earlier, check, history, station)
     try:
         _check_again(job, body, checkpoints, kept, gone)
+        undone = frozenset(key for key in checkpoints if key not in kept and TRY not in key)
+        reopened = Reopened(workspace, kept, undone, lost > 0)
         if kept:
             lost = losses(job, kept)
         elif _started_over(job):
@@ -63,7 +79,7 @@ def reopen(
     except BaseException:
         workspace.close()
         raise
-    return workspace, kept
+    return reopened
 
 
 def held(run: Run, lease: Lease) -> Job:
@@ -208,16 +224,20 @@ def _check_program(
     kept: Mapping[str, Checkpoint],
     gone: SnapshotGone,
 ) -> None:
-    """The same of a program, whose steps are known once they have been asked for: as the job says of all."""
+    """The same of a program, whose steps are known once they have been asked for.
+
+    `lost` is what the job says of all those that say nothing themselves.
+    """
     again = [
-        name_in(key)
+        f"step {name_in(key)} has run, and on-lost is {done.outcome.on_lost}"
         for key, done in checkpoints.items()
-        if TRY not in key and key not in kept and not _is_carried(job, done)
+        if TRY not in key and key not in kept and done.outcome.on_lost and not _is_carried(job, done)
     ]
-    if lost != "retry" and (again or losses(job, checkpoints)):
-        what = f"step {again[0]} has run" if again else "a step of it may have run"
+    if lost != "retry" and losses(job, checkpoints):
+        again.append(f"a step of it may have run, and on-lost is {lost}")
+    if again:
         where = "go back" if kept else "start over"
-        raise BrokenDefinition(f"the job cannot {where}: {gone}; {what}, and on-lost is {lost}")
+        raise BrokenDefinition(f"the job cannot {where}: {gone}; {again[0]}")
 
 
 def _is_carried(job: Job, done: Checkpoint | None) -> bool:
@@ -232,10 +252,14 @@ def _said(
     if not kept:
         return f"the job starts over: {gone}"
     names = {step.key: f" ({step.name})" for step in job.steps if step.name}
-    again = [f"{key}{names.get(key, '')}" for key in checkpoints if key not in kept and TRY not in key]
-    last = list(kept)[-1].split(TRY)[0]
+
+    def called(key: str) -> str:
+        return name_in(key) if is_named(key) else f"{key}{names.get(key, '')}"
+
+    again = [called(key) for key in checkpoints if key not in kept and TRY not in key]
+    last = called(list(kept)[-1].split(TRY)[0])
     return (
-        f"the job goes back to its files as step {last}{names.get(last, '')} left them: {gone}; "
+        f"the job goes back to its files as step {last} left them: {gone}; "
         f"done again for want of them: step {', '.join(again)}"
     )
 

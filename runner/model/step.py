@@ -157,6 +157,8 @@ class Outcome:
     """What the program asked for, in words for people."""
     line: str = ""
     """Where in the program: `deploy.py:12`."""
+    on_lost: str = ""
+    """What the program said is to become of it where it might run twice; empty where it does no harm."""
 
 
 TRY = "~"

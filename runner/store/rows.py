@@ -336,6 +336,7 @@ def outcome_to(outcome: Outcome) -> Mapping[str, Any]:
         "shown": outcome.shown,
         "request": outcome.request,
         "line": outcome.line,
+        "on_lost": outcome.on_lost,
     }
 
 
@@ -359,6 +360,7 @@ def checkpoint_from(row: Row[Any]) -> Checkpoint:
         shown=stored.get("shown"),
         request=stored.get("request", ""),
         line=stored.get("line", ""),
+        on_lost=stored.get("on_lost", ""),
     )
     return Checkpoint(
         job=row.job,

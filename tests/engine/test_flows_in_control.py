@@ -627,3 +627,69 @@ def test_a_signal_that_was_sent_before_and_one_that_is_sent_later_are_both_heard
         flows.bench.work()
 
     assert flows.ends(run).job.outputs == {"result": '[{"n": 1}, {"n": 2}]'}
+
+
+@pytest.mark.parametrize("on_lost", ["fail", "ask"])
+def test_a_job_does_not_go_back_before_a_step_that_must_not_run_twice(flows: Flows, on_lost: str) -> None:
+    flows.bench.workspaces.changing = range(1, 100)
+    run = flows.pushed(f"""
+        await step.do("one", lambda: note("one"))
+        await step.do("two", lambda: note("two"), on_lost="{on_lost}")
+        await step.do("three", lambda: note("three") and time.sleep(60))
+    """)
+    flows.aside(run)
+    flows.until("three")
+    flows.loses_its_worker(run)
+    flows.bench.workspaces.lost = {"1.2"}
+    flows.bench.work()
+
+    assert flows.seen(run).reason == (
+        f"the job cannot go back: the snapshot 1.2 is damaged; step two has run, and on-lost is {on_lost}"
+    )
+    assert flows.notes() == ["one", "two", "three"]
+
+
+def test_what_a_lost_worker_may_have_run_is_known_also_after_steps_that_run_again(flows: Flows) -> None:
+    flows.bench.workspaces.changing = range(1, 100)
+    run = flows.pushed("""
+        await step.do("one", lambda: note("one"))
+        await step.do("two", lambda: note("two"))
+        await step.do("three", lambda: note("three") and time.sleep(60), on_lost="fail")
+    """)
+    flows.aside(run)
+    flows.until("three")
+    flows.loses_its_worker(run)
+    flows.bench.workspaces.lost = {"1.2"}
+    flows.bench.work()
+
+    ended = flows.seen(run)
+    assert "its worker was lost while the step may have run, and on-lost is fail" in ended.reason
+    assert "goes back to its files as step one left them" in ended.log
+    assert "done again for want of them: step two\n" in ended.log
+    assert flows.notes() == ["one", "two", "three", "two"]
+
+
+def test_a_program_that_goes_back_is_answered_what_it_waited_for_and_runs_what_was_never_begun(
+    flows: Flows,
+) -> None:
+    flows.bench.workspaces.changing = range(1, 100)
+    run = flows.pushed("""
+        await step.do("one", lambda: (note("one"), os.path.exists("RECORD.go") or time.sleep(60)) and 1)
+        await step.do("two", lambda: note("two"))
+        await step.wait_for_event("go", type="go")
+        await step.sleep("nap", 0.05)
+        await step.do("three", lambda: note("three"), on_lost="fail")
+    """)
+    flows.aside(run)
+    flows.until("one")
+    flows.record.with_suffix(".go").touch()
+    flows.loses_its_worker(run)
+    flows.bench.work()
+    flows.bench.workspaces.lost = {"2.2"}
+    go = Signal("go", "1", "ada", None)
+    control.signal(run.id, go, store=flows.bench.store, dispatcher=flows.bench.bell)
+    flows.bench.work()
+    flows.bench.workspaces.lost |= {"3.1", "3.2"}
+
+    assert flows.ends(run).result == "success"
+    assert flows.notes() == ["one", "one", "two", "two", "two", "three"]

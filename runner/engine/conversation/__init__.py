@@ -45,7 +45,8 @@ from runner.engine.opening import FIRST_WORDS
 from runner.engine.output import StepOutput
 from runner.engine.ports import Channel, ChannelClosed, Command
 from runner.engine.programs import Ended
-from runner.engine.retries import again, delay_of, losses
+from runner.engine.reopening import Reopened
+from runner.engine.retries import again, delay_of
 from runner.engine.stage import Released, Stage
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost, RunnerError
@@ -56,6 +57,8 @@ from runner.model.step import TRY, Checkpoint, Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait
 
 MOST_STEPS = 10_000
+BODIES = ("do", "sh", "uses")
+"""The kinds of steps that do something themselves."""
 FIRST_SECONDS = 120.0
 """Until the workflow has asked for its first step: it loads what it imports."""
 SECONDS = 30.0
@@ -89,6 +92,7 @@ class Conversation:
     stage: Stage
     ledger: Ledger
     on_lost: str
+    reopened: Reopened
     channel: Channel = field(init=False)
     job: Job = field(init=False)
     _said: Told = field(init=False)
@@ -107,6 +111,8 @@ class Conversation:
     """Whether it has come further than any attempt before."""
     _lost: bool = field(init=False)
     """Whether the worker of the attempt before was lost, and what it may have run is not known yet."""
+    _undone: set[str] = field(init=False)
+    """What had ended before and has not done so again."""
     _begun: bool = False
     """Whether its process is there."""
     _stuck: str = ""
@@ -132,7 +138,7 @@ class Conversation:
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
         env = layered(self.stage.given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self.env)
-        self._lost = losses(self.job, self.ledger.checkpoints) > 0
+        self._lost, self._undone = self.reopened.lost, set(self.reopened.undone)
         # After its end it has some minutes more, to take back what it did.
         end = max(self.stage.end, self.stage.deadline + CANCEL_SECONDS)
         patience = max(0.0, end - monotonic()) + 2 * LAST_SECONDS
@@ -337,6 +343,7 @@ class Conversation:
         if step.stands is Stands.ANSWERED:
             # Its answer was on the way.
             return
+        self._undone.discard(step.key)
         waited, key = step.stands is Stands.WAITS, step.wait[0].key if step.wait is not None else step.key
         self._steps.put(step, Stands.LEFT)
         self._errands.leave(step)
@@ -356,10 +363,10 @@ class Conversation:
         if self._steps.places and self._retrace():
             return
         if self._lost:
-            # Whatever it asks for here, the worker that was lost may have begun.
-            self._lost = False
+            # Whatever it asks for here, the worker that was lost may have begun; up to where that one was.
+            self._lost = bool(self._undone)
             for step in self._steps.asked.values():
-                step.suspect = True
+                step.suspect = step.key not in self._undone
         while self._told:
             if self._settle(*self._told.popleft()):
                 return
@@ -427,7 +434,7 @@ class Conversation:
     def _start(self, step: Asked) -> bool:
         """Begin what a step asks for; whether the workflow has got an answer by it."""
         step.began = step.began or datetime.now(UTC)
-        if step.kind in ("do", "sh", "uses"):
+        if step.kind in BODIES:
             return self._proceed(step)
         if step.kind not in WAITS:
             raise BrokenDefinition(f"{step.line}: this server knows no step of the kind {step.kind}")
@@ -588,8 +595,15 @@ class Conversation:
     def _record(self, step: Asked, outcome: Outcome) -> None:
         if outcome.result.failed and outcome.value is None:
             outcome = kept(outcome, {})
-        outcome = replace(self._shown.of(outcome), request=step.shown, line=step.line)
+        lost = (step.request.get("on-lost") or self.on_lost) if step.kind in BODIES else "retry"
+        outcome = replace(
+            self._shown.of(outcome),
+            request=step.shown,
+            line=step.line,
+            on_lost="" if lost == "retry" else lost,
+        )
         self._live = True
+        self._undone.discard(step.key)
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))
         self._answer(step, done)
 
