@@ -152,6 +152,12 @@ class Read:
         self._whole.update(line)
         return line
 
+    def take(self, size: int) -> bytes:
+        self._check()
+        piece = self._source.read(size)
+        self._whole.update(piece)
+        return piece
+
     def copy(self, descriptor: int, size: int | None = None) -> None:
         """Write so many bytes, or all that are left, to a new file: what is nothing but zeros as a hole."""
         while size is None or size:

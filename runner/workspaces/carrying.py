@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from runner.errors import SnapshotGone
 from runner.workspaces.folders import File, Link
-from runner.workspaces.layers import LayerWriter, Stored
+from runner.workspaces.layers import SMALL_BYTES, LayerWriter, Stored, write_all
 from runner.workspaces.looking import entries
 from runner.workspaces.merging import OPAQUE, OVERLAY, REDIRECT, Change, Gone, Lowers, of_anybody
 
@@ -28,6 +28,9 @@ class Source(Protocol):
     """What a stream is read from."""
 
     def line(self) -> bytes: ...
+
+    def take(self, size: int) -> bytes:
+        """So many bytes; fewer where there are no more."""
 
     def copy(self, descriptor: int, size: int) -> None:
         """Write so many bytes to a new file."""
@@ -61,31 +64,46 @@ def write_folder_layer(files: Path, put: Callable[[bytes], object]) -> None:
 
 def read_folder_layer(source: Source, files: Path) -> None:
     """Have all of it in an empty folder, in which nobody else is. Raises `SnapshotGone`."""
-    folders: list[tuple[Path, Mapping[str, Any]]] = []
+    folders: list[tuple[str, Mapping[str, Any]]] = []
+    # Of many small files most time would go into paths that are taken apart and put together again.
+    root = f"{files}/"
     for path, about in _things(source):
-        here = files / path
+        here = root + path
         if "like" in about:
-            os.link(files / str(about["like"]), here, follow_symlinks=False)
+            os.link(root + str(about["like"]), here, follow_symlinks=False)
             continue
         mode = int(about["mode"])
         if stat.S_ISDIR(mode):
             if path:
-                here.mkdir(mode=0o700)
+                os.mkdir(here, 0o700)  # noqa: PTH102
             folders.append((here, about))
-            continue
-        if stat.S_ISLNK(mode):
-            here.symlink_to(str(about["target"]))
         elif stat.S_ISREG(mode):
-            descriptor = os.open(here, _NEW, 0o600)
-            try:
-                source.copy(descriptor, int(about["size"]))
-            finally:
-                os.close(descriptor)
+            _read_file(source, here, about)
         else:
-            os.mknod(here, stat.S_IFMT(mode) | 0o600, int(about["device"]))
-        _make_like(here, about)
+            if stat.S_ISLNK(mode):
+                os.symlink(str(about["target"]), here)  # noqa: PTH211
+            else:
+                os.mknod(here, stat.S_IFMT(mode) | 0o600, int(about["device"]))
+            _make_like(here, about)
     for here, about in reversed(folders):
         _make_like(here, about)
+
+
+def _read_file(source: Source, here: str, about: Mapping[str, Any]) -> None:
+    size = int(about["size"])
+    descriptor = os.open(here, _NEW, 0o600)
+    try:
+        if size <= SMALL_BYTES:
+            write_all(descriptor, source.take(size))
+        else:
+            source.copy(descriptor, size)
+        os.fchown(descriptor, *about["owner"])
+        for name, value in about["attributes"].items():
+            os.setxattr(descriptor, name, b64decode(value))
+        os.fchmod(descriptor, stat.S_IMODE(about["mode"]))
+        os.utime(descriptor, ns=(about["mtime"], about["mtime"]))
+    finally:
+        os.close(descriptor)
 
 
 def read_changes(source: Source, layer: LayerWriter) -> dict[str, Change]:
@@ -100,8 +118,7 @@ def read_changes(source: Source, layer: LayerWriter) -> dict[str, Change]:
         if stat.S_ISLNK(mode):
             found[path] = Link(str(about["target"]), mtime)
         elif stat.S_ISREG(mode):
-            size = int(about["size"])
-            stored = layer.add_from(source.copy, size) if size else Stored(layer.path, 0, 0, "")
+            stored = _stored(source, int(about["size"]), layer)
             found[path] = File(stat.S_IMODE(mode), mtime, stored, of_anybody(said))
         elif not stat.S_ISDIR(mode):
             found[path] = Gone()
@@ -110,16 +127,27 @@ def read_changes(source: Source, layer: LayerWriter) -> dict[str, Change]:
     return found
 
 
+def _stored(source: Source, size: int, layer: LayerWriter) -> Stored:
+    if not size:
+        return Stored(layer.path, 0, 0, "")
+    return layer.add(source.take(size)) if size <= SMALL_BYTES else layer.add_from(source.copy, size)
+
+
 def _things(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     """What there is, a folder before what is in it. Raises `SnapshotGone` where any of it leads elsewhere."""
-    there = {""}
+    there, files = {""}, set[str]()
     while (about := _read(source.line())) != _END:
         path = str(about["path"])
         above, _, name = path.rpartition("/")
         if path and (above not in there or name in ("", ".", "..") or "\0" in name):
             raise SnapshotGone(f"a layer in the store leads elsewhere: {path[:100]!a}")
-        if "like" not in about and stat.S_ISDIR(int(about["mode"])):
+        if "like" in about:
+            if about["like"] not in files:
+                raise SnapshotGone(f"a layer in the store leads elsewhere: {str(about['like'])[:100]!a}")
+        elif stat.S_ISDIR(int(about["mode"])):
             there.add(path)
+        else:
+            files.add(path)
         yield path, about
 
 
@@ -147,13 +175,13 @@ def _attributes(path: Path) -> dict[str, str]:
     }
 
 
-def _make_like(here: Path, about: Mapping[str, Any]) -> None:
+def _make_like(here: str, about: Mapping[str, Any]) -> None:
     uid, gid = about["owner"]
     os.chown(here, uid, gid, follow_symlinks=False)
     for name, value in about["attributes"].items():
         os.setxattr(here, name, b64decode(value), follow_symlinks=False)
     if not stat.S_ISLNK(about["mode"]):
-        here.chmod(stat.S_IMODE(about["mode"]))
+        os.chmod(here, stat.S_IMODE(about["mode"]))  # noqa: PTH101
     os.utime(here, ns=(about["mtime"], about["mtime"]), follow_symlinks=False)
 
 

@@ -79,13 +79,13 @@ class LayerWriter:
         return stored if copied > SMALL_BYTES else self._as_small(stored)
 
     def add_from(self, copy: Callable[[int, int], None], size: int) -> Stored:
-        """What `copy` writes, given a file and how many bytes that is."""
+        """What `copy` writes, given a file and how many bytes that is: more than are read at once."""
         self._at = os.lseek(self._descriptor, -(-self._at // _BLOCK) * _BLOCK, os.SEEK_SET)
         copy(self._descriptor, size)
         written = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._at
         stored = Stored(self.path, self._at, written, "")
         self._at += written
-        return stored if written > SMALL_BYTES else self._as_small(stored)
+        return stored
 
     def _as_small(self, stored: Stored) -> Stored:
         content = os.pread(self._descriptor, stored.size, stored.offset)

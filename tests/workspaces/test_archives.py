@@ -349,6 +349,25 @@ def test_an_overlays_layer_is_the_same_elsewhere_with_all_that_a_file_system_kee
             assert source.content("17", name) == target.content("17", name)
 
 
+@pytest.mark.parametrize("kind", ["overlay", "no overlay"])
+def test_a_name_in_a_stream_is_one_more_of_nothing_but_what_came_before(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "secret").write_text("of somebody else")
+    lines = [
+        {"path": "", "mode": 0o40755, "owner": [0, 0], "mtime": 0, "attributes": {}},
+        {"path": "stolen", "like": "../../../secret"},
+        {"end": True},
+    ]
+    stream = b"layer 1: folder\n" + json.dumps({"commit": "1" * 40, "parent": BASE}).encode() + b"\n"
+    stream += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    packed = BytesIO(ZstdCompressor().compress(stream))
+    layers = GitLayers(tmp_path / "there", lambda: None if kind == "overlay" else "the test")
+
+    with pytest.raises(SnapshotGone, match="leads elsewhere"):
+        layers.unpack("17", "1.1", sha256(stream).hexdigest(), packed, nothing)
+
+    assert (tmp_path / "secret").stat().st_nlink == 1
+
+
 @pytest.mark.parametrize("path", ["../out", "/out", "a/b", "link/out", ".", "..", ""])
 def test_nothing_in_a_stream_leads_out_of_its_layer(tmp_path: Path, path: str) -> None:
     lines = [
