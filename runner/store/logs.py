@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -21,12 +21,13 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.exc import IntegrityError
 
 from runner.engine.ports import LivingLogs
 from runner.errors import DatabaseUnavailable
 from runner.model.beginnings import BEGUN
 from runner.store.database import Database
-from runner.store.tables import LARGEST_ID, log_chunks
+from runner.store.tables import LARGEST_ID, jobs, log_chunks
 
 log = logging.getLogger(__name__)
 Key = tuple[int, int, str]
@@ -110,13 +111,28 @@ class SqlLogs(LivingLogs):
             if not rows:
                 return
             try:
-                self._database.writing(lambda connection: connection.execute(_ADDED, rows))
+                self._add(rows)
             except DatabaseUnavailable:
                 with self._state:
                     since, self._gathered = self._gathered, defaultdict(bytearray, taken)
                     for key, data in since.items():
                         self._gathered[key] += data
                 raise
+
+    def _add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """All at once, but for the output of jobs that are gone with their run."""
+        try:
+            self._database.writing(lambda connection: connection.execute(_ADDED, rows))
+        except IntegrityError:
+            with self._database.reading() as connection:
+                its = select(jobs.c.id).where(jobs.c.id.in_({row["of_job"] for row in rows}))
+                there = set(connection.execute(its).scalars())
+            left = [row for row in rows if row["of_job"] in there]
+            if len(left) == len(rows):
+                raise
+            # Whoever works for one that is gone learns it from its lease.
+            if left:
+                self._add(left)
 
 
 def _chunks(data: bytearray) -> Iterator[bytes]:

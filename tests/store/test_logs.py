@@ -51,6 +51,18 @@ def test_it_goes_on_after_an_error_that_nobody_expected(database: Database, job:
     assert stored(logs, job, b"kept") == b"kept"
 
 
+def test_a_job_that_is_gone_takes_no_others_output_along(database: Database, job: int) -> None:
+    logs = SqlLogs(database)
+
+    logs.append(job + 1, 1, "1", b"of one whose repository was removed")
+    logs.append(job, 1, "1", b"kept")
+
+    assert stored(logs, job, b"kept") == b"kept"
+    logs.append(job + 1, 1, "1", b"more of it")
+    logs.flush(job + 1)
+    assert logs.read(job + 1, 1, "1", 0, 100) == b""
+
+
 def test_what_a_database_did_not_take_is_written_later_and_in_its_order(database: Database, job: int) -> None:
     class Away:
         """Fails once, while the step prints on."""
