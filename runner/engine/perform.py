@@ -15,7 +15,8 @@ from runner.engine.advance import advance, spread
 from runner.engine.archive import keeping
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
-from runner.engine.conversation import Conversation, Rest
+from runner.engine.conversation import Conversation
+from runner.engine.conversation.waits import Rest
 from runner.engine.definitions import (
     asked_of,
     definition_of,

@@ -29,7 +29,7 @@ from runner.model.run import (
     Waiting,
     combined,
 )
-from runner.model.step import Result
+from runner.model.step import Result, is_named, name_in
 from runner.model.stops import Stop
 from runner.model.turns import State, Turn
 from runner.model.waits import LOSS, Answer, Awaited, Signal, Wait, Word, refusal
@@ -255,7 +255,8 @@ def settle_waits(
     for job, _ in waiting:
         beside = [wait.key.partition(LOSS)[0] for one, wait in waiting if one.id == job.id]
         if len(beside) > 1 and steps is None:
-            raise Rejected(f"several steps of job {job.key} wait for {what}; name one of {', '.join(beside)}")
+            called = ", ".join(name_in(key) if is_named(key) else key for key in beside)
+            raise Rejected(f"several steps of job {job.key} wait for {what}; name one of {called}")
     names = [given.by, person] if person else [given.by]
     for job, wait in waiting:
         barred = next(filter(wait.bars, names), None)

@@ -194,7 +194,7 @@ def test_what_a_step_out_of_time_began_is_gone_when_it_is_told(flows: Flows) -> 
 def test_a_body_that_cannot_be_stopped_is_not_waited_for(
     flows: Flows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.engine.conversation.ENDING_SECONDS", 0.2)
+    monkeypatch.setattr("runner.engine.conversation.watch.ENDING_SECONDS", 0.2)
     ended = flows.run("""
         def endless():
             note("begun")

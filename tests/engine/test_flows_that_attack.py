@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import runner.engine.conversation as conversation
+from runner.engine.conversation import hearing, watch
 from runner.engine.conversation.sound import REQUEST_BYTES, Unsound, check_ask, plain
 from runner.engine.conversation.sound import given as given_value
 from runner.sdk import wire
@@ -31,7 +31,7 @@ def flows(bench: Bench, tmp_path: Path) -> Flows:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SECONDS", "FIRST_SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(conversation, name, 0.1)
+        monkeypatch.setattr(watch, name, 0.1)
 
 
 def ask(number: int = 1, kind: str = "do", **request: Any) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def test_who_talks_and_gets_no_further_is_stopped(
         while True:
             yield flood
 
-    monkeypatch.setattr(conversation, "LOOK", 0.05)
+    monkeypatch.setattr(watch, "LOOK", 0.05)
 
     ended = flows.says(script)
 
@@ -284,7 +284,7 @@ def test_who_does_not_end_after_a_cancel_is_ended(flows: Flows, monkeypatch: pyt
         while True:
             yield {**peer.idle, "later": True}
 
-    monkeypatch.setattr(conversation, "LOOK", 0.05)
+    monkeypatch.setattr(watch, "LOOK", 0.05)
     monkeypatch.setattr("runner.engine.stage.CANCEL_SECONDS", 0.3)
     ended = flows.says(script, options="timeout_minutes=0.001")
 
@@ -293,7 +293,7 @@ def test_who_does_not_end_after_a_cancel_is_ended(flows: Flows, monkeypatch: pyt
 
 
 def test_what_is_asked_for_at_once_is_limited(flows: Flows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "OPEN_BYTES", 5 * REQUEST_BYTES)
+    monkeypatch.setattr(hearing, "OPEN_BYTES", 5 * REQUEST_BYTES)
 
     def script(peer: Peer) -> Says:
         for number in range(1, 100):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import runner.engine.conversation as conversation
+from runner.engine.conversation import watch
 from tests.engine.conftest import Bench
 from tests.engine.flows import PATH, Flows
 
@@ -20,8 +20,8 @@ def flows(bench: Bench, tmp_path: Path) -> Flows:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has as long to come from one step to the next."""
-    monkeypatch.setattr(conversation, "SECONDS", 0.5)
-    monkeypatch.setattr(conversation, "LAST_SECONDS", 5.0)
+    monkeypatch.setattr(watch, "SECONDS", 0.5)
+    monkeypatch.setattr(watch, "LAST_SECONDS", 5.0)
 
 
 # --- before the first step ------------------------------------------------------------------------------

@@ -542,7 +542,7 @@ def test_of_several_steps_that_wait_a_person_says_which(web: Web) -> None:
     web.api("POST", f"/runs/{run.id}/resume", {"step": "2", "word": "done"})
     shown = web.api("POST", f"/runs/{run.id}/reject", {"step": "Run true"})
 
-    said = "several steps of job build wait for approval; name one of 1, eu#1"
+    said = "several steps of job build wait for approval; name one of 1, eu"
     assert (refused.status_code, refused.json()["message"]) == (409, said)
     assert (unknown.status_code, unknown.json()["message"]) == (404, "run 1 has no step 'us'")
     assert [wait["answer"] for wait in shown["jobs"][0]["waits"]] == ["rejected", "approved", "done"]

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runner.engine.conversation.asked import Asked, Stands
+from runner.engine.conversation.talk import Talk
+from runner.engine.conversation.values import Values
 from runner.model.forks import POST
 from runner.model.step import Checkpoint, Exports, Outcome, is_named, named_in
 
@@ -71,3 +74,46 @@ class Ahead:
                 size += 0 if long else len(done.outcome.value or "")
                 size += sum(map(len, done.outcome.outputs.values()))
         return found
+
+
+@dataclass(slots=True)
+class Answers:
+    """Gives them, in the order in which the steps ended."""
+
+    talk: Talk
+    said: Told
+    ahead: Ahead
+    values: Values
+    left: list[Asked] = field(default_factory=list)
+    """Steps that have left something to be done at the end of the job, as they were asked for."""
+
+    def say_ahead(self) -> bool:
+        """Say how the next steps of earlier attempts ended; whether there are any that were not said yet."""
+        more = self.ahead.more()
+        if more:
+            self.talk.send({"is": "memory", "steps": more})
+        return bool(more)
+
+    def was_ahead(self, step: Asked) -> bool:
+        place = self.talk.steps.places.get(step.key)
+        return place is not None and place < self.ahead.said
+
+    def take(self, step: Asked) -> None:
+        """The workflow has had the answer that it was told ahead."""
+        done = self.talk.ledger.checkpoints[step.key]
+        self._note_posts(step, done)
+        self.talk.steps.put(step, Stands.ANSWERED)
+        self.said.hear(done.outcome)
+
+    def answer(self, step: Asked, done: Checkpoint) -> None:
+        self._note_posts(step, done)
+        self.talk.steps.put(step, Stands.ANSWERED)
+        if is_long(done.outcome):
+            for part in self.values.parts(step, done.outcome):
+                self.talk.channel.send({"is": "part", "id": step.number, "text": part})
+        self.talk.send({"is": "recall", "id": step.number, **self.said.answer(done)})
+
+    def _note_posts(self, step: Asked, done: Checkpoint) -> None:
+        """Know what a step has left to be done at the end of the job, though it is answered."""
+        if done.outcome.posts:
+            self.left.append(replace(step))

@@ -9,7 +9,21 @@ from pathlib import Path
 from runner.engine.commands import FOLDER, place_file
 
 SDK = Path(__file__).parents[2] / "sdk"
-MODULES = ("__init__", "host", "memory", "spans", "steps", "wire")
+MODULES = (
+    "__init__",
+    "bodies",
+    "commands",
+    "host",
+    "line",
+    "memory",
+    "modules",
+    "prints",
+    "spans",
+    "stacks",
+    "steps",
+    "told",
+    "wire",
+)
 PACKAGE = f"{FOLDER}sdk"
 """The folder in a job's temp folder that python3 is to run."""
 UNCHECKED = 1

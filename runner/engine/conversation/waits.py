@@ -1,14 +1,20 @@
 """What a workflow's steps wait for, and what the end of a wait means."""
 
 import json
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
 from runner.engine.conversation.children import child_ended, child_of
 from runner.engine.conversation.sound import plain
+from runner.engine.conversation.talk import Talk
+from runner.engine.conversation.values import Shown
 from runner.engine.stage import Stage
+from runner.engine.waiting import wait_of
+from runner.errors import RunnerError
+from runner.model.lifecycle import begin_waits
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
@@ -22,6 +28,15 @@ AWAITED = {
 }
 """What each kind of steps that wait waits for."""
 WAITS = tuple(AWAITED)
+
+
+class Rest(RunnerError):
+    """Every branch of the workflow waits: `waits` begin now, and one of those in `open` has to be over."""
+
+    def __init__(self, waits: list[tuple[Wait, timedelta | None]], open: frozenset[str]) -> None:
+        super().__init__(f"waits for {', '.join(sorted(open))}")
+        self.waits = waits
+        self.open = open
 
 
 def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta | None] | None:
@@ -64,3 +79,54 @@ def waited(wait: Wait, answer: Answer) -> Outcome:
         return replace(success(), value=json.dumps({"by": answer.by, "comment": answer.comment, "at": at}))
     value = {"type": wait.name, "payload": answer.payload, "sender": answer.by, "at": at}
     return replace(success(), value=json.dumps(value))
+
+
+@dataclass(slots=True)
+class Waits:
+    """Those of the steps of a workflow."""
+
+    talk: Talk
+    shown: Shown
+
+    def wait_for(self, step: Asked) -> tuple[Wait, timedelta | None] | None:
+        """As it is shown to all who read runs. Raises `BrokenDefinition`."""
+        begun = wait_for(step, self.talk.stage, datetime.now(UTC))
+        if begun is None:
+            return None
+        wait, length = begun
+        self.shown.refused("the type of an event", wait.name)
+        for approver in wait.approvers:
+            self.shown.refused("who may approve", approver)
+        return replace(wait, message=self.talk.stage.masks.hide_text(wait.message)), length
+
+    def first_over(self) -> tuple[Asked, Wait, Answer] | None:
+        """The step whose wait was over first, of those that are over."""
+        steps = self.talk.steps
+        waiting = [*steps.waiting.values(), *steps.asked.values()] if self.talk.job.waits else []
+        if not waiting:
+            return None
+        job = self.talk.job.over(datetime.now(UTC))
+        over: list[tuple[Answer, Asked, Wait]] = []
+        for step in waiting:
+            key = step.wait[0].key if step.wait is not None else step.key
+            found = wait_of(job, key)
+            if found is not None and found.answer is not None:
+                over.append((found.answer, step, found))
+        if not over:
+            return None
+        answer, step, wait = min(over, key=lambda one: (one[0].at, one[1].number))
+        return step, wait, answer
+
+    def begin(self, waiting: list[Asked]) -> None:
+        """Have what waits do so while other branches run: from now on, and not from when these end."""
+        new = [
+            one.wait
+            for one in waiting
+            if one.wait is not None and wait_of(self.talk.job, one.wait[0].key) is None
+        ]
+        if new:
+            self.talk.change(lambda job, now: begin_waits(job, self.talk.ledger.hold.lease, now, new))
+
+    def rest(self, waiting: list[Asked]) -> NoReturn:
+        waits = [one.wait for one in waiting if one.wait is not None]
+        raise Rest(waits, frozenset(wait.key for wait, _ in waits))

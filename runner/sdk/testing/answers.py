@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Optional
 
 from runner.sdk import wire
-from runner.sdk.host import _told
 from runner.sdk.spans import LONGEST, Span, seconds
 from runner.sdk.steps import Approval, NonRetryable, Received
+from runner.sdk.told import told
 
 WITH_OUTPUTS = ("sh", "uses", "run")
 """Kinds of steps that others do, and that give outputs."""
@@ -153,7 +153,7 @@ def _outcome(step: Asking, answer: Any, tried: int, now: datetime, lasts: float)
         value = {"reason": reason, "type": answer.type, "exit_code": code}
         return Outcome(False, value, answer.final, lasts)
     if isinstance(answer, BaseException):
-        return Outcome(False, _told(answer), isinstance(answer, NonRetryable), lasts)
+        return Outcome(False, told(answer), isinstance(answer, NonRetryable), lasts)
     if step.kind == "approve":
         return _approved(answer, now + timedelta(seconds=lasts), lasts, what)
     if step.kind in WITH_OUTPUTS:

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any, Callable, Optional, cast
 
 from runner.sdk import wire
-from runner.sdk.host import Host, Line
+from runner.sdk.host import Host
+from runner.sdk.line import Line
 from runner.sdk.steps import Event, Step
 from runner.sdk.testing.answers import Asking, Outcome, Unplayable, delay, timed
 from runner.sdk.testing.memory import LAW, Diverged, Memory
@@ -73,7 +74,7 @@ class Attempt:
 
     async def _bodies_over(self) -> None:
         """Those that were given up come to their ends too, before a test looks at what they did."""
-        for body in list(self._host._running.values()):
+        for body in list(self._host.bodies.running.values()):
             body.end("cancel")
         while self._running:
             self._one_over = self._host.loop.create_future()

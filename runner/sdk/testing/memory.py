@@ -8,8 +8,8 @@ from itertools import count
 from typing import Any, Optional
 
 from runner.sdk import wire
-from runner.sdk.host import _value
 from runner.sdk.testing.answers import Answers, Asking, Outcome, Unplayable
+from runner.sdk.told import value_of
 
 LAW = "what a workflow does may depend on nothing but its event and its steps"
 
@@ -116,6 +116,6 @@ class Memory:
         if step.shown not in self.done:
             return found
         outcome, _ = self.done[step.shown]
-        value = _value(step.kind, outcome.answer) if outcome.ok else outcome.value["reason"]
+        value = value_of(step.kind, outcome.answer) if outcome.ok else outcome.value["reason"]
         tried = self.tried.get(step.shown, 0) + 1
         return replace(found, ok=outcome.ok, value=value, tried=tried)

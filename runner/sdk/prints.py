@@ -1,0 +1,38 @@
+"""What a workflow and its functions print."""
+
+import io
+from typing import Any
+
+from runner.sdk.bodies import Bodies, within
+
+
+class Printed(io.TextIOBase):
+    """What bodies print goes to their steps' logs, and the rest to the job's."""
+
+    def __init__(self, bodies: Bodies, out: Any) -> None:
+        self._bodies = bodies
+        self._out = out
+
+    def write(self, text: str) -> int:
+        if self._bodies.is_fork:
+            self._out.write(text)
+        elif text:
+            self._bodies.print(within(), text.encode("utf-8", "surrogateescape"))
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def fileno(self) -> int:
+        return int(self._out.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def buffer(self) -> Any:
+        return self._out.buffer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
