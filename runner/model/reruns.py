@@ -82,6 +82,7 @@ def fork_at(run: Run, job: Job, step: str, checkpoints: Mapping[str, Checkpoint]
             f"step {stopped} ({names[stopped]}) {_what_it_lacks(checkpoints.get(stopped))}; "
             "go on from that one"
         )
+    _check_not_taken_back(job, step, checkpoints)
     if is_named(step):
         # Its program went on after what failed, but files that were not kept are nowhere.
         before = list(checkpoints)[: done_before(step, checkpoints)]
@@ -103,8 +104,20 @@ def _what_it_lacks(done: Checkpoint | None) -> str:
 
 
 def fork_where_it_stopped(job: Job, checkpoints: Mapping[str, Checkpoint]) -> Fork | None:
-    """Go on from the first step that did not succeed; None where none did before it."""
-    return _fork(job, _stopped_at(job, checkpoints), checkpoints)
+    """Go on from the step where it stopped; None where nothing came before it. Raises `Rejected`."""
+    step = _stopped_at(job, checkpoints)
+    _check_not_taken_back(job, step, checkpoints)
+    return _fork(job, step, checkpoints)
+
+
+def _check_not_taken_back(job: Job, step: str, checkpoints: Mapping[str, Checkpoint]) -> None:
+    """Raises `Rejected` where what came before a step may stand no more, whatever is written down of it."""
+    taken = next((key for key, done in checkpoints.items() if done.outcome.takes_back), None)
+    if taken is not None and done_before(step, checkpoints):
+        raise Rejected(
+            f"job {job.key} cannot go on where it stopped: it has taken back what it had done "
+            f"({name_in(taken.split(TRY)[0])}); rerun the job"
+        )
 
 
 def step_named(run: Run, job: Job, named: str, checkpoints: Mapping[str, Checkpoint]) -> str:
@@ -152,10 +165,19 @@ def _fork(job: Job, step: str, checkpoints: Mapping[str, Checkpoint]) -> Fork | 
 
 
 def _stopped_at(job: Job, checkpoints: Mapping[str, Checkpoint]) -> str:
-    """The key of the first step that did not succeed, or whose files were not kept; empty for none."""
-    for key, done in checkpoints.items():
-        if TRY not in key and not (done.outcome.conclusion.ok and done.kept):
-            return key
+    """The key of the first step that did not succeed, or whose files were not kept; empty for none.
+
+    A program may go on after a step that failed: of its steps it is the last that did.
+    """
+    stops = [
+        key
+        for key, done in checkpoints.items()
+        if TRY not in key and not (done.kept and (done.outcome.conclusion.ok or done.outcome.takes_back))
+    ]
+    if stops and not job.steps:
+        return next((key for key in stops if not checkpoints[key].kept), stops[-1])
+    if stops:
+        return stops[0]
     return next((step.key for step in job.steps if step.key not in checkpoints), "")
 
 

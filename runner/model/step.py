@@ -147,6 +147,8 @@ class Outcome:
     """What it said about problem matchers: files to add, as JSON."""
     given_up: bool = False
     """Whether it was not done, for fear of doing it twice."""
+    takes_back: bool = False
+    """Whether it was to take back what the program had done before."""
     value: str | None = None
     """What it gave to the program that asked for it, as JSON in ASCII; of one that failed, its error."""
     blob: Blob | None = None

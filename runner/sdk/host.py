@@ -64,6 +64,8 @@ class Host:
             raise RuntimeError(f"step {name}: steps are asked for by the workflow itself, not by its threads")
         if self._over:
             raise RuntimeError(f"step {name}: the workflow has ended")
+        if self._undoing:
+            request = {**request, "takes-back": True}
         number = self._count + 1
         message = {"is": "ask", "id": number, "kind": kind, "name": name, "request": request}
         # It may be nothing that can be sent: then it was not asked for.

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from runner.engine.ports import NewRun, Verdict
+from runner.errors import Rejected
 from runner.model.lifecycle import UNSAVED, call, claim, conclude, decide, settle
 from runner.model.reruns import failed_jobs, fork_where_it_stopped, rerun
 from runner.model.run import Finished, Job, Lease, Ready, Run, Running, StepName
@@ -122,6 +123,17 @@ def test_a_fork_of_a_fork_has_what_both_did(store: SqlStore) -> None:
     assert twice.jobs[0].forked is not None
     assert [attempt for _, attempt in twice.jobs[0].forked.line] == [2, 1]
     assert store.load(twice.id) == twice
+
+
+def test_what_a_program_took_back_is_known_as_that_when_it_is_to_go_on(store: SqlStore) -> None:
+    run = stored(store, a_build(steps=()))
+    lease = take(store, run, run.jobs[0].id)
+    store.record(lease, a_checkpoint(lease, "ship#1"))
+    store.record(lease, a_checkpoint(lease, "smoke#1", outcome=FAILURE))
+    store.record(lease, a_checkpoint(lease, "rollback ship#1", outcome=replace(FAILURE, takes_back=True)))
+
+    with pytest.raises(Rejected, match=r"taken back what it had done \(rollback ship\)"):
+        resumed(store, end(store, run, lease))
 
 
 def test_a_fork_shows_whose_each_of_its_steps_is(store: SqlStore, views: Views) -> None:

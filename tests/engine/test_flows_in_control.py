@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - what a workflow does and what is said of it are compared side by side
 """Workflows in Python under control: cancelled, timed out, handed back, lost, tried again, taken back."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from runner.engine import control
 from runner.engine.control import cancel, force_cancel, rerun, resume
+from runner.errors import Rejected
 from runner.model.audit import Act
 from runner.model.run import Queued
 from runner.model.waits import Awaited, Signal, Word
@@ -44,6 +46,7 @@ def test_what_was_done_is_taken_back_in_reverse_and_each_is_a_step(flows: Flows)
     assert (ended.result, ended.reason) == ("failure", "RuntimeError: no")
     assert flows.notes() == ["one", "two", "not-three", "not-two", "not-one"]
     assert list(ended.steps)[2:] == ["three#1", "rollback two#1", "rollback one#1"]
+    assert [done.outcome.takes_back for done in ended.steps.values()] == [False, False, True, True, True]
 
 
 def test_what_cannot_be_taken_back_is_told_and_the_rest_is(flows: Flows) -> None:
@@ -577,6 +580,31 @@ def test_a_rerun_is_afresh_and_resume_goes_on_where_it_failed(flows: Flows) -> N
     assert flows.notes() == ["one", "two", "one", "two", "two"]
 
 
+def test_what_took_back_what_it_did_is_not_resumed_and_a_failure_that_was_caught_stays_so(
+    flows: Flows,
+) -> None:
+    ports: Any = {"store": flows.bench.store, "dispatcher": flows.bench.bell}
+    undone = flows.run(TAKES_BACK + "raise RuntimeError('no')")
+    caught = flows.pushed("""
+        try:
+            await step.sh("probe", "echo probe >> RECORD; exit 1")
+        except Exception:
+            await step.sh("ship", "echo ship >> RECORD")
+        await step.sh("smoke", "echo smoke >> RECORD; test -e RECORD.go")
+    """)
+    flows.bench.work()
+
+    with pytest.raises(Rejected, match=r"taken back what it had done \(three\); rerun the job"):
+        resume(undone.run.id, **ports)
+    flows.record.write_text("")
+    flows.record.with_suffix(".go").touch()
+    resume(caught.id, **ports)
+    flows.bench.work()
+
+    assert flows.seen(caught).result == "success"
+    assert flows.notes() == ["smoke"]
+
+
 # --- divergence -----------------------------------------------------------------------------------------
 
 
@@ -613,6 +641,28 @@ def test_a_workflow_that_asks_for_something_else_has_diverged(
     for part in said:
         assert part in ended.reason
     assert "Rerun the run to start afresh" in ended.reason
+
+
+def test_what_was_heard_is_not_carried_on_and_is_heard_again_where_its_step_has_to_be(flows: Flows) -> None:
+    run = flows.pushed("""
+        heard = []
+        for _ in range(3):
+            heard.append((await step.wait_for_event("go", type="go")).payload)
+            await step.do("note", lambda: note("heard"))
+        return heard
+    """)
+    ports: Any = {"store": flows.bench.store, "dispatcher": flows.bench.bell}
+    for number in (1, 2):
+        control.signal(run.id, Signal("go", str(number), "ada", {"n": number}), **ports)
+    flows.bench.work()
+
+    assert [wait.answer and wait.answer.payload for wait in flows.seen(run).job.waits] == [None] * 3
+    flows.bench.workspaces.gone = True
+    control.signal(run.id, Signal("go", "3", "ada", {"n": 3}), **ports)
+    flows.bench.work()
+
+    assert flows.notes() == ["heard"] * 5
+    assert json.loads(flows.seen(run).job.outputs["result"]) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
 def test_a_signal_that_was_sent_before_and_one_that_is_sent_later_are_both_heard(flows: Flows) -> None:

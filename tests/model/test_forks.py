@@ -185,3 +185,42 @@ def test_it_does_not_where_its_program_has_not_come_to_or_where_files_are_missin
         step_named(run, job, "build", named(lint=True))
     with pytest.raises(Rejected, match="cannot go on from step ship: before it, lint was done as the job"):
         fork_at(run, job, "ship#1", named(lint=False, ship=True))
+
+
+def asked(**said: str) -> Mapping[str, Checkpoint]:
+    """Checkpoints of steps that a program named, with how each ended; what is named so takes back."""
+    found = {}
+    for name, how in said.items():
+        outcome = Outcome(Result(how), Result(how), takes_back=name.startswith("rollback"))
+        found[f"{name}#1"] = a_checkpoint(running_lease(), f"{name}#1", outcome=outcome)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("done", "step", "carried"),
+    [
+        (asked(probe="failure", ship="success", smoke="failure"), "smoke#1", 2),
+        (asked(probe="failure", ship="success"), "probe#1", 0),
+        (asked(build="success", lint="failure", test="success"), "lint#1", 1),
+        ({**asked(build="success", probe="failure"), **named(ship=False)}, "ship#1", 2),
+        (asked(build="success"), "", 1),
+        (asked(build="failure", rollback="success"), "build#1", 0),
+    ],
+)
+def test_a_program_goes_on_at_its_last_step_that_failed_for_it_may_have_gone_past_others(
+    done: Mapping[str, Checkpoint], step: str, carried: int
+) -> None:
+    found = fork_where_it_stopped(a_failed_job(steps=()), done)
+
+    assert found == (Fork(step, carried, ((7, 2),)) if carried else None)
+
+
+@pytest.mark.parametrize("undone", ["success", "failure"])
+def test_a_program_that_took_back_what_it_did_goes_on_from_none_of_that(undone: str) -> None:
+    job, done = a_failed_job(steps=()), asked(build="success", ship="failure", rollback=undone)
+
+    with pytest.raises(Rejected, match=r"job build cannot go on where .* \(rollback\); rerun the job"):
+        fork_where_it_stopped(job, done)
+    with pytest.raises(Rejected, match="it has taken back what it had done"):
+        fork_at(a_run(job), job, "ship#1", done)
+    assert fork_at(a_run(job), job, "build#1", done) is None

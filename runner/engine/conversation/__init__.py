@@ -301,7 +301,7 @@ class Conversation:
         failed = len(tries_of(step, self.ledger.checkpoints)) + 1
         may = outcome.result.failed and not final and self.talk.over is None
         if may and again(step.retry, failed, outcome.exit_code):
-            said = replace(self._shown.of(outcome), request=step.shown, line=step.line)
+            said = step.said_of(self._shown.of(outcome))
             self.ledger.write(f"{step.key}{TRY}{failed}", step.fingerprint, said, self._began(step))
             self.talk.steps.put(step, Stands.ASKED)
             return False
@@ -314,12 +314,7 @@ class Conversation:
         if outcome.result.failed and outcome.value is None:
             outcome = kept(outcome, {})
         lost = (step.request.get("on-lost") or self.on_lost) if step.kind in BODIES else "retry"
-        outcome = replace(
-            self._shown.of(outcome),
-            request=step.shown,
-            line=step.line,
-            on_lost="" if lost == "retry" else lost,
-        )
+        outcome = replace(step.said_of(self._shown.of(outcome)), on_lost="" if lost == "retry" else lost)
         self.talk.live = True
         self.talk.undone.discard(step.key)
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))

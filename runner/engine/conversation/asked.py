@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
@@ -12,7 +12,7 @@ from typing import Any
 from runner.engine.conversation.sound import LINE_LETTERS, check_ask, plain
 from runner.engine.masks import Masks
 from runner.engine.output import StepOutput
-from runner.model.step import named_key
+from runner.model.step import Outcome, named_key
 from runner.model.waits import Wait
 from runner.workflow.document import Retry
 
@@ -65,6 +65,10 @@ class Asked:
     output: StepOutput | None = None
     wait: tuple[Wait, timedelta | None] | None = None
     """What it waits for, and for how long from when that begins, unless it is until an instant."""
+
+    def said_of(self, outcome: Outcome) -> Outcome:
+        """An outcome with what was asked for."""
+        return replace(outcome, request=self.shown, line=self.line, takes_back="takes-back" in self.request)
 
     @property
     def retry(self) -> Retry | None:

@@ -50,6 +50,8 @@ def check_ask(message: Mapping[str, Any], number: int) -> int:
         raise BrokenDefinition(
             f"step {name} asks for {size} bytes; {REQUEST_BYTES} are the most: have it read them from a file"
         )
+    if request.get("takes-back", True) is not True:
+        raise Unsound(f"step {name} ({kind}) has takes-back: {_cut(request['takes-back'])}")
     for key, is_sound in KINDS.get(kind, {}).items():
         if key not in request or not is_sound(request[key]):
             raise Unsound(f"step {name} ({kind}) has {key}: {_cut(request.get(key))}")
