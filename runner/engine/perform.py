@@ -54,6 +54,7 @@ from runner.model.lifecycle import (
     claim,
     conclude,
     decide,
+    forget_payloads,
     lay_down,
     postpone,
     release,
@@ -192,6 +193,7 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
 
 
 def _suspend_for_any(job: Job, lease: Lease, at: datetime, rest: Rest) -> Job:
+    job = forget_payloads(job, lease, rest.heard)
     return suspend_for_any(begin_waits(job, lease, at, rest.waits), lease, at, rest.open)
 
 
@@ -301,7 +303,7 @@ def _begin(
     library.prepare(body.steps, library.home)
     history = history_of(asked_for.event, repository, body, station)
     reopened = reopen(run, job, hold, body, history, station)
-    workspace, checkpoints = reopened.workspace, reopened.checkpoints
+    job, workspace, checkpoints = reopened.job, reopened.workspace, reopened.checkpoints
     tidy.callback(workspace.close)
     temp = station.temp / f"{job.id}-{job.attempt}"
     remove(temp)

@@ -7,6 +7,7 @@ there before that is written down, so whoever dies on the way is followed by som
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from runner.engine.advance import advance
 from runner.engine.heart import Hold, Why
@@ -16,6 +17,7 @@ from runner.engine.programs import on_lost
 from runner.engine.retries import MOST_LOSSES, Poisoned, losses, lost_since_tried
 from runner.engine.stage import Released
 from runner.engine.station import Station
+from runner.engine.waiting import unheard
 from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
 from runner.model.lifecycle import start_over
 from runner.model.run import Job, Lease, Run
@@ -29,12 +31,13 @@ JOB = "job-"
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """A job's files, and the checkpoints that count with them.
+    """A job with what it has to hear anew, its files, and the checkpoints that count with them.
 
     `undone` are the steps that ended in earlier attempts and count no longer; `lost` is whether a worker was
     lost since anything had been done.
     """
 
+    job: Job
     workspace: Workspace
     checkpoints: Mapping[str, Checkpoint]
     undone: frozenset[str]
@@ -54,14 +57,14 @@ def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, statio
     check = checking(job, hold)
     try:
         workspace = _opened(run, job, newest, check, history, station)
-        return Reopened(workspace, checkpoints, frozenset(), lost > 0)
+        return Reopened(job, workspace, checkpoints, frozenset(), lost > 0)
     except SnapshotGone as error:
         gone = error
     workspace, kept = _gone_back(run, job, earlier, check, history, station)
     try:
         _check_again(job, body, checkpoints, kept, gone)
-        undone = frozenset(key for key in checkpoints if key not in kept and TRY not in key)
-        reopened = Reopened(workspace, kept, undone, lost > 0)
+        undone = {key: done for key, done in checkpoints.items() if key not in kept and TRY not in key}
+        reopened = Reopened(unheard(job, undone), workspace, kept, frozenset(undone), lost > 0)
         if kept:
             lost = losses(job, kept)
         elif _started_over(job):
@@ -70,12 +73,11 @@ def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, statio
         _check_losses(job, kept or checkpoints, lost)
         said = _said(job, checkpoints, kept, gone) + _done_twice(job, body, checkpoints, kept)
         station.logs.append(job.id, job.attempt, FIRST_WORDS, f"##[warning]{said}\n".encode())
-        advance(
-            run.id,
-            lambda run, now: run.with_job(start_over(held(run, hold.lease), hold.lease, len(kept))),
-            store=station.store,
-            dispatcher=station.dispatcher,
-        )
+
+        def go_back(run: Run, _now: datetime) -> Run:
+            return run.with_job(start_over(unheard(held(run, hold.lease), undone), hold.lease, len(kept)))
+
+        advance(run.id, go_back, store=station.store, dispatcher=station.dispatcher)
     except BaseException:
         workspace.close()
         raise

@@ -1,14 +1,15 @@
 """The steps of a job that wait: what each begins to wait for, and what its end means."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner.errors import BrokenDefinition, RunnerError
 from runner.model.limits import shown
 from runner.model.run import Job
-from runner.model.step import Outcome, Result
+from runner.model.step import Checkpoint, Outcome, Result, is_named
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal, said_of
 from runner.workflow.built_in import Asked, BadWait, asked_for
 
@@ -31,6 +32,31 @@ def _long(length: timedelta) -> str:
 def wait_of(job: Job, key: str) -> Wait | None:
     """What the job has waited for under that key."""
     return next((wait for wait in job.waits if wait.key == key), None)
+
+
+def heard(job: Job, done: Collection[str]) -> frozenset[str]:
+    """The keys of signals that the job still has the payloads of, though steps that are `done` have them."""
+    return frozenset(
+        wait.key
+        for wait in job.waits
+        if wait.awaited is Awaited.SIGNAL
+        and wait.answer is not None
+        and wait.answer.payload is not None
+        and wait.key in done
+    )
+
+
+def unheard(job: Job, undone: Mapping[str, Checkpoint]) -> Job:
+    """The job with the payloads again that it had its steps keep, which are `undone`: they hear them anew."""
+
+    found = []
+    for wait in job.waits:
+        if is_named(wait.key) and wait.key in undone and wait.awaited is Awaited.SIGNAL:
+            answer, value = wait.answer, undone[wait.key].outcome.value
+            if answer is not None and answer.word is Word.SENT and value is not None:
+                payload = json.loads(value)["payload"]
+                found.append(replace(wait, answer=replace(answer, payload=payload)))
+    return job.with_waits(found)
 
 
 def await_step(

@@ -204,6 +204,16 @@ def leave_waits(job: Job, lease: Lease, at: datetime, keys: Collection[str]) -> 
     return _without(job, at, keys)
 
 
+def forget_payloads(job: Job, lease: Lease, keys: Collection[str]) -> Job:
+    """Have a job no longer carry what signals brought that is written down by now with the steps of these."""
+    _held(job, lease)
+    return job.with_waits(
+        replace(wait, answer=replace(wait.answer, payload=None))
+        for wait in job.waits
+        if wait.answer is not None and wait.key in keys
+    )
+
+
 def _begun(wait: Wait, at: datetime, length: timedelta | None) -> Wait:
     due = wait.due if length is None else at + length
     return replace(wait, since=at, due=due, shifts=length is not None)

@@ -22,7 +22,8 @@ def check_same(step: Asked, checkpoints: Mapping[str, Checkpoint], job: Job) -> 
             f"{step.line} asks for `{step.shown}`, where attempt {found.attempt} had asked for "
             f"{_shown(found)} under the same name"
         )
-    wait = wait_of(job, step.key)
+    # To look for its wait among thousands takes long, for each of thousands of steps.
+    wait = wait_of(job, step.key) if found is None else None
     if wait is not None and AWAITED.get(step.kind) is not wait.awaited:
         raise _diverged(
             f"{step.line} asks for `{step.shown}`, where an earlier attempt had waited ({said_of(wait)}) "

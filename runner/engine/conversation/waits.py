@@ -12,9 +12,9 @@ from runner.engine.conversation.sound import plain
 from runner.engine.conversation.talk import Talk
 from runner.engine.conversation.values import Shown
 from runner.engine.stage import Stage
-from runner.engine.waiting import wait_of
+from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
-from runner.model.lifecycle import begin_waits
+from runner.model.lifecycle import begin_waits, forget_payloads
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
@@ -31,12 +31,18 @@ WAITS = tuple(AWAITED)
 
 
 class Rest(RunnerError):
-    """Every branch of the workflow waits: `waits` begin now, and one of those in `open` has to be over."""
+    """Every branch of the workflow waits: `waits` begin now, and one of those in `open` has to be over.
 
-    def __init__(self, waits: list[tuple[Wait, timedelta | None]], open: frozenset[str]) -> None:
+    `heard`: the keys of those whose payloads need not be carried on.
+    """
+
+    def __init__(
+        self, waits: list[tuple[Wait, timedelta | None]], open: frozenset[str], heard: frozenset[str]
+    ) -> None:
         super().__init__(f"waits for {', '.join(sorted(open))}")
         self.waits = waits
         self.open = open
+        self.heard = heard
 
 
 def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta | None] | None:
@@ -125,8 +131,10 @@ class Waits:
             if one.wait is not None and wait_of(self.talk.job, one.wait[0].key) is None
         ]
         if new:
-            self.talk.change(lambda job, now: begin_waits(job, self.talk.ledger.hold.lease, now, new))
+            lease, done = self.talk.ledger.hold.lease, heard(self.talk.job, self.talk.ledger.checkpoints)
+            self.talk.change(lambda job, now: begin_waits(forget_payloads(job, lease, done), lease, now, new))
 
     def rest(self, waiting: list[Asked]) -> NoReturn:
         waits = [one.wait for one in waiting if one.wait is not None]
-        raise Rest(waits, frozenset(wait.key for wait, _ in waits))
+        done = heard(self.talk.job, self.talk.ledger.checkpoints)
+        raise Rest(waits, frozenset(wait.key for wait, _ in waits), done)
