@@ -115,11 +115,17 @@ def wait_to(wait: Wait) -> dict[str, Any]:
 
 def wait_from(stored: Mapping[str, Any]) -> Wait:
     answer, due = stored["answer"], stored["due"]
-    if answer is not None:
-        answer = Answer(**{**answer, "word": Word(answer["word"]), "at": moment(answer["at"])})
+    try:
+        awaited = Awaited(stored["awaited"])
+        if answer is not None:
+            answer = Answer(**{**answer, "word": Word(answer["word"]), "at": moment(answer["at"])})
+    except ValueError as unknown:
+        # What is not understood must not be changed.
+        what = f"a job waits as only a newer version of runner knows it: {unknown}"
+        raise Unavailable(f"{what}; upgrade this one") from None
     return Wait(
         stored["key"],
-        Awaited(stored["awaited"]),
+        awaited,
         moment(stored["since"]),
         None if due is None else moment(due),
         stored["shifts"],

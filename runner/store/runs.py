@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -114,13 +116,22 @@ _renew = (
     )
 )
 _said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
+_before = checkpoints.alias()
+
+
+def _next_in(job: BindParameter[Any]) -> ColumnElement[int]:
+    """The place of the next checkpoint of a job, however many it has."""
+    last = select(func.max(_before.c.sequence)).where(_before.c.job == job).scalar_subquery()
+    return func.coalesce(last + 1, 0)
+
+
 # The job's row is locked with it: no other worker can claim it before the checkpoint stands.
 _insert_checkpoint = insert(checkpoints).from_select(
     [*(column.name for column in _said), "base", "sequence"],
     select(
         *(bindparam(column.name, type_=column.type) for column in _said),
         jobs.c.base,
-        select(func.count()).where(checkpoints.c.job == bindparam("held_job")).scalar_subquery(),
+        _next_in(bindparam("held_job")),
     )
     .where(_held, jobs.c.phase == "running")
     .with_for_update(),
@@ -132,16 +143,13 @@ _recorded = select(checkpoints.c.job).where(
     )
 )
 _copied = [column for column in checkpoints.c if column.name not in ("job", "base", "sequence")]
-_before = checkpoints.alias()
 # What a fork has of the job that it goes on from, or a job of what it did, in the same order.
 _carry_over = insert(checkpoints).from_select(
     ["job", "base", "sequence", *(column.name for column in _copied)],
     select(
         bindparam("to_job", type_=checkpoints.c.job.type),
         bindparam("to_base", type_=checkpoints.c.base.type),
-        func.row_number().over(order_by=checkpoints.c.sequence)
-        - 1
-        + select(func.count()).where(_before.c.job == bindparam("to_job")).scalar_subquery(),
+        func.row_number().over(order_by=checkpoints.c.sequence) - 1 + _next_in(bindparam("to_job")),
         *_copied,
     )
     .where(checkpoints.c.job == bindparam("from_job"), checkpoints.c.base == bindparam("from_base"))

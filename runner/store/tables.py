@@ -342,6 +342,7 @@ checkpoints = Table(
     Column("kept", Boolean, nullable=False, server_default=true()),
     # What the step gave to its program: apart from its outcome, which is read whenever a run is shown.
     Column("value", Text),
+    Index("checkpoints_in_order", "job", "sequence"),
     # The key of the object that it is in, where it is longer than a row can be.
     Column("object", String(255)),
     Index(
