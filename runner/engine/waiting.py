@@ -48,7 +48,6 @@ def heard(job: Job, done: Collection[str]) -> frozenset[str]:
 
 def unheard(job: Job, undone: Mapping[str, Checkpoint]) -> Job:
     """The job with the payloads again that it had its steps keep, which are `undone`: they hear them anew."""
-
     found = []
     for wait in job.waits:
         if is_named(wait.key) and wait.key in undone and wait.awaited is Awaited.SIGNAL:

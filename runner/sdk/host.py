@@ -322,6 +322,9 @@ def main() -> None:
     begin = line.receive()
     # The name under which it was started is none of the repository's modules.
     sys.argv = [begin["path"]]
+    for name in begin.get("apart", ()):
+        # It is for this process, and for none that the workflow begins.
+        os.environ.pop(name, None)
     host = Host(line, begin)
     host.run()
     # Bodies that were given up may still run, and nobody waits for them.

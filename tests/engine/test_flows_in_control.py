@@ -605,6 +605,19 @@ def test_what_took_back_what_it_did_is_not_resumed_and_a_failure_that_was_caught
     assert flows.notes() == ["smoke"]
 
 
+def test_sets_come_in_the_same_order_again_and_commands_know_nothing_of_it(flows: Flows) -> None:
+    run = flows.pushed("""
+        for name in {"one", "two", "three", "four", "five", "six", "seven"}:
+            await step.do(name, lambda: os.environ.get("PYTHONHASHSEED"))
+            await step.sleep("a moment", 0.001)
+        return await step.do("last", lambda: os.environ.get("PYTHONHASHSEED"))
+    """)
+    flows.bench.work()
+
+    assert flows.ends(run).result == "success"
+    assert flows.seen(run).job.outputs == {}
+
+
 # --- divergence -----------------------------------------------------------------------------------------
 
 

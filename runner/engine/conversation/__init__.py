@@ -16,7 +16,7 @@ from runner.engine.contexts import layered
 from runner.engine.conversation import suspects
 from runner.engine.conversation.answers import Ahead, Answers, Told
 from runner.engine.conversation.asked import Asked, Roll, Stands
-from runner.engine.conversation.beginning import begin
+from runner.engine.conversation.beginning import ORDER, begin
 from runner.engine.conversation.bodies import (
     MOST_AT_ONCE,
     Bodies,
@@ -91,7 +91,8 @@ class Conversation:
         sandbox, station = self.stage.scene.sandbox, self.stage.station
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
-        env = layered(self.stage.given, {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path}, self.env)
+        given = {"CI": "true", "HOME": sandbox.home, "PATH": sandbox.path, **ORDER}
+        env = layered(self.stage.given, given, self.env)
         command = Command(argv, env, sandbox.temp, longest(self.stage), cancellable=False)
         path = self.env.get("PATH", sandbox.path)
         self._bodies = Bodies(self.stage, self.env)
@@ -127,7 +128,7 @@ class Conversation:
 
     def _converse(self) -> Ended:
         self._watch.connect()
-        begin(self.talk, self.path, self.text, self.function)
+        begin(self.talk, self.path, self.text, self.function, self.env)
         self._answers.say_ahead()
         while self.talk.end is None:
             message = self.talk.channel.receive(self._watch.patience())
