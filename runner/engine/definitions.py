@@ -22,7 +22,8 @@ from runner.workflow.references import Remote, called_from, remote_call
 from runner.workflow.supported import load
 from runner.workflow.trees import settled, texts
 
-FOLDERS = (".runner/workflows", ".github/workflows")
+OWN = ".runner/workflows"
+FOLDERS = (OWN, ".github/workflows")
 """Where definitions are looked for; the first folder that has any is the one."""
 
 

@@ -6,7 +6,7 @@ base's, and nothing runs before somebody approves it; the approval is for one co
 
 from dataclasses import replace
 
-from runner.engine.definitions import FOLDERS
+from runner.engine.definitions import OWN
 from runner.engine.ports import Workspaces
 from runner.engine.refs import MERGED, within
 from runner.errors import Rejected, Unavailable
@@ -79,9 +79,9 @@ def held_back(delivery: Delivery, event: Event, route: Route, workspaces: Worksp
 
 
 def _is_callable(path: str) -> bool:
-    """Whether a file can be a workflow, or be called by one."""
+    """Whether a file can be a workflow, or be called by one, or be a module that is kept with one."""
     folder = path.rpartition("/")[0]
-    return folder in FOLDERS or WORKFLOW_FOLDER.fullmatch(folder) is not None
+    return f"{folder}/".startswith(f"{OWN}/") or WORKFLOW_FOLDER.fullmatch(folder) is not None
 
 
 def _base(event: Event, route: Route, workspaces: Workspaces) -> str | None:

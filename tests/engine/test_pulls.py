@@ -200,7 +200,16 @@ def test_the_code_of_a_fork_runs_only_once_it_is_approved_and_then_at_that_commi
     assert not approved.event.trusted
 
 
-@pytest.mark.parametrize("path", [CI, ".runner/workflows/new.yml", ".github/workflows-shared/new.yml"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        CI,
+        ".runner/workflows/new.yml",
+        ".github/workflows-shared/new.yml",
+        ".runner/workflows/flow.py",
+        ".runner/workflows/steps/ship.py",
+    ],
+)
 def test_a_fork_cannot_change_which_workflows_run_whoever_approves(forge: Forge, path: str) -> None:
     forge.pull(**{"docs/a": "1", path: PULLED.replace("run: one", "run: evil")})
 
