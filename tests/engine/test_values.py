@@ -1,6 +1,7 @@
 """What a workflow's steps give: long values, and what people see of all of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_a_value_that_came_in_parts_is_read_as_it_was_told(values: Values) -> No
     assert outcome.blob is not None
     assert outcome.blob.key.startswith("values/7/")
     assert "".join(values.parts(a_step(), outcome)) == "".join(parts)
+
+
+def test_of_a_jobs_values_no_more_are_in_its_checkpoints_than_a_worker_can_hold(
+    values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.engine.conversation.values.MOST_INLINE", 25_000)
+    value = f'"{"a" * 9_998}"'
+
+    found = [values.whole(a_step(), replace(success(), value=value)) for _ in range(3)]
+    small = values.whole(a_step(), replace(success(), value="1"))
+
+    assert [one.value is None for one in (*found, small)] == [False, False, True, False]
+    assert ["".join(values.parts(a_step(), one)) for one in found] == [value] * 3
+    assert values.inline == 20_001
 
 
 def test_a_value_that_is_too_long_fails_its_step_and_is_not_kept(values: Values, tmp_path: Path) -> None:

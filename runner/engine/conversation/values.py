@@ -17,6 +17,10 @@ from runner.model.step import Outcome
 from runner.sdk.wire import LONGEST_VALUE, PART
 
 PLACE = "values"
+MOST_INLINE = 64 * 1024 * 1024
+"""Bytes of values in the checkpoints of a job, all of which a worker has in memory: others are objects."""
+SMALL = 4096
+"""Bytes of a value that is in its checkpoint, however many there are."""
 SHOWN_LETTERS = 2000
 """Of a value; what is longer is cut for people."""
 LOOKED_THROUGH = 64 * SHOWN_LETTERS
@@ -33,7 +37,7 @@ class _Coming:
 
 @dataclass(slots=True)
 class Values:
-    """`job` is the id of the job, `temp` a folder of ours.
+    """`job` is the id of the job, `temp` a folder of ours, `inline` the bytes of values in its checkpoints.
 
     A value that is longer than a checkpoint's own is an object, written whole before the checkpoint that
     names it; it stays as long as that.
@@ -42,6 +46,7 @@ class Values:
     objects: Objects
     job: int
     temp: Path
+    inline: int = 0
     _coming: dict[int, _Coming] = field(default_factory=dict)
 
     def part(self, step: Asked, text: str) -> None:
@@ -71,7 +76,7 @@ class Values:
         """The outcome of a step with its value, if that came in parts, as an object."""
         coming = self._coming.pop(step.number, None)
         if coming is None:
-            return outcome
+            return self._bounded(outcome)
         with coming.file as file:
             if not outcome.result.ok:
                 return outcome
@@ -82,6 +87,16 @@ class Values:
                 blob = self.objects.put(f"{PLACE}/{self.job}", lambda target: _copy(file, target))
             file.seek(0)
             return replace(outcome, value=None, blob=blob, shown=file.read(LOOKED_THROUGH).decode())
+
+    def _bounded(self, outcome: Outcome) -> Outcome:
+        """The outcome with a value of which there is room in its checkpoint, or with an object."""
+        value = outcome.value or ""
+        if len(value) <= SMALL or not outcome.result.ok or self.inline + len(value) <= MOST_INLINE:
+            self.inline += len(value)
+            return outcome
+        with reaching():
+            blob = self.objects.put(f"{PLACE}/{self.job}", lambda target: _write(target, value))
+        return replace(outcome, value=None, blob=blob, shown=value[:LOOKED_THROUGH])
 
     def parts(self, step: Asked, outcome: Outcome) -> Iterator[str]:
         """The value again, as it was written. Raises `BrokenDefinition` where it is not there any more."""
@@ -103,6 +118,10 @@ class Values:
 def _copy(source: IO[bytes], target: BinaryIO) -> None:
     while part := source.read(PART):
         target.write(part)
+
+
+def _write(target: BinaryIO, value: str) -> None:
+    target.write(value.encode())
 
 
 def too_long(size: int) -> str:
