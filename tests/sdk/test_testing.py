@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -443,6 +444,22 @@ def test_the_workflow_of_a_file_is_loaded_with_what_lies_beside_it_and_in_the_ro
     )
 
     assert play(load(str(folder / "ship.py")), event=an_event(inputs={"c": 3})).value == [1, 2, 3]
+
+
+def test_loading_a_workflow_leaves_nothing_in_its_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "beside_quiet.py").write_text("there = 1\n")
+    (tmp_path / "quiet.py").write_text(
+        "import beside_quiet\nfrom runner.sdk import workflow\n"
+        '@workflow(on="push")\nasync def quiet(event, step): ...\n'
+    )
+
+    load(tmp_path / "quiet.py")
+
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["beside_quiet.py", "quiet.py"]
+    assert not sys.dont_write_bytecode
 
 
 @pytest.mark.parametrize(("text", "number"), [("", 0), ("from tests.sdk.test_testing import deploy\n", 0)])

@@ -84,7 +84,12 @@ def load(path: Union[str, "os.PathLike[str]"]) -> Workflow:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        # What Python keeps beside a file would be a change to the repository, which a local run takes along.
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = kept
     members = vars(module).values()
     made = [one for one in members if hasattr(one, "__runner_workflow__") and one.__module__ == name]
     if len(made) != 1:
