@@ -44,11 +44,11 @@ def _package() -> Mapping[str, bytes]:
 
     Compiled too, for a python3 of the version that we run with; another one looks at the sources only.
     """
-    found = {"runner/__init__.py": b"", "__main__.py": (SDK / "__main__.py").read_bytes()}
-    for name in MODULES:
-        path = f"runner/sdk/{name}.py"
-        found[path] = (SDK / f"{name}.py").read_bytes()
-        found[cache_from_source(path, optimization="")] = _compiled(found[path], path)
+    sources = {f"runner/sdk/{name}.py": (SDK / f"{name}.py").read_bytes() for name in MODULES}
+    found = {"__main__.py": (SDK / "__main__.py").read_bytes()}
+    for path, source in {"runner/__init__.py": b"", **sources}.items():
+        found[path] = source
+        found[cache_from_source(path, optimization="")] = _compiled(source, path)
     return found
 
 
