@@ -9,21 +9,6 @@ from pathlib import Path
 from runner.engine.commands import FOLDER, place_file
 
 SDK = Path(__file__).parents[2] / "sdk"
-MODULES = (
-    "__init__",
-    "bodies",
-    "commands",
-    "host",
-    "line",
-    "memory",
-    "modules",
-    "prints",
-    "spans",
-    "stacks",
-    "steps",
-    "told",
-    "wire",
-)
 PACKAGE = f"{FOLDER}sdk"
 """The folder in a job's temp folder that python3 is to run."""
 UNCHECKED = 1
@@ -44,9 +29,9 @@ def _package() -> Mapping[str, bytes]:
 
     Compiled too, for a python3 of the version that we run with; another one looks at the sources only.
     """
-    sources = {f"runner/sdk/{name}.py": (SDK / f"{name}.py").read_bytes() for name in MODULES}
-    found = {"__main__.py": (SDK / "__main__.py").read_bytes()}
-    for path, source in {"runner/__init__.py": b"", **sources}.items():
+    modules = {f"runner/sdk/{path.name}": path.read_bytes() for path in SDK.glob("*.py")}
+    found = {"__main__.py": modules.pop("runner/sdk/__main__.py")}
+    for path, source in {"runner/__init__.py": b"", **modules}.items():
         found[path] = source
         found[cache_from_source(path, optimization="")] = _compiled(source, path)
     return found
