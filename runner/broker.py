@@ -6,19 +6,22 @@ cannot keep them waiting. Every message is acknowledged early: the lease says wh
 """
 
 import logging
+import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import combinations
 from queue import Empty
 from traceback import walk_tb
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
+from weakref import WeakSet, finalize
 
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import memory, redis
+from kombu.utils.eventio import READ
 
 from runner.engine.ports import Dispatcher
 from runner.errors import Rejected, Unavailable
@@ -150,6 +153,12 @@ def route_headers(route: Route) -> dict[str, str]:
     return {"forge": route.forge, "repo": route.repo, "commit": route.commit}
 
 
+def look_again() -> None:
+    """Have whoever waits for a message in this process see whether one more may be taken now."""
+    PromptChannel.ring()
+    SturdyPoller.ring()
+
+
 class PromptChannel(memory.Channel):
     """Kombu's in-memory channel, waking whoever waits for a message."""
 
@@ -195,6 +204,45 @@ class PromptTransport(memory.Transport):
             raise TimeoutError from None
 
 
+class SturdyPoller(redis.MultiChannelPoller):
+    """Kombu's, which hears when one more message may be taken, and when no more shall be.
+
+    By itself it looks every one or two seconds whether that has changed: so long would every worker that had
+    none to spare stand still, after a ring in vain too. Who waits is told by `TimeoutError`.
+    """
+
+    _all: ClassVar[WeakSet["SturdyPoller"]] = WeakSet()
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # At the end of the process others may still ring.
+        finalize(self, os.close, self._bell).atexit = False
+        self.poller.register(self._bell, READ)
+        with SturdyPoller._lock:
+            SturdyPoller._all.add(self)
+
+    @classmethod
+    def ring(cls) -> None:
+        with cls._lock:
+            found = list(cls._all)
+        for poller in found:
+            os.eventfd_write(poller._bell, 1)
+
+    @property
+    def fds(self) -> Mapping[int, Any]:
+        """Where it has none it sleeps, and hears nothing."""
+        return {**super().fds, self._bell: None}
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        if fileno != self._bell:
+            return super().handle_event(fileno, event)
+        os.eventfd_read(self._bell)
+        # What else is there to be read is so the next time, too.
+        raise TimeoutError
+
+
 class SturdyChannel(redis.Channel):
     """Kombu's channel on Redis, in which a message that nobody can read is dropped, not fatal.
 
@@ -209,6 +257,10 @@ class SturdyChannel(redis.Channel):
             if self.connection is not None:
                 raise
             raise ConnectionError("the channel was closed") from None
+
+    def basic_ack(self, *args: Any, **kwargs: Any) -> None:
+        super().basic_ack(*args, **kwargs)
+        SturdyPoller.ring()
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         # It may have waited until a message was read, and nobody consumes on a closed channel.
@@ -235,6 +287,10 @@ def _never_read(error: Exception) -> bool:
 
 class SturdyTransport(redis.Transport):
     Channel = SturdyChannel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = SturdyPoller()
 
     def _collect(self, connection: Any) -> None:
         _give_up(self, connection)

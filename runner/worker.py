@@ -11,11 +11,12 @@ from typing import Any
 from celery import Celery
 from celery.app.trace import setup_worker_optimizations
 from celery.bootsteps import CLOSE
+from celery.concurrency.thread import TaskPool
 from celery.worker import WorkController
 from structlog.contextvars import bound_contextvars
 
 from runner import wiring
-from runner.broker import CONTROL, PromptChannel, celery_app, queues_for
+from runner.broker import CONTROL, celery_app, look_again, queues_for
 from runner.engine.admit import admit
 from runner.engine.expire import expire
 from runner.engine.heart import Heart
@@ -164,6 +165,15 @@ class _Controller(WorkController):
             self.blueprint.join()
 
 
+class _Threads(TaskPool):
+    """Celery's, which has the next message taken as soon as a thread is free."""
+
+    def on_apply(self, *args: Any, **kwargs: Any) -> Any:
+        applied = super().on_apply(*args, **kwargs)
+        applied.f.add_done_callback(lambda _: look_again())
+        return applied
+
+
 class _Consumer:
     """A Celery worker on a thread. One that ends though nobody stopped it is followed by another."""
 
@@ -202,12 +212,12 @@ class _Consumer:
     def _close(self) -> None:
         """Have its loop end. Its connection is its own thread's: two that read from one break it."""
         self._controller.consumer.blueprint.state = CLOSE
-        PromptChannel.ring()
+        look_again()
 
     def _make(self) -> WorkController:
         return _Controller(
             app=self._app,
-            pool_cls="threads",
+            pool_cls=_Threads,
             concurrency=self._threads,
             # Celery's event loop is one to a process, and here are two consumers.
             use_eventloop=False,

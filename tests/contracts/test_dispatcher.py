@@ -99,6 +99,17 @@ def test_a_message_for_nothing_or_on_a_forged_route_changes_nothing(world: World
     assert len(world.services.views.deliveries()) == 1
 
 
+def test_rings_in_vain_keep_nobody_from_the_next_one(world: World) -> None:
+    began = time.monotonic()
+    for number in range(20):
+        world.services.dispatcher.perform(Envelope(a_route("9" * 40), 77, 77 + number, ("linux",)))
+
+    goes_on(world)
+
+    # Where a worker slept after each until somebody looks whether it is free, that took ten seconds more.
+    assert time.monotonic() - began < 8
+
+
 def test_every_line_of_a_jobs_log_says_whose_it_is(
     world: World, capsys: pytest.CaptureFixture[str], own_log: None
 ) -> None:
