@@ -103,9 +103,10 @@ def take_due(connection: Connection, now: int, due: int, everything: bool, limit
         due_at = None if row.phase == "suspended" else row.due_at
         columns = {"ring_at": _next_ring(now, row.asked_at or due_at or row.queued_at)}
         if row.phase == "running":
-            columns = {"ring_at": now + micros_of(FIRST_RING)}
+            lost = min(row.lease_until, now)
+            columns = {"ring_at": _next_ring(now, lost)}
             if everything:
-                columns["lease_until"] = min(row.lease_until, now)
+                columns["lease_until"] = lost
         over = patience.ends(row, columns)
         seen.append({"job_id": row.id} | {f"its_{name}": columns.get(name) for name in _SEEN})
         if over:

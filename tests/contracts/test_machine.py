@@ -233,9 +233,10 @@ class Model:
             else:
                 performs.add(job.id)
             if isinstance(job.phase, Running):
-                self.rings[job.id] = now + FIRST_RING
+                lost = min(job.phase.lease.until, now)
+                self.rings[job.id] = later(now, lost)
                 if everything:
-                    over = replace(job.phase.lease, until=min(job.phase.lease.until, now))
+                    over = replace(job.phase.lease, until=lost)
                     self.runs[run.id] = self.runs[run.id].with_job(replace(job, phase=Running(over)))
             else:
                 since = job.phase.since if isinstance(job.phase, Queued | Ready | Suspended) else now

@@ -30,7 +30,7 @@ from runner.model.run import Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
-from runner.store.database import micros_of
+from runner.store.database import micros, micros_of
 from runner.store.reasons import SOON
 from runner.store.tables import jobs
 from runner.store.tables import workers as table_of_workers
@@ -538,6 +538,19 @@ def test_work_that_has_waited_long_is_still_rung_for_every_minute(
     with database.reading() as connection:
         row = connection.execute(select(jobs.c.ring_at, jobs.c.queued_at)).one()
     assert row.ring_at - row.queued_at < (12 * 3600 + 120) * 10**6
+
+
+def test_a_job_whose_worker_is_lost_is_rung_for_less_often_the_longer_nobody_goes_on_with_it(
+    store: SqlStore, database: Database
+) -> None:
+    claimed(store, a_stored_run(store))
+    a_while_ago = update(jobs).values(lease_until=jobs.c.lease_until - 600 * 10**6, ring_at=0)
+    database.writing(lambda connection: connection.execute(a_while_ago))
+
+    assert len(store.stranded().envelopes) == 1
+    with database.reading() as connection:
+        again = connection.execute(select(jobs.c.ring_at)).scalar_one()
+    assert 50 * 10**6 < again - micros(database.time()) <= 60 * 10**6
 
 
 def test_a_lease_that_ran_out_is_rung_for_and_one_that_holds_is_not(store: SqlStore) -> None:
