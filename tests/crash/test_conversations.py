@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from runner.engine import control
 from runner.model.run import Finished, Run
 from runner.model.waits import Signal
+from runner.store.tables import checkpoints, jobs
 from tests.crash.world import PATIENCE, World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres
 
@@ -151,16 +153,29 @@ def a_push(world: World, guid: str, points: dict[str, str]) -> list[int]:
 
 
 def ended(world: World, runs: list[int]) -> list[Run]:
-    """One after the other, as each has our patience."""
+    """However long all of them take: our patience is for the next thing that is done about any."""
 
-    def look(number: int) -> Run | None:
-        run = world.services.store.load(number)
-        return run if run.result is not None else None
+    def look(number: int) -> Run:
+        seen = steps_forward(world)
+        while (run := world.services.store.load(number)).result is None:
+            moved = partial(_another, world, seen)
+            seen = wait_for(moved, f"anything to be done, and the end of run {number}: {run}")
+        return run
 
-    def seen(number: int) -> str:
-        return str(world.services.store.load(number))
+    return [look(number) for number in runs]
 
-    return [wait_for(partial(look, run), f"the end of run {run}: {seen(run)}") for run in runs]
+
+def _another(world: World, seen: tuple[int, ...]) -> tuple[int, ...] | None:
+    found = steps_forward(world)
+    return found if found != seen else None
+
+
+def steps_forward(world: World) -> tuple[int, ...]:
+    """How much has been done: how often a job was claimed, its steps that are, and the jobs that ended."""
+    done = select(func.count()).select_from(checkpoints).scalar_subquery()
+    counted = select(func.sum(jobs.c.attempt), done, func.count(jobs.c.finished_at))
+    with world.services.database.reading() as connection:
+        return tuple(connection.execute(counted).one())
 
 
 def what_came(world: World, run: Run) -> object:
