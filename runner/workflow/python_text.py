@@ -16,7 +16,7 @@ from runner.workflow.compose import position
 from runner.workflow.document import Pos, Problem, problem_at
 from runner.workflow.place import PYTHON_BREAK
 
-MAX_WORDS = 100_000
+MAX_WORDS = 60_000
 MAX_DOTS = 100
 MAX_DEPTH = 500
 """How deep expressions and blocks may stand in each other: Python's own limit depends on who asks it."""

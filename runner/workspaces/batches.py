@@ -10,16 +10,16 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from runner.engine.ports import Large
 from runner.errors import Rejected, Unavailable
-from runner.workspaces.asking import Asking
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.large import Shelf
@@ -148,11 +148,21 @@ def _by_ssh(
 # --- the contents --------------------------------------------------------------------------------
 
 
+class Asks(Protocol):
+    """As `asking.Asking` does, which loads what it needs for HTTP."""
+
+    def asked(
+        self, repository: str, method: str, url: str, headers: Mapping[str, str], content: bytes = b""
+    ) -> AbstractContextManager[Any]: ...
+
+    def end(self) -> None: ...
+
+
 class Fetching:
     """Contents of one repository, on their way to its shelf. `paths`: a file of each, for messages."""
 
     def __init__(
-        self, name: str, server: Server, paths: Mapping[Large, str], shelf: Shelf, asking: Asking
+        self, name: str, server: Server, paths: Mapping[Large, str], shelf: Shelf, asking: Asks
     ) -> None:
         self._name = name
         self._server = server

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 from runner.engine.ports import Large
 from runner.errors import BrokenDefinition, Rejected
-from runner.workspaces.asking import Asking
 from runner.workspaces.batches import Fetching, local_folder, server_of
 from runner.workspaces.folders import Copied, File, Node
 from runner.workspaces.git import Git
@@ -33,6 +33,8 @@ from runner.workspaces.reading import Reader
 from runner.workspaces.sparse import Sparse
 from runner.workspaces.trees import Entry
 
+ASKING = "runner.workspaces.asking:Asking"
+"""Found by name where it is asked: HTTP takes longer to import than all that a local run needs."""
 CONFIG = ".lfsconfig"
 _ATTRIBUTES = ".gitattributes"
 _PIECE = 1 << 20
@@ -126,7 +128,7 @@ def fetch_large(
             return
         configured = settings.get("lfs.url") or settings.get("remote.origin.lfsurl") or ""
         server = server_of(name, address, configured, git, hosts, check)
-        asking = opened.enter_context(Asking(hosts, protocols, environment))
+        asking = opened.enter_context(resolve_name(ASKING)(hosts, protocols, environment))
         Fetching(name, server, missing, shelf, asking).fetch(check)
 
 
