@@ -1,5 +1,6 @@
 """Repositories that are fetched with a token or an ssh key of a step: with it alone, and for nobody else."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -210,6 +211,9 @@ def test_an_ssh_key_opens_a_repository_and_no_other_key_does(
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nPasswordAuthentication no\n"
         )
+        if os.geteuid() == 0:
+            # On Debian it is made by whoever starts the service.
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         command = [str(shutil.which("sshd")), "-D", "-e", "-f", str(configuration)]
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert server.stderr is not None
