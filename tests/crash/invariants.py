@@ -20,6 +20,8 @@ from runner.store import Database
 from runner.store.tables import checkpoints, deliveries, jobs, places, runs, signals, stops
 
 COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
+SAID_LATER = ("superseded", "logs_settled")
+"""Of a job, after its end: that another one has its place in the run, and that its logs are packed."""
 
 
 @dataclass(frozen=True)
@@ -278,8 +280,7 @@ class Past:
     def _compare(self, rows: Rows) -> None:
         changed: list[str] = []
         for job in rows.jobs:
-            # That another one has taken its place in the run is said of it, and nothing else.
-            now = {name: value for name, value in job._mapping.items() if name != "superseded"}
+            now = {name: value for name, value in job._mapping.items() if name not in SAID_LATER}
             if self._jobs.get(job.id, now) != now:
                 changed.append(f"job {job.id} was {self._jobs[job.id]} and is {now}")
             if job.phase == "finished":
@@ -289,7 +290,9 @@ class Past:
             self._fences[job.id] = job.attempt
             for wait in job.waits or ():
                 which, said = (job.id, wait["key"], wait["since"]), wait["answer"]
-                if self._answers.setdefault(which, said) != said:
+                before = self._answers.setdefault(which, said)
+                # What a workflow has heard, its checkpoint has.
+                if said not in (before, before and {**before, "payload": None}):
                     changed.append(f"the wait {which} had the answer {self._answers[which]} and has {said}")
                 if said is None:
                     del self._answers[which]
