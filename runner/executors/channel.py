@@ -150,11 +150,6 @@ class SocketChannel:
         with suppress(BlockingIOError, OSError):
             os.write(self._woken, b".")
 
-    def ended(self, seconds: float) -> Exit | None:
-        """How the command ended; None where it does not within so many seconds."""
-        self._thread.join(seconds)
-        return self._exit
-
     def close(self) -> None:
         """Let go of the channel. Whoever opened the sandbox ends the command with it."""
         if self._peer is not None:

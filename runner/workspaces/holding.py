@@ -48,12 +48,16 @@ def alone(lock: Path, patience: float, check: Callable[[], None] = nothing) -> I
 def _taken(lock: Path) -> int | None:
     """A descriptor whose life is the hold; None where it is another's just now."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return _locked(descriptor, lock, fcntl.LOCK_EX)
+
+
+def _locked(descriptor: int, path: Path, how: int) -> int | None:
+    """The descriptor, locked; None, and it is closed, where another holds it or has taken `path` away."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == lock.stat().st_ino:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == path.lstat().st_ino:
             return descriptor
     except (BlockingIOError, FileNotFoundError):
-        # Another's, or one that its holder has removed.
         pass
     except BaseException:
         os.close(descriptor)
@@ -84,15 +88,4 @@ def hold(folder: Path, alone: bool = False) -> int | None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == folder.lstat().st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        # Somebody who holds it alone is about to take it away.
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+    return _locked(descriptor, folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

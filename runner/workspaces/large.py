@@ -5,21 +5,21 @@ mirror, as commits do, and never to the machine. What has its name was read whol
 SHA-256, and is never written again: a checkout has a copy, which shares its blocks where the file system can.
 """
 
-import fcntl
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from runner.engine.ports import Large
 from runner.errors import Unavailable
+from runner.workspaces.holding import Held, alone
 from runner.workspaces.layers import write_all
 
-LOCK_SECONDS = 0.05
+PATIENCE_SECONDS = 3600.0
+"""For somebody else who fetches: contents may be many gigabytes."""
 _ASIDE = ".aside-"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -80,19 +80,20 @@ class Shelf:
 
     @contextmanager
     def filling(self, check: Callable[[], None]) -> Iterator[None]:
-        """Be the only one who fetches contents. `check` is called while another does, to end it."""
+        """Be the only one who fetches contents. `check` is called while another does, to end it.
+
+        Raises `Unavailable` where that one is stopped, or takes longer than anything should.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(lock):
-                check()
-                time.sleep(LOCK_SECONDS)
+        with ExitStack() as held:
+            try:
+                held.enter_context(alone(self._folder / ".lock", PATIENCE_SECONDS, check))
+            except Held as error:
+                raise Unavailable(f"contents of LFS cannot be fetched: {error}") from None
             for left in self._folder.glob(f"{_ASIDE}*"):
                 # Of one who was killed.
                 left.unlink(missing_ok=True)
             yield
-        finally:
-            os.close(lock)
 
     def kept(self) -> Iterator[tuple[float, int, Path]]:
         """When each was used last, the space that it takes, and where it is."""
@@ -101,11 +102,3 @@ class Shelf:
                 status = path.lstat()
                 if stat.S_ISREG(status.st_mode):
                     yield status.st_mtime, status.st_blocks * 512, path
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

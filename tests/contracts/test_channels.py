@@ -97,7 +97,10 @@ def test_what_the_program_prints_is_none_of_the_conversation(job: Job) -> None:
 
     with closing(connected(talk(job, program, printed.append))) as channel:
         assert hear(channel) == {"is": "quiet"}
-        assert channel.ended(PATIENCE) == Exit(0)
+        with pytest.raises(ChannelClosed) as closed:
+            channel.receive(PATIENCE)
+
+    assert closed.value.exit == Exit(0)
 
     assert b"".join(printed) == b"loud\n"
 

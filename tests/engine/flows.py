@@ -122,9 +122,6 @@ class Peer:
     def wake(self) -> None:
         self._woken.set()
 
-    def ended(self, seconds: float) -> Exit | None:
-        return Exit(0)
-
     def close(self) -> None:
         """There is nothing to let go of."""
 

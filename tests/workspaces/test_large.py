@@ -576,3 +576,17 @@ def test_a_shelf_keeps_nothing_of_what_breaks_off(tmp_path: Path) -> None:
     assert subprocess.run(["sha256sum", shelf.place(one)], capture_output=True, check=True).stdout.startswith(
         one.id.encode()
     )
+
+
+def test_nobody_waits_for_ever_for_another_who_fetches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.workspaces.large.PATIENCE_SECONDS", 0.01)
+    shelf = Shelf(tmp_path / "shelf")
+    others = f"process {os.getpid()} has held it"
+
+    with shelf.filling(lambda: None), pytest.raises(Unavailable, match=others), shelf.filling(lambda: None):
+        pytest.fail("two have it at once")
+
+    with shelf.filling(lambda: None):
+        assert (tmp_path / "shelf").is_dir()

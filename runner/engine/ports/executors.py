@@ -63,9 +63,6 @@ class Channel(Protocol):
     def wake(self) -> None:
         """Have `receive` return at once, from any thread."""
 
-    def ended(self, seconds: float) -> "Exit | None":
-        """How the program ended; None where it does not within so many seconds."""
-
     def close(self) -> None:
         """Let go of it; the program is ended with the sandbox."""
 
