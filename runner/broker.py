@@ -8,7 +8,7 @@ cannot keep them waiting. Every message is acknowledged early: the lease says wh
 import logging
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import combinations
 from queue import Empty
@@ -20,7 +20,7 @@ from weakref import WeakSet, finalize
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from kombu.transport import memory, redis
+from kombu.transport import memory, redis, virtual
 from kombu.utils.eventio import READ
 
 from runner.engine.ports import Dispatcher
@@ -159,7 +159,33 @@ def look_again() -> None:
     SturdyPoller.ring()
 
 
-class PromptChannel(memory.Channel):
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What Celery raises by messages that nobody has checked; anyone may have written them."""
+
+
+class _Forgiving(virtual.Channel):
+    """A channel whose consumer drops what it cannot read.
+
+    By itself Kombu would have it for delivered and never acknowledged, and after a few take no more.
+    """
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], None], consumer_tag: str, **options: Any
+    ) -> Any:
+        def consume(message: Any) -> None:
+            try:
+                callback(message)
+            except UNREADABLE as error:
+                if self.connection is None or _never_read(error):
+                    raise
+                _drop(error)
+                if not message.acknowledged:
+                    message.ack()
+
+        return super().basic_consume(queue, no_ack, consume, consumer_tag, **options)
+
+
+class PromptChannel(_Forgiving, memory.Channel):
     """Kombu's in-memory channel, waking whoever waits for a message."""
 
     bell = threading.Condition()
@@ -243,16 +269,16 @@ class SturdyPoller(redis.MultiChannelPoller):
         raise TimeoutError
 
 
-class SturdyChannel(redis.Channel):
+class SturdyChannel(_Forgiving, redis.Channel):
     """Kombu's channel on Redis, in which a message that nobody can read is dropped, not fatal.
 
     Whoever stops a worker closes its channels under those who still use them. What they then find is a
     connection that is lost, which Celery knows what to do about.
     """
 
-    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+    def basic_consume(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().basic_consume(queue, *args, **kwargs)
+            return super().basic_consume(*args, **options)
         except AttributeError:
             if self.connection is not None:
                 raise
@@ -273,10 +299,14 @@ class SturdyChannel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except UNREADABLE as error:
             if not (self._closing or self.connection is None or _never_read(error)):
-                log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
+                _drop(error)
             raise Empty from None
+
+
+def _drop(error: Exception) -> None:
+    log.warning("a message that cannot be read was dropped", extra={"error": repr(error)})
 
 
 def _never_read(error: Exception) -> bool:

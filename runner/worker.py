@@ -4,15 +4,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.app.trace import setup_worker_optimizations
+from celery.app.trace import build_tracer, setup_worker_optimizations
 from celery.bootsteps import CLOSE
-from celery.concurrency.thread import TaskPool
+from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.worker import WorkController
+from celery.worker.state import task_ready
 from structlog.contextvars import bound_contextvars
 
 from runner import wiring
@@ -166,11 +168,21 @@ class _Controller(WorkController):
 
 
 class _Threads(TaskPool):
-    """Celery's, which has the next message taken as soon as a thread is free."""
+    """Celery's, which has the next message taken as soon as a thread is free.
 
-    def on_apply(self, *args: Any, **kwargs: Any) -> Any:
-        applied = super().on_apply(*args, **kwargs)
-        applied.f.add_done_callback(lambda _: look_again())
+    Of a message that fails before its task begins, Celery's says nothing, and takes its slot for busy since.
+    """
+
+    def on_apply(self, *args: Any, accept_callback: Any, **kwargs: Any) -> ApplyResult:
+        def done(ended: Future[None]) -> None:
+            error = ended.exception()
+            if error is not None:
+                log.error("a message failed before its task began", exc_info=error)
+                task_ready(accept_callback.__self__)
+            look_again()
+
+        applied = super().on_apply(*args, accept_callback=accept_callback, **kwargs)
+        applied.f.add_done_callback(done)
         return applied
 
 
@@ -179,7 +191,7 @@ class _Consumer:
 
     def __init__(self, app: Celery, threads: int, services: Services, station: Station) -> None:
         _register(app, services, station)
-        # Celery looks tasks up in one registry to a process, the last one set up: every app has the same.
+        # One registry to a process, the last one set up: every app has the same tasks.
         setup_worker_optimizations(app)
         self._app = app
         self._threads = threads
@@ -273,6 +285,11 @@ def _register(app: Celery, services: Services, station: Station) -> None:
             report(run, store=services.store, forges=FORGES, server=services.settings.address)
 
         _carry_out(work, self, station.heart, run=run)
+
+    # Celery looks a task up in the registry of the app that was set up last, and makes its tracer only once
+    # that app has its connection: what another app's brings before would be lost.
+    for name, task in app.tasks.items():
+        task.__trace__ = build_tracer(name, task, app.loader, app=app)
 
 
 def _envelope(task: Any, run: int, job: int) -> Envelope:

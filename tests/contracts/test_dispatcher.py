@@ -23,7 +23,7 @@ from runner.errors import Unavailable
 from runner.model.run import Envelope
 from runner.store.tables import workers
 from runner.wiring import station
-from runner.worker import Worker
+from runner.worker import Worker, _Consumer
 from tests.builders import a_new_run, a_route, an_event
 from tests.crash.world import World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres, tls_before
@@ -151,6 +151,40 @@ def test_an_unknown_task_and_one_of_celerys_own_do_not_disturb_a_worker(world: W
     app.send_task("celery.starmap", (signature("runner.perform"), [(1, 1)]), queue=CONTROL)
 
     goes_on(world)
+
+
+def test_what_no_task_can_read_takes_nobodys_slot_for_good(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = celery_app(world.settings.broker, [CONTROL])
+    with app.producer_pool.acquire() as producer:
+        for task, queue in (("runner.admit", CONTROL), ("runner.perform", job_queue(("linux",)))):
+            for number in range(3):
+                headers = {"lang": "py", "task": task, "id": f"{task}-{number}"}
+                for body in ([number], [[number], {}, number]):
+                    producer.publish(body, headers=headers, routing_key=queue, exchange="")
+
+    goes_on(world)
+    assert "a message that cannot be read was dropped" in caplog.messages
+    assert "a message failed before its task began" in caplog.messages
+
+
+def test_a_message_is_carried_out_while_the_other_consumer_has_yet_to_begin(
+    redis: Redis, tmp_path: Path
+) -> None:
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url, LEASE) as world:
+        at = station(world.services, "worker-1")
+        consumers = [
+            _Consumer(celery_app(redis.url, queues), 1, world.services, at)
+            for queues in ([CONTROL], queues_for(("linux",)))
+        ]
+        delivery = world.deliver(world.commit())
+
+        consumers[0].start()
+
+        wait_for(lambda: world.run_of(delivery), "the delivery to be admitted")
+        consumers[0].stop()
+        consumers[0].join(time.monotonic() + LEASE)
 
 
 @pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
