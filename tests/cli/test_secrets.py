@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, inspect, text
 from runner.client import Client
 from runner.settings import Settings
 from tests.cli.conftest import PATIENCE, RUNNER, Machine, Shell, a_machine
+from tests.homes import contents
 from tests.servers import postgres_database, redis_server
 
 CANARY = 'canary-of-the-"command"-line'
@@ -383,8 +384,8 @@ def test_no_log_and_no_store_says_what_a_secret_is(kind: object, tmp_path: Path)
         machine.run("secret", "rotate-key")
         log += triggered(machine)
         stored = [b"".join(heard), *_rows(machine)]
-        files = [path for path in machine.folder.rglob("*") if path.is_file()]
-        seen = {str(path): path.read_bytes() for path in files} | {"elsewhere": b"\n".join(stored)}
+        seen = {str(path): data for path, data in contents(machine.folder)}
+        seen["elsewhere"] = b"\n".join(stored)
 
     assert log.count(f"*** has {len(CANARY)} letters") == 4
     assert (b"octo/hello" in b"".join(heard)) is (kind is distributed)

@@ -7,6 +7,7 @@ import pytest
 
 from runner.model.step import Result
 from tests.crash.world import World
+from tests.homes import files_with
 from tests.workspaces.forge import a_forge
 from tests.workspaces.origin import git
 
@@ -30,11 +31,8 @@ jobs:
 
 def folders_with(home: Path, login: str) -> set[str]:
     """In which folders of a home a file has the token, or the login that git sends."""
-    # Whoever closes a file of a database takes this process's locks off it.
-    forms = TOKEN.encode(), b64encode(login.encode())
-    files = (path for path in home.glob("*/**/*") if path.is_file() and not path.is_symlink())
-    with_it = (path for path in files if any(form in path.read_bytes() for form in forms))
-    return {path.relative_to(home).parts[0] for path in with_it}
+    found = files_with(home, TOKEN.encode(), b64encode(login.encode()))
+    return {path.parts[0] for path in found}
 
 
 @pytest.mark.parametrize("point", ["store.record:1:after", "store.record:2:after"])

@@ -72,12 +72,15 @@ jobs:
 """
 
 
-def wait_for(found: Callable[[], T | None], what: str) -> T:
-    """Other processes' states have no event to await: ask until there is an answer."""
+def wait_for(found: Callable[[], T | None], what: str, seen: Callable[[], object] = str) -> T:
+    """Other processes' states have no event to await: ask until there is an answer.
+
+    `seen`: what else is to be said where there is none.
+    """
     end = time.monotonic() + PATIENCE
     while (answer := found()) is None:
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {PATIENCE} s for {what}")
+            raise TimeoutError(f"waited {PATIENCE} s for {what}\n{seen()}")
         time.sleep(0.02)
     return answer
 
@@ -310,7 +313,12 @@ class World:
             run = self.run_of(delivery)
             return run if run is not None and run.result is not None else None
 
-        run = wait_for(look, f"the end of the run of {delivery}: {self.run_of(delivery)}")
+        def seen() -> str:
+            run = self.run_of(delivery)
+            logs = (log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log")))
+            return "\n".join([*map(str, run.jobs if run else ()), *logs])
+
+        run = wait_for(look, f"the end of the run of {delivery}", seen)
         self.past.look(self.services.database)
         return run
 

@@ -24,6 +24,7 @@ from runner.settings import Settings
 from runner.wiring import Services, services, station
 from runner.worker import Clock, Worker
 from tests.builders import an_event
+from tests.homes import files_in
 from tests.servers import FOLDER
 from tests.workspaces.origin import git
 
@@ -185,8 +186,8 @@ class Engine:
     def left_behind(self) -> list[str]:
         """Processes of jobs that have ended, and files that a hostile name would have made as a command."""
         home = self.services.settings.home
-        made = (*home.glob("X"), *home.glob("mirrors/**/X"), *Path.cwd().glob("X"))
-        found = [str(path) for path in made]
+        mirrored = (path for path in files_in(home / "mirrors") if path.name == "X")
+        found = [str(path) for path in (*home.glob("X"), *mirrored, *Path.cwd().glob("X"))]
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
