@@ -33,6 +33,14 @@ CONTROL = "runner.control"
 MOST_LABELS = 8
 """A worker listens on one queue for each subset of its labels: 255 of them at the most."""
 EMBEDDED = "memory://"
+REDIS_OPTIONS = {
+    # A publisher must not wait for a broker that is away: the clock rings again.
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "max_retries": 0,
+    # It rings again for what a worker took along into its death, too: nobody writes down who has a message.
+    "ack_emulation": False,
+}
 
 
 def job_queue(labels: tuple[str, ...]) -> str:
@@ -62,11 +70,8 @@ def checked_broker(url: str) -> str:
     return url
 
 
-def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
-    """An app that consumes `queues`. Two consumers in one process need two apps: an app has one selection.
-
-    `hold_back`: whether messages may be taken while every thread is busy.
-    """
+def celery_app(url: str, queues: list[str]) -> Celery:
+    """An app that consumes `queues`. Two consumers in one process need two apps: an app has one selection."""
     # Kombu warns of an address that names no host, of memory's too.
     address = "memory://localhost//" if url == EMBEDDED else url
     app = Celery("runner", broker=address, set_as_current=False)
@@ -78,18 +83,12 @@ def celery_app(url: str, queues: list[str], hold_back: bool = True) -> Celery:
         task_default_queue=queues[0],
         task_queues=[Queue(name, routing_key=name) for name in queues],
         task_create_missing_queues=True,
-        worker_prefetch_multiplier=1,
-        # In one process there is no other worker to leave a message to, and Celery warns.
-        worker_disable_prefetch=not hold_back and url != EMBEDDED,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A publisher must not wait for a broker that is away: the clock rings again.
-        broker_transport_options={}
-        if url == EMBEDDED
-        else {"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 0},
+        broker_transport_options={} if url == EMBEDDED else REDIS_OPTIONS,
         task_publish_retry=False,
         broker_pool_limit=10,
     )
@@ -195,11 +194,6 @@ class PromptChannel(_Forgiving, memory.Channel):
         super()._put(queue, message, **kwargs)
         self.ring()
 
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        # One more message may now be taken.
-        super().basic_ack(delivery_tag, multiple)
-        self.ring()
-
     @classmethod
     def ring(cls) -> None:
         with cls.bell:
@@ -283,10 +277,6 @@ class SturdyChannel(_Forgiving, redis.Channel):
             if self.connection is not None:
                 raise
             raise ConnectionError("the channel was closed") from None
-
-    def basic_ack(self, *args: Any, **kwargs: Any) -> None:
-        super().basic_ack(*args, **kwargs)
-        SturdyPoller.ring()
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         # It may have waited until a message was read, and nobody consumes on a closed channel.

@@ -11,9 +11,10 @@ from typing import Any
 
 from celery import Celery
 from celery.app.trace import build_tracer, setup_worker_optimizations
-from celery.bootsteps import CLOSE
+from celery.bootsteps import CLOSE, StartStopStep
 from celery.concurrency.thread import ApplyResult, TaskPool
 from celery.worker import WorkController
+from celery.worker.consumer.tasks import Tasks
 from celery.worker.state import task_ready
 from structlog.contextvars import bound_contextvars
 
@@ -68,11 +69,9 @@ class Worker:
         self._station = station
         self._workers = services.workers
         url = services.settings.broker
-        # A job that this worker holds back is one that an idle worker could have begun.
-        jobs = celery_app(url, queues_for(labels), hold_back=False)
         self._consumers = [
             _Consumer(celery_app(url, [CONTROL]), CONTROL_THREADS, services, station),
-            _Consumer(jobs, concurrency, services, station),
+            _Consumer(celery_app(url, queues_for(labels)), concurrency, services, station),
         ]
         announce = partial(services.workers.announce, station.worker, labels)
         self._presence = _Chore("presence", announce, PRESENCE / 3)
@@ -168,22 +167,49 @@ class _Controller(WorkController):
 
 
 class _Threads(TaskPool):
-    """Celery's, which has the next message taken as soon as a thread is free.
+    """Celery's, which knows how many are busy, and has the next message taken as soon as one is free.
 
-    Of a message that fails before its task begins, Celery's says nothing, and takes its slot for busy since.
+    Of a message that fails before its task begins, Celery's says nothing, and counts it as running for good.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    def has_room(self) -> bool:
+        """Whether a message may be taken: one that this worker held back an idle worker could have begun."""
+        return bool(self._busy < self.limit)
 
     def on_apply(self, *args: Any, accept_callback: Any, **kwargs: Any) -> ApplyResult:
         def done(ended: Future[None]) -> None:
+            self._count(-1)
             error = ended.exception()
             if error is not None:
                 log.error("a message failed before its task began", exc_info=error)
                 task_ready(accept_callback.__self__)
             look_again()
 
+        self._count(1)
         applied = super().on_apply(*args, accept_callback=accept_callback, **kwargs)
         applied.f.add_done_callback(done)
         return applied
+
+    def _count(self, one: int) -> None:
+        with self._lock:
+            self._busy += one
+
+
+class _Room(StartStopStep):
+    """Has a consumer take a message where a thread of its own is free.
+
+    Celery's `worker_disable_prefetch` counts the requests of every consumer in the process.
+    """
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        consumer.task_consumer.channel.qos.can_consume = consumer.pool.has_room
 
 
 class _Consumer:
@@ -193,6 +219,7 @@ class _Consumer:
         _register(app, services, station)
         # One registry to a process, the last one set up: every app has the same tasks.
         setup_worker_optimizations(app)
+        app.steps["consumer"].add(_Room)
         self._app = app
         self._threads = threads
         self._controller = self._make()

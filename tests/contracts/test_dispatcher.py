@@ -3,11 +3,14 @@
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty
+from typing import Any
 
 import pytest
 from celery import signature
@@ -22,10 +25,10 @@ from runner.engine.ports import Verdict
 from runner.errors import Unavailable
 from runner.model.run import Envelope
 from runner.store.tables import workers
-from runner.wiring import station
+from runner.wiring import Services, station
 from runner.worker import Worker, _Consumer
 from tests.builders import a_new_run, a_route, an_event
-from tests.crash.world import World, a_world, wait_for
+from tests.crash.world import PATIENCE, World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres, tls_before
 
 LEASE = 180.0
@@ -57,8 +60,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 @contextmanager
-def working(world: World) -> Iterator[None]:
-    worker = Worker(world.services, station(world.services, "worker-1"), ("linux",), 2)
+def working(world: World, services: Services | None = None) -> Iterator[None]:
+    services = services or world.services
+    worker = Worker(services, station(services, "worker-1"), ("linux",), 2)
     worker.start()
     try:
         yield
@@ -167,6 +171,50 @@ def test_what_no_task_can_read_takes_nobodys_slot_for_good(
     goes_on(world)
     assert "a message that cannot be read was dropped" in caplog.messages
     assert "a message failed before its task began" in caplog.messages
+
+
+def test_a_worker_leaves_what_it_has_no_slot_for_to_others_and_admissions_take_none_from_jobs(
+    redis: Redis, tmp_path: Path
+) -> None:
+    with migrated_postgres() as database, a_world(tmp_path, database, redis.url, LEASE) as world:
+        store: Any = Held(world.services.store)
+        services = replace(world.services, store=store)
+        commit = world.commit(pause=f"until test -e {world.gate}; do sleep 0.02; done")
+        with working(world, services), Client.from_url(redis.url) as client:
+            first, *others = (world.deliver(commit, f"push-{number}") for number in range(3))
+            wait_for(lambda: len(world.lines()) == 2 or None, "every slot to be taken")
+            wait_for(lambda: client.llen(job_queue(("linux",))) or None, "a job to wait in its queue")
+            store.held.clear()
+            blocked = [world.deliver(commit, f"push-{number}") for number in range(3, 5)]
+            for _ in blocked:
+                assert store.asked.acquire(timeout=PATIENCE)
+
+            world.gate.touch()
+
+            for delivery in (first, *others):
+                world.ended(delivery)
+            store.held.set()
+            for delivery in blocked:
+                world.ended(delivery)
+
+
+class Held:
+    """A store that says nothing of deliveries while it is held up."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.held = threading.Event()
+        self.held.set()
+        self.asked = threading.Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def delivery(self, delivery_id: str) -> Any:
+        if not self.held.is_set():
+            self.asked.release()
+            assert self.held.wait(PATIENCE)
+        return self._store.delivery(delivery_id)
 
 
 def test_a_message_is_carried_out_while_the_other_consumer_has_yet_to_begin(
