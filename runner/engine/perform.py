@@ -12,6 +12,7 @@ from functools import partial
 from structlog.contextvars import bound_contextvars
 
 from runner.engine.advance import advance, spread
+from runner.engine.advance import envelope as addressed
 from runner.engine.archive import keeping
 from runner.engine.commands import FOLDER, CommandFiles, place_file
 from runner.engine.contexts import Scene
@@ -85,6 +86,7 @@ def perform(envelope: Envelope, station: Station) -> None:
     which the lease runs out and the job goes on from its last checkpoint.
     """
     if station.heart.leaving:
+        _pass_on(envelope, station)
         return
     asked = time.monotonic()
     claimed = _claim(envelope, station)
@@ -99,6 +101,14 @@ def perform(envelope: Envelope, station: Station) -> None:
             _work_or_release(run, lease, hold, asked, station)
         except LeaseLost as lost:
             log.warning("lease lost", extra={"error": str(lost)})
+
+
+def _pass_on(envelope: Envelope, station: Station) -> None:
+    """Ring again: it may have been the only ring, which the clock would miss after seconds."""
+    run = station.store.load(envelope.run)
+    if run.has(envelope.job):
+        # What comes as a message does not say which labels it needs.
+        station.dispatcher.perform(addressed(run, run.job(envelope.job)))
 
 
 def _work_or_release(run: Run, lease: Lease, hold: Hold, asked: float, station: Station) -> None:

@@ -241,6 +241,18 @@ def test_a_worker_that_leaves_hands_its_job_back(bench: Bench) -> None:
     assert [message.job for message in bench.bell.rung] == [job.id]
 
 
+def test_a_worker_that_leaves_rings_again_for_what_it_was_rung_for(bench: Bench) -> None:
+    run = bench.a_run()
+    ring = bench.bell.rung.pop(0)
+    bench.station.heart.drain()
+
+    perform(replace(ring, labels=()), bench.station)
+
+    assert bench.bell.rung == [ring]
+    assert bench.executor.commands == []
+    assert isinstance(bench.store.load(run.id).jobs[0].phase, Queued)
+
+
 def test_a_worker_that_drains_hands_its_job_back_before_the_next_step(bench: Bench) -> None:
     run = bench.a_run()
 
