@@ -76,8 +76,8 @@ def answers_of(job: Values, indent: str) -> Iterator[str]:
     """What people and signals have said to a job that waited for them."""
     for wait in job.get("waits", ()):
         if wait["answer"] is not None and wait["by"]:
-            what = {"approval": "approval", "signal": "signal"}.get(wait["awaited"], "wait")
-            about = f"{what} {wait['name']}".rstrip()
+            # A former server does not say what it was about.
+            about = wait.get("subject", wait["awaited"])
             comment = f": {wait['comment']}" if wait["comment"] else ""
             yield f"{indent}{one_line(about)}: {wait['answer']} by {one_line(wait['by'] + comment)}"
 

@@ -151,6 +151,19 @@ def said_of(wait: Wait) -> str:
     return about + message + until
 
 
+def subject_of(wait: Wait, step: str) -> str:
+    """What an answer was about, in words; `step` is what people call the step that waited, empty for none."""
+    match wait.awaited:
+        case Awaited.SIGNAL:
+            return f'signal "{wait.name}"' + (f" of {step}" if step else "")
+        case Awaited.APPROVAL:
+            return f"approval of {step or f'environment {wait.name}'}"
+        case Awaited.RESUMPTION:
+            return f"{step}, which may have run"
+        case Awaited.TIME | Awaited.RUN:
+            return step or f"environment {wait.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """What somebody has to say to one attempt of a run.

@@ -109,6 +109,8 @@ class WaitView:
     by: str
     comment: str
     answered_at: datetime | None
+    subject: str
+    """What the answer is about: `approval of environment production`, `approval of step 3 "Ship it"` ..."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Rows to read models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -8,14 +8,15 @@ from typing import Any
 from sqlalchemy import Row
 
 from runner.model.beginnings import Beginning
+from runner.model.environment import GATES
 from runner.model.step import Result
-from runner.model.waits import Wait
+from runner.model.waits import LOSS, Wait, subject_of
 from runner.store.database import moment
 from runner.store.named_steps import are_named, named_step_views
 from runner.store.read_models import UNFINISHED, ForkView, JobView, StepView, TryView, WaitView
 from runner.store.reasons import Around, reason_of
 from runner.store.rows import deployed_from, fork_from, wait_from
-from runner.store.steps import lost_tries, readable, step_views
+from runner.store.steps import lost_tries, readable, step_views, title_of
 
 HEADS = "refs/heads/"
 
@@ -140,7 +141,7 @@ def _job_view(
         finished_at=_when(row.finished_at),
         steps=steps,
         lost=len(row.lost),
-        waits=tuple(map(_wait_view, map(wait_from, row.waits or ()))),
+        waits=tuple(_wait_views(map(wait_from, row.waits or ()), steps)),
         tries=tuple(
             TryView(attempt, result, None, reason, None, moment(at))
             for attempt, result, reason, at in row.tried
@@ -150,7 +151,16 @@ def _job_view(
     )
 
 
-def _wait_view(wait: Wait) -> WaitView:
+def _wait_views(waits: Iterable[Wait], steps: Iterable[StepView]) -> Iterator[WaitView]:
+    called = {step.key: f'step {step.number} "{step.name}"' for step in steps}
+    for wait in waits:
+        key = wait.key.partition(LOSS)[0]
+        # What an action does within a step has a key below that one's.
+        step = called.get(key) or called.get(key.split(".")[0]) or f'step "{title_of(key, {}) or key}"'
+        yield _wait_view(wait, "" if key in GATES else step)
+
+
+def _wait_view(wait: Wait, step: str) -> WaitView:
     answer = wait.answer
     return WaitView(
         wait.key,
@@ -164,6 +174,7 @@ def _wait_view(wait: Wait) -> WaitView:
         "" if answer is None else answer.by,
         "" if answer is None else answer.comment,
         None if answer is None else answer.at,
+        subject_of(wait, step),
     )
 
 

@@ -49,6 +49,20 @@ def test_a_job_that_has_deployed_says_where(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_what_somebody_has_said_is_shown_with_what_it_was_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = {"awaited": "approval", "answer": "approved", "by": "ada", "comment": "fine"}
+    about = ('approval of step 3 "Ship\x1b[1m it"', "approval of environment production")
+    waits = [said | {"subject": one} for one in about]
+    of_a_former_server = said | {"comment": ""}
+
+    assert list(tree_of([a_job("deploy", waits=[*waits, of_a_former_server])]))[1:] == [
+        '  approval of step 3 "Ship it": approved by ada: fine',
+        "  approval of environment production: approved by ada: fine",
+        "  approval: approved by ada",
+    ]
+
+
 def test_lines_say_which_leg_they_are_of(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for number in (1, 2):

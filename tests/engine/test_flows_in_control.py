@@ -14,6 +14,7 @@ from runner.errors import Rejected
 from runner.model.audit import Act
 from runner.model.run import Queued
 from runner.model.waits import Awaited, Signal, Word
+from runner.store.views import Views
 from tests.engine.conftest import Bench
 from tests.engine.flows import Flows
 
@@ -756,3 +757,26 @@ def test_a_program_that_goes_back_is_answered_what_it_waited_for_and_runs_what_w
 
     assert flows.ends(run).result == "success"
     assert flows.notes() == ["one", "one", "two", "two", "two", "three"]
+
+
+def test_each_answer_says_which_step_of_the_program_it_was_to(flows: Flows) -> None:
+    run = flows.pushed("""
+        await step.sleep("nap", 0.001)
+        await step.wait_for_event("hear", type="go")
+        await step.approve("ship it")
+        await step.approve("ship it", "really?")
+    """)
+    ports: dict[str, Any] = {"store": flows.bench.store, "dispatcher": flows.bench.bell}
+    control.signal(run.id, Signal("go", "1", "ada"), **ports)
+    for _ in range(2):
+        while not any(wait.awaited is Awaited.APPROVAL for wait in flows.goes_on(run).job.hears):
+            pass
+        control.answer(run.id, Awaited.APPROVAL, Word.APPROVED, by="ada", **ports)
+
+    waits = Views(flows.bench.database).run(run.id).jobs[0].waits
+    assert [(one.subject, one.by) for one in waits] == [
+        ('step 1 "nap"', ""),
+        ('signal "go" of step 2 "hear"', "ada"),
+        ('approval of step 3 "ship it"', "ada"),
+        ('approval of step 4 "ship it (2)"', "ada"),
+    ]

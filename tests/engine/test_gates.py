@@ -83,6 +83,21 @@ def test_a_job_waits_for_the_reviewers_of_its_environment_and_says_for_whom(benc
     assert phase.result is Result.SUCCESS
 
 
+def test_each_yes_says_what_it_was_to_a_gate_or_which_step(bench: Bench) -> None:
+    protect(bench, REVIEWED)
+    ask = "      - uses: runner/approve@v1\n      - {name: Ship it, uses: runner/approve@v1}\n"
+    run = bench.a_run(DEPLOY + ask)
+    for _ in range(3):
+        bench.work()
+        judge(bench, run, Word.APPROVED)
+
+    assert [(one.subject, one.answer) for one in Views(bench.database).run(run.id).jobs[0].waits] == [
+        ("approval of environment production", "approved"),
+        ('approval of step 2 "Run runner/approve@v1"', "approved"),
+        ('approval of step 3 "Ship it"', "approved"),
+    ]
+
+
 def test_a_name_is_the_same_environment_whatever_its_case(bench: Bench) -> None:
     protect(bench, REVIEWED)
     run = bench.a_run(DEPLOY.replace("production", "PRODUCTION"))

@@ -207,7 +207,7 @@ def test_a_job_that_waits_says_for_whom_and_then_who_has_said_what(web: Web, coo
     assert 'title="waits for approval by anna: environment production' in listed
     assert web.api("GET", "/runs")[0]["awaits"].startswith(timer)
     assert timer in after
-    assert "· production: approved by admin: &lt;img src=x" in after
+    assert "· approval of environment production: approved by admin: &lt;img src=x" in after
     assert "<img" not in after
     assert 'class="status waiting"' in after
 

@@ -117,7 +117,7 @@ function why(one) {
 // What people and signals have said to a job that waited for them.
 function heard(one) {
   return (one.waits || []).filter((wait) => wait.by).map((wait) => " · " + visible(
-    (wait.name ? wait.name + ": " : "") + wait.answer + " by " + wait.by + (wait.comment ? ": " + wait.comment : "")
+    wait.subject + ": " + wait.answer + " by " + wait.by + (wait.comment ? ": " + wait.comment : "")
   )).join("");
 }
 
