@@ -33,6 +33,8 @@ POLL_SECONDS = 0.1
 OUR_OWN = ("schedule", "sync", "workflow_run", "pull_request_target")
 LOOKED_THROUGH = 100
 """Newest deliveries among which the last one is looked for that somebody brought about."""
+MOST_NAMED = 10
+"""Signals that are named where another one was sent."""
 NO_RUNS = "no runs; `runner trigger NAME` or a push starts one"
 attempt_option = click.option("--attempt", "-a", type=click.IntRange(1), help="The newest if not given.")
 
@@ -251,8 +253,20 @@ def signal(
         print_json(found, fields)
     elif found["repeated"]:
         click.echo(f"run {run} was sent {name} with the key {key} before; this copy does nothing")
-    else:
+    elif found.get("taken", True):
+        # A former server does not say whether it was.
         click.echo(f"run {run} was sent {name}")
+    else:
+        click.echo(
+            f"run {run} was sent {name} and keeps it: nothing waits for '{name}' yet; "
+            f"waited for now: {_listed(found['awaited'])}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"'{one_line(name)}'" for name in names[:MOST_NAMED]]
+    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join(shown + more) or "no signal"
 
 
 def _meant(attempt: int | None) -> dict[str, int]:

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from runner.engine.advance import advance
-from runner.engine.ports import Change, Dispatcher, Store
+from runner.engine.ports import Dispatcher, Store
 from runner.errors import Rejected
 from runner.model import lifecycle, reruns
 from runner.model.audit import Act
 from runner.model.forks import Fork
 from runner.model.run import Job, Run
 from runner.model.stops import Stop
-from runner.model.waits import Answer, Awaited, Signal, Word
+from runner.model.waits import Answer, Awaited, Signal, Wait, Word
 from runner.workflow.built_in import BadWait, signal_name
 
 PAYLOAD_BYTES = 1024 * 1024
@@ -130,6 +131,18 @@ def _job(run: Run, id: int) -> Job:
     return run.job(id)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a signal."""
+
+    fresh: bool
+    """False where it is a copy of one that came before, and was not kept."""
+    taken: bool
+    """Whether a job that waited for it has it now; else it is kept until one does."""
+    awaited: tuple[str, ...]
+    """The names of those that jobs of the run still wait for."""
+
+
 def signal(
     run_id: int,
     said: Signal,
@@ -138,7 +151,7 @@ def signal(
     dispatcher: Dispatcher,
     attempt: int | None = None,
     act: Act | None = None,
-) -> Change:
+) -> Sent:
     """Put a signal into the inbox of a run that goes on: the next job that waits for it takes it.
 
     `attempt`: for no other one of the run. Raises `Rejected`, where it cannot be one, `Unheard`.
@@ -162,7 +175,7 @@ def signal(
         lifecycle.check_attempt(run, attempt)
         return lifecycle.check_listening(run)
 
-    return advance(
+    made = advance(
         run_id,
         change,
         store=store,
@@ -170,6 +183,18 @@ def signal(
         signal=said,
         act=act,
     )
+    takers = _takers(made.after, said.name) - _takers(made.before, said.name)
+    heard = (wait for job in made.after.jobs for wait in job.hears if wait.awaited is Awaited.SIGNAL)
+    return Sent(made.fresh, bool(takers), tuple(dict.fromkeys(wait.name for wait in heard)))
+
+
+def _takers(run: Run, name: str) -> set[tuple[int, str]]:
+    """The waits that got a signal of that name."""
+
+    def has_it(wait: Wait) -> bool:
+        return wait.name == name and wait.answer is not None and wait.answer.word is Word.SENT
+
+    return {(job.id, wait.key) for job in run.jobs for wait in job.waits if has_it(wait)}
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -90,6 +90,10 @@ class SignalView:
     name: str
     key: str
     repeated: bool
+    taken: bool
+    """Whether a job that waited for it has it now; else it is kept until one does."""
+    awaited: tuple[str, ...]
+    """The names of those that jobs of the run still wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def routes(site: Site) -> APIRouter:
             made = send(run_id, sent, act=act)
         except Unheard as error:
             raise Conflict(str(error)) from None
-        return SignalView(run_id, sent.name, sent.key, not made.fresh)
+        return SignalView(run_id, sent.name, sent.key, not made.fresh, made.taken, made.awaited)
 
     @router.post("/runs/{run_id}/approve")
     def approve(run_id: int, actor: Acting, judged: Reviewed | None = None) -> RunView:

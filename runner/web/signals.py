@@ -154,7 +154,8 @@ class SignalHook:
                 if lenient:
                     continue
                 raise Conflict(str(error)) from None
-            yield {"run": run, "repeated": not made.fresh}
+            # What else a run waits for is told to who may read it.
+            yield {"run": run, "repeated": not made.fresh, "taken": made.taken}
 
 
 def _is_signed(body: bytes, secret: str, signature: str) -> bool:

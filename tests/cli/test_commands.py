@@ -298,10 +298,16 @@ def test_a_run_sleeps_and_waits_for_a_signal_and_for_approval(machine: Machine, 
         assert watching.stdout is not None
         assert any('waits for the signal "go", until 20' in line for line in watching.stdout)
         assert on_machine("runs", "view", run, "--exit-status").status == 8
+        misspelt = on_machine("runs", "signal", run, "og").out
+        assert misspelt == (
+            f"run {run} was sent og and keeps it: nothing waits for 'og' yet; waited for now: 'go'\n"
+        )
         sent = on_machine("runs", "signal", run, "go", "--payload", '{"region": "eu"}', "--key", "one")
         assert sent.out == f"run {run} was sent go\n"
         assert any("waits for approval: ship to eu?" in line for line in watching.stdout)
         assert "this copy does nothing" in on_machine("runs", "signal", run, "go", "--key", "one").out
+        early = on_machine("runs", "signal", run, "later").out
+        assert "nothing waits for 'later' yet; waited for now: no signal\n" in early
         assert on_machine("runs", "list", "--status", "waiting", "--json", "id").json == [{"id": int(run)}]
         refused = on_machine("runs", "approve", run, "--job", "build")
         assert (refused.status, "has no job 'build'; it has deploy" in refused.err) == (1, True)
@@ -309,6 +315,9 @@ def test_a_run_sleeps_and_waits_for_a_signal_and_for_approval(machine: Machine, 
         rest, _ = watching.communicate(timeout=PATIENCE)
 
     assert (watching.returncode, "shipped to eu" in rest) == (0, True)
+    shown = on_machine("runs", "view", run).out
+    assert 'signal "go" of step 2 "Run runner/wait@v1": sent by admin\n' in shown
+    assert 'approval of step 3 "Run runner/approve@v1": approved by admin: fine\n' in shown
     again = on_machine("runs", "reject", run)
     assert (again.status, "admin has said approved at" in again.err) == (1, True)
     late = on_machine("runs", "signal", run, "go")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runner.engine import control
-from runner.engine.ports import Change
+from runner.engine.control import Sent
 from runner.engine.sweep import sweep
 from runner.errors import Rejected
 from runner.model.run import Finished, Job, Queued, Run, Suspended
@@ -58,7 +58,7 @@ def only_job(bench: Bench, run: Run) -> Job:
     return bench.store.load(run.id).jobs[0]
 
 
-def send(bench: Bench, run: Run, name: str = "go", key: str = "k", payload: object = None) -> Change:
+def send(bench: Bench, run: Run, name: str = "go", key: str = "k", payload: object = None) -> Sent:
     said = Signal(name, key, "anna", payload)
     return control.signal(run.id, said, store=bench.store, dispatcher=bench.bell)
 
@@ -116,6 +116,29 @@ def test_a_signal_that_came_before_the_wait_is_taken_when_it_begins(bench: Bench
     send(bench, run, payload={"region": "us"})
     bench.work()
     assert only_job(bench, run).outputs["region"] == "us"
+
+
+def test_whoever_sends_a_signal_hears_whether_something_waits_for_it_and_for_what_else(bench: Bench) -> None:
+    run = bench.a_run(WAIT)
+    early = send(bench, run, "went", key="early")
+    bench.work()
+    misspelt = send(bench, run, "og")
+    meant = send(bench, run)
+    copy = send(bench, run)
+
+    assert early == Sent(fresh=True, taken=False, awaited=())
+    assert misspelt == Sent(fresh=True, taken=False, awaited=("go",))
+    assert meant == Sent(fresh=True, taken=True, awaited=())
+    assert copy == Sent(fresh=False, taken=False, awaited=())
+
+
+def test_of_two_that_wait_for_one_name_a_signal_is_for_the_first_and_the_other_waits_on(bench: Bench) -> None:
+    again = WAIT.partition("jobs:\n")[2].replace("build:", "other:")
+    run = bench.a_run(WAIT + again)
+    bench.work()
+
+    assert send(bench, run, key="1") == Sent(fresh=True, taken=True, awaited=("go",))
+    assert send(bench, run, key="2") == Sent(fresh=True, taken=True, awaited=())
 
 
 def test_a_copy_of_a_signal_is_known_by_its_key(bench: Bench) -> None:
