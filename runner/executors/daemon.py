@@ -16,6 +16,7 @@ from docker.utils import parse_repository_tag
 
 from runner.errors import BrokenDefinition, Unavailable
 from runner.executors.attached import remove
+from runner.executors.ownership import JOB_UID, is_confined_root
 from runner.executors.streams import Stream
 from runner.workflow.containers import RESERVED, Login, image_problem
 
@@ -50,6 +51,12 @@ class Daemon:
         self._url = url
 
     def connect(self) -> APIClient:
+        if is_confined_root():
+            # The daemon is outside, where uid 0 is the machine's root.
+            raise Unavailable(
+                f"docker would run steps as root: the user namespace of this process has no uid {JOB_UID}; "
+                "start runner outside of it, or use the sandbox"
+            )
         try:
             # The SDK says of a missing socket neither which nor why.
             if self._url.startswith("unix://"):
