@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -77,6 +78,28 @@ def goes_on(world: World) -> None:
 
 def test_what_is_rung_for_is_done(world: World) -> None:
     goes_on(world)
+
+
+def test_the_user_of_redis_that_the_guide_describes_is_allowed_what_a_server_and_a_worker_do(
+    tmp_path: Path, redis: Redis
+) -> None:
+    guide = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    (rules,) = re.findall(r"^user runner (.*)$", guide, re.MULTILINE)
+    with Client(port=redis.port, protocol=2) as anybody:
+        anybody.execute_command("ACL", "SETUSER", "overseer", "on", ">secret", "~*", "&*", "+@all")
+        anybody.execute_command("ACL", "SETUSER", "runner", *rules.split())
+        anybody.execute_command("ACL", "SETUSER", "default", "off")
+    url = redis.url.replace("redis://", "redis://runner:PASSWORD@")
+    with (
+        migrated_postgres() as database,
+        a_world(tmp_path, database, url, LEASE) as world,
+        Client(port=redis.port, username="overseer", password="secret") as overseer,
+    ):
+        world.services.dispatcher.check()
+        with working(world):
+            goes_on(world)
+
+        assert overseer.acl_log() == []
 
 
 def test_a_worker_says_what_it_serves_from_its_start_to_its_stop(world: World) -> None:
