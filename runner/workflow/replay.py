@@ -1,14 +1,15 @@
 """What in a workflow's function is surely a mistake, as it is run again from its beginning: warnings.
 
-Only the function itself is looked at: what stands in the functions within it are most often bodies of steps,
-in which all of this is right.
+Most of it is looked for in the function itself only: what stands in the functions within it are most often
+bodies of steps, in which that is right.
 """
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
-from runner.workflow.words import cut, meant
+from runner.workflow.asking import misused
+from runner.workflow.python_names import bound, own
 
 NOW, CHANCE, ONE = "{step}.now()", "{step}.random()", "{step}.uuid()"
 ANEW: Mapping[str, Mapping[str, str]] = {
@@ -32,21 +33,21 @@ ASKS = frozenset(
     }
 )
 """What the steps are asked for, and has to be waited for."""
-KNOWN = ASKS | {"now", "random", "uuid", "rollback"}
 
-Found = tuple[ast.expr, str]
+Found = tuple[ast.expr | ast.keyword, str]
 
 
 def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterator[Found]:
     """What is surely wrong in a workflow's function, and where; `nodes` are those of its file."""
     step = [*function.args.posonlyargs, *function.args.args][1].arg
-    own = list(_own(function))
-    if step not in _bound(own):
-        yield from _of_steps(own, step)
+    itself = list(own(function.body))
+    if step not in bound(itself):
+        yield from _left(itself, step)
+    yield from misused(function, step)
     names = dict(_imported(nodes))
-    for name in _bound(nodes):
+    for name in bound(nodes):
         names.pop(name, None)
-    for node in own:
+    for node in itself:
         if isinstance(node, ast.Call):
             place, _, last = _full(node.func, names).rpartition(".")
             if (instead := ANEW.get(place, {}).get(last)) is not None:
@@ -56,40 +57,18 @@ def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterat
                 yield node, f"time.sleep() holds up the whole workflow; write: await {step}.sleep(...)"
 
 
-def _own(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """What is run by the function itself."""
-    waiting: list[ast.AST] = list(function.body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _of_steps(own: Sequence[ast.AST], step: str) -> Iterator[Found]:
-    for node in own:
+def _left(itself: Sequence[ast.AST], step: str) -> Iterator[Found]:
+    for node in itself:
         match node:
-            case ast.Expr(ast.Call(method) as call) if _is_of(method, step):
-                if method.attr in ASKS:
-                    said = f"nobody waits for this {step}.{method.attr}(...)"
-                    yield call, f"{said}; write await before it, or keep it and await it later"
-            case ast.Call(method) if _is_of(method, step) and method.attr not in KNOWN:
-                hint = meant(method.attr, sorted(KNOWN))
-                yield method, f'the steps have no "{cut(method.attr)}"{hint}'
+            case ast.Expr(ast.Call(method) as call) if _is_of(method, step) and method.attr in ASKS:
+                said = f"nobody waits for this {step}.{method.attr}(...)"
+                yield call, f"{said}; write await before it, or keep it and await it later"
 
 
 def _is_of(method: ast.expr, step: str) -> TypeGuard[ast.Attribute]:
     return (
         isinstance(method, ast.Attribute) and isinstance(method.value, ast.Name) and method.value.id == step
     )
-
-
-def _bound(nodes: Sequence[ast.AST]) -> set[str]:
-    """Names that stand for something else than what is imported under them."""
-    found = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    found |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return found | {node.name for node in nodes if isinstance(node, named)}
 
 
 def _imported(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,13 @@
 """Warnings about what a workflow's function would do otherwise when it is run again."""
 
+from inspect import iscoroutinefunction, isfunction, signature
 from textwrap import dedent, indent
 
 import pytest
 
 from runner.sdk import Step
 from runner.workflow.load import read_workflow
-from runner.workflow.replay import KNOWN
+from runner.workflow.replay import ASKS
 
 PATH = ".runner/workflows/deploy.py"
 
@@ -117,5 +118,80 @@ def test_of_very_many_mistakes_some_are_told() -> None:
     assert len(warnings("step.xyz()\n" * 10_000)) == 100
 
 
-def test_every_method_of_the_steps_is_known() -> None:
-    assert {name for name in vars(Step) if not name.startswith("_")} <= KNOWN
+def test_every_method_that_gives_what_has_to_be_awaited_is_known() -> None:
+    public = {name: one for name, one in vars(Step).items() if isfunction(one) and not name.startswith("_")}
+    given = {name: str(signature(one).return_annotation) for name, one in public.items()}
+
+    assert {name for name in public if "Handle" in given[name] or iscoroutinefunction(public[name])} == ASKS
+
+
+def test_what_a_method_does_not_take_is_told_with_what_was_meant() -> None:
+    found = warnings("""\
+        await step.sh("a", "make", retires={"max-attempts": 3}, timeout="1 h")
+        async def ship(to):
+            await step.do("b", lambda: step.now(at=1), rolback="undo")
+        await step.gather(ship("a"), canceled=True)
+        await step.wait_for_event("c", kind="go")
+    """)
+
+    assert found[0] == '10:32: step.sh(...) takes no "retires"; did you mean "retry"?'
+    assert found[1] == '12:45: step.now(...) takes no "at"'
+    assert found[2] == '12:52: step.do(...) takes no "rolback"; did you mean "rollback"?'
+    assert found[3] == '13:34: step.gather(...) takes no "canceled"; did you mean "cancel"?'
+    assert found[4].startswith('14:36: step.wait_for_event(...) takes no "kind"; here you can use ')
+    assert len(found) == 5
+
+
+def test_what_a_method_needs_or_has_no_place_for_is_told() -> None:
+    assert warnings("""\
+        await step.sh("make")
+        await step.sleep("a", 1, 2)
+        await step.sh("a", "make", name="b")
+        await step.wait_for_event("a")
+    """) == [
+        "10:11: step.sh(...) cannot be called like this: missing a required argument: 'command'",
+        "11:11: step.sleep(...) cannot be called like this: too many positional arguments",
+        "12:11: step.sh(...) cannot be called like this: multiple values for argument 'name'",
+        "13:11: step.wait_for_event(...) cannot be called like this: missing a required argument: 'type'",
+    ]
+
+
+def test_a_method_that_there_is_not_is_told_wherever_the_steps_are_reached_for() -> None:
+    found = warnings("""\
+        slow = step.slep
+        async def ship():
+            def nap():
+                return step.slep("b", 1)
+            await nap()
+        await step.do("a", lambda: step.slep)
+    """)
+
+    assert found == [
+        f'{at}: the steps have no "slep"; did you mean "sleep"?' for at in ("10:12", "13:20", "15:32")
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "await step.sh('a', 'make', **event.payload)\nawait step.sh(**event.payload)",
+        "await step.sh(*event.payload)\nawait step.sh('a', *event.payload, env={})",
+        "await step.sh(name='a', command='make', rollback=None)",
+        "await step.uses('a', 'actions/checkout@v4', **{'with': {}})\nawait step.uses('a', 'b', surely=1)",
+        "step.mine = print\nstep.mine('a')\nlen(step.undone)\nstep._asker",
+        "def helper(step):\n    step.sh(a=1)\n    return lambda: step.slep",
+        "await step.do('a', lambda step=event: step.slep)",
+        "def helper():\n    step = event\n    def inner():\n        return step.slep",
+        "def helper():\n    nonlocal step\n    step = event\nhelper()\nstep.slep(1)",
+        "def helper():\n    global step\n    step.slep(1)",
+        "def helper():\n    import os as step\n    step.slep(1)",
+        "try:\n    pass\nexcept ValueError as step:\n    step.slep(1)",
+        "match event:\n    case [*step]:\n        step.slep(1)\n    case {**step}:\n        step.slep(1)",
+        "match event:\n    case step:\n        step.slep(1)",
+        "class Mine:\n    def step(self):\n        step.slep(1)",
+        "[step.slep for step in event]",
+        "event.step.slep(1)\nevent.slep(1)",
+    ],
+)
+def test_what_may_be_something_else_than_the_steps_is_left_alone(body: str) -> None:
+    assert warnings(body) == []
