@@ -19,21 +19,9 @@ same each time (the clock, chance, files, the network) belongs in a step; `step.
 from collections.abc import Awaitable
 from typing import Any, Callable, TypeVar
 
-from runner.sdk.steps import (
-    Approval,
-    Child,
-    Event,
-    Handle,
-    NonRetryable,
-    Received,
-    Rejected,
-    Route,
-    Shell,
-    Step,
-    StepFailed,
-    TimedOut,
-    Used,
-)
+from runner.sdk.errors import NonRetryable, Rejected, StepFailed, TimedOut
+from runner.sdk.steps import Handle, Step
+from runner.sdk.values import Approval, Child, Event, Received, Route, Shell, Used
 
 __all__ = [
     "Approval",

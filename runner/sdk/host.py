@@ -24,8 +24,9 @@ from runner.sdk.memory import Memory
 from runner.sdk.modules import Modules, Repository, remember
 from runner.sdk.prints import Printed
 from runner.sdk.stacks import awaiting, line_of, theirs
-from runner.sdk.steps import Body, Event, Handle, Route, Step
+from runner.sdk.steps import Body, Handle, Step
 from runner.sdk.told import failure_of, told, value_of
+from runner.sdk.values import Event, Route
 
 
 class Host:

@@ -1,159 +1,36 @@
-"""What a workflow is given: the event that started it, and the steps that it can ask for."""
+"""The steps that a workflow can ask for."""
 
 import asyncio
 from collections.abc import Awaitable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Protocol, TypeVar, Union, overload
 
 from runner.sdk.spans import Span, seconds
+from runner.sdk.terms import (
+    LONGEST_NAME,
+    Paths,
+    Retry,
+    Undo,
+    check_text,
+    check_undo,
+    input_of,
+    instant_of,
+    named,
+    terms_of,
+    text_of,
+    variables_of,
+)
+from runner.sdk.values import Approval, Child, Received, Shell, Used
 
 if TYPE_CHECKING:
     # Each time a workflow goes on it is loaded anew, and most never ask for them.
     from random import Random
     from uuid import UUID
 
-LONGEST_NAME = 256
-"""Letters of a step's name."""
-
 Value = TypeVar("Value")
 
 Body = Callable[[], Any]
 """Gives a value that JSON knows, or an awaitable of one."""
-
-
-class NonRetryable(Exception):
-    """Raised in a step's body: it has failed, however often it may be tried."""
-
-
-class StepFailed(Exception):
-    """A step did not succeed. `type` is the name of what its body raised, empty where it raised nothing."""
-
-    def __init__(
-        self,
-        name: str,
-        reason: str,
-        type: str = "",
-        exit_code: Optional[int] = None,
-        traceback: str = "",
-    ) -> None:
-        super().__init__(f"step {name}: {reason}")
-        self.name = name
-        self.reason = reason
-        self.type = type
-        self.exit_code = exit_code
-        self.traceback = traceback
-
-
-class TimedOut(StepFailed):
-    """A step took longer than it may, or what was waited for did not come in time."""
-
-
-class Rejected(StepFailed):
-    """A person said no."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where a workflow's code is: one commit of one repository."""
-
-    forge: str
-    repo: str
-    commit: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """What started the run."""
-
-    kind: str
-    """`push`, `pull_request`, `schedule`, `workflow_dispatch` ..."""
-    payload: Mapping[str, Any]
-    """As the forge sent it."""
-    route: Route
-    ref: str
-    actor: str
-    inputs: Mapping[str, Any]
-    """Of a run that a person or another workflow started."""
-    run: Mapping[str, Any] = field(default_factory=dict)
-    """`id`, `number` and `attempt` of the run."""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """How a command ended: what it wrote to `$GITHUB_OUTPUT`."""
-
-    outputs: Mapping[str, str]
-    exit_code: int = 0
-
-    def __getitem__(self, name: str) -> str:
-        return self.outputs[name]
-
-
-@dataclass(frozen=True)
-class Used:
-    """What an action gave."""
-
-    outputs: Mapping[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.outputs[name]
-
-    @property
-    def hit(self) -> bool:
-        """Of a cache: whether there was one of exactly the key that was asked for."""
-        return self.outputs.get("cache-hit") == "true"
-
-    @property
-    def matched(self) -> str:
-        """Of a cache: the key of the one whose files are here now; empty where there was none."""
-        return self.outputs.get("cache-matched-key", "")
-
-
-@dataclass(frozen=True)
-class Child:
-    """A run that a step has started, as it ended."""
-
-    run: int
-    """Its id, for `runner runs view`."""
-    number: int
-    """Among the runs of its workflow."""
-    result: str
-    outputs: Mapping[str, str]
-    """Those of its jobs together; where several give one of a name, that of the last one in the file."""
-
-    def __getitem__(self, name: str) -> str:
-        return self.outputs[name]
-
-
-@dataclass(frozen=True)
-class Received:
-    """An event that was waited for."""
-
-    type: str
-    payload: Any
-    sender: str
-    at: str
-    """When it was taken, in ISO 8601."""
-
-
-@dataclass(frozen=True)
-class Approval:
-    by: str
-    comment: str
-    at: str
-    """When it was given, in ISO 8601."""
-
-
-Retry = Mapping[str, Any]
-"""`max-attempts`, `delay`, `backoff` (constant, linear, exponential), `max-delay`, `jitter`, as in a file."""
-
-Undo = Union[str, Callable[[Any], Any]]
-"""Takes back what a step did: a command, or a callable that is given its value."""
-
-
-Paths = Union[str, Sequence[str]]
-"""One path or several, of files and folders."""
 
 
 class Asker(Protocol):
@@ -245,10 +122,10 @@ class Step:
         """
         if not callable(body):
             raise TypeError(f"step {name}: do() takes a function to call, not {type(body).__name__}")
-        request = _terms(name, retry, timeout, on_lost)
+        request = terms_of(name, retry, timeout, on_lost)
         if rollback is not None:
-            _check_undo(name, rollback)
-        return self._undoing(name, rollback, self._asker.ask("do", _named(name), request, body))
+            check_undo(name, rollback)
+        return self._undoing(name, rollback, self._asker.ask("do", named(name), request, body))
 
     def sh(
         self,
@@ -266,27 +143,27 @@ class Step:
         """Run a command in the workspace as a `run:` step does; gives `Shell`, or raises `StepFailed`."""
         if not isinstance(command, str):
             raise TypeError(f"step {name}: sh() takes a command as text, not {type(command).__name__}")
-        request = _terms(name, retry, timeout, on_lost)
-        _check_text(name, shell=shell, working_directory=working_directory)
+        request = terms_of(name, retry, timeout, on_lost)
+        check_text(name, shell=shell, working_directory=working_directory)
         request["command"] = command
-        request["env"] = _variables(name, env)
+        request["env"] = variables_of(name, env)
         request["shell"] = shell
         request["folder"] = working_directory
         if rollback is not None:
-            _check_undo(name, rollback)
-        return self._undoing(name, rollback, self._asker.ask("sh", _named(name), request, None))
+            check_undo(name, rollback)
+        return self._undoing(name, rollback, self._asker.ask("sh", named(name), request, None))
 
     def sleep(self, name: str, span: Span) -> Handle[None]:
         """Wait for a span of time, without a worker."""
-        return self._asker.ask("sleep", _named(name), {"seconds": seconds(span, f"step {name}")}, None)
+        return self._asker.ask("sleep", named(name), {"seconds": seconds(span, f"step {name}")}, None)
 
     def sleep_until(self, name: str, at: Union[datetime, str]) -> Handle[None]:
         """Wait until an instant: a `datetime` with its zone, or ISO 8601 with one."""
-        moment = _instant(name, at)
+        moment = instant_of(name, at)
         if moment - self.now() > timedelta(days=365):
             raise ValueError(f"step {name}: {moment.isoformat()} is more than 365 days ahead")
         until = moment.astimezone(timezone.utc).isoformat()
-        return self._asker.ask("until", _named(name), {"until": until}, None)
+        return self._asker.ask("until", named(name), {"until": until}, None)
 
     def wait_for_event(self, name: str, *, type: str, timeout: Span = "24 hours") -> Handle[Received]:
         """Wait for an event that is sent to the run (`runner runs signal`); gives `Received`.
@@ -296,7 +173,7 @@ class Step:
         if not isinstance(type, str) or not 0 < len(type) < LONGEST_NAME or not type.isprintable():
             raise ValueError(f"step {name}: type is the name of an event, of 1 to 255 letters, not {type!r}")
         request = {"type": type, "seconds": seconds(timeout, f"step {name}: timeout")}
-        return self._asker.ask("event", _named(name), request, None)
+        return self._asker.ask("event", named(name), request, None)
 
     def approve(
         self,
@@ -307,12 +184,12 @@ class Step:
         timeout: Optional[Span] = None,
     ) -> Handle[Approval]:
         """Wait for a person's yes; gives `Approval`. Raises `Rejected`, `TimedOut`."""
-        _check_text(name, message=message)
+        check_text(name, message=message)
         if isinstance(approvers, str) or not all(isinstance(one, str) and one.strip() for one in approvers):
             raise TypeError(f"step {name}: approvers are names in a list, not {approvers!r}")
         request: dict[str, Any] = {"message": message, "approvers": list(approvers)}
         request["seconds"] = None if timeout is None else seconds(timeout, f"step {name}: timeout")
-        return self._asker.ask("approve", _named(name), request, None)
+        return self._asker.ask("approve", named(name), request, None)
 
     # --- other workflows, actions, files -----------------------------------------------------------
 
@@ -334,9 +211,9 @@ class Step:
         if not isinstance(workflow, str) or not workflow:
             raise TypeError(f"step {name}: run_workflow() takes the path of a workflow, not {workflow!r}")
         limit = None if timeout is None else seconds(timeout, f"step {name}: timeout")
-        given = {str(key): _input(name, key, value) for key, value in (inputs or {}).items()}
+        given = {str(key): input_of(name, key, value) for key, value in (inputs or {}).items()}
         request = {"workflow": workflow, "inputs": given, "seconds": limit}
-        return self._asker.ask("run", _named(name), request, None)
+        return self._asker.ask("run", named(name), request, None)
 
     def uses(
         self,
@@ -360,11 +237,11 @@ class Step:
             raise TypeError(f"step {name}: uses() takes the name of an action, not {type(action).__name__}")
         if not isinstance(given, Mapping):
             raise TypeError(f"step {name}: with is a mapping of inputs, not {type(given).__name__}")
-        return self._use(name, action, given, _terms(name, retry, timeout, on_lost))
+        return self._use(name, action, given, terms_of(name, retry, timeout, on_lost))
 
     def _use(self, name: str, action: str, given: Mapping[str, Any], terms: dict[str, Any]) -> "Handle[Used]":
-        texts = {str(key): _text(name, key, value) for key, value in given.items()}
-        return self._asker.ask("uses", _named(name), {**terms, "action": action, "with": texts}, None)
+        texts = {str(key): text_of(name, key, value) for key, value in given.items()}
+        return self._asker.ask("uses", named(name), {**terms, "action": action, "with": texts}, None)
 
     def artifact(
         self,
@@ -391,7 +268,7 @@ class Step:
         }
         if retention_days is not None:
             given["retention-days"] = retention_days
-        return self._use(name, "actions/upload-artifact@v4", given, _terms(name, None, timeout, None))
+        return self._use(name, "actions/upload-artifact@v4", given, terms_of(name, None, timeout, None))
 
     def download(
         self,
@@ -412,7 +289,7 @@ class Step:
         if run is not None:
             given["run-id"] = run
         given = {key: value for key, value in given.items() if value != ""}
-        return self._use(name, "actions/download-artifact@v4", given, _terms(name, None, timeout, None))
+        return self._use(name, "actions/download-artifact@v4", given, terms_of(name, None, timeout, None))
 
     def cache(
         self,
@@ -433,14 +310,14 @@ class Step:
         if restore_keys:
             given["restore-keys"] = [restore_keys] if isinstance(restore_keys, str) else list(restore_keys)
         action = "actions/cache@v4" if save else "actions/cache/restore@v4"
-        return self._use(name, action, given, _terms(name, None, timeout, None))
+        return self._use(name, action, given, terms_of(name, None, timeout, None))
 
     def save_cache(
         self, name: str, *, key: str, path: Paths, timeout: Optional[Span] = None
     ) -> "Handle[Used]":
         """Keep files for later runs of the repository under a key that no cache has yet; gives `Used`."""
         given = {"key": key, "path": path}
-        return self._use(name, "actions/cache/save@v4", given, _terms(name, None, timeout, None))
+        return self._use(name, "actions/cache/save@v4", given, terms_of(name, None, timeout, None))
 
     # --- several at once -------------------------------------------------------------------------
 
@@ -512,8 +389,8 @@ class Step:
 
     def rollback(self, name: str, undo: Undo) -> None:
         """Have something done if the workflow fails from here on, or is cancelled: the newest first."""
-        _check_undo(name, undo)
-        self.undone.append((_named(name), undo, None))
+        check_undo(name, undo)
+        self.undone.append((named(name), undo, None))
 
     def _undoing(self, name: str, undo: Optional[Undo], handle: Handle[Value]) -> Handle[Value]:
         if undo is not None:
@@ -524,79 +401,6 @@ class Step:
 
             handle._future.add_done_callback(ended)
         return handle
-
-
-def _named(name: str) -> str:
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"a step needs a name that says what it does, not {name!r}")
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name of a step has {len(name)} letters; {LONGEST_NAME} are the most")
-    if any(not letter.isprintable() for letter in name):
-        raise ValueError(f"the name of a step is one line of text, not {name!r}")
-    return name
-
-
-def _text(name: str, key: Any, value: Any) -> str:
-    """An input of an action, which is text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, Sequence) and all(isinstance(one, str) for one in value):
-        return "\n".join(value)
-    raise TypeError(f"step {name}: with: {key} is text, a number, true or false, not {type(value).__name__}")
-
-
-def _input(name: str, key: Any, value: Any) -> Any:
-    if not isinstance(value, (str, bool, int, float)):
-        kinds = "text, a number, true or false"
-        raise TypeError(f"step {name}: the input {key} is {kinds}, not {type(value).__name__}")
-    return value
-
-
-def _check_text(name: str, **given: Any) -> None:
-    for what, value in given.items():
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"step {name}: {what} is text, not {type(value).__name__}")
-
-
-def _terms(
-    name: str, retry: Optional[Retry], timeout: Optional[Span], on_lost: Optional[str]
-) -> dict[str, Any]:
-    if on_lost not in (None, "retry", "fail", "ask"):
-        raise ValueError(f"step {name}: on_lost is retry, fail or ask, not {on_lost!r}")
-    limit = None if timeout is None else seconds(timeout, f"step {name}: timeout")
-    return {"retry": _retry(name, retry), "timeout": limit, "on-lost": on_lost}
-
-
-def _retry(name: str, retry: Optional[Retry]) -> Optional[dict[str, Any]]:
-    if retry is None:
-        return None
-    if not isinstance(retry, Mapping):
-        example = '{"max-attempts": 3}'
-        raise TypeError(f"step {name}: retry is a mapping such as {example}, not {type(retry).__name__}")
-    known = ("max-attempts", "delay", "backoff", "max-delay", "jitter", "on-exit-codes")
-    given = {str(key).replace("_", "-"): value for key, value in retry.items()}
-    for key in given:
-        if key not in known:
-            raise ValueError(f"step {name}: retry has no {key!r}; it has {', '.join(known)}")
-    most = given.get("max-attempts", 3)
-    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= 100:
-        raise ValueError(f"step {name}: max-attempts is a number from 1 to 100, not {most!r}")
-    backoff = given.get("backoff", "constant")
-    if backoff not in ("constant", "linear", "exponential"):
-        raise ValueError(f"step {name}: backoff is constant, linear or exponential, not {backoff!r}")
-    found = {"max-attempts": most, "backoff": backoff, "jitter": bool(given.get("jitter", False))}
-    found["delay"] = seconds(given.get("delay", 0), f"step {name}: delay")
-    if given.get("max-delay") is not None:
-        found["max-delay"] = seconds(given["max-delay"], f"step {name}: max-delay")
-    codes = given.get("on-exit-codes", ())
-    if not isinstance(codes, Sequence) or any(type(code) is not int for code in codes):
-        raise TypeError(f"step {name}: on-exit-codes is a list of numbers, not {codes!r}")
-    found["on-exit-codes"] = list(codes)
-    return found
 
 
 def _future(step: Awaitable[Any], what: str) -> "asyncio.Future[Any]":
@@ -614,29 +418,3 @@ async def _settled(futures: Sequence["asyncio.Future[Any]"], when: str) -> list[
     if futures:
         await asyncio.wait(futures, return_when=when)
     return [future for future in ended if not future.cancelled()]
-
-
-def _instant(name: str, at: Union[datetime, str]) -> datetime:
-    if not isinstance(at, (datetime, str)):
-        what = "sleep_until() takes a datetime or a text in ISO 8601"
-        raise TypeError(f"step {name}: {what}, not {type(at).__name__}")
-    try:
-        moment = datetime.fromisoformat(at.replace("Z", "+00:00")) if isinstance(at, str) else at
-    except ValueError:
-        example = "2026-12-24T18:00:00+01:00"
-        raise ValueError(f"step {name}: {at!r} is no instant; write one such as {example}") from None
-    if moment.tzinfo is None:
-        raise ValueError(f"step {name}: the instant {moment.isoformat()} has no time zone")
-    return moment
-
-
-def _variables(name: str, env: Optional[Mapping[str, str]]) -> dict[str, str]:
-    if env is not None and not isinstance(env, Mapping):
-        raise TypeError(f"step {name}: env is a mapping of variables, not {type(env).__name__}")
-    return {str(key): str(value) for key, value in (env or {}).items()}
-
-
-def _check_undo(name: str, undo: Undo) -> None:
-    if not isinstance(undo, str) and not callable(undo):
-        what = "rollback is a command or a function"
-        raise TypeError(f"step {name}: {what}, not {type(undo).__name__}")

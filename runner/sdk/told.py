@@ -3,18 +3,9 @@
 import traceback
 from typing import Any
 
+from runner.sdk.errors import NonRetryable, Rejected, StepFailed, TimedOut
 from runner.sdk.stacks import MOST_FRAMES, strip
-from runner.sdk.steps import (
-    Approval,
-    Child,
-    NonRetryable,
-    Received,
-    Rejected,
-    Shell,
-    StepFailed,
-    TimedOut,
-    Used,
-)
+from runner.sdk.values import Approval, Child, Received, Shell, Used
 from runner.sdk.wire import Message
 
 MOST_LETTERS = 64 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runner.sdk import Event, Step, workflow
-from runner.sdk.steps import LONGEST_NAME
+from runner.sdk.terms import LONGEST_NAME
 from runner.sdk.testing import play
 
 

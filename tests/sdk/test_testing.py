@@ -171,14 +171,14 @@ async def retrying(event: Event, step: Step) -> Any:
 def test_a_body_that_fails_is_run_again_until_it_says_that_it_is_of_no_use(bodies: list[str]) -> None:
     played = play(retrying, crashes=False)
 
-    assert played.value == ["runner.sdk.steps.NonRetryable: never; tried 3 times", "NonRetryable"]
+    assert played.value == ["runner.sdk.errors.NonRetryable: never; tried 3 times", "NonRetryable"]
     assert bodies == ["1", "2", "3"]
 
 
 def test_an_exception_can_be_what_a_body_raises() -> None:
     played = play(retrying, results={"try": Tries(ValueError("no"), NonRetryable("never"))})
 
-    assert played.value == ["runner.sdk.steps.NonRetryable: never; tried 2 times", "NonRetryable"]
+    assert played.value == ["runner.sdk.errors.NonRetryable: never; tried 2 times", "NonRetryable"]
 
 
 @workflow(on="push")

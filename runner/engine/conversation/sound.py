@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.errors import BrokenDefinition
 from runner.sdk.spans import LONGEST
-from runner.sdk.steps import LONGEST_NAME
+from runner.sdk.terms import LONGEST_NAME
 from runner.workflow.built_in import BadWait, instant, signal_name
 
 REQUEST_BYTES = 1024 * 1024

@@ -33,10 +33,10 @@ from datetime import datetime, timezone
 from typing import Any, Optional, Union
 
 from runner.sdk import wire
-from runner.sdk.steps import Event, Route
 from runner.sdk.testing.answers import After, Answers, Fail, Reject, Tries, Unplayable, as_json
 from runner.sdk.testing.attempt import Attempt, Workflow
 from runner.sdk.testing.memory import LAW, Asked, Diverged, Failure, Memory, Played
+from runner.sdk.values import Event, Route
 
 __all__ = [
     "After",

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Optional
 
 from runner.sdk import wire
+from runner.sdk.errors import NonRetryable
 from runner.sdk.spans import LONGEST, Span, seconds
-from runner.sdk.steps import Approval, NonRetryable, Received
 from runner.sdk.told import told
+from runner.sdk.values import Approval, Received
 
 WITH_OUTPUTS = ("sh", "uses", "run")
 """Kinds of steps that others do, and that give outputs."""

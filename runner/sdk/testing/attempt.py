@@ -11,9 +11,10 @@ from typing import Any, Callable, Optional, cast
 from runner.sdk import wire
 from runner.sdk.host import Host
 from runner.sdk.line import Line
-from runner.sdk.steps import Event, Step
+from runner.sdk.steps import Step
 from runner.sdk.testing.answers import Asking, Outcome, Unplayable, delay, timed
 from runner.sdk.testing.memory import LAW, Diverged, Memory
+from runner.sdk.values import Event
 
 MOST_STEPS = 10_000
 MOST_CANCELS = 10
