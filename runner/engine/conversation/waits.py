@@ -16,7 +16,7 @@ from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
 from runner.model.lifecycle import begin_waits, forget_payloads
 from runner.model.step import Outcome, Result
-from runner.model.waits import Answer, Awaited, Wait, Word, refusal
+from runner.model.waits import Answer, Awaited, Wait, Word, opened, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
 
 AWAITED = {
@@ -137,4 +137,6 @@ class Waits:
     def rest(self, waiting: list[Asked]) -> NoReturn:
         waits = [one.wait for one in waiting if one.wait is not None]
         done = heard(self.talk.job, self.talk.ledger.checkpoints)
-        raise Rest(waits, frozenset(wait.key for wait, _ in waits), done)
+        # Where the job has gone back, a person may be asked about a step that it has not come to yet.
+        asked = {wait.key for wait in opened(self.talk.job.waits) if wait.awaited is Awaited.RESUMPTION}
+        raise Rest(waits, frozenset({wait.key for wait, _ in waits} | asked), done)
