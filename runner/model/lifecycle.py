@@ -518,15 +518,25 @@ def end(run: Run, at: datetime) -> Run:
 
 
 def pause(run: Run, stop: Stop) -> Run:
-    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts."""
+    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts.
+
+    One that was only paused with another is so by itself from then on.
+    """
     if run.result is not None:
         raise Rejected(f"run {run.id} has ended: {run.result}")
-    return run if run.pause else replace(run, pause=stop)
-
-
-def unpause(run: Run, now: datetime) -> Run:
-    """Have a run go on that somebody paused; one that nobody did goes on as it is."""
     if run.pause is None:
+        return replace(run, pause=stop)
+    if run.pause.above in (None, stop.above):
+        return run
+    return replace(run, pause=replace(stop, at=run.pause.at))
+
+
+def unpause(run: Run, now: datetime, above: int | None = None) -> Run:
+    """Have a run go on that somebody paused; one that nobody did goes on as it is.
+
+    `above`: only where it was paused with that run.
+    """
+    if run.pause is None or above not in (None, run.pause.above):
         return run
     return unpaused(replace(run, pause=None), run.pause.at, now)
 

@@ -54,6 +54,13 @@ def parent_of(connection: Connection, delivery: str) -> Parent | None:
     return None if row is None else Parent(row.run, row.job, row.step, row.left, row.ended)
 
 
+def waited_for(connection: Connection, run_id: int) -> Sequence[int]:
+    """The runs that steps of a run have started and wait for."""
+    mine = (children.c.run == run_id) & ~children.c.left & ~children.c.ended
+    query = select(runs.c.id).join(children, children.c.delivery == runs.c.delivery)
+    return connection.execute(query.where(mine, runs.c.gone_at.is_(None)).order_by(runs.c.id)).scalars().all()
+
+
 def settled(connection: Connection, delivery: str, made: Sequence[Run], now: datetime) -> None:
     """Note what came of a delivery that a step waits for, where that is over already."""
     if all(run.result is not None for run in made):

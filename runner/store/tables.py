@@ -566,6 +566,8 @@ stops = Table(
     Column("workflow", Text),
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),
+    # The run that was paused, where this one is only with it; NULL where it was itself.
+    Column("above", Id),
     Column("at", BigInteger, nullable=False),
     Index("stops_of_run", "run"),
     Index("stops_of_repository", "forge", "repo", "run"),

@@ -12,6 +12,7 @@ from runner.engine.conversation.sound import plain
 from runner.engine.conversation.talk import Talk
 from runner.engine.conversation.values import Shown
 from runner.engine.stage import Stage
+from runner.engine.station import Station
 from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
 from runner.model.lifecycle import begin_waits, forget_payloads
@@ -68,7 +69,7 @@ def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta 
             return wait, length
 
 
-def waited(wait: Wait, answer: Answer) -> Outcome:
+def waited(wait: Wait, answer: Answer, station: Station) -> Outcome:
     """What a wait comes to, with what the workflow is told of it."""
     if wait.awaited is Awaited.TIME:
         return success()
@@ -78,7 +79,7 @@ def waited(wait: Wait, answer: Answer) -> Outcome:
         outcome = failure(reason, Result.TIMED_OUT if late else Result.FAILURE)
         return replace(outcome, value=json.dumps(told))
     if wait.awaited is Awaited.RUN:
-        outcome, what = child_ended(wait, answer)
+        outcome, what = child_ended(wait, answer, station)
         return replace(outcome, value=json.dumps(what))
     at = answer.at.isoformat()
     if wait.awaited is Awaited.APPROVAL:
