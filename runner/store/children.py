@@ -106,6 +106,10 @@ def _left(connection: Connection, before: Run, after: Run, now: datetime) -> lis
     if not of_jobs and not waits:
         return []
     mine = (children.c.job.in_(of_jobs)) | (children.c.delivery.in_(waits))
+    # Most have started nothing, and a look costs less than two changes.
+    there = select(children.c.delivery).where(mine, children.c.run == after.id).limit(1)
+    if connection.execute(there).first() is None:
+        return []
     over = update(children).where(mine, children.c.run == after.id)
     connection.execute(over.where(children.c.ended).values(ring_at=None))
     gone = over.where(~children.c.ended, ~children.c.left).values(left=True, ring_at=micros(now + FIRST_RING))

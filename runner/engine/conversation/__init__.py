@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from runner.engine.beginnings import begins
@@ -83,7 +84,7 @@ class Conversation:
         done = [key for key in checkpoints if TRY not in key and "." not in key]
         steps = Roll({key: at for at, key in enumerate(done)})
         live = not steps.places and not job.waits
-        self.talk = Talk(self.stage, self.ledger, job, steps, live)
+        self.talk = Talk(self.stage, self.ledger, job, steps, live, known=monotonic())
         sandbox, station = self.stage.scene.sandbox, self.stage.station
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
