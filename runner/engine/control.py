@@ -51,8 +51,7 @@ def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act
         return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id, above=above))
 
     paused = advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
-    above = paused.pause.above if paused.pause else None
-    _with_those_below(run_id, partial(change, above=above or run_id), store, dispatcher, act)
+    _with_those_below(run_id, partial(change, above=run_id), store, dispatcher, act)
     return paused
 
 
