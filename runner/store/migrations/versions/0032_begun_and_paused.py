@@ -9,5 +9,6 @@ down_revision = "0031"
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("begun", sa.JSON(), nullable=True))
-    above = sa.Column("above", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=True)
-    op.add_column("stops", above)
+    op.add_column(
+        "stops", sa.Column("above", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=True)
+    )
