@@ -8,10 +8,12 @@ from typing import Any
 from runner.engine.commands import FOLDER
 from runner.engine.ports import Sandbox
 from runner.engine.refs import short_ref, within
+from runner.expr.evaluate import render
 from runner.expr.values import to_string
 from runner.model.run import Job, Run, in_order_of_end
 from runner.model.source import Event
 from runner.model.step import Result
+from runner.workflow.document import Call
 from runner.workflow.references import remote_call
 
 ARCHITECTURES = {"x86_64": "X64", "aarch64": "ARM64", "armv7l": "ARM", "i686": "X86"}
@@ -130,10 +132,17 @@ class Asked:
         """The jobs that one needs, or those with these keys beside it."""
         return {key: self._needed(job.caller, key) for key in (job.needs if keys is None else keys)}
 
-    def jobs_called_by(self, job: Job) -> Contexts:
-        """The `jobs` context of the workflow that a job called."""
-        keys = dict.fromkeys(one.key for one in self.run.jobs if one.caller == job.id)
-        return {key: self._needed(job.id, key) for key in keys}
+    def returned(self, call: Call, by: Job | None = None) -> Mapping[str, str]:
+        """What a workflow gives, as `call` says, once it has ended: one that a job called, or the run's."""
+        caller = None if by is None else by.id
+        keys = dict.fromkeys(one.key for one in self.run.jobs if one.caller == caller)
+        inside = {
+            "github": self.github(by),
+            "vars": dict(self.variables),
+            "inputs": self.inputs_of(caller),
+            "jobs": {key: self._needed(caller, key) for key in keys},
+        }
+        return {name: render(value, inside) for name, value in call.outputs.items()}
 
     def _needed(self, caller: int | None, key: str) -> Contexts:
         result = self.run.ended((caller, key))

@@ -1,9 +1,11 @@
 """What a person may ask of a run."""
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from runner.engine.advance import advance
@@ -20,6 +22,8 @@ from runner.workflow.built_in import BadWait, signal_name
 PAYLOAD_BYTES = 1024 * 1024
 PAYLOAD_DEPTH = 100
 """How deep lists and objects may be within each other in a payload."""
+
+log = logging.getLogger(__name__)
 
 Chosen = Callable[[Run], Collection[int] | None]
 """Picks jobs of a run by id; None is all of them."""
@@ -39,17 +43,47 @@ def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act 
 
 
 def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
-    """Have a run stand still: its steps end, and no job of it goes on. Twice is fine."""
+    """Have a run and those that its steps wait for stand still: steps end, no job goes on. Twice is fine.
 
-    def change(run: Run, now: datetime) -> Run:
-        return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id))
+    What a step of it was just starting stands still as soon as it is there.
+    """
 
-    return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
+    def change(run: Run, now: datetime, above: int | None = None) -> Run:
+        return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id, above=above))
+
+    paused = advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
+    _with_those_below(run_id, partial(change, above=run_id), store, dispatcher, act)
+    return paused
 
 
 def unpause(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
-    """Have it go on, within a second or two. Twice is fine."""
-    return advance(run_id, lifecycle.unpause, store=store, dispatcher=dispatcher, act=act).after
+    """Have it go on, within a second or two, and those that were paused with it. Twice is fine."""
+    made = advance(run_id, lifecycle.unpause, store=store, dispatcher=dispatcher, act=act)
+    above = made.before.pause.above if made.before.pause else None
+    change = partial(lifecycle.unpause, above=above or run_id)
+    _with_those_below(run_id, change, store, dispatcher, act)
+    return made.after
+
+
+def _with_those_below(
+    run_id: int,
+    change: Callable[[Run, datetime], Run],
+    store: Store,
+    dispatcher: Dispatcher,
+    act: Act,
+) -> None:
+    """Do the same to the runs that the steps of a run wait for, and to those that theirs do."""
+    below = list(store.waited_for(run_id))
+    while below:
+        one = below.pop()
+        try:
+            made = advance(one, change, store=store, dispatcher=dispatcher, act=act)
+        except Rejected as ended:
+            log.info("a run has nothing left to pause", extra={"run": one, "why": str(ended)})
+            continue
+        # What is below one that was paused by itself stands still with that one.
+        if made.after.pause is None or made.after.pause.above is not None:
+            below += store.waited_for(one)
 
 
 def rerun(

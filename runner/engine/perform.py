@@ -36,7 +36,7 @@ from runner.engine.opening import FIRST_WORDS, LAST_WORDS, Opening
 from runner.engine.ports import Logs
 from runner.engine.programs import Ended, Program, concluded, declared, environment_of
 from runner.engine.remove import remove
-from runner.engine.reopening import JOB, Reopened, checking, held, reopen
+from runner.engine.reopening import JOB, checking, held, reopen
 from runner.engine.retries import Later, again, delay_of
 from runner.engine.stage import Released, Stage, minutes
 from runner.engine.station import Station
@@ -357,19 +357,17 @@ def _begin(
     # Whoever had it before may have died before it was stored.
     kept.saved(workspace.snapshot)
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)
-    work = partial(_worked_through, run, workflow, body, stage, ledger, reopened)
+    work = partial(_worked_through, run, workflow, body, stage, ledger)
     return work, ledger, _Terms(tolerant, body.retry)
 
 
-def _worked_through(
-    run: Run, workflow: Workflow, body: Steps, stage: Stage, ledger: Ledger, reopened: Reopened
-) -> Ended:
+def _worked_through(run: Run, workflow: Workflow, body: Steps, stage: Stage, ledger: Ledger) -> Ended:
     if body.function is None:
         return converse(declared(workflow, body, stage), ledger)
     text = workflow_text(workflow.path, run.route, stage.station.workspaces).decode("utf-8-sig")
     env = environment_of(workflow, body, stage)
     on_lost = body.on_lost or "retry"
-    conversation = Conversation(workflow.path, text, body.function, env, stage, ledger, on_lost, reopened)
+    conversation = Conversation(workflow.path, text, body.function, env, stage, ledger, on_lost)
     return concluded(body, env, conversation.converse(), stage)
 
 

@@ -169,7 +169,7 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     if called.on.call is None:
         raise BrokenDefinition(f'{job.calls} cannot be called: its "on" has no workflow_call')
     if run.called_by(job.id):
-        return _returned(run, job, called.on.call, asked, seen)
+        return _returned(run, job, called.on.call, asked)
     _check_depth(run, job)
     inputs = called_inputs(called.on.call, definition.body, seen)
     if called.concurrency is not None and not any(turn.called for turn in job.turns):
@@ -377,16 +377,10 @@ def _typed(name: str, kind: str, value: Value, workflow: str) -> Value:
     raise BrokenDefinition(f"{workflow}: the input {name!r} is a {kind}, not {cut(to_string(value))!r}")
 
 
-def _returned(run: Run, job: Job, call: Call, asked: Asked, seen: Contexts) -> Next:
+def _returned(run: Run, job: Job, call: Call, asked: Asked) -> Next:
     """The workflow that a job called has ended: how, and what it gives."""
     result = combined(one.phase for one in run.called_by(job.id)) or Result.FAILURE
-    inside = {
-        "github": seen["github"],
-        "vars": seen["vars"],
-        "inputs": asked.inputs_of(job.id),
-        "jobs": asked.jobs_called_by(job),
-    }
-    outputs = {name: render(value, inside) for name, value in call.outputs.items()}
+    outputs = asked.returned(call, job)
     return lambda run, now: lifecycle.settle(run, job.id, result, now, outputs=outputs)
 
 

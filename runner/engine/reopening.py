@@ -31,17 +31,11 @@ JOB = "job-"
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """A job with what it has to hear anew, its files, and the checkpoints that count with them.
-
-    `undone` are the steps that ended in earlier attempts and count no longer; `lost` is whether a worker was
-    lost since anything had been done.
-    """
+    """A job with what it has to hear anew, its files, and the checkpoints that count with them."""
 
     job: Job
     workspace: Workspace
     checkpoints: Mapping[str, Checkpoint]
-    undone: frozenset[str]
-    lost: bool
 
 
 def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, station: Station) -> Reopened:
@@ -57,14 +51,13 @@ def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, statio
     check = checking(job, hold)
     try:
         workspace = _opened(run, job, newest, check, history, station)
-        return Reopened(job, workspace, checkpoints, frozenset(), lost > 0)
+        return Reopened(job, workspace, checkpoints)
     except SnapshotGone as error:
         gone = error
     workspace, kept = _gone_back(run, job, earlier, check, history, station)
     try:
         _check_again(job, body, checkpoints, kept, gone)
         undone = {key: done for key, done in checkpoints.items() if key not in kept and TRY not in key}
-        reopened = Reopened(unheard(job, undone), workspace, kept, frozenset(undone), lost > 0)
         if kept:
             lost = losses(job, kept)
         elif _started_over(job):
@@ -75,13 +68,14 @@ def reopen(run: Run, job: Job, hold: Hold, body: Steps, history: History, statio
         station.logs.append(job.id, job.attempt, FIRST_WORDS, f"##[warning]{said}\n".encode())
 
         def go_back(run: Run, _now: datetime) -> Run:
-            return run.with_job(start_over(unheard(held(run, hold.lease), undone), hold.lease, len(kept)))
+            job = unheard(held(run, hold.lease), undone)
+            return run.with_job(start_over(job, hold.lease, len(kept), checkpoints))
 
-        advance(run.id, go_back, store=station.store, dispatcher=station.dispatcher)
+        made = advance(run.id, go_back, store=station.store, dispatcher=station.dispatcher)
     except BaseException:
         workspace.close()
         raise
-    return reopened
+    return Reopened(made.after.job(job.id), workspace, kept)
 
 
 def held(run: Run, lease: Lease) -> Job:
@@ -204,7 +198,7 @@ def _check_again(
     """Raises `BrokenDefinition` where a step would run twice that must not."""
     suspects = 1 if losses(job, checkpoints) else 0
     if body.function is not None:
-        _check_program(job, body.on_lost or "retry", checkpoints, kept, gone)
+        _check_program(job, checkpoints, kept, gone)
     for step in body.steps:
         if step.key in kept:
             continue
@@ -220,23 +214,17 @@ def _check_again(
 
 
 def _check_program(
-    job: Job,
-    lost: str,
-    checkpoints: Mapping[str, Checkpoint],
-    kept: Mapping[str, Checkpoint],
-    gone: SnapshotGone,
+    job: Job, checkpoints: Mapping[str, Checkpoint], kept: Mapping[str, Checkpoint], gone: SnapshotGone
 ) -> None:
     """The same of a program, whose steps are known once they have been asked for.
 
-    `lost` is what the job says of all those that say nothing themselves.
+    What may have run when a worker was lost is known to the job, and looked at when it is asked for again.
     """
     again = [
         f"step {name_in(key)} has run, and on-lost is {done.outcome.on_lost}"
         for key, done in checkpoints.items()
         if TRY not in key and key not in kept and done.outcome.on_lost and not _is_carried(job, done)
     ]
-    if lost != "retry" and losses(job, checkpoints):
-        again.append(f"a step of it may have run, and on-lost is {lost}")
     if again:
         where = "go back" if kept else "start over"
         raise BrokenDefinition(f"the job cannot {where}: {gone}; {again[0]}")

@@ -14,6 +14,7 @@ from runner.errors import LeaseLost, Rejected
 from runner.model.environment import GATES, Deployment
 from runner.model.limits import shown
 from runner.model.run import (
+    Begun,
     Finished,
     Group,
     Job,
@@ -29,7 +30,7 @@ from runner.model.run import (
     Waiting,
     combined,
 )
-from runner.model.step import Result, is_named, name_in
+from runner.model.step import TRY, Result, is_named, name_in
 from runner.model.stops import Stop
 from runner.model.turns import State, Turn
 from runner.model.waits import LOSS, Answer, Awaited, Signal, Wait, Word, refusal
@@ -161,7 +162,7 @@ def retry(job: Job, lease: Lease, at: datetime, delay: timedelta, result: Result
     waits = tuple(one for one in job.waits if one.key in GATES)
     job = replace(wait(job, lease, at, delay, reason), tried=tried, worked=timedelta(), carried=0)
     # Where it started over in this very attempt, what it has done since does not count either.
-    return replace(job, waits=waits, base=max(lease.attempt, job.base + 1))
+    return replace(job, waits=waits, begun={}, base=max(lease.attempt, job.base + 1))
 
 
 def suspend(job: Job, lease: Lease, at: datetime, wait: Wait, length: timedelta | None = None) -> Job:
@@ -353,13 +354,31 @@ def _worked(job: Job, until: datetime) -> Job:
     return replace(job, worked=job.worked + spent)
 
 
-def start_over(job: Job, lease: Lease, carried: int = 0) -> Job:
+def begin_try(job: Job, lease: Lease, key: str, on_lost: str, done: Collection[str]) -> Job:
+    """Note that a try of a step begins, before it does; of other steps, what is `done` is noted no longer."""
+    _held(job, lease)
+    step = key.partition(TRY)[0]
+    others = {one: begun for one, begun in _unended(job, done).items() if one.partition(TRY)[0] != step}
+    return replace(job, begun=others | {key: Begun(lease.attempt, on_lost)})
+
+
+def _unended(job: Job, done: Collection[str]) -> dict[str, Begun]:
+    """The tries of which neither the end nor that of their steps is among the checkpoints that are `done`."""
+    return {
+        key: begun
+        for key, begun in job.begun.items()
+        if key not in done and key.partition(TRY)[0] not in done
+    }
+
+
+def start_over(job: Job, lease: Lease, carried: int = 0, done: Collection[str] = ()) -> Job:
     """Forget the checkpoints so far but for the first `carried`: the steps of all others run again.
 
-    What it has waited for stands: a signal or an approval is asked for once, however often its step runs.
+    What it has waited for stands: a signal or an approval is asked for once, however often its step runs. So
+    does what may have run, with no end of it among the checkpoints, which are `done`.
     """
     _held(job, lease)
-    return replace(job, base=lease.attempt, carried=carried)
+    return replace(job, base=lease.attempt, carried=carried, begun=_unended(job, done))
 
 
 def plan(run: Run, job_id: int, legs: Sequence[Job]) -> Run:
@@ -499,15 +518,25 @@ def end(run: Run, at: datetime) -> Run:
 
 
 def pause(run: Run, stop: Stop) -> Run:
-    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts."""
+    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts.
+
+    One that was only paused with another is so by itself from then on.
+    """
     if run.result is not None:
         raise Rejected(f"run {run.id} has ended: {run.result}")
-    return run if run.pause else replace(run, pause=stop)
-
-
-def unpause(run: Run, now: datetime) -> Run:
-    """Have a run go on that somebody paused; one that nobody did goes on as it is."""
     if run.pause is None:
+        return replace(run, pause=stop)
+    if run.pause.above in (None, stop.above):
+        return run
+    return replace(run, pause=replace(stop, at=run.pause.at))
+
+
+def unpause(run: Run, now: datetime, above: int | None = None) -> Run:
+    """Have a run go on that somebody paused; one that nobody did goes on as it is.
+
+    `above`: only where it was paused with that run.
+    """
+    if run.pause is None or above not in (None, run.pause.above):
         return run
     return unpaused(replace(run, pause=None), run.pause.at, now)
 

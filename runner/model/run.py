@@ -113,6 +113,17 @@ class StepName:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A step that its program does not want to run twice unasked has begun, in that attempt of its job.
+
+    `on_lost` is what it said of that when it did.
+    """
+
+    attempt: int
+    on_lost: str
+
+
+@dataclass(frozen=True, slots=True)
 class Try:
     """How a job ended that was then tried again; `attempt` is the one in which it did."""
 
@@ -188,6 +199,8 @@ class Job:
     """Whether it may fail, as far as its definition has been evaluated."""
     deployed: Deployment | None = None
     """Where to, once its steps are over."""
+    begun: Mapping[str, Begun] = field(default_factory=dict)
+    """The tries of such steps, by the keys of their checkpoints, which they only get where they fail."""
 
     @property
     def awaits(self) -> tuple[Wait, ...]:

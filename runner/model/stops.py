@@ -18,6 +18,8 @@ class Stop:
     run: int | None = None
     commit: str | None = None
     workflow: str | None = None
+    above: int | None = None
+    """The run that was paused, and this one with it, as it waits for this one."""
 
     @property
     def refuses(self) -> bool:
@@ -26,7 +28,7 @@ class Stop:
 
     @property
     def words(self) -> str:
-        what = "paused"
+        what = "paused" if self.above is None else f"paused with run {self.above}"
         if self.commit is not None:
             what = f"commit {self.commit[:12]} is blocked"
         elif self.workflow is not None:

@@ -9,7 +9,8 @@ from types import FrameType
 from typing import Any, Optional
 
 OURS = os.path.dirname(os.path.abspath(__file__))
-BEGINNING = os.path.join(os.path.dirname(os.path.dirname(OURS)), "__main__.py")
+BEGINNING = "_runner_sdk.py"
+"""The file that a workflow's process begins with."""
 MOST_FRAMES = 100
 
 
@@ -44,7 +45,8 @@ def is_ours(filename: str) -> bool:
     return (
         filename.startswith((OURS, "<frozen "))
         or f"{os.sep}asyncio{os.sep}" in filename
-        or filename in (BEGINNING, threading.__file__, selectors.__file__)
+        or filename in (threading.__file__, selectors.__file__)
+        or os.path.basename(filename) == BEGINNING
     )
 
 

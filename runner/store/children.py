@@ -54,6 +54,13 @@ def parent_of(connection: Connection, delivery: str) -> Parent | None:
     return None if row is None else Parent(row.run, row.job, row.step, row.left, row.ended)
 
 
+def waited_for(connection: Connection, run_id: int) -> Sequence[int]:
+    """The runs that steps of a run have started and wait for."""
+    mine = (children.c.run == run_id) & ~children.c.left & ~children.c.ended
+    query = select(runs.c.id).join(children, children.c.delivery == runs.c.delivery)
+    return connection.execute(query.where(mine, runs.c.gone_at.is_(None)).order_by(runs.c.id)).scalars().all()
+
+
 def settled(connection: Connection, delivery: str, made: Sequence[Run], now: datetime) -> None:
     """Note what came of a delivery that a step waits for, where that is over already."""
     if all(run.result is not None for run in made):
@@ -99,6 +106,10 @@ def _left(connection: Connection, before: Run, after: Run, now: datetime) -> lis
     if not of_jobs and not waits:
         return []
     mine = (children.c.job.in_(of_jobs)) | (children.c.delivery.in_(waits))
+    # Most have started nothing, and a look costs less than two changes.
+    there = select(children.c.delivery).where(mine, children.c.run == after.id).limit(1)
+    if connection.execute(there).first() is None:
+        return []
     over = update(children).where(mine, children.c.run == after.id)
     connection.execute(over.where(children.c.ended).values(ring_at=None))
     gone = over.where(~children.c.ended, ~children.c.left).values(left=True, ring_at=micros(now + FIRST_RING))

@@ -12,6 +12,7 @@ from runner.model.blob import Blob
 from runner.model.environment import Deployment
 from runner.model.forks import Fork
 from runner.model.run import (
+    Begun,
     Finished,
     Job,
     Lease,
@@ -181,6 +182,7 @@ def job_from(row: Row[Any]) -> Job:
         stands_for=row.stands_for,
         tolerant=row.tolerant,
         deployed=deployed_from(row.deployed),
+        begun={key: Begun(*one) for key, one in (row.begun or {}).items()},
     )
 
 
@@ -253,6 +255,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "waits": [wait_to(wait) for wait in job.waits] or None,
         "tolerant": job.tolerant,
         "deployed": None if job.deployed is None else asdict(job.deployed),
+        "begun": {key: [one.attempt, one.on_lost] for key, one in job.begun.items()} or None,
     }
     match job.phase:
         case Pending(since):

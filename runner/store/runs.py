@@ -55,6 +55,7 @@ from runner.store.sharing import next_of, queue_full
 from runner.store.signals import delivered, put
 from runner.store.stops import (
     goes_no_further,
+    paused_with,
     save_pause,
     unblocked,
 )
@@ -392,6 +393,10 @@ class SqlStore:
 
         return self._database.writing(work, durable=False) if held else Renewal()
 
+    def waited_for(self, run_id: int) -> Sequence[int]:
+        with self._database.reading() as connection:
+            return children.waited_for(connection, run_id)
+
     def stranded(self, everything: bool = False) -> Stranded:
         with self._database.reading() as connection:
             now = micros(self._database.now(connection))
@@ -451,6 +456,7 @@ def _create(
         "created_at": micros(now),
     }
     made = connection.execute(_insert_run, mine | row).one()
+    parent = children.parent_of(connection, delivery.id) if delivery.kind == DISPATCH else None
     born = Run(
         id=made.id,
         number=made.number,
@@ -463,7 +469,8 @@ def _create(
         jobs=new.jobs,
         problems=new.problems,
         pins=new.pins,
-        parent=children.parent_of(connection, delivery.id) if delivery.kind == DISPATCH else None,
+        parent=parent,
+        pause=None if parent is None else paused_with(connection, made.id, parent),
     )
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))

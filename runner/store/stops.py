@@ -6,6 +6,7 @@ the moment it is gone.
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -38,7 +39,7 @@ from sqlalchemy import (
 from runner.engine.ports import Verdict
 from runner.errors import NotFound, Rejected
 from runner.model.audit import Act
-from runner.model.run import Run
+from runner.model.run import Parent, Run
 from runner.model.source import Repository, Route
 from runner.model.stops import Stop
 from runner.store.audit import note
@@ -169,6 +170,20 @@ def save_pause(connection: Connection, before: Run, after: Run, now: int) -> Non
         connection.execute(insert(stops), _columns(after.route.forge, after.pause))
     else:
         _ring(connection, runs.c.id == after.id, now)
+
+
+def paused_with(connection: Connection, run_id: int, parent: Parent) -> Stop | None:
+    """Have a new run stand still where the one does whose step has started it, and waits for it."""
+    if parent.left or parent.ended:
+        return None
+    query = select(stops).where(stops.c.run == parent.run).order_by(stops.c.id).limit(1)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    above = _from(row)
+    stop = replace(above, run=run_id, above=above.above or parent.run)
+    connection.execute(insert(stops), _columns(row.forge, stop))
+    return stop
 
 
 def put_off(connection: Connection, now: int, due: int) -> bool:
@@ -440,9 +455,10 @@ def _columns(forge: str, stop: Stop) -> dict[str, Any]:
         "workflow": stop.workflow,
         "reason": stop.reason,
         "actor": stop.actor,
+        "above": stop.above,
         "at": micros(stop.at),
     }
 
 
 def _from(row: Row[Any]) -> Stop:
-    return Stop(row.actor, moment(row.at), row.reason, row.repo, row.run, row.commit, row.workflow)
+    return Stop(row.actor, moment(row.at), row.reason, row.repo, row.run, row.commit, row.workflow, row.above)

@@ -243,6 +243,8 @@ jobs = Table(
     Column("tolerant", Boolean, nullable=False, server_default=false()),
     # Its environment and the address there; NULL before its steps are over, and where it has none.
     Column("deployed", JSON(none_as_null=True)),
+    # Tries of steps that are not simply to run twice: in which attempt each began, and its `on-lost`.
+    Column("begun", JSON(none_as_null=True)),
     # Up to which attempt its logs are no chunks any more, or need not become anything else.
     Column("logs_settled", Integer, nullable=False, server_default="0"),
     Index("jobs_of_run", "run", "run_attempt", "position"),
@@ -564,6 +566,8 @@ stops = Table(
     Column("workflow", Text),
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),
+    # The run that was paused, where this one is only with it; NULL where it was itself.
+    Column("above", Id),
     Column("at", BigInteger, nullable=False),
     Index("stops_of_run", "run"),
     Index("stops_of_repository", "forge", "repo", "run"),

@@ -7,17 +7,28 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
+from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
 from runner.errors import LeaseLost
+from runner.model.audit import Act
 from runner.model.children import Start
-from runner.model.lifecycle import begin_waits, cancel, claim, conclude, decide, leave_waits, suspend_for_any
-from runner.model.run import Job, Lease, Queued, Run, Running, Suspended
+from runner.model.lifecycle import (
+    begin_waits,
+    cancel,
+    claim,
+    conclude,
+    decide,
+    leave_waits,
+    suspend_for_any,
+)
+from runner.model.run import Envelope, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.model.waits import Awaited, Wait, Word
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.tables import children
 from tests.builders import LENGTH, NOON, a_new_run, a_route, an_event
+from tests.fakes import RecordingDispatcher
 
 HOUR = timedelta(hours=1)
 
@@ -215,6 +226,89 @@ def test_a_child_is_cancelled_that_its_step_has_left(world: World) -> None:
 
     assert world.store.update(world.parent.id, leave).stirred == (child.id,)
     assert world.store.update(child.id, decide).after.result is Result.CANCELLED
+
+
+def paused(world: World, run: Run) -> str:
+    """Why a run stands still."""
+    return world.store.load(run.id).stopped
+
+
+def pause(world: World, run: Run, by: str, why: str = "") -> None:
+    bell = RecordingDispatcher()
+    control.pause(run.id, why, store=world.store, dispatcher=bell, act=Act(by, "pause"))
+
+
+def unpause(world: World, run: Run) -> None:
+    bell = RecordingDispatcher()
+    control.unpause(run.id, store=world.store, dispatcher=bell, act=Act("ada", "unpause"))
+
+
+def below(world: World, child: Run) -> Run:
+    """What a step of a child has started."""
+    lease = claimed(world.store, child)
+    ((delivery, _),) = world.store.receive_all(
+        [Arrival(an_event(kind="workflow_dispatch"), "below", "below", start=Start(lease, "call#1"))]
+    )
+    return world.child(delivery)
+
+
+def test_what_steps_wait_for_is_paused_with_their_run_and_goes_on_with_it(world: World) -> None:
+    child = world.child(world.start())
+    grandchild = below(world, child)
+
+    pause(world, world.parent, "ada", "wait")
+    pause(world, world.parent, "bert")
+
+    for one in (child, grandchild):
+        assert paused(world, one).startswith(f"paused with run {world.parent.id} by ada since ")
+        assert paused(world, one).endswith(": wait")
+    job = world.store.load(grandchild.id).jobs[0]
+    assert world.store.claim(Envelope(grandchild.route, grandchild.id, job.id, job.labels), take) is None
+
+    unpause(world, world.parent)
+
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+
+
+def take(run: Run, job: int, now: datetime) -> Run:
+    return run.with_job(claim(run.job(job), "worker-1", now, LENGTH))
+
+
+@pytest.mark.parametrize("first", ["child", "parent"])
+def test_a_child_that_was_paused_by_itself_stays_so_with_what_it_waits_for(world: World, first: str) -> None:
+    child = world.child(world.start())
+    grandchild = below(world, child)
+    for one in (child, world.parent) if first == "child" else (world.parent, child):
+        pause(world, one, "ada")
+
+    unpause(world, world.parent)
+
+    assert paused(world, child).startswith("paused by ada")
+    assert paused(world, grandchild).startswith(f"paused with run {child.id} by ada")
+    unpause(world, child)
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+
+
+def test_a_child_of_a_paused_run_that_goes_on_by_itself_does_so_with_what_it_waits_for(world: World) -> None:
+    child = world.child(world.start())
+    grandchild = below(world, child)
+    pause(world, world.parent, "ada")
+
+    unpause(world, child)
+
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+    assert paused(world, world.parent).startswith("paused by ada")
+
+
+def test_a_child_that_comes_to_be_while_its_parent_is_paused_is_so_from_the_beginning(world: World) -> None:
+    delivery = world.start()
+    pause(world, world.parent, "ada")
+
+    child = world.child(delivery)
+
+    assert child.stopped == paused(world, child) != ""
+    unpause(world, world.parent)
+    assert paused(world, child) == ""
 
 
 def test_a_child_that_was_left_before_it_began_never_does(world: World) -> None:

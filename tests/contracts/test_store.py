@@ -16,17 +16,19 @@ from runner.model.lifecycle import (
     FIRST_DELAY,
     UNSAVED,
     answer,
+    begin_try,
     cancel,
     claim,
     conclude,
     decide,
     pin,
     postpone,
+    retry,
     start_over,
     wait,
 )
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Finished, Lease, Leg, Queued, Run, Running, Waiting
+from runner.model.run import Begun, Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers
@@ -272,6 +274,31 @@ def test_a_job_that_starts_over_recalls_nothing_and_may_record_the_same_keys_aga
     assert store.recall(store.load(run.id).jobs[0]) == {}
     store.record(second, a_checkpoint(second))
     assert list(store.recall(store.load(run.id).jobs[0])) == ["1"]
+
+
+def test_what_began_and_has_no_end_is_known_after_a_job_has_gone_back_and_no_more_once_it_is_tried_again(
+    store: SqlStore,
+) -> None:
+    run = a_stored_run(store)
+    first = claimed(store, run, length=timedelta(0))
+    for key, on_lost, done in (("a#1~1", "fail", ()), ("b#1~1", "ask", ()), ("c#1~1", "ask", ("b#1",))):
+        store.update(
+            run.id,
+            lambda run, now, new=(key, on_lost, done): run.with_job(begin_try(run.jobs[0], first, *new)),  # type: ignore[misc]
+        )
+    second = claimed(store, run)
+
+    def go_back(run: Run, now: datetime) -> Run:
+        return run.with_job(start_over(run.jobs[0], second, 0, {"c#1~1"}))
+
+    store.update(run.id, go_back)
+    assert store.load(run.id).jobs[0].begun == {"a#1~1": Begun(first.attempt, "fail")}
+
+    def fail(run: Run, now: datetime) -> Run:
+        return run.with_job(retry(run.jobs[0], second, now, timedelta(0), Result.FAILURE, "no"))
+
+    store.update(run.id, fail)
+    assert store.load(run.id).jobs[0].begun == {}
 
 
 def test_a_renewal_extends_what_is_held_and_names_what_is_lost_or_cancelled(store: SqlStore) -> None:

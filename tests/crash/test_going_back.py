@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from runner.engine.opening import FIRST_WORDS
-from runner.model.run import Job
+from runner.model.run import Finished, Job
 from runner.model.step import Result
-from tests.crash.world import World
+from tests.crash.world import World, wait_for
 
 THREE = """\
 name: ci
@@ -81,3 +81,53 @@ def test_a_job_goes_on_from_the_snapshot_before_the_damaged_one(
     ]
     assert "the job goes back to its files as step 1" in "".join(said)
     embedded.leaves_nothing_alive()
+
+
+NOTHING = "on: workflow_dispatch\njobs: {{a: {{runs-on: linux, steps: [{{run: 'true'}}]}}}}\n"
+ONCE = """\
+from runner.sdk import workflow
+
+COMMAND = '''
+    echo "flow NAME $RUNNER_ATTEMPT $GITHUB_SHA 1" {record}
+    echo NAME > NAME
+    test "$(cat {pause})" != NAME || sleep 60
+'''
+
+@workflow(on="push", runs_on="linux")
+async def flow(event, step):
+    for name, on_lost in (("one", "retry"), ("two", "retry"), ("three", "fail")):
+        await step.sh(name, COMMAND.replace("NAME", name), on_lost=on_lost)
+"""
+
+
+def test_a_step_that_must_not_run_twice_does_not_though_a_second_worker_is_killed_on_the_way_back_to_it(
+    embedded: World,
+) -> None:
+    embedded.gate.write_text("three")
+    called = {"flow.py": ONCE}
+    delivery = embedded.deliver(embedded.commit(pause=str(embedded.gate), text=NOTHING, called=called))
+    kill_in(embedded, "three", 1)
+    found = embedded.run_of(delivery)
+    assert found is not None
+    truncate(newest_of(embedded, found.jobs[0]))
+    embedded.gate.write_text("two")
+    kill_in(embedded, "two", 2)
+    embedded.gate.write_text("none")
+    embedded.start("embedded")
+
+    run = embedded.ended(delivery)
+
+    assert run.result is Result.FAILURE
+    (phase,) = (job.phase for job in run.jobs)
+    assert isinstance(phase, Finished)
+    assert "its worker was lost while the step may have run, and on-lost is fail" in phase.reason
+    assert [line[1] for line in embedded.lines()] == ["one", "two", "three", "two", "two"]
+    embedded.leaves_nothing_alive()
+
+
+def kill_in(world: World, step: str, times: int) -> None:
+    """Have somebody work until a step has begun so often, and kill him there."""
+    victim = world.start("embedded")
+    wait_for(lambda: [line[1] for line in world.lines()].count(step) == times or None, f"step {step}")
+    victim.kill()
+    victim.wait()

@@ -2,7 +2,9 @@
 """Workflows in Python under control: cancelled, timed out, handed back, lost, tried again, taken back."""
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ import pytest
 
 from runner.engine import control
 from runner.engine.control import cancel, force_cancel, rerun, resume
+from runner.engine.heart import Heart
 from runner.errors import Rejected
 from runner.model.audit import Act
-from runner.model.run import Queued
+from runner.model.run import Queued, Run
 from runner.model.waits import Awaited, Signal, Word
 from runner.store.views import Views
+from tests.builders import LENGTH
 from tests.engine.conftest import Bench
-from tests.engine.flows import Flows
+from tests.engine.flows import PATIENCE, Flows
 
 
 @pytest.fixture
@@ -358,6 +362,33 @@ def test_a_step_that_was_not_begun_when_the_worker_was_lost_is_no_suspect(flows:
 
     assert flows.seen(run).result == "success"
     assert flows.notes() == ["a", "a", "b"]
+
+
+def test_a_step_that_had_failed_and_was_to_be_tried_again_when_the_worker_was_lost_is_no_suspect(
+    flows: Flows,
+) -> None:
+    run = flows.pushed("""
+        def fails_first():
+            note("fails")
+            if not os.path.exists("RECORD.go"):
+                raise RuntimeError("no")
+        await step.gather(
+            step.do("long", lambda: (note("long"), os.path.exists("RECORD.go") or time.sleep(60)) and 1),
+            step.do("fails", fails_first, on_lost="fail", retry={"max-attempts": 2, "delay": 1}),
+        )
+    """)
+    flows.aside(run)
+    flows.until("long")
+    flows.until("fails")
+    end = time.monotonic() + PATIENCE
+    while "fails#1~1" not in flows.seen(run).steps:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    flows.record.with_suffix(".go").touch()
+    flows.loses_its_worker(run)
+
+    assert flows.ends(run).result == "success"
+    assert sorted(flows.notes()) == ["fails", "fails", "long", "long"]
 
 
 def test_a_job_whose_files_are_gone_does_not_start_over_where_nothing_may_run_twice(flows: Flows) -> None:
@@ -731,6 +762,71 @@ def test_what_a_lost_worker_may_have_run_is_known_also_after_steps_that_run_agai
     assert "goes back to its files as step one left them" in ended.log
     assert "done again for want of them: step two\n" in ended.log
     assert flows.notes() == ["one", "two", "three", "two"]
+
+
+GOES_BACK = """
+    def body(name):
+        return lambda: note(name) and time.sleep(60 if open("RECORD.slow").read() == name else 0)
+    await step.do("one", body("one"))
+    await step.do("two", body("two"), on_lost="retry")
+    await step.do("three", body("three"), ON_LOST)
+    return await step.do("four", body("four"))
+    """
+
+
+def left_on_the_way_back(flows: Flows, options: str, on_lost: str, how: str) -> Run:
+    """A run that lost its worker in step three, went back before step two, and was left in that again."""
+    flows.bench.workspaces.changing = range(1, 100)
+    slow = flows.record.with_suffix(".slow")
+    run = flows.pushed(GOES_BACK.replace("ON_LOST", on_lost), options)
+    slow.write_text("three")
+    flows.aside(run)
+    flows.until("three")
+    flows.loses_its_worker(run)
+    flows.bench.workspaces.lost = {"1.2"}
+    slow.write_text("two")
+    thread = flows.aside(run)
+    flows.until("two", 2)
+    slow.write_text("")
+    if how == "lost":
+        flows.loses_its_worker(run)
+    else:
+        flows.bench.station.heart.release()
+        thread.join(20)
+        flows.bench.station = replace(flows.bench.station, heart=Heart(flows.bench.store, LENGTH))
+    return run
+
+
+@pytest.mark.parametrize("how", ["lost", "goes down"])
+@pytest.mark.parametrize(("options", "on_lost"), [("", "on_lost='fail'"), ("on_lost='fail'", "on_lost=None")])
+def test_what_a_lost_worker_may_have_run_is_known_however_the_next_one_ends_on_the_way_back(
+    flows: Flows, options: str, on_lost: str, how: str
+) -> None:
+    run = left_on_the_way_back(flows, options, on_lost, how)
+
+    ended = flows.ends(run)
+
+    assert ended.result == "failure"
+    assert "its worker was lost while the step may have run, and on-lost is fail" in ended.reason
+    assert flows.notes().count("three") == 1
+
+
+def test_a_person_is_asked_once_about_what_a_lost_worker_may_have_run_however_often_the_job_goes_back(
+    flows: Flows,
+) -> None:
+    run = left_on_the_way_back(flows, "", "on_lost='ask'", "lost")
+    ended = flows.goes_on(run)
+    flows.bench.workspaces.lost |= {"3.1"}
+
+    assert [wait.message for wait in ended.job.awaits] == [
+        "its worker was lost while the step may have run: step three"
+    ]
+    ports: Any = {"store": flows.bench.store, "dispatcher": flows.bench.bell}
+    control.answer(run.id, Awaited.RESUMPTION, Word.AGAIN, by="ada", **ports)
+    ended = flows.ends(run)
+
+    assert ended.result == "success"
+    assert flows.notes() == ["one", "two", "three", "two", "two", "two", "three", "four"]
 
 
 def test_a_program_that_goes_back_is_answered_what_it_waited_for_and_runs_what_was_never_begun(

@@ -187,6 +187,39 @@ def test_a_workflow_that_goes_nowhere_is_stopped_and_says_where_it_was(
     assert "_runner_sdk" not in ended.reason
 
 
+@pytest.mark.parametrize(
+    ("wait", "instead"),
+    [
+        ("step.wait_for_event('go', type='go')", "limit it by its timeout="),
+        ("step.approve('go', 'may it?')", "limit it by its timeout="),
+        ("step.sleep('go', '1 day')", "have step.wait_any wait for it and for a second step.sleep"),
+    ],
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        "await asyncio.wait_for(WAIT, 3600)",
+        pytest.param(
+            "async with asyncio.timeout(3600):\n    await WAIT",
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout came with 3.11"),
+        ),
+    ],
+)
+def test_a_timer_of_asyncio_around_a_wait_is_stopped_with_its_line_and_what_to_write_instead(
+    flows: Flows, hasty: None, around: str, wait: str, instead: str
+) -> None:
+    ended = flows.run(around.replace("WAIT", wait))
+
+    line = ended.line_of("'go'")
+    assert ended.result == "failure"
+    assert (
+        f"what is no step while step go ({PATH}:{line}) waits, as with asyncio.timeout or asyncio.wait_for"
+        in ended.reason
+    )
+    assert instead in ended.reason
+    assert f'File "{PATH}", line {line}' in ended.reason
+
+
 # --- bodies ---------------------------------------------------------------------------------------------
 
 

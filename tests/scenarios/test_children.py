@@ -24,6 +24,24 @@ jobs:
       - id: a
         run: echo "x=hello ${{ inputs.who }}" >> $GITHUB_OUTPUT; test "${{ inputs.who }}" = ada
 """
+CALLED = """
+on:
+  workflow_dispatch:
+    inputs:
+      who: {required: true, type: string}
+  workflow_call:
+    inputs:
+      who: {required: true, type: string}
+    outputs:
+      greeting: {value: "${{ jobs.say.outputs.said }}, ${{ inputs.who }}!"}
+      number: {value: "${{ fromJSON(jobs.say.outputs.number) }}"}
+jobs:
+  say:
+    runs-on: self-hosted
+    outputs: {said: hello, number: "${{ inputs.who == 'ada' && 1 || 'one' }}", hidden: inside}
+    steps:
+      - run: "true"
+"""
 KID = """
 from runner.sdk import workflow
 
@@ -49,7 +67,7 @@ async def parent(event, step):
 
 
 def pushed(engine: Engine, origin: Path, name: str, body: str) -> Run:
-    files = {"child.yml": CHILD, "kid.py": KID, "slow.yml": SLOW}
+    files = {"child.yml": CHILD, "called.yml": CALLED, "kid.py": KID, "slow.yml": SLOW}
     text = WORKFLOW + "".join(f"    {line}\n" for line in dedent(body).strip().splitlines())
     folder = origin / ".runner/workflows"
     folder.mkdir(parents=True)
@@ -76,7 +94,9 @@ def test_a_child_runs_at_the_same_commit_and_its_parent_gets_what_its_jobs_gave(
             step.run_workflow("kid", ".runner/workflows/kid.py", inputs={"n": 4}),
             step.sh("beside", "echo beside"),
         )
-        return {"said": child["said"], "child": child.run, "kid": kid.run, **kid.outputs}
+        called = await step.run_workflow("called", "called.yml", inputs={"who": "ada"})
+        ids = {"child": child.run, "kid": kid.run}
+        return {"said": child["said"], "called": called.outputs, **ids, **kid.outputs}
         """,
     )
 
@@ -92,6 +112,7 @@ def test_a_child_runs_at_the_same_commit_and_its_parent_gets_what_its_jobs_gave(
         "depth": "2",
         "of": "kid",
     }
+    assert json.loads(job.outputs["called"]) == {"greeting": "hello, ada!", "number": "1"}
     for one, step in ((child, "child#1"), (kid, "kid#1")):
         assert one.route == run.route
         assert one.parent is not None
@@ -114,13 +135,14 @@ def test_what_a_child_cannot_do_fails_its_step_by_name(engine: Engine, tmp_path:
         await tried("unknown", "kind.py")
         await tried("by hand", "parent.py")
         await tried("inputs", "child.yml", inputs={"whom": "ada"})
+        await tried("outputs", "called.yml", inputs={"who": "bob"})
         return {"said": said}
         """,
     )
 
     (job,) = engine.ended(run.id).jobs
 
-    failed, unknown, by_hand, inputs = json.loads(job.outputs["said"])
+    failed, unknown, by_hand, inputs, outputs = json.loads(job.outputs["said"])
     assert failed.startswith("StepFailed: step fails: run ")
     assert failed.endswith(" of .runner/workflows/child.yml ended with failure")
     assert unknown == 'StepFailed: step unknown: there is no workflow "kind.py"; did you mean "kid.py"?'
@@ -129,6 +151,7 @@ def test_what_a_child_cannot_do_fails_its_step_by_name(engine: Engine, tmp_path:
         '"on" a workflow_dispatch'
     )
     assert 'the input "who" is required; there is no input "whom"' in inputs
+    assert " of .runner/workflows/called.yml ended with success, but what it gives cannot be had: " in outputs
 
 
 def test_a_child_that_nobody_waits_for_any_more_is_cancelled(engine: Engine, tmp_path: Path) -> None:

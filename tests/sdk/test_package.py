@@ -2,7 +2,6 @@
 
 import ast
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runner.engine.conversation.package import PACKAGE, place_package
 from runner.sdk import wire
 
 ROOT = Path(__file__).parents[2]
@@ -135,8 +135,10 @@ def conversation(python: str, folder: Path) -> tuple[Sequence[str], Mapping[str,
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(str(folder / "s"))
         door.listen()
-        argv = [python, "-W", "error", "-m", "runner.sdk", str(folder / "s")]
-        env = {"PYTHONPATH": str(_sources(folder)), "PATH": os.environ["PATH"]}
+        (folder / "temp").mkdir()
+        place_package(folder / "temp")
+        argv = [python, "-W", "error", str(folder / "temp" / PACKAGE), str(folder / "s")]
+        env = {"PATH": os.environ["PATH"]}
         with subprocess.Popen(argv, env=env, cwd=folder) as process:
             try:
                 door.settimeout(PATIENCE)
@@ -146,12 +148,6 @@ def conversation(python: str, folder: Path) -> tuple[Sequence[str], Mapping[str,
                     return _talk(line, folder)
             finally:
                 process.kill()
-
-
-def _sources(folder: Path) -> Path:
-    """The modules by themselves: nothing else of ours can be imported."""
-    shutil.copytree(SDK, folder / "path" / "runner" / "sdk", ignore=shutil.ignore_patterns("__pycache__"))
-    return folder / "path"
 
 
 def _talk(line: socket.socket, folder: Path) -> tuple[Sequence[str], Mapping[str, Any]]:

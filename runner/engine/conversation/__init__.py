@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from runner.engine.beginnings import begins
@@ -40,12 +41,12 @@ from runner.engine.ledger import Ledger
 from runner.engine.opening import FIRST_WORDS
 from runner.engine.ports import ChannelClosed, Command
 from runner.engine.programs import Ended
-from runner.engine.reopening import Reopened
 from runner.engine.retries import again
 from runner.engine.stage import Released, Stage
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost
 from runner.model.forks import POST
+from runner.model.lifecycle import begin_try
 from runner.model.step import TRY, Outcome, Result
 
 BODIES = ("do", "sh", "uses")
@@ -56,7 +57,7 @@ BODIES = ("do", "sh", "uses")
 class Conversation:
     """One attempt of a job. `path` and `text` are the file at the run's commit, `function` what is in it.
 
-    `on_lost` is what the job says for all its steps.
+    `on_lost` is what the job says of all steps that say nothing themselves.
     """
 
     path: str
@@ -66,7 +67,6 @@ class Conversation:
     stage: Stage
     ledger: Ledger
     on_lost: str
-    reopened: Reopened
     talk: Talk = field(init=False)
     _answers: Answers = field(init=False)
     _bodies: Bodies = field(init=False)
@@ -76,8 +76,6 @@ class Conversation:
     _values: Values = field(init=False)
     _waits: Waits = field(init=False)
     _watch: Watch = field(init=False)
-    _lost: bool = field(init=False)
-    """Whether the worker of the attempt before was lost, and what it may have run is not known yet."""
 
     def converse(self) -> Ended:
         """Answer the workflow to its end. Errors: those of steps; `Rest`, `Diverged`, `BrokenDefinition`."""
@@ -86,8 +84,7 @@ class Conversation:
         done = [key for key in checkpoints if TRY not in key and "." not in key]
         steps = Roll({key: at for at, key in enumerate(done)})
         live = not steps.places and not job.waits
-        self.talk = Talk(self.stage, self.ledger, job, steps, set(self.reopened.undone), live)
-        self._lost = self.reopened.lost
+        self.talk = Talk(self.stage, self.ledger, job, steps, live, known=monotonic())
         sandbox, station = self.stage.scene.sandbox, self.stage.station
         place_package(sandbox.host_temp)
         argv = ("python3", f"{sandbox.temp}/{PACKAGE}")
@@ -157,11 +154,6 @@ class Conversation:
             return
         if self.talk.steps.places and self._retrace():
             return
-        if self._lost:
-            # Whatever it asks for here, the worker that was lost may have begun; up to where that one was.
-            self._lost = bool(self.talk.undone)
-            for step in self.talk.steps.asked.values():
-                step.suspect = step.key not in self.talk.undone
         while self.talk.told:
             if self._settle(*self.talk.told.popleft()):
                 return
@@ -207,7 +199,7 @@ class Conversation:
             self.talk.steps.put(step, Stands.ASKED)
             return self._yields() is None and self._proceed(step)
         step.began = wait.since
-        self._record(step, waited(wait, answer))
+        self._record(step, waited(wait, answer, self.stage.station))
         return True
 
     def _yields(self) -> Why | None:
@@ -255,7 +247,7 @@ class Conversation:
 
     def _proceed(self, step: Asked) -> bool:
         ending = self.talk.over is not None
-        lost = suspects.becomes(step, self.talk.job, self.on_lost, ending)
+        lost = suspects.becomes(step, self.talk.job, self.ledger.checkpoints, ending)
         if isinstance(lost, Outcome):
             self._record(step, lost)
             return True
@@ -266,7 +258,8 @@ class Conversation:
             step.wait = wait, None
             self.talk.steps.put(step, Stands.WAITS)
             return False
-        step.wait, step.suspect = None, False
+        step.wait = None
+        self._note_begin(step)
         try:
             message = self._bodies.begin(step, self.talk.steps.running.values())
             if step.kind == "uses":
@@ -282,6 +275,19 @@ class Conversation:
         if step.kind != "uses":
             self.talk.send(message)
         return False
+
+    def _note_begin(self, step: Asked) -> None:
+        """Write down that a step begins of which that must be known when its worker is lost."""
+        on_lost = self._on_lost(step)
+        if on_lost == "retry":
+            return
+        done, lease = self.ledger.checkpoints, self.ledger.hold.lease
+        key = f"{step.key}{TRY}{len(tries_of(step, done)) + 1}"
+        self.talk.change(lambda job, _now: begin_try(job, lease, key, on_lost, done))
+
+    def _on_lost(self, step: Asked) -> str:
+        """What is said of a loss of its worker, by itself or by the job."""
+        return step.request.get("on-lost") or self.on_lost
 
     # --- what has come of it ----------------------------------------------------------------------
 
@@ -315,10 +321,9 @@ class Conversation:
     def _record(self, step: Asked, outcome: Outcome) -> None:
         if outcome.result.failed and outcome.value is None:
             outcome = kept(outcome, {})
-        lost = (step.request.get("on-lost") or self.on_lost) if step.kind in BODIES else "retry"
+        lost = self._on_lost(step) if step.kind in BODIES else "retry"
         outcome = replace(step.said_of(self._shown.of(outcome)), on_lost="" if lost == "retry" else lost)
         self.talk.live = True
-        self.talk.undone.discard(step.key)
         done = self.ledger.keep(step.key, step.fingerprint, outcome, self._began(step))
         self._answers.answer(step, done)
 

@@ -55,8 +55,6 @@ class Asked:
     told_to_end: bool = False
     runs: bool = False
     """Whether its body does, also where nobody waits for it any more."""
-    suspect: bool = False
-    """Whether it may have run when the worker of the attempt before was lost."""
     of: int = 0
     """The message that its body was begun with."""
     stuck: bool = False

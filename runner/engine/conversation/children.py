@@ -9,13 +9,15 @@ from typing import Any
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
-from runner.engine.definitions import definitions
+from runner.engine.definitions import asked_of, definitions, workflow_at
 from runner.engine.dispatch import DISPATCH, dispatched
+from runner.engine.outcomes import letters
 from runner.engine.ports import Arrival
 from runner.engine.receive import receive_all
 from runner.engine.stage import Stage
-from runner.errors import BrokenDefinition, RunnerError, Unavailable
-from runner.model.children import DEEPEST, Start
+from runner.engine.station import Station
+from runner.errors import BrokenDefinition, NotFound, RunnerError, Unavailable
+from runner.model.children import DEEPEST, OUTPUT_LETTERS, Start
 from runner.model.source import DEPTH, PARENT, Event
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait
@@ -85,12 +87,30 @@ def _event(step: Asked, stage: Stage) -> Event:
     )
 
 
-def child_ended(wait: Wait, answer: Answer) -> tuple[Outcome, Mapping[str, Any]]:
+def child_ended(wait: Wait, answer: Answer, station: Station) -> tuple[Outcome, Mapping[str, Any]]:
     """What the end of a run means for the step that waited for it, with what the workflow is told."""
     told: Mapping[str, Any] = answer.payload
     result = Result(told["result"])
+    run = f"run {told['run']} of {wait.message}"
     if result is Result.SUCCESS or (result is Result.SKIPPED and not answer.comment):
-        return success(), told
+        try:
+            return success(), {**told, "outputs": _outputs(told, station)}
+        except (BrokenDefinition, NotFound) as error:
+            reason = f"{run} ended with {result}, but what it gives cannot be had: {error}"
+            return failure(reason), {"reason": reason}
     why = f": {answer.comment}" if answer.comment else ""
-    reason = f"run {told['run']} of {wait.message} ended with {result}{why}"
+    reason = f"{run} ended with {result}{why}"
     return failure(reason), {"reason": reason}
+
+
+def _outputs(told: Mapping[str, Any], station: Station) -> Mapping[str, str]:
+    """What a run gives: what its workflow gives to who calls it, where it says so; else what its jobs did."""
+    run = station.store.load(int(told["run"]))
+    call = workflow_at(run.workflow, run.route, station.workspaces).on.call
+    if call is None or not call.outputs:
+        outputs: Mapping[str, str] = told["outputs"]
+        return outputs
+    outputs = asked_of(run, station).returned(call)
+    if (size := letters(outputs)) > OUTPUT_LETTERS:
+        raise BrokenDefinition(f"its outputs have {size} letters together; {OUTPUT_LETTERS} are the most")
+    return outputs

@@ -152,7 +152,6 @@ class Hearing:
         if step.stands is Stands.ANSWERED:
             # Its answer was on the way.
             return
-        self.talk.undone.discard(step.key)
         waited, key = step.stands is Stands.WAITS, step.wait[0].key if step.wait is not None else step.key
         self.talk.steps.put(step, Stands.LEFT)
         self.errands.leave(step)

@@ -1,45 +1,39 @@
-"""Bodies that may have run when a worker was lost: what becomes of them, as `on-lost` says."""
+"""Bodies that may have run when a worker was lost: what becomes of them, as they said when they began."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
-from runner.engine.retries import MAY_HAVE_RUN
-from runner.model.run import Job
-from runner.model.step import Outcome
+from runner.engine.retries import MAY_HAVE_RUN, lost_since_tried
+from runner.engine.waiting import wait_of
+from runner.model.run import Begun, Job
+from runner.model.step import TRY, Checkpoint, Outcome
 from runner.model.waits import LOSS, Awaited, Wait, Word
 
-
-def asked_of(step: Asked, job: Job) -> Wait | None:
-    """What a person was asked last about a step."""
-    prefix = f"{step.key}{LOSS}"
-    found = [wait for wait in job.waits if wait.key.startswith(prefix)]
-    return max(found, key=lambda wait: int(wait.key.removeprefix(prefix)), default=None)
+CANCELLED = "the job was cancelled before anybody said what becomes of it"
 
 
-def becomes(step: Asked, job: Job, on_lost: str, ending: bool) -> Outcome | Wait | None:
-    """What becomes of a body whose worker was lost while it may have run: how it ended, or whom to ask.
+def becomes(
+    step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint], ending: bool
+) -> Outcome | Wait | None:
+    """What becomes of a body that may have run when its worker was lost: how it ended, or whom to ask.
 
-    None where it is run. `step.suspect`: the worker was lost in the attempt before; else it was in an earlier
-    one, and a person may have been asked since.
+    None where it is run. However many attempts there were since, and whatever they did, it is the same.
     """
-    on_lost = step.request.get("on-lost") or on_lost
-    if on_lost == "fail":
-        return _given_up("on-lost is fail") if step.suspect else None
-    if on_lost == "retry":
+    begun = _lost(step, job, checkpoints)
+    if begun is None:
         return None
-    wait = asked_of(step, job)
-    key = f"{step.key}{LOSS}{job.lost[-1]}" if job.lost else ""
-    if step.suspect and (wait is None or wait.key != key):
+    if begun.on_lost == "fail":
+        return _given_up("on-lost is fail")
+    key = f"{step.key}{LOSS}{begun.attempt}"
+    wait = wait_of(job, key)
+    if wait is None or wait.answer is None:
         if ending:
-            return _given_up("the job was cancelled before anybody said what becomes of it")
+            return _given_up(CANCELLED)
         message = f"{MAY_HAVE_RUN}: step {step.name}"
-        return Wait(key, Awaited.RESUMPTION, since=datetime.now(UTC), message=message)
-    if wait is None:
-        return None
-    if wait.answer is None:
-        return _given_up("the job was cancelled before anybody said what becomes of it") if ending else wait
+        return wait or Wait(key, Awaited.RESUMPTION, since=datetime.now(UTC), message=message)
     match wait.answer.word:
         case Word.AGAIN:
             return None
@@ -48,6 +42,17 @@ def becomes(step: Asked, job: Job, on_lost: str, ending: bool) -> Outcome | Wait
         case Word.FAILED:
             return _given_up(f"{wait.answer.by} said that it failed")
     return _given_up("nobody said what becomes of it")
+
+
+def _lost(step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint]) -> Begun | None:
+    """How a try of it began whose worker was lost, and that nobody has written down the end of."""
+    lost = lost_since_tried(job)
+    found = (
+        begun
+        for key, begun in job.begun.items()
+        if key.partition(TRY)[0] == step.key and key not in checkpoints and begun.attempt in lost
+    )
+    return next(found, None)
 
 
 def _given_up(why: str) -> Outcome:

@@ -22,8 +22,6 @@ class Talk:
     ledger: Ledger
     job: Job
     steps: Roll
-    undone: set[str]
-    """What had ended before and has not done so again."""
     live: bool
     """Whether it has come further than any attempt before."""
     channel: Channel = field(init=False)

@@ -12,11 +12,12 @@ from runner.engine.conversation.sound import plain
 from runner.engine.conversation.talk import Talk
 from runner.engine.conversation.values import Shown
 from runner.engine.stage import Stage
+from runner.engine.station import Station
 from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
 from runner.model.lifecycle import begin_waits, forget_payloads
 from runner.model.step import Outcome, Result
-from runner.model.waits import Answer, Awaited, Wait, Word, refusal
+from runner.model.waits import Answer, Awaited, Wait, Word, opened, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
 
 AWAITED = {
@@ -68,7 +69,7 @@ def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta 
             return wait, length
 
 
-def waited(wait: Wait, answer: Answer) -> Outcome:
+def waited(wait: Wait, answer: Answer, station: Station) -> Outcome:
     """What a wait comes to, with what the workflow is told of it."""
     if wait.awaited is Awaited.TIME:
         return success()
@@ -78,7 +79,7 @@ def waited(wait: Wait, answer: Answer) -> Outcome:
         outcome = failure(reason, Result.TIMED_OUT if late else Result.FAILURE)
         return replace(outcome, value=json.dumps(told))
     if wait.awaited is Awaited.RUN:
-        outcome, what = child_ended(wait, answer)
+        outcome, what = child_ended(wait, answer, station)
         return replace(outcome, value=json.dumps(what))
     at = answer.at.isoformat()
     if wait.awaited is Awaited.APPROVAL:
@@ -137,4 +138,6 @@ class Waits:
     def rest(self, waiting: list[Asked]) -> NoReturn:
         waits = [one.wait for one in waiting if one.wait is not None]
         done = heard(self.talk.job, self.talk.ledger.checkpoints)
-        raise Rest(waits, frozenset(wait.key for wait, _ in waits), done)
+        # Where the job has gone back, a person may be asked about a step that it has not come to yet.
+        asked = {wait.key for wait in opened(self.talk.job.waits) if wait.awaited is Awaited.RESUMPTION}
+        raise Rest(waits, frozenset({wait.key for wait, _ in waits} | asked), done)

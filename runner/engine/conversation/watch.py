@@ -18,6 +18,9 @@ SECONDS = 30.0
 """Until it has come from one answer to where it can go on no further."""
 LAST_SECONDS = 5.0
 """For it to say where it is, and for its bodies to end that were told to; then it is killed."""
+LIMITED = ("event", "approve", "run")
+"""The kinds of steps that wait, and have a `timeout`."""
+LIMIT_BESIDE = "have step.wait_any wait for it and for a second step.sleep"
 LOOK = 1.0
 """Seconds between two looks at what people and others have answered while steps run."""
 
@@ -84,7 +87,9 @@ class Watch:
                 what = "from one step to the next" if self.talk.steps else "before it had asked for a step"
                 self.stop(f"it took more than {self._grace:g} seconds {what}")
             elif self._idles:
-                self.stop(f"it waited for more than {self._grace:g} seconds for what is no step")
+                self.stop(
+                    f"it waited for more than {self._grace:g} seconds for what is no step{self._timer()}"
+                )
         for step in list(self.talk.steps.running.values()):
             self._see_to(step, now)
         if now > self.talk.stage.end and self.talk.stage.over is not None and self.talk.over is not None:
@@ -95,6 +100,17 @@ class Watch:
             run = self.talk.stage.station.store.load(self.talk.stage.scene.asked.run.id)
             if run.has(self.talk.job.id):
                 self.talk.job = run.job(self.talk.job.id)
+
+    def _timer(self) -> str:
+        """What it may be, and what to write instead, where it waits for a step of ours besides."""
+        step = next(iter(self.talk.steps.waiting.values()), None)
+        if step is None:
+            return ""
+        limit = "limit it by its timeout=" if step.kind in LIMITED else LIMIT_BESIDE
+        return (
+            f" while step {step.name} ({step.line}) waits, as with asyncio.timeout or asyncio.wait_for "
+            f"around it, which need a process all the time; {limit}"
+        )
 
     def _see_to(self, step: Asked, now: float) -> None:
         """Have a body end whose time is over; one that does not is waited for no longer."""

@@ -175,6 +175,9 @@ class Store(Protocol):
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         """Extend what is still held."""
 
+    def waited_for(self, run_id: int) -> Sequence[int]:
+        """The runs that steps of a run have started and wait for."""
+
     def stranded(self, everything: bool = False) -> Stranded:
         """Take what is due to be rung for; each is handed out again later, ever more rarely.
 
