@@ -328,6 +328,8 @@ def test_it_counts_with_the_commits_that_are_unpacked_and_what_was_not_used_for_
         opened.lay(f"content-{number}", archived(source))
         opened.close()
         workspaces.forget(f"{number}")
+        # What is to be noted in the folders once they are on the disk is noted by then, and later nothing is.
+        workspaces.close()
         # A folder's own time says when it was used last.
         for path in (*stock_of(home), *bases_of(home).values()):
             if path.stat().st_mtime > 10_000:
