@@ -20,6 +20,7 @@ from runner.executors.services import ServiceFailed
 from runner.workflow.containers import ContainerSpec, Health, Options, Port, Volume
 from tests.executors.jobs import PATIENCE, Kind, a_token, docker_kind, open_folder, survivors
 from tests.executors.yard import REDIS, Yard, a_recipe, a_service, a_yard, interrupts_at, says
+from tests.servers import reserved_port
 
 
 @pytest.fixture(scope="session")
@@ -381,16 +382,15 @@ def test_a_port_that_is_taken_is_waited_for(yard: Yard) -> None:
 
 
 def test_a_job_that_goes_on_elsewhere_has_services_of_its_own_at_the_same_ports(yard: Yard) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    service = a_service(yard, ports=(Port(6379, port),))
-    dead = yard.dock()
-    dead.start({"cache": service}, PATIENCE, yard.said.append)
-    first = says(port, "INCR x\r\n")
+    with reserved_port() as port:
+        service = a_service(yard, ports=(Port(6379, port),))
+        dead = yard.dock()
+        dead.start({"cache": service}, PATIENCE, yard.said.append)
+        first = says(port, "INCR x\r\n")
 
-    yard.dock(label=yard.label[:-1] + "2").start({"cache": service}, PATIENCE, yard.said.append)
+        yard.dock(label=yard.label[:-1] + "2").start({"cache": service}, PATIENCE, yard.said.append)
 
-    assert (first, says(port, "INCR x\r\n")) == (b":1\r\n", b":1\r\n")
+        assert (first, says(port, "INCR x\r\n")) == (b":1\r\n", b":1\r\n")
     assert yard.ours() == []
 
 
