@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,29 @@ def test_a_ref_written_without_git_is_one_that_git_reads_and_a_released_one_is_g
 
     assert before.splitlines() == ["refs/runner/keep/loose", "refs/runner/keep/packed"]
     assert git(mirror_of(home), "--git-dir=.", "for-each-ref", "refs/runner/keep") == ""
+
+
+def test_commits_are_held_while_git_packs_the_refs_of_others(
+    workspaces: GitWorkspaces, origin: Origin, home: Path
+) -> None:
+    route = origin.route(origin.commit({"a": "1"}))
+    workspaces.fetch(origin.repository, route, "run-0")
+    mirror, over = mirror_of(home), threading.Event()
+
+    def pack() -> None:
+        while not over.is_set():
+            git(mirror, "--git-dir=.", "pack-refs", "--all", "--prune")
+
+    with ThreadPoolExecutor(1) as thread:
+        packing = thread.submit(pack)
+        try:
+            for number in range(300):
+                workspaces.fetch(origin.repository, route, f"run-{number}")
+        finally:
+            over.set()
+    packing.result()
+
+    assert len(git(mirror, "--git-dir=.", "for-each-ref", "refs/runner/keep").splitlines()) == 300
 
 
 def test_a_commit_that_is_here_is_fetched_without_the_repository(
