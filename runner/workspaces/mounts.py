@@ -159,10 +159,10 @@ def lifted(place: Path, views: Sequence[View]) -> Iterator[Callable[[int], None]
     yield lambda mount: _put(mount, place, by_hand)
 
 
-def sees(view: View, place: Path) -> bool:
-    """Whether it is the workspace at `place` that is seen there."""
+def sees(view: View, place: Path) -> bool | None:
+    """Whether it is the workspace at `place` that is seen there; None where the process is gone."""
     device = place.stat().st_dev
-    return _within(view, lambda: Path(view.path).stat().st_dev == device) or False
+    return _within(view, lambda: Path(view.path).stat().st_dev == device)
 
 
 def sync(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Jobs' folders that are overlays: what is shared stays as it was, and a snapshot is what a step left."""
 
 import os
+import secrets
 import shutil
 import stat
 import subprocess
@@ -429,7 +430,9 @@ def job(request: pytest.FixtureRequest, origin: Origin) -> Iterator[tuple[Job, G
             route = origin.route(origin.commit({"a": "1", "b/c": "2"}))
             workspaces.fetch(origin.repository, route, "run-1")
             opened = overlay(workspaces, route)
-            sandbox = made.open(opened.path, folder / "temp", "test-17-1", kind.container)
+            # Whoever opens one ends what is there under the same label, and others use the same daemon.
+            label = f"{secrets.token_hex(4)}-17-1"
+            sandbox = made.open(opened.path, folder / "temp", label, kind.container)
             with closing(sandbox):
                 opened.shown(sandbox, False)
                 yield Job(opened, sandbox), workspaces, route

@@ -1,6 +1,7 @@
 """What is restored from a cache as a layer: as if it had been unpacked, and shared with nobody who writes."""
 
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -496,7 +497,9 @@ def job(request: pytest.FixtureRequest, origin: Origin) -> Iterator[Job]:
             route = origin.route(origin.commit({"a": "1", "b/c": "2"}))
             workspaces.fetch(origin.repository, route, "run-1")
             opened = overlay(workspaces, route)
-            sandbox = made.open(opened.path, folder / "temp", "test-17-1", kind.container)
+            # Whoever opens one ends what is there under the same label, and others use the same daemon.
+            label = f"{secrets.token_hex(4)}-17-1"
+            sandbox = made.open(opened.path, folder / "temp", label, kind.container)
             with closing(sandbox):
                 opened.shown(sandbox, False)
                 yield Job(opened, sandbox)
