@@ -24,6 +24,8 @@ from runner.errors import BrokenDefinition, Damaged, SnapshotGone
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.reach import Reach
+from runner.workspaces.removal import Trash
+from runner.workspaces.stock import Stock
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.workspaces import test_overlays
 from tests.workspaces.origin import Origin
@@ -460,6 +462,31 @@ def test_what_a_process_that_is_gone_was_making_is_removed(
     assert opened.lay("one", sweeping) == 1
     assert not left.exists()
     assert (opened.path / "file").read_text() == "1"
+
+
+def test_what_is_just_begun_is_not_taken_for_what_a_process_that_is_gone_was_making(tmp_path: Path) -> None:
+    stock, over = Stock(tmp_path / "stock", Trash(tmp_path / "trash"), None), threading.Event()
+
+    def fill(folder: Folder) -> int:
+        with folder.writing("file") as file:
+            file.write(b"1")
+        return 1
+
+    def clean() -> None:
+        while not over.is_set():
+            stock.clean()
+
+    with ThreadPoolExecutor(2) as threads:
+        cleaning = [threads.submit(clean) for _ in range(2)]
+        try:
+            for number in range(100):
+                stocked = stock.take(f"content-{number}", None, fill)
+                assert stocked is not None
+                assert (stocked.files / "file").read_bytes() == b"1"
+                stocked.close()
+        finally:
+            over.set()
+    assert [one.result() for one in cleaning] == [None] * 2
 
 
 def test_a_disk_that_is_full_at_the_worst_moment_leaves_the_folder_as_it_was(
