@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -547,6 +548,27 @@ def test_while_a_process_is_at_home_in_the_folder_nothing_is_laid(job: Job, deps
     assert job.opened.lay("deps", archived(deps)) is None
     job.step("echo over >wait")
     assert not (job.opened.path / "node_modules").exists()
+
+
+@pytest.mark.parametrize("job", ["host"], indirect=True)
+def test_sandboxes_of_others_that_are_being_made_keep_nothing_from_being_laid(job: Job, deps: Path) -> None:
+    """Each has all that is mounted in it for a moment, below another folder."""
+    over = threading.Event()
+
+    def others() -> None:
+        while not over.is_set():
+            subprocess.run(["bwrap", "--ro-bind", "/usr", "/usr", "/nothing"], capture_output=True)
+
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            threads.submit(others)
+        try:
+            job.step("echo before >before")
+            laid = [job.opened.lay(f"deps-{number}", archived(deps)) for number in range(10)]
+        finally:
+            over.set()
+
+    assert laid == [10] * 10
 
 
 def test_containers_beside_a_job_would_not_follow_so_nothing_is_laid(job: Job, deps: Path) -> None:
