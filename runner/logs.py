@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from runner.engine.ports import LivingLogs
 
@@ -36,11 +36,10 @@ class FileLogs(LivingLogs):
 
     def append(self, job: int, attempt: int, step: str, chunk: bytes) -> None:
         path = self._path(job, attempt, step)
-        try:
-            file = path.open("ab")
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
+        while (file := _appending(path)) is None:
+            # Whoever lets go of the job's last other attempt may take its folder away meanwhile.
+            with suppress(FileNotFoundError):
+                path.parent.mkdir(parents=True, exist_ok=True)
         with file:
             if not file.tell():
                 # Before the file: whoever finds a log begun reads all of those before it.
@@ -64,7 +63,7 @@ class FileLogs(LivingLogs):
 
     def printed(self, job: int) -> Sequence[tuple[int, str]]:
         folder = self._path(job, 0, "").parents[1]
-        attempts = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+        attempts = sorted(map(int, _names_in(folder)))
         return [(attempt, step) for attempt in attempts for step in _in_order(folder / str(attempt))]
 
     def remove(self, job: int) -> None:
@@ -85,6 +84,21 @@ class FileLogs(LivingLogs):
         return self._folder / str(job // 1000) / str(job) / str(attempt) / f"{name}.log"
 
 
+def _appending(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("ab")
+    except FileNotFoundError:
+        return None
+
+
+def _names_in(folder: Path) -> list[str]:
+    """None where it is gone, by now too."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
 def _written(step: str) -> str:
     return step.replace("/", "%2F")
 
@@ -93,6 +107,10 @@ def _in_order(folder: Path) -> list[str]:
     try:
         names = (folder / ORDER).read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
-        # As older versions left it.
-        names = [path.name for path in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)]
+        # As older versions left it, or somebody lets go of it just now.
+        found: list[tuple[int, str]] = []
+        for name in _names_in(folder):
+            with suppress(FileNotFoundError):
+                found.append(((folder / name).stat().st_mtime_ns, name))
+        names = [name for _, name in sorted(found) if name.endswith(".log")]
     return [name.removesuffix(".log").replace("%2F", "/") for name in dict.fromkeys(names)]

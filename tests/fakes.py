@@ -412,6 +412,10 @@ class Troubled:
         self._error = error or ZeroDivisionError("of ours")
         self.calls = threading.Semaphore(0)
 
+    def recovers(self) -> None:
+        """No further call fails."""
+        self._failures = 0
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
         if name != self._method:

@@ -61,6 +61,7 @@ from runner.workspaces.folders import Node, fill_folder, nodes_at, nodes_of, pla
 from runner.workspaces.hosts import Lookup, Network, lookup
 from runner.workspaces.keeping import Kept, measured
 from runner.workspaces.layers import nothing
+from runner.workspaces.looking import inside
 from runner.workspaces.names import file_name
 from runner.workspaces.overlays import Overlays, clear_away
 from runner.workspaces.reach import Reach
@@ -285,7 +286,7 @@ class GitWorkspaces:
 
     def _clear_until(self, attempt: int, folder: Path) -> None:
         """Remove what is of this and of earlier attempts of a job."""
-        for former in _all_in(folder):
+        for former in inside(folder):
             # A worker that was thought dead may come this far, but not to a later attempt's files.
             number = former.name.removesuffix(LAYER)
             if not number.isdecimal() or int(number) <= attempt:
@@ -411,11 +412,7 @@ class GitWorkspaces:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in _all_in(folder) if not path.name.startswith(".")]
-
-
-def _all_in(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in inside(folder) if not path.name.startswith(".")]
 
 
 def _only(sparse: Sparse, nodes: Mapping[str, Node]) -> dict[str, Node]:

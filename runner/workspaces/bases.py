@@ -31,7 +31,7 @@ from time import time
 from runner.errors import Unavailable
 from runner.workspaces.fitting import Spare
 from runner.workspaces.folders import Folder, Node, nodes_at, write_folder
-from runner.workspaces.holding import Held, alone, hold
+from runner.workspaces.holding import Held, alone, begin, hold
 from runner.workspaces.layers import nothing
 from runner.workspaces.looking import measure
 from runner.workspaces.notes import write
@@ -320,12 +320,7 @@ class Bases:
 
         `same`: files that are here already.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = self._folder / f"{_MAKING}{secrets.token_hex(8)}"
-        aside.mkdir(mode=0o700)
-        held = hold(aside)
-        if held is None:
-            raise FileNotFoundError(aside)
+        aside, held = begin(self._folder, _MAKING)
         try:
             owner = (self._owner[0], self._owner[1]) if self._owner else None
             write_folder(aside / "files", nodes, reader, owner)

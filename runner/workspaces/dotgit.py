@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from glob import escape
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,6 +24,7 @@ from runner.workspaces.histories import nodes as git_nodes
 from runner.workspaces.histories import wanted_tag
 from runner.workspaces.indexes import Tracked, index_of, keep_index, newest_index, sizes_in
 from runner.workspaces.lending import lend, lend_borrowed, open_for
+from runner.workspaces.looking import inside
 from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import file_name
 from runner.workspaces.reading import Reader
@@ -55,7 +55,8 @@ class Histories:
 
     def is_lent(self, mirror: str) -> bool:
         """Whether some job still sees objects of a mirror, by the name of its folder."""
-        return any(self.folder.glob(f"*/*/{escape(mirror)}"))
+        attempts = (attempt for job in inside(self.folder) for attempt in inside(job))
+        return any((attempt / mirror).exists() for attempt in attempts)
 
     def layer(
         self,

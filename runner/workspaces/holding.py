@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,17 @@ def _holder(lock: Path) -> tuple[int | None, bool]:
                 said = Path(f"/proc/{pid}/stat").read_text()
                 return pid, said[said.rindex(")") + 2] in "Tt"
     return None, False
+
+
+def begin(folder: Path, prefix: str = "") -> tuple[Path, int]:
+    """A new folder of nobody else's in `folder`, whose name begins so, and the hold on it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    while True:
+        path = folder / f"{prefix}{secrets.token_hex(8)}"
+        path.mkdir(mode=0o700)
+        # Another process may be about to take away what nobody holds.
+        if (held := hold(path)) is not None:
+            return path, held
 
 
 def hold(folder: Path, alone: bool = False) -> int | None:

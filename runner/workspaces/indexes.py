@@ -6,10 +6,12 @@ Only what `core.checkStat=minimal` looks at is filled in, so that it fits wherev
 import hashlib
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
 
+from runner.workspaces.looking import inside
 from runner.workspaces.trees import GITLINK
 
 _HEAD = struct.Struct(">8xI12xI8xI20sH")
@@ -66,11 +68,11 @@ def sizes_in(index: bytes) -> dict[str, int]:
 
 def newest_index(folder: Path) -> bytes | None:
     """The one that was used last of those that are kept there."""
-    try:
-        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        return max(found, key=lambda one: one.stat().st_mtime).read_bytes() if found else None
-    except FileNotFoundError:
-        return None
+    for path in _newest_first(folder):
+        if not path.name.startswith("."):
+            with suppress(FileNotFoundError):
+                return path.read_bytes()
+    return None
 
 
 def keep_index(path: Path, index: bytes) -> None:
@@ -78,10 +80,20 @@ def keep_index(path: Path, index: bytes) -> None:
     path.parent.mkdir(exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}-{token_hex(4)}")
     aside.write_bytes(index)
-    aside.rename(path)
-    others = sorted(path.parent.iterdir(), key=lambda one: one.lstat().st_mtime, reverse=True)
-    for old in others[KEPT:]:
+    # Where others have kept as many newer ones meanwhile, they have removed it.
+    with suppress(FileNotFoundError):
+        aside.rename(path)
+    for old in _newest_first(path.parent)[KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """What is kept there. Other jobs of the repository may keep theirs just now."""
+    found: list[tuple[float, Path]] = []
+    for path in inside(folder):
+        with suppress(FileNotFoundError):
+            found.append((path.lstat().st_mtime, path))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def _file(mode: int) -> int:

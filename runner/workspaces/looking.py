@@ -13,6 +13,14 @@ from runner.workspaces.trees import FOLDER_DEPTH
 _BLOCK = 512
 
 
+def inside(folder: Path) -> list[Path]:
+    """What a folder has in it; nothing where it is gone, by now too."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def entries(folder: Path) -> Iterator[tuple[str, os.stat_result, int]]:
     """Everything in a folder, a folder before what is in it: path, status, and its parent's descriptor.
 

@@ -24,6 +24,7 @@ from runner.workspaces.holding import Held, alone
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.large import Shelf
 from runner.workspaces.layers import nothing
+from runner.workspaces.looking import inside
 from runner.workspaces.names import Address, file_name
 from runner.workspaces.reading import MissingObject, Reader, Readers
 from runner.workspaces.removal import Trash
@@ -460,17 +461,15 @@ class Mirror:
 
     def _held(self, commit: str) -> bool:
         """Whether a ref says that a commit is here."""
-        loose = self.path / _KEEP
-        if loose.is_dir() and any(self._read(path) == commit for path in loose.iterdir()):
+        if any(self._read(path) == commit for path in inside(self.path / _KEEP)):
             return True
         return f"{commit} {_KEEP}" in (self._read(self.path / "packed-refs") or "")
 
     def kept(self, prefix: str = "") -> set[str]:
         """The keep-refs whose names begin so."""
-        folder, packed = self.path / _KEEP, self.path / "packed-refs"
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set[str]()
-        if packed.exists():
-            text = packed.read_text(errors="surrogateescape")
+        # Git writes into the file what it takes out of the folder then.
+        names = {path.name for path in inside(self.path / _KEEP)}
+        if text := self._read(self.path / "packed-refs"):
             names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", text, re.MULTILINE))
         return {name for name in names if name.startswith(file_name(prefix))} if prefix else names
 
@@ -488,7 +487,6 @@ class Mirror:
         written with one value.
         """
         path = self.path / ref
-        path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path / f"aside-{secrets.token_hex(8)}"
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -497,7 +495,15 @@ class Mirror:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        aside.rename(path)
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                aside.rename(path)
+                return
+            except FileNotFoundError:
+                # Git takes a folder away when it has packed all refs in it, and may just then.
+                if not aside.exists():
+                    raise
 
     # --- the folder ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -40,6 +41,10 @@ LONGEST_PATH = 255
 """Bytes that a layer's path may have."""
 MOST_LAYERS = 400
 """Below one overlay; the kernel takes 500."""
+
+_BIRTH_SECONDS, _NAP = 0.5, 0.002
+"""How long somebody else's namespace may be in the making: until what it shall not see is taken off it has
+all that is mounted here, below another folder."""
 
 T = TypeVar("T")
 
@@ -159,10 +164,10 @@ def lifted(place: Path, views: Sequence[View]) -> Iterator[Callable[[int], None]
     yield lambda mount: _put(mount, place, by_hand)
 
 
-def sees(view: View, place: Path) -> bool:
-    """Whether it is the workspace at `place` that is seen there."""
+def sees(view: View, place: Path) -> bool | None:
+    """Whether it is the workspace at `place` that is seen there; None where the process is gone."""
     device = place.stat().st_dev
-    return _within(view, lambda: Path(view.path).stat().st_dev == device) or False
+    return _within(view, lambda: Path(view.path).stat().st_dev == device)
 
 
 def sync(folder: Path) -> None:
@@ -206,10 +211,22 @@ def _check_elsewhere(device: int, place: Path, views: Sequence[View]) -> None:
         elif process := _process(view.process):
             seen[process] = view.path
     seen["self"] = own
+    until = time.monotonic() + _BIRTH_SECONDS
     for name, expected in seen.items():
-        for number, path in _mounted(name):
-            if path.startswith(f"{expected}/") or (number == device and path != expected):
+        while (path := _elsewhere(device, name, expected)) is not None:
+            if name == "self" or not path.endswith(own) or time.monotonic() > until:
                 raise Busy(path)
+            time.sleep(_NAP)
+
+
+def _elsewhere(device: int, process: str, expected: str) -> str | None:
+    """Another place than `expected` at which a process sees the file system, or something mounted in it."""
+    found = (
+        path
+        for number, path in _mounted(process)
+        if path.startswith(f"{expected}/") or (number == device and path != expected)
+    )
+    return next(found, None)
 
 
 def _namespaces() -> list[str]:

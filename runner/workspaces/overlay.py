@@ -127,7 +127,10 @@ class OverlayWorkspace(Opened):
         self._sandbox, self._shared = sandbox, shared
         if sandbox.container and sandbox.namespace is not None:
             there = View(sandbox.namespace, sandbox.workspace)
-            if not mounts.sees(there, self.path):
+            seen = mounts.sees(there, self.path)
+            if seen is None:
+                raise Unavailable("the job's container ended before its first step; something killed it")
+            if not seen:
                 raise Unavailable("docker does not see what this process mounts, and so not the job's files")
 
     def save(self, check: Callable[[], None] = nothing) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import SnapshotGone
-from runner.workspaces.holding import hold
+from runner.workspaces.holding import begin, hold
 from runner.workspaces.layers import new_layer, read_manifest
 from runner.workspaces.looking import measure
 from runner.workspaces.merging import OPAQUE
@@ -71,14 +71,7 @@ class Layers:
 
     def begin(self, like: Path) -> Begun:
         """An empty layer, whose top folder has rights and owner of another folder."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = None
-        while held is None:
-            path = self._folder / secrets.token_hex(8)
-            path.mkdir(mode=0o700)
-            # Another process may be about to take away what nobody holds.
-            held = hold(path)
-        begun = Begun(path, held)
+        begun = Begun(*begin(self._folder))
         try:
             begun.work.mkdir()
             begun.files.mkdir()

@@ -23,7 +23,7 @@ from time import time
 from runner.engine.ports import Folder
 from runner.errors import BrokenDefinition
 from runner.workspaces.fitting import Spare
-from runner.workspaces.holding import hold
+from runner.workspaces.holding import begin, hold
 from runner.workspaces.looking import entries, measure
 from runner.workspaces.notes import read, write
 from runner.workspaces.reach import Held
@@ -138,12 +138,7 @@ class Stock:
         return True
 
     def _made(self, key: str, owner: tuple[int, int] | None, fill: Callable[[Folder], int]) -> Stocked | None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = self._folder / f"{_MAKING}{secrets.token_hex(8)}"
-        aside.mkdir(mode=0o700)
-        held = hold(aside)
-        if held is None:
-            raise FileNotFoundError(aside)
+        aside, held = begin(self._folder, _MAKING)
         try:
             files = aside / "files"
             files.mkdir(mode=0o755)

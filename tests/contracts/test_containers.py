@@ -20,6 +20,7 @@ from runner.executors.services import ServiceFailed
 from runner.workflow.containers import ContainerSpec, Health, Options, Port, Volume
 from tests.executors.jobs import PATIENCE, Kind, a_token, docker_kind, open_folder, survivors
 from tests.executors.yard import REDIS, Yard, a_recipe, a_service, a_yard, interrupts_at, says
+from tests.servers import reserved_port
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +116,10 @@ def test_a_step_out_of_time_is_ended(yard: Yard) -> None:
     assert survivors(token) == []
 
 
-def test_a_cancel_asks_first_and_a_later_step_that_may_be_cancelled_does_not_begin(yard: Yard) -> None:
+def test_a_cancel_asks_first_and_a_later_step_that_may_be_cancelled_does_not_begin(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.executors.docks.CANCELLED", (("INT", 2 * PATIENCE),))
     dock = yard.dock()
     printed: list[bytes] = []
 
@@ -130,7 +134,7 @@ def test_a_cancel_asks_first_and_a_later_step_that_may_be_cancelled_does_not_beg
     )
 
     assert (exit, b"".join(printed)) == (Exit(3, "cancel"), b"ready\nasked\n")
-    assert monotonic() - began < 7.5
+    assert monotonic() - began < 2 * PATIENCE, "it was not waited for longer than it took"
     assert yard.run(dock, "true") == (Exit(130, "cancel"), "")
     assert yard.run(dock, "bash", "-c", "echo on", cancellable=False) == (Exit(0), "on\n")
 
@@ -378,16 +382,15 @@ def test_a_port_that_is_taken_is_waited_for(yard: Yard) -> None:
 
 
 def test_a_job_that_goes_on_elsewhere_has_services_of_its_own_at_the_same_ports(yard: Yard) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    service = a_service(yard, ports=(Port(6379, port),))
-    dead = yard.dock()
-    dead.start({"cache": service}, PATIENCE, yard.said.append)
-    first = says(port, "INCR x\r\n")
+    with reserved_port() as port:
+        service = a_service(yard, ports=(Port(6379, port),))
+        dead = yard.dock()
+        dead.start({"cache": service}, PATIENCE, yard.said.append)
+        first = says(port, "INCR x\r\n")
 
-    yard.dock(label=yard.label[:-1] + "2").start({"cache": service}, PATIENCE, yard.said.append)
+        yard.dock(label=yard.label[:-1] + "2").start({"cache": service}, PATIENCE, yard.said.append)
 
-    assert (first, says(port, "INCR x\r\n")) == (b":1\r\n", b":1\r\n")
+        assert (first, says(port, "INCR x\r\n")) == (b":1\r\n", b":1\r\n")
     assert yard.ours() == []
 
 

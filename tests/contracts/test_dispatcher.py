@@ -128,13 +128,13 @@ def test_a_message_for_nothing_or_on_a_forged_route_changes_nothing(world: World
 
 def test_rings_in_vain_keep_nobody_from_the_next_one(world: World) -> None:
     began = time.monotonic()
-    for number in range(20):
+    for number in range(100):
         world.services.dispatcher.perform(Envelope(a_route("9" * 40), 77, 77 + number, ("linux",)))
 
     goes_on(world)
 
-    # Where a worker slept after each until somebody looks whether it is free, that took ten seconds more.
-    assert time.monotonic() - began < 8
+    # Where a worker slept after each until somebody looks whether it is free, that took fifty seconds more.
+    assert time.monotonic() - began < 45
 
 
 def test_every_line_of_a_jobs_log_says_whose_it_is(
@@ -334,10 +334,10 @@ def test_a_broker_that_is_away_makes_no_trouble_for_who_rings(redis: Redis, tmp_
         redis.kill()
 
         began = time.monotonic()
-        deliveries = [world.deliver(commit, guid) for guid in ("push-1", "push-2", "push-3")]
+        deliveries = [world.deliver(commit, f"push-{number}") for number in range(20)]
 
-        # What waits for a broker between tries takes seconds for each.
-        assert time.monotonic() - began < 5
+        # What waits for a broker between tries takes most of a second for each, or seconds.
+        assert time.monotonic() - began < 10
         assert {world.services.store.delivery(one).status for one in deliveries} == {"received"}
 
 

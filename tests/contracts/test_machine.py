@@ -58,6 +58,9 @@ from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_route, an_event
 from tests.servers import postgres_database
 
 Next = Callable[[Run, datetime], Run]
+# It computes all the time, and a busy machine lets it do so for a fraction of that.
+pytestmark = pytest.mark.timeout(900)
+
 SECOND = timedelta(seconds=1)
 FIRST_RING, RAREST_RING, PUT_OFF, LONGEST_PUT_OFF = 5 * SECOND, 60 * SECOND, 60 * SECOND, 900 * SECOND
 MOST_RUNS, MOST_JOBS, MOST_ATTEMPTS = 6, 24, 3

@@ -17,6 +17,9 @@ from runner.store.read_models import RunFilter
 from runner.store.views import Views
 from tests.builders import LENGTH, NOON, a_job, a_route, an_event
 
+# It computes all the time, and a busy machine lets it do so for a fraction of that.
+pytestmark = pytest.mark.timeout(900)
+
 ENDS = some.builds(Finished, some.sampled_from(Result), some.just(NOON), some.just(""), some.booleans())
 OTHERS = some.sampled_from([Waiting(), Ready(NOON), Queued(NOON), Running(Lease(0, "w", 1, NOON))])
 JOBS = some.tuples(ENDS | OTHERS, some.booleans(), some.booleans())

@@ -325,7 +325,7 @@ def test_what_goes_on_while_the_clock_reads_what_stands_still_is_not_put_off(who
                 control.unpause(run.id, store=SqlStore(before, LENGTH), dispatcher=bench.bell, act=ACT)
             admin.execute("SELECT pg_advisory_unlock(7)")
 
-            rung = {envelope.run for envelope in clock.result(10).envelopes}
+            rung = {envelope.run for envelope in clock.result(30).envelopes}
         assert rung | bench.rung() == {run.id}
         for database in (before, slow, bench.database):
             database.close()

@@ -219,7 +219,7 @@ def test_a_reader_beside_it_sees_every_byte_once(world: World) -> None:
 
     reader = Thread(target=look)
     reader.start()
-    while not seen:
+    while reader.is_alive() and not seen:
         reader.join(0.01)
     world.logs.archive()
     so_far = len(seen)

@@ -432,7 +432,7 @@ def test_a_secret_that_cannot_be_opened_keeps_all_as_they_are(bench: Bench) -> N
 def test_whoever_reads_and_sets_while_others_change_the_key_finds_all_of_them(bench: Bench) -> None:
     repository = bench.a_repository()
     bench.vault.keep_secret(repository, "TOKEN", CANARY)
-    ended = threading.Event()
+    ended, looked = threading.Event(), threading.Event()
 
     def set_more() -> int:
         number = 0
@@ -446,9 +446,11 @@ def test_whoever_reads_and_sets_while_others_change_the_key_finds_all_of_them(be
         while not ended.is_set():
             assert set(bench.a_vault().secrets(repository).values()) == {CANARY}
             number += 1
+            looked.set()
         return number
 
     def rotate(_: int) -> None:
+        assert looked.wait(30)
         for _ in range(5):
             bench.a_vault().rotate()
 

@@ -28,7 +28,7 @@ from runner.model.step import Checkpoint
 from tests.engine.conftest import Bench
 from tests.fakes import FakeExecutor, FakeSandbox
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PATH = ".runner/workflows/flow.py"
 HEAD = """\
 import asyncio, os, sys, threading, time

@@ -177,13 +177,14 @@ def test_a_step_does_not_wait_for_the_one_before_it_to_be_stored(objects: Folder
 
 
 def test_a_store_that_is_away_is_said_at_once_and_tried_again(objects: FolderObjects) -> None:
-    away = Troubled(objects, "put", 1, Unavailable("the bucket does not answer"))
+    away = Troubled(objects, "put", 99, Unavailable("the bucket does not answer"))
     archived = MemoryArchived()
     archive = an_archive(MemoryLayers(**{"1_1": "one"}), away, archived)
 
     archive.keep(7, PLACE, "1.1")
 
     assert archive.settle(7, never) == "the bucket does not answer"
+    away.recovers()
     assert away.calls.acquire(timeout=30)
     assert away.calls.acquire(timeout=30), "it was tried again"
     while archive.settle(7, never) is not None:
@@ -202,11 +203,13 @@ def test_whatever_keeps_files_from_the_store_is_said_and_they_are_not_taken_for_
     objects: FolderObjects, error: Exception, why: str
 ) -> None:
     archived, layers = MemoryArchived(), MemoryLayers(**{"1_1": "one", "1_2": "two"})
-    archive = an_archive(cast(Layers, Troubled(layers, "content", 1, error)), objects, archived)
+    troubled = Troubled(layers, "content", 99, error)
+    archive = an_archive(cast(Layers, troubled), objects, archived)
 
     archive.keep(7, PLACE, "1.1")
 
     assert re.fullmatch(why, archive.settle(7, never) or "")
+    troubled.recovers()
     archive.keep(7, PLACE, "1.2")
     while archive.settle(7, never) is not None:
         pass

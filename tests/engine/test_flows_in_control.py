@@ -21,6 +21,7 @@ from runner.store.views import Views
 from tests.builders import LENGTH
 from tests.engine.conftest import Bench
 from tests.engine.flows import PATIENCE, Flows
+from tests.engine.test_stops import heard
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_cancel_while_a_body_runs_ends_it_and_takes_back_what_was_done(flows: 
 
     cancelled(flows, run.id)
     cancelled(flows, run.id)
-    thread.join(20)
+    thread.join(PATIENCE)
 
     assert (flows.seen(run).result, flows.seen(run).reason) == ("cancelled", "cancelled")
     assert flows.notes() == ["one", "two", "long", "not-three", "not-two", "not-one"]
@@ -101,7 +102,7 @@ def test_a_forced_cancel_takes_nothing_back(flows: Flows) -> None:
     flows.until("long")
 
     force_cancel(run.id, store=flows.bench.store, dispatcher=flows.bench.bell)
-    thread.join(20)
+    thread.join(PATIENCE)
 
     assert flows.seen(run).result == "cancelled"
     assert flows.notes() == ["one", "two", "long"]
@@ -154,7 +155,7 @@ def test_a_job_out_of_time_has_some_minutes_to_take_back_what_was_done(flows: Fl
     ended = flows.run(
         "await step.do('one', lambda: note('one'), rollback='sleep 1; echo not-one >> RECORD')\n"
         "await step.sh('long', 'exec sleep 60')",
-        options="timeout_minutes=0.03",
+        options="timeout_minutes=0.1",
     )
 
     assert (ended.result, ended.reason) == ("timed_out", "the job ran longer than its timeout-minutes")
@@ -189,7 +190,7 @@ def test_what_a_step_out_of_time_began_is_gone_when_it_is_told(flows: Flows) -> 
             await step.sh(
                 "x",
                 "trap '' TERM; (setsid sh -c 'echo $$ >> RECORD; trap \"\" TERM; while :; do sleep 60; done' &); sleep 60",
-                timeout=0.5,
+                timeout=3,
             )
         except TimedOut:
             return os.path.exists(f"/proc/{open('RECORD').read().strip()}/cwd")
@@ -208,12 +209,12 @@ def test_a_body_that_cannot_be_stopped_is_not_waited_for(
             note("begun")
             time.sleep(60)
         try:
-            await step.do("x", endless, timeout=0.1, retry={"max-attempts": 2})
+            await step.do("x", endless, timeout=1, retry={"max-attempts": 2})
         except TimedOut as error:
             return error.reason
     """)
 
-    assert ended.job.outputs == {"result": "the step was stopped after 0.00167 minutes; tried 2 times"}
+    assert ended.job.outputs == {"result": "the step was stopped after 0.0167 minutes; tried 2 times"}
     assert flows.notes() == ["begun", "begun"]
 
 
@@ -222,14 +223,15 @@ def test_a_body_that_cannot_be_stopped_is_not_waited_for(
 
 def test_a_worker_that_drains_lets_what_runs_end_and_hands_the_job_back(flows: Flows) -> None:
     run = flows.pushed("""
-        await step.sh("one", "echo one >> RECORD; sleep 0.3; echo end >> RECORD")
+        await step.sh("one", "echo one >> RECORD; until [ -e RECORD.go ]; do sleep 0.02; done; echo end >> RECORD")
         await step.do("two", lambda: note("two"))
     """)
     thread = flows.aside(run)
     flows.until("one")
 
     flows.bench.station.heart.drain()
-    thread.join(20)
+    flows.record.with_suffix(".go").touch()
+    thread.join(PATIENCE)
 
     assert flows.notes() == ["one", "end"]
     assert isinstance(flows.seen(run).job.phase, Queued)
@@ -246,7 +248,7 @@ def test_a_worker_that_goes_down_hands_the_job_back_as_its_last_step_left_it(flo
     flows.until("two")
 
     flows.bench.station.heart.release()
-    thread.join(20)
+    thread.join(PATIENCE)
 
     ended = flows.seen(run)
     assert isinstance(ended.job.phase, Queued)
@@ -255,14 +257,16 @@ def test_a_worker_that_goes_down_hands_the_job_back_as_its_last_step_left_it(flo
 
 def test_a_paused_run_stands_still_after_its_step_and_goes_on_later(flows: Flows) -> None:
     run = flows.pushed("""
-        await step.sh("one", "echo one >> RECORD; sleep 1.5")
+        await step.sh("one", "echo one >> RECORD; until [ -e RECORD.go ]; do sleep 0.02; done")
         await step.do("two", lambda: note("two"))
     """)
     ports: Any = {"store": flows.bench.store, "dispatcher": flows.bench.bell}
     thread = flows.aside(run)
     flows.until("one")
     control.pause(run.id, "hold on", act=Act("ada", "pause"), **ports)
-    thread.join(20)
+    heard(flows.bench)
+    flows.record.with_suffix(".go").touch()
+    thread.join(PATIENCE)
     assert flows.notes() == ["one"]
 
     control.unpause(run.id, act=Act("ada", "unpause"), **ports)
@@ -463,13 +467,14 @@ def test_gather_without_cancel_lets_all_end_and_then_fails(flows: Flows) -> None
 
 def test_the_order_is_the_same_on_replay_and_what_is_given_up_waits_no_more(flows: Flows) -> None:
     run = flows.pushed("""
-        async def branch(name, seconds):
-            await step.sh(f"{name} first", f"sleep {seconds}")
+        async def branch(name, after):
+            await step.sh(f"{name} first", f"until [ -e RECORD{after} ]; do sleep 0.02; done")
             order.append(name)
+            open(f"RECORD.{name}", "w").close()
             await step.sleep(f"{name} rests", 0.2)
             order.append(name)
         order = []
-        tasks = [asyncio.create_task(branch(name, seconds)) for name, seconds in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
+        tasks = [asyncio.create_task(branch(name, seconds)) for name, seconds in (("a", ".c"), ("b", ""), ("c", ".b"))]
         for task in tasks:
             await task
         place, value = await step.wait_any(step.sleep("never", "1 hour"), step.sleep("soon", 0.1))
@@ -477,6 +482,7 @@ def test_the_order_is_the_same_on_replay_and_what_is_given_up_waits_no_more(flow
         await step.sleep("last", 0.1)
         return [before, order, place]
     """)
+    flows.record.touch()
     flows.bench.work()
 
     ended = flows.ends(run)
@@ -512,7 +518,7 @@ def test_tasks_that_go_on_by_themselves_end_with_the_workflow(flows: Flows) -> N
                     note("stopped")
                     raise
         task = asyncio.create_task(goes_on())
-        await step.sh("one", "sleep 0.3", rollback="echo not-one >> RECORD")
+        await step.sh("one", "until [ -e RECORD ]; do sleep 0.02; done", rollback="echo not-one >> RECORD")
         raise RuntimeError("no")
     """)
 
@@ -526,9 +532,9 @@ def test_tasks_that_go_on_by_themselves_end_with_the_workflow(flows: Flows) -> N
 def test_a_step_is_tried_as_often_as_it_says_and_says_so(flows: Flows) -> None:
     run = flows.pushed("""
         async def branch():
-            await step.sh("x", "echo x >> RECORD; exit 3", retry={"max-attempts": 3, "delay": 0.2})
+            await step.sh("x", "echo x >> RECORD; exit 3", retry={"max-attempts": 3, "delay": 0.5})
         try:
-            await step.gather(branch(), step.sleep("long", 0.7), cancel=False)
+            await step.gather(branch(), step.sleep("long", 1.5), cancel=False)
         except StepFailed as error:
             return [str(error), error.exit_code]
     """)

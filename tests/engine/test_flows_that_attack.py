@@ -286,7 +286,7 @@ def test_who_does_not_end_after_a_cancel_is_ended(flows: Flows, monkeypatch: pyt
 
     monkeypatch.setattr(watch, "LOOK", 0.05)
     monkeypatch.setattr("runner.engine.stage.CANCEL_SECONDS", 0.3)
-    ended = flows.says(script, options="timeout_minutes=0.001")
+    ended = flows.says(script, options="timeout_minutes=0.01")
 
     assert ended.result == "timed_out"
     assert "it did not end in time" in ended.reason

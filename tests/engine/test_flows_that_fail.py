@@ -20,7 +20,7 @@ def flows(bench: Bench, tmp_path: Path) -> Flows:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has as long to come from one step to the next."""
-    monkeypatch.setattr(watch, "SECONDS", 0.5)
+    monkeypatch.setattr(watch, "SECONDS", 2.0)
     monkeypatch.setattr(watch, "LAST_SECONDS", 5.0)
 
 

@@ -228,7 +228,7 @@ def test_files_that_were_not_kept_as_the_job_was_ending_are_known_to_be_none_to_
             time.sleep(0.01)
 
     monkeypatch.setattr(FakeWorkspace, "save", until_it_is_stopped)
-    run = bench.a_run(THREE_STEPS.replace("build:\n", "build:\n    timeout-minutes: 0.02\n"))
+    run = bench.a_run(THREE_STEPS.replace("build:\n", "build:\n    timeout-minutes: 0.05\n"))
     bench.work()
     build = build_of(bench.store.load(run.id))
 

@@ -18,8 +18,8 @@ from runner.model.run import Lease
 from tests.builders import NOON
 
 LEASE = Lease(1, "worker-1", 1, NOON)
-LENGTH = timedelta(seconds=3)
-PATIENCE = 20.0
+LENGTH = timedelta(seconds=6)
+PATIENCE = 30.0
 
 
 class OneAnswer:

@@ -373,7 +373,7 @@ def test_an_action_has_as_many_annotations_as_one_step_and_what_it_left_to_be_do
 
 def test_in_an_action_too_a_step_that_asks_for_it_runs_when_the_job_is_out_of_time(bench: Bench) -> None:
     action(bench, composite("run: inner", "run: after", "run: tidy, if: always()"))
-    run = bench.a_run(job("uses: ./act", "run: never", said="    timeout-minutes: 0.005\n"))
+    run = bench.a_run(job("uses: ./act", "run: never", said="    timeout-minutes: 0.03\n"))
     left: list[float] = []
 
     def inner(command: Command) -> Exit:
@@ -406,7 +406,7 @@ def test_the_time_of_an_action_is_that_of_all_its_steps_and_the_job_goes_on_wher
 
 def test_no_step_of_an_action_is_begun_when_the_time_of_the_action_is_up(bench: Bench) -> None:
     action(bench, composite("run: inner", "run: tidy, if: always()"))
-    run = bench.a_run(job("uses: ./act, timeout-minutes: 0.001"))
+    run = bench.a_run(job("uses: ./act, timeout-minutes: 0.02"))
 
     def inner(command: Command) -> Exit:
         assert not threading.Event().wait(command.timeout)
@@ -416,7 +416,7 @@ def test_no_step_of_an_action_is_begun_when_the_time_of_the_action_is_up(bench: 
     bench.work()
 
     assert begun == ["inner"]
-    assert outcomes(bench, run)["1"].reason == "the step was stopped after 0.001 minutes"
+    assert outcomes(bench, run)["1"].reason == "the step was stopped after 0.02 minutes"
 
 
 def test_what_does_not_end_after_a_cancel_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from runner.workflow.containers import ContainerSpec
 from tests.daemons import dockerd, image, python_image
 from tests.servers import FOLDER
 
-PATIENCE = 30.0
-SOON = 10.0
+PATIENCE = 60.0
+SOON = 30.0
 """What dies when it is told to is dead by then, on a busy machine too."""
 
 WORKER = """

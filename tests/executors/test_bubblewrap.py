@@ -114,7 +114,7 @@ def test_with_the_network_a_step_reaches_it(job: Job) -> None:
 def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
     job = Job(Kind("sandbox", {"limits": Limits(processes=64)}), folder)
     try:
-        exit, printed = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=1)
+        exit, printed = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=3)
         after = job.sh("echo on")
     finally:
         job.sandbox.close()

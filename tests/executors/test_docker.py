@@ -59,7 +59,7 @@ def test_a_fork_bomb_hurts_only_its_own_job(docker: Kind, folder: Path) -> None:
     limited = Kind("docker", {**docker.options, "limits": Limits(processes=64)}, docker.image)
     job = Job(limited, folder)
     try:
-        exit, _ = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=1)
+        exit, _ = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=3)
         after = job.sh("echo on")
     finally:
         job.sandbox.close()

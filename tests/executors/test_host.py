@@ -17,7 +17,7 @@ from tests.executors.jobs import WORKER, Job, Kind, a_token, comes_alive, surviv
 def test_a_fork_bomb_hurts_only_its_own_job(folder: Path) -> None:
     job = Job(Kind("host", {"limits": Limits(processes=64)}), folder)
     try:
-        exit, printed = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=1)
+        exit, printed = job.sh("bomb() { bomb | bomb & }; bomb; while :; do :; done", timeout=3)
         after = job.sh("echo on")
     finally:
         job.sandbox.close()

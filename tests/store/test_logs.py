@@ -1,7 +1,9 @@
 """What steps print, as it is written and as it is read again."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,6 +103,25 @@ def test_a_log_is_read_from_any_place_in_it(database: Database, job: int, tmp_pa
         for limit in (1, 10, 1000, 2**20):
             assert logs.read(job, 1, "1", offset, limit) == said[offset : offset + limit]
     assert logs.read(job, 2, "1", 0, 100) == b""
+
+
+def test_logs_of_other_attempts_come_and_go_while_a_job_prints_and_is_listed(tmp_path: Path) -> None:
+    logs, over = FileLogs(tmp_path), threading.Event()
+
+    def comes_and_goes(attempt: int) -> None:
+        while not over.is_set():
+            logs.append(1, attempt, "0", b"text")
+            logs.let_go(1, attempt)
+
+    with ThreadPoolExecutor(2) as threads:
+        attempts = [threads.submit(comes_and_goes, attempt) for attempt in (1, 2)]
+        try:
+            for _ in range(1000):
+                assert set(logs.printed(1)) <= {(1, "0"), (2, "0")}
+        finally:
+            over.set()
+    for one in attempts:
+        one.result()
 
 
 @pytest.mark.parametrize("kind", ["files", "rows"])

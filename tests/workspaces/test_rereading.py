@@ -86,6 +86,8 @@ def test_one_that_is_as_it_was_stays_and_is_not_read_again_for_a_day(
     workspaces: GitWorkspaces, origin: Origin, home: Path, route: Route
 ) -> None:
     base = base_of(home, origin, route)
+    # That it is on the disk is noted in its folder by then.
+    workspaces.close()
     used = base.stat().st_mtime_ns
     make_due(base)
     workspaces.tidy(PLENTY)

@@ -1,8 +1,10 @@
 """What is restored from a cache as a layer: as if it had been unpacked, and shared with nobody who writes."""
 
 import os
+import secrets
 import shutil
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -23,6 +25,8 @@ from runner.errors import BrokenDefinition, Damaged, SnapshotGone
 from runner.model.source import Route
 from runner.workspaces import GitWorkspaces
 from runner.workspaces.reach import Reach
+from runner.workspaces.removal import Trash
+from runner.workspaces.stock import Stock
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.workspaces import test_overlays
 from tests.workspaces.origin import Origin
@@ -328,6 +332,8 @@ def test_it_counts_with_the_commits_that_are_unpacked_and_what_was_not_used_for_
         opened.lay(f"content-{number}", archived(source))
         opened.close()
         workspaces.forget(f"{number}")
+        # What is to be noted in the folders once they are on the disk is noted by then, and later nothing is.
+        workspaces.close()
         # A folder's own time says when it was used last.
         for path in (*stock_of(home), *bases_of(home).values()):
             if path.stat().st_mtime > 10_000:
@@ -459,6 +465,31 @@ def test_what_a_process_that_is_gone_was_making_is_removed(
     assert (opened.path / "file").read_text() == "1"
 
 
+def test_what_is_just_begun_is_not_taken_for_what_a_process_that_is_gone_was_making(tmp_path: Path) -> None:
+    stock, over = Stock(tmp_path / "stock", Trash(tmp_path / "trash"), None), threading.Event()
+
+    def fill(folder: Folder) -> int:
+        with folder.writing("file") as file:
+            file.write(b"1")
+        return 1
+
+    def clean() -> None:
+        while not over.is_set():
+            stock.clean()
+
+    with ThreadPoolExecutor(2) as threads:
+        cleaning = [threads.submit(clean) for _ in range(2)]
+        try:
+            for number in range(100):
+                stocked = stock.take(f"content-{number}", None, fill)
+                assert stocked is not None
+                assert (stocked.files / "file").read_bytes() == b"1"
+                stocked.close()
+        finally:
+            over.set()
+    assert [one.result() for one in cleaning] == [None] * 2
+
+
 def test_a_disk_that_is_full_at_the_worst_moment_leaves_the_folder_as_it_was(
     workspaces: GitWorkspaces, route: Route, deps: Path, home: Path
 ) -> None:
@@ -494,7 +525,9 @@ def job(request: pytest.FixtureRequest, origin: Origin) -> Iterator[Job]:
             route = origin.route(origin.commit({"a": "1", "b/c": "2"}))
             workspaces.fetch(origin.repository, route, "run-1")
             opened = overlay(workspaces, route)
-            sandbox = made.open(opened.path, folder / "temp", "test-17-1", kind.container)
+            # Whoever opens one ends what is there under the same label, and others use the same daemon.
+            label = f"{secrets.token_hex(4)}-17-1"
+            sandbox = made.open(opened.path, folder / "temp", label, kind.container)
             with closing(sandbox):
                 opened.shown(sandbox, False)
                 yield Job(opened, sandbox)
@@ -515,6 +548,27 @@ def test_while_a_process_is_at_home_in_the_folder_nothing_is_laid(job: Job, deps
     assert job.opened.lay("deps", archived(deps)) is None
     job.step("echo over >wait")
     assert not (job.opened.path / "node_modules").exists()
+
+
+@pytest.mark.parametrize("job", ["host"], indirect=True)
+def test_sandboxes_of_others_that_are_being_made_keep_nothing_from_being_laid(job: Job, deps: Path) -> None:
+    """Each has all that is mounted in it for a moment, below another folder."""
+    over = threading.Event()
+
+    def others() -> None:
+        while not over.is_set():
+            subprocess.run(["bwrap", "--ro-bind", "/usr", "/usr", "/nothing"], capture_output=True)
+
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(2):
+            threads.submit(others)
+        try:
+            job.step("echo before >before")
+            laid = [job.opened.lay(f"deps-{number}", archived(deps)) for number in range(10)]
+        finally:
+            over.set()
+
+    assert laid == [10] * 10
 
 
 def test_containers_beside_a_job_would_not_follow_so_nothing_is_laid(job: Job, deps: Path) -> None:
