@@ -392,9 +392,9 @@ class SqlStore:
 
         return self._database.writing(work, durable=False) if held else Renewal()
 
-    def stranded(self, everything: bool = False) -> Stranded:
+    def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         with self._database.reading() as connection:
-            now = micros(self._database.now(connection))
+            now = micros(at or self._database.now(connection))
             due = now + (10**15 if everything else 0)
             first = first_ring(connection)
             late = late_runs(connection, now, self._limits, ROUND)

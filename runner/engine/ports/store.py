@@ -175,10 +175,11 @@ class Store(Protocol):
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         """Extend what is still held."""
 
-    def stranded(self, everything: bool = False) -> Stranded:
+    def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         """Take what is due to be rung for; each is handed out again later, ever more rarely.
 
-        `everything`: the caller knows that no worker is alive; all leases end and all work is due.
+        `everything`: the caller knows that no worker is alive; all leases end and all work is due. `at`: what
+        the database's clock said just now, where the caller believes that and maybe nothing later.
         """
 
 
