@@ -154,7 +154,8 @@ def test_a_worker_that_drains_lets_its_step_end_and_another_goes_on_with_the_nex
 
 
 @nobody_loses_it
-@pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 12.0), (Redis.silence, 25.0)])
+# A consumer that does not stop is waited for 20 seconds, and there are two.
+@pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 18.0), (Redis.silence, 35.0)])
 def test_a_worker_and_a_clock_without_their_broker_end_in_order_and_soon(
     distributed: World, redis_of: Redis, trouble: Callable[[Redis], None], soon: float
 ) -> None:
