@@ -29,6 +29,11 @@ GIT = {
 }
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What waits for several processes one after the other has several times their patience."""
+    item.add_marker(pytest.mark.timeout(3 * PATIENCE))
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """How a command ended and what it said."""
