@@ -408,19 +408,19 @@ class Clock:
 
     def _round(self, everything: bool = False) -> float:
         """Gives the seconds for which it knows of nothing that is due."""
-        services = self._services
         # What is fired is rung for in the same round.
-        _in_spite_of_all(partial(services.standings.fire, following))
-        if _in_spite_of_all(self._doubts) is not None and not everything:
-            return ROUND_SECONDS
-        ring = partial(sweep, store=services.store, dispatcher=services.dispatcher, everything=everything)
-        rest = _in_spite_of_all(ring)
+        _in_spite_of_all(partial(self._services.standings.fire, following))
+        rest = _in_spite_of_all(partial(self._ring, everything))
         return ROUND_SECONDS if rest is None else rest.total_seconds()
 
-    def _doubts(self) -> timedelta | None:
-        """How long to wait where leases cannot be judged now."""
-        at = self._services.database.time()
-        return None if self._steadiness.holds(at, time.monotonic()) else timedelta(seconds=ROUND_SECONDS)
+    def _ring(self, everything: bool) -> timedelta | None:
+        """Ring for what is due, unless leases cannot be judged now; how long nothing else is."""
+        services = self._services
+        at = services.database.time()
+        if not self._steadiness.holds(at, time.monotonic()) and not everything:
+            return None
+        # Asked once more, the clock may have jumped in between.
+        return sweep(store=services.store, dispatcher=services.dispatcher, everything=everything, at=at)
 
 
 def _in_spite_of_all(work: Callable[[], timedelta | None]) -> timedelta | None:

@@ -16,12 +16,15 @@ from runner.model.run import Run
 log = logging.getLogger(__name__)
 
 
-def sweep(*, store: Store, dispatcher: Dispatcher, everything: bool = False) -> timedelta | None:
+def sweep(
+    *, store: Store, dispatcher: Dispatcher, everything: bool = False, at: datetime | None = None
+) -> timedelta | None:
     """Ring for what is due; `everything` where the caller knows that no worker is alive.
 
-    Gives how long nothing else is due; None while nothing is at all.
+    `at`: until when, by the database's clock, where that is believed no further. Gives how long nothing else
+    is due; None while nothing is at all.
     """
-    due = store.stranded(everything)
+    due = store.stranded(everything, at)
     for delivery_id in due.deliveries:
         event = store.delivery(delivery_id).event
         dispatcher.admit(delivery_id, event.forge, event.repo)

@@ -397,9 +397,9 @@ class SqlStore:
         with self._database.reading() as connection:
             return children.waited_for(connection, run_id)
 
-    def stranded(self, everything: bool = False) -> Stranded:
+    def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         with self._database.reading() as connection:
-            now = micros(self._database.now(connection))
+            now = micros(at or self._database.now(connection))
             due = now + (10**15 if everything else 0)
             first = first_ring(connection)
             late = late_runs(connection, now, self._limits, ROUND)

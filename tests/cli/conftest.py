@@ -20,13 +20,18 @@ import pytest
 from runner.cli.main import runner, status_of
 from tests.forked import COMMAND, Forked, command, forked
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 RUNNER = [sys.executable, "-m", "runner.cli"]
 GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     **{f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
 }
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What waits for several processes one after the other has several times their patience."""
+    item.add_marker(pytest.mark.timeout(3 * PATIENCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,13 @@ class Machine:
         ready, _, _ = select.select([self.server.stdout], [], [], PATIENCE)
         assert ready, "the server says nothing"
         return self.server.stdout.readline().strip()
+
+    def said(self, text: str) -> None:
+        """Wait until the server has said that in its log."""
+        until = time.monotonic() + PATIENCE
+        while text not in (self.folder / "server.log").read_text():
+            assert time.monotonic() < until, f"the server has not said {text!r}"
+            time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; gives the server's exit status."""

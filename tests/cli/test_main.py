@@ -10,7 +10,7 @@ import pytest
 
 from runner.cli.journal import keep_journal
 from runner.cli.main import COMMANDS, SUMMARIES, runner
-from tests.cli.conftest import Shell
+from tests.cli.conftest import PATIENCE, Shell
 
 HEAVY = {"pydantic", "httpx2", "sqlalchemy", "celery", "fastapi", "uvicorn", "rich", "structlog"}
 
@@ -69,7 +69,7 @@ def test_a_signal_during_the_imports_ends_a_process_as_later_ones_do(
         assert process.stdout is not None
         assert process.stdout.readline() == b"importing\n"
         process.send_signal(number)
-        assert process.wait(30) == status
+        assert process.wait(PATIENCE) == status
 
 
 @pytest.fixture

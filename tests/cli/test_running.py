@@ -22,12 +22,13 @@ import pytest
 from runner.cli.following import outputs_of
 from runner.executors import executor
 from tests.builders import a_job
+from tests.executors.jobs import survivors
 from tests.forked import command
 from tests.homes import contents
 from tests.workspaces.origin import git
 
 RUNNER = [sys.executable, "-m", "runner.cli"]
-PATIENCE = 60.0
+PATIENCE = 120.0
 PLACE = ".github/workflows"
 SHOWS = """
 on: push
@@ -53,6 +54,19 @@ WAITS = """
 on: push
 jobs:
   build: {{runs-on: ubuntu-latest, steps: [{{run: "trap '' INT TERM; echo begun; sleep {seconds}"}}]}}
+"""
+# A step that does not end within 7.5 seconds is asked once more.
+ASKED_AGAIN = """
+on: push
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          trap '' INT
+          trap 'touch {again}' TERM
+          echo begun
+          while :; do sleep {seconds} & wait; done
 """
 
 
@@ -84,15 +98,16 @@ class Desk:
     @property
     def waits(self) -> str:
         """A workflow that waits for longer than any other on this machine, or for shorter."""
-        return WAITS.format(seconds=self._seconds)
+        return WAITS.format(seconds=self.mark)
 
     @property
-    def _seconds(self) -> int:
-        return 10**6 + crc32(str(self.folder).encode())
+    def mark(self) -> str:
+        """How long it waits, by which its processes are known."""
+        return str(10**6 + crc32(str(self.folder).encode()))
 
     def waiting(self) -> list[str]:
         """Processes of that workflow."""
-        command = ["pgrep", "-f", f"^sleep {self._seconds}"]
+        command = ["pgrep", "-f", f"^sleep {self.mark}"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
 
     def write(self, files: Mapping[str, str]) -> None:
@@ -457,7 +472,7 @@ def test_without_docker_a_job_that_needs_it_fails_at_once(desk: Desk, needs_it: 
 
     assert ran.status == 1
     assert "no docker daemon answers at unix:///nowhere.sock" in ran.out
-    assert time.monotonic() - since < 30
+    assert time.monotonic() - since < PATIENCE
 
 
 def test_a_value_that_no_matrix_has_is_named(desk: Desk) -> None:
@@ -653,20 +668,21 @@ def test_a_second_ctrl_c_ends_it_at_once_and_more_of_them_do_no_harm(desk: Desk)
 
 
 def test_a_second_ctrl_c_waits_for_no_step_that_does_not_heed_the_first(desk: Desk) -> None:
-    desk.commit({f"{PLACE}/ci.yml": desk.waits})
+    again = desk.folder / "again"
+    desk.commit({f"{PLACE}/ci.yml": ASKED_AGAIN.format(seconds=desk.mark, again=again)})
+    command = [*RUNNER, "run", "--executor", "host"]
     with subprocess.Popen(
-        [*RUNNER, "run"], cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=desk.checkout, env=desk.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         begun(desk)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert b"cancelling" in process.stderr.readline()
-        at = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
 
-    # A step that is asked to end is given 7.5 and 2.5 seconds for it.
-    assert time.monotonic() - at < 5
+    assert process.returncode == 130
+    assert not again.exists()
     assert desk.waiting() == []
 
 
@@ -677,7 +693,8 @@ def test_what_a_killed_run_left_is_removed_by_the_next(desk: Desk) -> None:
         assert desk.run("other").status == 0
         assert len(desk.left()) == 1, "that of a run which goes on stays"
         process.kill()
-    assert desk.waiting() == []
+    # The kernel ends them for it, and nobody waits for that.
+    assert survivors(desk.mark, PATIENCE) == []
 
     assert desk.run("other").status == 0
 

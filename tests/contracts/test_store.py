@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from runner.engine.ports import Change, Verdict
+from runner.engine.ports import Change, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.environment import Deployment
 from runner.model.lifecycle import (
@@ -565,6 +565,19 @@ def test_work_that_has_waited_long_is_still_rung_for_every_minute(
     with database.reading() as connection:
         row = connection.execute(select(jobs.c.ring_at, jobs.c.queued_at)).one()
     assert row.ring_at - row.queued_at < (12 * 3600 + 120) * 10**6
+
+
+def test_a_lease_that_is_over_only_by_what_the_clock_says_since_is_left_alone(
+    store: SqlStore, database: Database
+) -> None:
+    run = a_stored_run(store)
+    claimed(store, run)
+    believed = database.time()
+    jumped = update(jobs).values(lease_until=micros(believed) + 1, ring_at=micros(believed) + 1)
+    database.writing(lambda connection: connection.execute(jumped))
+
+    assert store.stranded(at=believed) == Stranded(rest=timedelta(microseconds=1))
+    assert [found.run for found in store.stranded().envelopes] == [run.id]
 
 
 def test_a_job_whose_worker_is_lost_is_rung_for_less_often_the_longer_nobody_goes_on_with_it(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import LEASE, PATIENCE, World, a_world
+from tests.crash.world import KEPT, LEASE, PATIENCE, World, a_world
 from tests.executors.jobs import Kind, docker_kind, open_folder
 from tests.servers import Redis, migrated_postgres, redis_server
 
@@ -14,9 +14,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def lease() -> float:
-    """Short, as tests wait for it to run out; one that must not lose a lease on a slow machine says so."""
-    return LEASE
+def lease() -> float | None:
+    """As a test says; else one that is soon over where a lost worker's is waited for.
+
+    A server that comes back to its home waits for none.
+    """
+    return None
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def drain() -> float:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path, lease: float, drain: float) -> Iterator[World]:
-    with a_world(tmp_path, lease=lease, drain=drain) as world:
+def embedded(tmp_path: Path, lease: float | None, drain: float) -> Iterator[World]:
+    with a_world(tmp_path, lease=lease or KEPT, drain=drain) as world:
         yield world
         world.keeps_the_laws()
 
@@ -40,11 +43,11 @@ def redis_of(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def distributed(tmp_path: Path, redis_of: Redis, lease: float, drain: float) -> Iterator[World]:
+def distributed(tmp_path: Path, redis_of: Redis, lease: float | None, drain: float) -> Iterator[World]:
     """PostgreSQL, Redis, and processes on their own."""
     with (
         migrated_postgres() as database,
-        a_world(tmp_path, database, redis_of.url, lease, drain=drain) as world,
+        a_world(tmp_path, database, redis_of.url, lease or LEASE, drain=drain) as world,
     ):
         yield world
         world.keeps_the_laws()

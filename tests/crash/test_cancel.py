@@ -5,7 +5,7 @@ import pytest
 from runner.engine.control import cancel, force_cancel
 from runner.model.run import Finished
 from runner.model.step import Result
-from tests.crash.world import HANGS, World, wait_for
+from tests.crash.world import HANGS, LONGER, World, wait_for
 
 ASKED = """\
 name: ci
@@ -77,6 +77,7 @@ def test_a_server_killed_while_it_asks_has_each_job_answer_once_it_is_back(
     ]
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 def test_a_worker_that_dies_once_it_was_told_to_ask_leaves_it_to_another(distributed: World) -> None:
     delivery = distributed.deliver(distributed.commit(pause=HANGS, text=ASKED))
     distributed.start("clock")

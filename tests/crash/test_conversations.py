@@ -15,7 +15,7 @@ from runner.engine import control
 from runner.model.run import Finished, Run
 from runner.model.waits import Signal
 from runner.store.tables import checkpoints, jobs
-from tests.crash.world import PATIENCE, World, a_world, wait_for
+from tests.crash.world import KEPT, PATIENCE, World, a_world, wait_for
 from tests.servers import Redis, migrated_postgres
 
 WORKERS = 3
@@ -94,7 +94,8 @@ def test_a_worker_killed_after_any_message_is_replaced_and_the_workflow_comes_to
     # Somebody has to say which runs there are before anybody works on them.
     world.start("worker", settings={"labels": "nothing"})
     whole = a_push(world, "push-1", {"flow.py": ""})
-    alone = world.start("worker", settings={"concurrency": "1"})
+    # Of an attempt more there would be messages that no other run comes to.
+    alone = world.start("worker", settings={"concurrency": "1", "lease": str(KEPT)})
     (undisturbed,) = ended(world, whole)
     alone.terminate()
     alone.wait()

@@ -16,7 +16,7 @@ from runner.model.step import Result
 from runner.store import Database
 from runner.workspaces.mounts import clear
 from tests.crash import invariants
-from tests.crash.world import World, a_world, wait_for
+from tests.crash.world import LEASE, LONGER, World, a_world, wait_for
 from tests.servers import own_postgres, redis_server
 
 
@@ -27,7 +27,7 @@ def test_a_database_that_restarts_at_once_and_again_while_it_recovers_delays_run
         redis_server(tmp_path) as redis,
         own_postgres() as postgres,
         # On a slow machine it takes its time to recover.
-        a_world(tmp_path, postgres.url, redis.url, lease=4.0) as world,
+        a_world(tmp_path, postgres.url, redis.url, lease=LONGER) as world,
     ):
         for role in ("clock", "worker"):
             world.start(role)
@@ -43,6 +43,7 @@ def test_a_database_that_restarts_at_once_and_again_while_it_recovers_delays_run
         world.keeps_the_laws()
 
 
+@pytest.mark.parametrize("lease", [LEASE])
 def test_a_database_that_another_process_locks_past_the_lease_costs_an_attempt_and_no_more(
     embedded: World,
 ) -> None:
@@ -82,7 +83,13 @@ def test_a_disk_that_is_full_delays_runs_and_no_more(small: Path, tmp_path: Path
             commit = world.git("rev-parse", "HEAD")
             _fill(small / "filler")
         log = tmp_path / "embedded.log"
-        wait_for(lambda: _has_seen_trouble(log) or None, "the server to find its disk full")
+
+        def found_full() -> bool | None:
+            # What the server removes meanwhile makes room.
+            _fill(small / "filler")
+            return _has_seen_trouble(log) or None
+
+        wait_for(found_full, "the server to find its disk full")
         (small / "filler").unlink()
 
         world.is_sound(world.ended(delivery), commit)
@@ -91,7 +98,7 @@ def test_a_disk_that_is_full_delays_runs_and_no_more(small: Path, tmp_path: Path
 
 
 def _fill(file: Path) -> None:
-    with file.open("wb", buffering=0) as filler:
+    with file.open("ab", buffering=0) as filler:
         for size in (1 << 16, 1):
             try:
                 while True:

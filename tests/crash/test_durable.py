@@ -14,7 +14,7 @@ from runner.model.step import Result
 from runner.model.waits import Signal
 from runner.objects import objects_at
 from tests.crash.test_forks import FAILING, open_gates, ran, resumed
-from tests.crash.world import World, wait_for
+from tests.crash.world import KEPT, World, wait_for
 from tests.forked import Forked
 from tests.servers import Bucket, s3_server
 
@@ -40,6 +40,8 @@ jobs:
           (cd deep/er && sha256sum --check ../../sum)
           test ! -e version -a -x second
 """
+
+nobody_loses_it = pytest.mark.parametrize("lease", [KEPT])
 
 
 @dataclass
@@ -93,6 +95,7 @@ def machines(distributed: World, bucket: Bucket) -> Machines:
     return Machines(distributed, bucket)
 
 
+@nobody_loses_it
 def test_a_job_that_wakes_on_another_machine_goes_on_with_its_files(machines: Machines) -> None:
     world = machines.world
     world.start("clock")
@@ -109,6 +112,7 @@ def test_a_job_that_wakes_on_another_machine_goes_on_with_its_files(machines: Ma
     assert [step for _, step, *_ in world.lines()] == ["1", "2", "4"]
 
 
+@nobody_loses_it
 def test_a_job_that_is_gone_on_with_on_another_machine_has_its_files(machines: Machines) -> None:
     world = machines.world
     world.start("clock")
@@ -126,6 +130,7 @@ def test_a_job_that_is_gone_on_with_on_another_machine_has_its_files(machines: M
     assert machines.is_stored(world.services.store.load(run.id).job(fork.id))
 
 
+@nobody_loses_it
 def test_files_are_stored_once_the_store_is_back(machines: Machines) -> None:
     world = machines.world
     machines.store.kill()

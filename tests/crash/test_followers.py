@@ -25,10 +25,10 @@ def test_a_run_whose_worker_was_killed_as_it_ended_is_followed_once(distributed:
     followed = Standing(commit, follows=frozenset({Follows("completed", ("ci",))}))
     assert real.standings.stand(real.repositories.get("git", "octo/hello"), 0, followed, following)
 
+    world.start("clock")
     victim = world.start("worker", point)
     delivery = world.deliver(commit)
     world.killed(victim)
-    world.start("clock")
     world.start("worker")
 
     def after() -> list[int]:

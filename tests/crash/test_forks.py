@@ -7,7 +7,7 @@ import pytest
 from runner.engine.control import resume
 from runner.model.run import Finished, Job, Run
 from runner.model.step import Result
-from tests.crash.world import World, wait_for
+from tests.crash.world import LONGER, World, wait_for
 
 FAILING = """\
 name: ci
@@ -112,6 +112,7 @@ def test_an_embedded_server_killed_anywhere_in_a_fork_goes_on_with_it(embedded: 
     is_sound(embedded, delivery, former, rows)
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 @pytest.mark.parametrize(
     "point", ["workspaces.inherit:1:after", "store.record:1:before", "store.record:1:after"]
 )

@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 from runner.model.run import Finished
 from runner.model.step import Result
 from tests.crash.proxy import Proxy, Weather, proxy
-from tests.crash.world import World, wait_for
+from tests.crash.world import KEPT, LONGER, PATIENCE, World, wait_for
 from tests.servers import Redis
 
 
@@ -39,6 +39,7 @@ def way(distributed: World, redis_of: Redis) -> Iterator[Way]:
         yield Way(distributed, redis_of, opened)
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 @pytest.mark.parametrize(
     ("which", "weather"),
     [
@@ -55,7 +56,7 @@ def test_a_worker_without_its_database_ends_its_step_before_another_begins_it_an
         commit = distributed.git("rev-parse", "HEAD")
         way.becomes(weather, which)
         other = distributed.start("worker")
-        wait_for(lambda: len(distributed.lines()) > 1 or None, "another worker to take the job")
+        distributed.begins_again(delivery)
         assert distributed.attempts_alive() == {"2"}
 
     run = distributed.ended(delivery)
@@ -63,11 +64,12 @@ def test_a_worker_without_its_database_ends_its_step_before_another_begins_it_an
     before = distributed.rows(run)
     way.becomes(Weather.FAIR, which)
     other.terminate()
-    assert other.wait(30) == 0
+    assert other.wait(PATIENCE) == 0
     assert distributed.ended(distributed.deliver(commit, "push-2")).result is Result.SUCCESS
     assert distributed.rows(run) == before
 
 
+@pytest.mark.parametrize("lease", [KEPT])
 def test_a_worker_whose_broker_hears_and_never_answers_ends_what_it_has_and_takes_more_once_it_does(
     distributed: World, way: Way
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from runner.model.step import Result
-from tests.crash.world import World, a_world
+from tests.crash.world import KEPT, World, a_world
 from tests.executors.jobs import open_folder
 
 MEGABYTES = 100
@@ -39,7 +39,7 @@ jobs:
 
 @pytest.fixture(params=["host", "sandbox"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with open_folder() as folder, a_world(folder, executor=request.param) as made:
+    with open_folder() as folder, a_world(folder, lease=KEPT, executor=request.param) as made:
         yield made
         made.keeps_the_laws()
 

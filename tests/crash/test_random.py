@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.loop import shake
-from tests.crash.world import PATIENCE, World, a_world
+from tests.crash.world import LEASE, PATIENCE, World, a_world
 from tests.servers import own_postgres, redis_server
 
 KILLS = int(os.environ.get("CRASH_KILLS", "8"))
@@ -20,6 +20,7 @@ as_long_as_it_takes = pytest.mark.timeout(3 * PATIENCE + 60 * KILLS)
 
 
 @as_long_as_it_takes
+@pytest.mark.parametrize("lease", [LEASE])
 def test_an_embedded_server_gets_every_run_right_whatever_dies_and_when(embedded: World) -> None:
     shake(embedded, SEED, KILLS // 2, "embedded")
 

@@ -4,7 +4,7 @@ import pytest
 
 from runner.model.run import Finished, Queued
 from runner.model.step import Result
-from tests.crash.world import World, wait_for
+from tests.crash.world import LONGER, World, wait_for
 
 TRIED = """\
 name: ci
@@ -55,6 +55,7 @@ def test_a_server_killed_between_tries_goes_on_with_the_next(embedded: World, po
     _is_sound(embedded, delivery, commit)
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 @pytest.mark.parametrize("point", ["store.record:2:after", "store.update:3:before", "sandbox.run:3:after"])
 def test_a_worker_killed_between_tries_is_replaced_by_another(distributed: World, point: str) -> None:
     commit = distributed.commit(text=TRIED)

@@ -9,7 +9,7 @@ from docker import APIClient
 
 from runner.model.step import Result
 from runner.wiring import station
-from tests.crash.world import World, a_world, wait_for
+from tests.crash.world import PATIENCE, World, a_world, wait_for
 from tests.executors.jobs import Kind, comes_alive, open_folder
 
 WORKFLOW = """\
@@ -96,6 +96,6 @@ def test_a_server_that_stops_in_order_takes_its_containers_along(world: World, t
     assert comes_alive(world.token)
 
     process.terminate()
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
 
     assert left(world) == []

@@ -8,7 +8,7 @@ import pytest
 
 from runner.model.run import Running
 from runner.model.step import Result
-from tests.crash.world import World, wait_for
+from tests.crash.world import LEASE, LONGER, PATIENCE, World, wait_for
 from tests.forked import Forked
 
 POINTS = (
@@ -49,16 +49,17 @@ def test_a_worker_that_wakes_up_after_its_job_has_ended_elsewhere_changes_nothin
 
     sleeper.send_signal(signal.SIGCONT)
     thief.terminate()
-    assert thief.wait(30) == 0
+    assert thief.wait(PATIENCE) == 0
     second = distributed.deliver(run.route.commit, "push-2")
     assert distributed.ended(second).result is Result.SUCCESS
     sleeper.terminate()
-    assert sleeper.wait(30) == 0
+    assert sleeper.wait(PATIENCE) == 0
 
     assert distributed.rows(run) == before
     distributed.leaves_nothing_alive()
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 def test_a_job_that_another_machine_took_starts_over_there_and_the_first_begins_no_step_of_it_any_more(
     distributed: World,
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_job_that_another_machine_took_starts_over_there_and_the_first_begins_
     distributed.leaves_nothing_alive()
 
 
+@pytest.mark.parametrize("lease", [LEASE])
 @pytest.mark.parametrize("point", ["workspace.save:1:before", "executors.open:1:before"])
 def test_a_worker_that_wakes_up_before_anybody_has_taken_its_job_finds_its_files_where_they_were(
     embedded: World, point: str

@@ -6,7 +6,7 @@ from runner.engine import control
 from runner.model.audit import Act
 from runner.model.run import Queued, Run
 from runner.model.source import Repository
-from tests.crash.world import World, wait_for
+from tests.crash.world import LONGER, World, wait_for
 
 ACT = Act("anna", "pause")
 
@@ -55,6 +55,7 @@ def test_a_server_killed_in_a_step_of_a_paused_run_begins_nothing_until_that_goe
     embedded.leaves_nothing_alive()
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 def test_a_worker_killed_in_a_step_of_a_blocked_commit_leaves_it_to_another_afterwards(
     distributed: World,
 ) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from runner.model.run import Finished, Running
 from runner.model.step import Result
-from tests.crash.world import PATIENCE, World, wait_for
+from tests.crash.world import KEPT, LONGER, PATIENCE, World, wait_for
 from tests.servers import Redis
 
+nobody_loses_it = pytest.mark.parametrize("lease", [KEPT])
 BOTH = pytest.mark.parametrize("kind", ["embedded", "distributed"])
 
 
@@ -25,7 +26,7 @@ def start(world: World, *rest: str) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("lease", [60.0])
+@nobody_loses_it
 def test_messages_that_come_three_times_change_nothing(world: World, lease: float) -> None:
     commit = world.commit()
     start(world, "--thrice")
@@ -81,6 +82,7 @@ def test_a_broker_that_dies_and_comes_back_empty_delays_a_run_and_no_more(
     assert distributed.ended(second).route.commit == commit
 
 
+@pytest.mark.parametrize("lease", [LONGER])
 def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(distributed: World) -> None:
     distributed.start("clock")
     sleeper = distributed.start("worker")
@@ -88,7 +90,7 @@ def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on
         commit = distributed.git("rev-parse", "HEAD")
         sleeper.send_signal(signal.SIGSTOP)
         distributed.start("worker")
-        wait_for(lambda: len(distributed.lines()) > 1 or None, "another worker to take the job")
+        distributed.begins_again(delivery)
         sleeper.send_signal(signal.SIGCONT)
 
     run = distributed.ended(delivery)
@@ -109,13 +111,14 @@ def test_two_clocks_and_one_that_is_killed_are_as_good_as_one(distributed: World
 
 
 @BOTH
-def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) -> None:
+@nobody_loses_it
+def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World, lease: float) -> None:
     start(world)
     with world.in_the_first_step() as delivery:
         commit = world.git("rev-parse", "HEAD")
         leaving = world.processes[-1]
         leaving.terminate()
-        assert leaving.wait(30) == 0
+        assert leaving.wait(PATIENCE) == 0
         run = world.run_of(delivery)
         assert run is not None
         assert not any(isinstance(job.phase, Running) for job in run.jobs)
@@ -126,9 +129,10 @@ def test_a_worker_that_is_asked_to_end_hands_its_job_back_at_once(world: World) 
 
 
 @BOTH
+@nobody_loses_it
 @pytest.mark.parametrize("drain", [PATIENCE])
 def test_a_worker_that_drains_lets_its_step_end_and_another_goes_on_with_the_next(
-    world: World, drain: float
+    world: World, drain: float, lease: float
 ) -> None:
     start(world)
     leaving = world.processes[-1]
@@ -149,7 +153,9 @@ def test_a_worker_that_drains_lets_its_step_end_and_another_goes_on_with_the_nex
     assert sum(line[:3] == ["a", "1", "1"] for line in world.lines()) == 2, "one for each run"
 
 
-@pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 12.0), (Redis.silence, 25.0)])
+@nobody_loses_it
+# A consumer that does not stop is waited for 20 seconds, and there are two.
+@pytest.mark.parametrize(("trouble", "soon"), [(Redis.kill, 18.0), (Redis.silence, 35.0)])
 def test_a_worker_and_a_clock_without_their_broker_end_in_order_and_soon(
     distributed: World, redis_of: Redis, trouble: Callable[[Redis], None], soon: float
 ) -> None:

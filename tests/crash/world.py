@@ -38,7 +38,12 @@ from tests.servers import migrated_sqlite
 T = TypeVar("T")
 PATIENCE = 150.0
 """A process of ours takes a second to start, and on loaded cores half a minute."""
-LEASE = 2.0
+LEASE = 4.0
+"""One that tests wait for to run out: a worker on loaded cores may lose it, and begin its step again."""
+KEPT = 60.0
+"""One that nobody loses, for tests that count attempts."""
+LONGER = 6.0
+"""One for those of them that wait for it to run out."""
 
 HANGS = "test $RUNNER_ATTEMPT != 1 || sleep 1000"
 """A pause that only the death of the first attempt ends."""
@@ -313,14 +318,20 @@ class World:
             run = self.run_of(delivery)
             return run if run is not None and run.result is not None else None
 
-        def seen() -> str:
-            run = self.run_of(delivery)
-            logs = (log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log")))
-            return "\n".join([*map(str, run.jobs if run else ()), *logs])
-
-        run = wait_for(look, f"the end of the run of {delivery}", seen)
+        run = wait_for(look, f"the end of the run of {delivery}", lambda: self.standing(delivery))
         self.past.look(self.services.database)
         return run
+
+    def standing(self, delivery: str) -> str:
+        """How a run stands that does not go on, and what was said about it."""
+        run = self.run_of(delivery)
+        logs = (log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log")))
+        return "\n".join([*map(str, run.jobs if run else ()), *logs])
+
+    def begins_again(self, delivery: str) -> None:
+        """Wait until another worker has begun the step in which the first one stands."""
+        again = "another worker to take the job"
+        wait_for(lambda: len(self.lines()) > 1 or None, again, lambda: self.standing(delivery))
 
     def lines(self) -> list[list[str]]:
         """What the steps wrote as they began: job, step, attempt, commit, version."""
@@ -338,11 +349,12 @@ class World:
                 yield from self.services.logs.read(job.id, attempt, step, 0, 65536).decode().splitlines()
 
     def rows(self, run: Run) -> list[Any]:
-        """All that is stored of a run's jobs and their steps."""
+        """All that is stored of a run's jobs and their steps, but for what is said of a job after its end."""
         ids = [job.id for job in run.jobs]
+        lasting = [column for column in jobs.c if column.name not in invariants.SAID_LATER]
         with self.services.database.reading() as connection:
             return [
-                *connection.execute(select(jobs).where(jobs.c.id.in_(ids)).order_by(jobs.c.id)),
+                *connection.execute(select(*lasting).where(jobs.c.id.in_(ids)).order_by(jobs.c.id)),
                 *connection.execute(
                     select(checkpoints)
                     .where(checkpoints.c.job.in_(ids))

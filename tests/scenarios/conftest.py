@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.executors.jobs import docker_kind
-from tests.scenarios.engine import Engine, an_engine
+from tests.scenarios.engine import PATIENCE, Engine, an_engine
 from tests.scenarios.flows import Flows
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What waits for several things one after the other has several times our patience with one."""
+    item.add_marker(pytest.mark.timeout(3 * PATIENCE))
 
 
 @pytest.fixture(scope="package")

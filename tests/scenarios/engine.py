@@ -28,7 +28,7 @@ from tests.homes import files_in
 from tests.servers import FOLDER
 from tests.workspaces.origin import git
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 FILES = ".runner/workflows"
 OTHERS = "others"
 LOG_BYTES = 256 * 1024 * 1024

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SDK = ROOT / "runner" / "sdk"
 OLDEST = (3, 9)
 NEWEST = 20
-PATIENCE = 60
+PATIENCE = 120
 
 TOUR = """
 import sys

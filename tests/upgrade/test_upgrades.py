@@ -58,7 +58,7 @@ class Heir:
             "executor": "host",
             "labels": "linux",
             "concurrency": "2",
-            "lease": "5",
+            "lease": "60",
             "drain": "0",
             "secret_key_file": str(self.folder / "home/secret-key"),
             "port": "0",
@@ -80,7 +80,7 @@ class Heir:
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            process.wait(60)
+            process.wait(PATIENCE)
             process.close()
 
 

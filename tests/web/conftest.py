@@ -53,7 +53,7 @@ from tests.builders import COMMIT, LENGTH
 from tests.servers import migrated_sqlite
 
 SECRET = "a secret of the hook"
-PATIENCE = 30.0
+PATIENCE = 60.0
 Headers = Mapping[str, str]
 
 
@@ -147,7 +147,7 @@ def lookup(host: str) -> list[str]:
 def web(tmp_path: Path) -> Iterator[Web]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         settings = Settings(home=tmp_path, port=listener.getsockname()[1], git_protocols="https:ssh:file")
-        database = Database(migrated_sqlite(tmp_path / "runner.db"), patience=0.2)
+        database = Database(migrated_sqlite(tmp_path / "runner.db"), patience=1)
         dispatcher, logs = RecordingDispatcher(), FileLogs(tmp_path / "logs")
         bell, token = Bell(dispatcher), admin_token(settings)
         caches = SqlCaches(database, NONE)

@@ -9,7 +9,7 @@ from runner.model.run import Run
 from runner.web import stops
 from runner.web.api import PREFIX
 from tests.builders import a_new_run, a_route, an_event
-from tests.web.conftest import Web
+from tests.web.conftest import PATIENCE, Web
 from tests.web.test_pages import sign_in
 
 BAD, GOOD = "b" * 40, "a" * 40
@@ -157,6 +157,7 @@ def test_what_cannot_be_stopped_is_named(web: Web, path: str, given: Any, status
 
 def test_many_runs_are_acted_on_until_none_is_left(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stops, "BATCH", 2)
+    monkeypatch.setattr(stops, "SECONDS", PATIENCE)
     runs, other = [a_run(web) for _ in range(5)], a_run(web, GOOD)
 
     for verb in ("pause", "unpause", "cancel"):

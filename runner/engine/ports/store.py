@@ -178,10 +178,11 @@ class Store(Protocol):
     def waited_for(self, run_id: int) -> Sequence[int]:
         """The runs that steps of a run have started and wait for."""
 
-    def stranded(self, everything: bool = False) -> Stranded:
+    def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         """Take what is due to be rung for; each is handed out again later, ever more rarely.
 
-        `everything`: the caller knows that no worker is alive; all leases end and all work is due.
+        `everything`: the caller knows that no worker is alive; all leases end and all work is due. `at`: what
+        the database's clock said just now, where the caller believes that and maybe nothing later.
         """
 
 
