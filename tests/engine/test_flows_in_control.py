@@ -17,6 +17,8 @@ from runner.model.waits import Awaited, Signal, Word
 from tests.engine.conftest import Bench
 from tests.engine.flows import Flows
 
+pytestmark = pytest.mark.slow("workflows in Python are processes of their own")
+
 
 @pytest.fixture
 def flows(bench: Bench, tmp_path: Path) -> Iterator[Flows]:
