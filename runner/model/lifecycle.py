@@ -613,7 +613,7 @@ class _Groups:
         if isinstance(phase, Suspended) and isinstance(job.phase, Waiting):
             # It was planned before there was a place for it.
             job = replace(job, waits=tuple(wait.begun(now) for wait in job.waits))
-        return replace(job, phase=phase)
+        return job if phase is job.phase else replace(job, phase=phase)
 
     def _begun(self, job: Job) -> bool:
         match job.phase:

@@ -236,7 +236,8 @@ class Job:
 
         Those for a span of time were due only if they were when the run was `paused`.
         """
-        return self.with_waits(wait.over(at, paused) for wait in self.hears)
+        heard = self.hears
+        return self.with_waits(wait.over(at, paused) for wait in heard) if heard else self
 
     def with_waits(self, changed: Iterable[Wait]) -> "Job":
         """The job with some of its waits as they are now."""

@@ -1,8 +1,10 @@
 """The whole site as one ASGI app."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
@@ -94,13 +96,12 @@ class App:
         self._webhooks = Webhooks(site.forges, self._intake, site.settings.address)
         self._signals = SignalHook(site)
         self._streams = Streams(site)
-        self.api = create_api(site)
-        pages, badges, health = Pages(site, self.api.openapi), Badges(site), Health(site)
+        pages, badges, health = Pages(site, lambda: self.api.openapi()), Badges(site), Health(site)
         self.site = Starlette(
             routes=[
                 Route(f"{PREFIX}/runs/{{run_id:id}}/stream", self._streams),
                 Route(f"{PREFIX}/openapi.json", self._openapi),
-                Mount(PREFIX, Guarded(BoundedBodies(self.api, _api_bytes), site.guard)),
+                Mount(PREFIX, Guarded(BoundedBodies(self._ask_api, _api_bytes), site.guard)),
                 Route("/badges/{repo:path}.svg", badges.picture),
                 Route("/badges/{repo:path}.json", badges.endpoint),
                 Route("/{repo:path}/actions/workflows/{workflow}/badge.svg", badges.picture),
@@ -140,7 +141,16 @@ class App:
         self._close()
 
     async def _openapi(self, request: Request) -> Response:
-        return answer(200, await run_in_threadpool(self.api.openapi))
+        return answer(200, await run_in_threadpool(lambda: self.api.openapi()))
+
+    @cached_property
+    def api(self) -> FastAPI:
+        """Made when it is first asked for: that takes as long as a server otherwise takes to begin."""
+        return create_api(self._site)
+
+    async def _ask_api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        made = await run_in_threadpool(lambda: self.api) if "api" not in vars(self) else self.api
+        await made(scope, receive, send)
 
 
 class Guarded:

@@ -15,6 +15,7 @@ from weakref import WeakSet
 import httpx2
 
 from runner.errors import Rejected, Unavailable
+from runner.workspaces.git import TRUST
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.names import Host
 
@@ -32,7 +33,7 @@ class Asking:
     def __init__(self, hosts: Hosts, protocols: str, environment: Mapping[str, str]) -> None:
         self._hosts = hosts
         self._protocols = protocols.split(":")
-        self._certificates = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
+        self._authorities = environment.get("GIT_SSL_CAINFO"), environment.get("GIT_SSL_CAPATH")
         self._clients: dict[tuple[str, str, int, str], httpx2.Client] = {}
         self._lock = Lock()
         self._closing = ExitStack()
@@ -102,12 +103,24 @@ class Asking:
         key = (host.protocol, host.name, host.port or 0, proxy)
         with self._lock:
             if key not in self._clients:
-                context = ssl.create_default_context()
-                if any(self._certificates):
-                    context.load_verify_locations(*self._certificates)
-                client = httpx2.Client(verify=context, trust_env=False, proxy=proxy or None, timeout=TIMEOUT)
+                client = httpx2.Client(
+                    verify=self._trust(), trust_env=False, proxy=proxy or None, timeout=TIMEOUT
+                )
                 self._clients[key] = self._closing.enter_context(client)
             return self._clients[key]
+
+    def _trust(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if any(self._authorities):
+            try:
+                context.load_verify_locations(*self._authorities)
+            except OSError as error:
+                named = " or ".join(one for one in self._authorities if one)
+                raise Unavailable(
+                    f"no certificates can be read from {named} (SSL_CERT_FILE, SSL_CERT_DIR): "
+                    f"{error.strerror or error}"
+                ) from error
+        return context
 
     def _trace(self, event: str, about: dict[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
@@ -119,6 +132,18 @@ def _told(repository: str, host: Host) -> Iterator[None]:
     try:
         yield
     except httpx2.RequestError as error:
+        if (untrusted := _untrusted(error)) is not None:
+            raise Unavailable(
+                f"{repository}: the certificate of {host.name}:{host.port} is not trusted "
+                f"({untrusted.verify_message}); {TRUST}"
+            ) from error
         # Not the address: it may have a signature in it that lets anybody read.
         why = str(error)[:200] or type(error).__name__
         raise Unavailable(f"{repository}: {host.name} does not answer: {why}") from error
+
+
+def _untrusted(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """What of all that led to an error says that a certificate is not to be trusted."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -23,6 +23,8 @@ from tests.engine.conftest import Bench
 from tests.engine.flows import PATIENCE, Flows
 from tests.engine.test_stops import heard
 
+pytestmark = pytest.mark.slow("workflows in Python are processes of their own")
+
 
 @pytest.fixture
 def flows(bench: Bench, tmp_path: Path) -> Iterator[Flows]:

@@ -18,6 +18,8 @@ from runner.sdk import wire
 from tests.engine.conftest import Bench
 from tests.engine.flows import SILENCE, Flows, Peer
 
+pytestmark = pytest.mark.slow("workflows in Python are processes of their own")
+
 Says = Iterator[Mapping[str, Any]]
 TERMS = {"retry": None, "timeout": None, "on-lost": None}
 RETRY = {"max-attempts": 2, "delay": 0, "backoff": "constant", "jitter": False, "on-exit-codes": []}

@@ -11,6 +11,8 @@ from runner.engine.conversation import watch
 from tests.engine.conftest import Bench
 from tests.engine.flows import PATH, Flows
 
+pytestmark = pytest.mark.slow("workflows in Python are processes of their own")
+
 
 @pytest.fixture
 def flows(bench: Bench, tmp_path: Path) -> Flows:

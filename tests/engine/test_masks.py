@@ -83,6 +83,7 @@ def test_many_are_hidden_as_few_are(secrets: list[str], text: str) -> None:
         assert not secret.strip() or secret.encode() not in shown
 
 
+@pytest.mark.slow("only of very many values it shows")
 def test_values_that_begin_alike_take_no_longer_than_others() -> None:
     masks = Masks()
     for length in range(1, 1400):

@@ -104,7 +104,7 @@ def grow(path: Path, tree: tuple[Any, ...]) -> None:
     os.utime(path, ns=(at, at))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples))
 @given(st.dictionaries(names, trees, max_size=5))
 def test_what_is_unpacked_is_what_was_packed(tree: dict[str, tuple[Any, ...]]) -> None:
     folder = Path(tempfile.mkdtemp())

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,23 @@ print(sys.version_info[:2] >= (3, 9), loaded, runner.sdk.__file__)
 
 def interpreters() -> Mapping[str, str]:
     """The oldest and the newest Python of this machine that a workflow can be run with, by version."""
-    found: dict[int, str] = {}
+    minors = range(OLDEST[1], NEWEST)
+    found = [one for one in (_first(minors), _first(reversed(minors))) if one is not None]
+    return dict(found) or {f"3.{sys.version_info[1]}": sys.executable}
+
+
+def _first(minors: Iterable[int]) -> tuple[str, str] | None:
     folders = [Path(one) for one in os.environ["PATH"].split(":")]
     folders += sorted((Path.home() / ".pyenv" / "versions").glob("*/bin"))
-    for minor in range(OLDEST[1], NEWEST):
-        paths = [path for folder in folders if os.access(path := folder / f"python3.{minor}", os.X_OK)]
-        found.update((minor, str(path)) for path in paths if _is(path, minor))
-    found = found or {sys.version_info[1]: sys.executable}
-    return {f"3.{minor}": found[minor] for minor in (min(found), max(found))}
+    places = ((minor, folder / f"python3.{minor}") for minor in minors for folder in folders)
+    return next(
+        (
+            (f"3.{minor}", str(path))
+            for minor, path in places
+            if os.access(path, os.X_OK) and _is(path, minor)
+        ),
+        None,
+    )
 
 
 def _is(path: Path, minor: int) -> bool:
@@ -73,6 +82,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow("a wheel is built")
 def test_the_wheel_has_the_modules_of_the_sdk_and_says_that_it_needs_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
@@ -87,6 +97,7 @@ def test_the_wheel_has_the_modules_of_the_sdk_and_says_that_it_needs_nothing_els
     assert "Requires-Dist" not in metadata
 
 
+@pytest.mark.slow("a wheel is built, and installed for each Python")
 @pytest.mark.parametrize("version", PYTHONS)
 def test_the_wheel_alone_plays_a_workflow(version: str, wheel: Path, tmp_path: Path) -> None:
     argv = [PYTHONS[version], "-m", "venv", "--without-pip", str(tmp_path / "venv")]

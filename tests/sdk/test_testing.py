@@ -513,7 +513,7 @@ async def run(step: Step, part: Part) -> Any:
         return [failed.name, step.now().isoformat()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples))
 @given(PARTS)
 def test_whatever_a_workflow_does_it_comes_to_the_same_end_over_all_crashes(part: Part) -> None:
     @workflow(on="push")

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import re
+import ssl
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,11 +185,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who does not trust our certificate goes away in the midst of a word."""
+        if not isinstance(sys.exc_info()[1], ssl.SSLError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
-def a_forge(root: Path, login: str = "") -> Iterator[Forge]:
+def a_forge(root: Path, login: str = "", certificate: Path | None = None) -> Iterator[Forge]:
+    """With TLS where there is a `certificate`, whose key is in the same file; that is for localhost."""
     forge = Forge(root, login)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"forge": forge}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"forge": forge}))
     forge.url = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        # Not at once: nobody else would be let in meanwhile.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        forge.url = f"https://localhost:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

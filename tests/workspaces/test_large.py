@@ -50,7 +50,7 @@ def pushed(forge: Forge, origin: Origin, files: dict[str, str]) -> tuple[Reposit
     if not (forge.root / "o/n.git").exists():
         forge.a_repository("o/n")
     git(origin.path, "push", "--quiet", "--force", str(forge.root / "o/n.git"), "HEAD:refs/heads/main")
-    url = f"{forge.url.replace('http://', f'http://{LOGIN}@')}/o/n"
+    url = forge.url.replace("://", f"://{LOGIN}@", 1) + "/o/n"
     return Repository("git", "o/n", url, registration="1"), Route("git", "o/n", commit)
 
 

@@ -1,0 +1,145 @@
+"""A forge behind TLS, whose certificate comes from an authority that only who runs us knows of."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from runner import environment
+from runner.errors import Unavailable
+from runner.model.source import Repository, Route
+from runner.workspaces import GitWorkspaces
+from tests.workspaces.authority import Authority
+from tests.workspaces.forge import Forge, a_forge
+from tests.workspaces.origin import Origin, mirror_of
+from tests.workspaces.test_large import ATTRIBUTES, BIG, LOGIN, checked_out, pushed
+
+
+@pytest.fixture(autouse=True)
+def no_authority_is_named_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority") / "ours", "ours")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority") / "theirs", "theirs")
+
+
+@pytest.fixture
+def forge(tmp_path: Path, authority: Authority) -> Iterator[Forge]:
+    with a_forge(tmp_path / "forge", LOGIN, authority.certificate()) as made:
+        yield made
+
+
+@pytest.fixture
+def repository(forge: Forge, origin: Origin) -> tuple[Repository, Route]:
+    return pushed(forge, origin, {".gitattributes": ATTRIBUTES, "a.bin": forge.keep(BIG)})
+
+
+@contextmanager
+def a_home(home: Path) -> Iterator[GitWorkspaces]:
+    """As a server opens it, which speaks https and nothing else."""
+    networks = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+    with GitWorkspaces(home, "https", networks=networks, environment=environment.for_git()) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "GIT_SSL_CAINFO"])
+def test_a_repository_and_its_large_files_come_from_a_forge_whose_authority_is_named(
+    repository: tuple[Repository, Route],
+    forge: Forge,
+    authority: Authority,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setenv(name, str(authority.file))
+
+    with a_home(home) as workspaces:
+        there, _ = checked_out(workspaces, *repository)
+        assert (there / "a.bin").read_bytes() == BIG
+
+    assert len(forge.paths("/objects/batch")) == 1
+
+
+def test_a_forge_whose_authority_nobody_named_is_told_no_login_and_sends_nothing(
+    repository: tuple[Repository, Route],
+    forge: Forge,
+    stranger: Authority,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(stranger.file))
+    host = re.escape(forge.url.removeprefix("https://"))
+
+    with a_home(home) as workspaces:
+        with pytest.raises(Unavailable, match=f"the certificate of {host} is not trusted .*SSL_CERT_FILE"):
+            workspaces.fetch(*repository, "run")
+        with pytest.raises(
+            Unavailable, match=f"the certificate of {host} is not trusted .*SSL_CERT_FILE"
+        ) as said:
+            workspaces.resolve(repository[0], "refs/heads/main")
+
+    assert forge.asked == []
+    assert LOGIN.partition(":")[2] not in str(said.value)
+
+
+def test_large_files_are_not_fetched_from_where_the_certificate_is_a_strangers(
+    repository: tuple[Repository, Route],
+    forge: Forge,
+    authority: Authority,
+    stranger: Authority,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
+
+    with a_forge(tmp_path / "elsewhere", certificate=stranger.certificate()) as elsewhere:
+        forge.elsewhere = replace(elsewhere, contents=forge.contents)
+        host = re.escape(elsewhere.url.removeprefix("https://"))
+        why = (
+            rf"1 files of LFS .*certificate of {host} is not trusted \(unable to get local issuer .*SSL_CERT_"
+        )
+        with a_home(home) as workspaces, pytest.raises(Unavailable, match=why):
+            checked_out(workspaces, *repository)
+
+        assert elsewhere.asked == []
+    assert [one for one in (mirror_of(home) / "lfs").rglob("*") if one.is_file()] == [
+        mirror_of(home) / "lfs/.lock"
+    ]
+
+
+def test_a_file_of_certificates_that_cannot_be_read_is_named(
+    repository: tuple[Repository, Route],
+    authority: Authority,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
+    with a_home(home) as workspaces:
+        workspaces.fetch(*repository, "run")
+    for text, why in ((None, "No such file"), ("no certificate", "SSL")):
+        named = tmp_path / "named.pem"
+        if text is not None:
+            named.write_text(text)
+        monkeypatch.setenv("SSL_CERT_FILE", str(named))
+
+        with a_home(home) as workspaces:
+            with pytest.raises(Unavailable, match="SSL_CERT_FILE"):
+                workspaces.resolve(repository[0], "refs/heads/main")
+            with pytest.raises(Unavailable, match=f"from {re.escape(str(named))} .*{why}"):
+                checked_out(workspaces, *repository)
