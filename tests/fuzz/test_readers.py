@@ -17,6 +17,7 @@ from runner.workflow.load import MAX_BYTES
 from tests.fuzz.targets import LONGEST, TARGETS, Target, TooSlow, spelled
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PATIENCE = 300.0
 EXAMPLES = 300
 """Enough for what broke by a change; what is rare is for `make fuzz` to find."""
 LIMITS = {
@@ -82,6 +83,7 @@ def test_bytes_of_which_no_text_is_made_stand_for_words() -> None:
     assert spelled(b"on: push", ("x",)) == b"on: push"
 
 
+@pytest.mark.timeout(2 * PATIENCE)
 def test_the_fuzzer_runs_and_counts(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris has no wheel for this machine", exc_type=ImportError)
     done = subprocess.run(
@@ -95,7 +97,7 @@ def test_the_fuzzer_runs_and_counts(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=CHECKOUT,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
