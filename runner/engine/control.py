@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -84,6 +84,26 @@ def _with_those_below(
         # What is below one that was paused by itself stands still with that one.
         if made.after.pause is None or made.after.pause.above is not None:
             below += store.waited_for(one)
+
+
+def keep_in_step(child: Run, *, store: Store, dispatcher: Dispatcher) -> None:
+    """Have a run that a step has just started stand still, or go on, as the one does that waits for it.
+
+    Whoever paused that one just then, or had it go on, may not have seen this one yet.
+    """
+    parent = child.parent
+    if parent is None or parent.left or parent.ended or child.result is not None:
+        return
+    try:
+        pause = store.load(parent.run).pause
+        if pause is None and child.pause is not None:
+            change = partial(lifecycle.unpause, above=child.pause.above)
+            advance(child.id, change, store=store, dispatcher=dispatcher)
+        elif pause is not None and child.pause is None:
+            stop = replace(pause, run=child.id, above=pause.above or parent.run)
+            advance(child.id, lambda run, _: lifecycle.pause(run, stop), store=store, dispatcher=dispatcher)
+    except Rejected as ended:
+        log.info("a run has nothing left to pause", extra={"run": child.id, "why": str(ended)})
 
 
 def rerun(

@@ -10,6 +10,7 @@ from sqlalchemy import update
 from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
 from runner.errors import LeaseLost
+from runner.model import lifecycle
 from runner.model.audit import Act
 from runner.model.children import Start
 from runner.model.lifecycle import (
@@ -24,6 +25,7 @@ from runner.model.lifecycle import (
 from runner.model.run import Envelope, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
+from runner.model.stops import Stop
 from runner.model.waits import Awaited, Wait, Word
 from runner.store import Database, SqlRepositories, SqlStore
 from runner.store.tables import children
@@ -307,6 +309,29 @@ def test_a_child_that_comes_to_be_while_its_parent_is_paused_is_so_from_the_begi
     child = world.child(delivery)
 
     assert child.stopped == paused(world, child) != ""
+    unpause(world, world.parent)
+    assert paused(world, child) == ""
+
+
+def test_a_child_that_began_unseen_as_its_parent_went_on_does_so_too(world: World) -> None:
+    delivery = world.start()
+    pause(world, world.parent, "ada")
+    child = world.child(delivery)
+    world.store.update(world.parent.id, lifecycle.unpause)
+
+    control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
+
+    assert paused(world, child) == ""
+
+
+def test_a_child_that_began_unseen_as_its_parent_was_paused_is_so_too(world: World) -> None:
+    child = world.child(world.start())
+    stop = Stop("ada", NOON, "wait", world.parent.route.repo, world.parent.id)
+    world.store.update(world.parent.id, lambda run, _now: lifecycle.pause(run, stop))
+
+    control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
+
+    assert paused(world, child).startswith(f"paused with run {world.parent.id} by ada")
     unpause(world, world.parent)
     assert paused(world, child) == ""
 

@@ -355,6 +355,17 @@ def test_a_person_says_what_becomes_of_a_body_that_may_have_run(
     assert flows.notes().count("a") == (2 if word is Word.AGAIN else 1)
 
 
+def test_what_a_person_says_counts_though_a_former_version_noted_no_beginning(flows: Flows) -> None:
+    run, store = lost_in_two(flows, "'ask'", "None"), flows.bench.store
+    store.update(run, lambda run, _now: run.with_job(replace(run.jobs[0], begun={})))
+
+    control.answer(run, Awaited.RESUMPTION, Word.DONE, by="ada", store=store, dispatcher=flows.bench.bell)
+    ended = flows.ends(store.load(run))
+
+    assert ended.job.outputs.get("result") == '[null, "b"]'
+    assert flows.notes().count("a") == 1
+
+
 def test_a_step_that_was_not_begun_when_the_worker_was_lost_is_no_suspect(flows: Flows) -> None:
     run = flows.pushed("""
         await step.do("a", lambda: (note("a"), os.path.exists("RECORD.go") or time.sleep(60)) and 1)

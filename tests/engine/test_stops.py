@@ -1,20 +1,25 @@
 """Jobs of runs that were paused or blocked: nothing of them is begun, and nothing is lost or done twice."""
 
 import threading
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from runner.engine import control
 from runner.engine.heart import Hold
 from runner.engine.perform import perform
-from runner.engine.ports import Command, Exit
+from runner.engine.ports import Arrival, Command, Exit, Verdict
 from runner.engine.sweep import sweep
+from runner.model import lifecycle
 from runner.model.audit import Act
+from runner.model.children import Start
 from runner.model.run import Finished, Job, Queued, Run, Running, Suspended
 from runner.model.source import Repository
 from runner.model.step import Result
-from runner.store import SqlStops
-from tests.engine.conftest import Bench
+from runner.store import SqlStops, SqlStore
+from tests.builders import LENGTH, an_event
+from tests.engine.conftest import TWO_STEPS, Bench
 from tests.engine.test_waits import SLEEP
 
 ACT = Act("anna", "pause")
@@ -207,3 +212,37 @@ def test_a_sleep_is_not_over_while_its_run_is_paused(bench: Bench) -> None:
     later = only_job(bench, run).wakes
     assert later is not None
     assert later > job.wakes
+
+
+class GoesOn:
+    """A store whose paused run goes on while what a step of it has started is being made."""
+
+    def __init__(self, store: SqlStore, run: Run) -> None:
+        self._store, self._run = store, run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def settle(self, delivery: str, verdict: Verdict) -> tuple[Run, ...]:
+        made = self._store.settle(delivery, verdict)
+        self._store.update(self._run.id, lifecycle.unpause)
+        return made
+
+
+def test_a_run_that_is_made_just_as_the_one_goes_on_that_waits_for_it_goes_on_too(bench: Bench) -> None:
+    parent = bench.a_run()
+    (job,) = parent.jobs
+    claimed = bench.store.update(
+        parent.id, lambda run, now: run.with_job(lifecycle.claim(run.jobs[0], "worker-1", now, LENGTH))
+    ).after.job(job.id)
+    assert isinstance(claimed.phase, Running)
+    bench.write(TWO_STEPS.replace("on: push", "on: workflow_dispatch"), ".runner/workflows/child.yml")
+    event = an_event(kind="workflow_dispatch", payload={"workflow": "child.yml", "inputs": {}})
+    start = Start(claimed.phase.lease, "call#1")
+    ((delivery, _),) = bench.store.receive_all([Arrival(event, "step", "step", start=start)])
+    pause(bench, parent)
+
+    made = replace(bench, store=GoesOn(bench.store, parent)).admit(delivery)  # type: ignore[arg-type]
+
+    (child,) = made.runs
+    assert bench.store.load(child).pause is None

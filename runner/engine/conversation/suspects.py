@@ -47,11 +47,13 @@ def becomes(
 def _lost(step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint]) -> Begun | None:
     """How a try of it began whose worker was lost, and that nobody has written down the end of."""
     lost = lost_since_tried(job)
-    found = (
-        begun
-        for key, begun in job.begun.items()
-        if key.partition(TRY)[0] == step.key and key not in checkpoints and begun.attempt in lost
-    )
+    mine = {key: begun for key, begun in job.begun.items() if key.partition(TRY)[0] == step.key}
+    if not mine:
+        # Workers of a former version do not note how steps begin, but they ask.
+        prefix = f"{step.key}{LOSS}"
+        asked = (int(wait.key.removeprefix(prefix)) for wait in job.waits if wait.key.startswith(prefix))
+        mine = {f"{prefix}{one}": Begun(one, "ask") for one in [max(asked, default=0)]}
+    found = (begun for key, begun in mine.items() if key not in checkpoints and begun.attempt in lost)
     return next(found, None)
 
 
