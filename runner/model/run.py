@@ -112,6 +112,10 @@ class StepName:
     """Whether it has an `if`; without one it is passed over once a step before it failed."""
 
 
+UNNOTED = ""
+"""Among the tries that have begun: up to that attempt, workers of a former version have noted none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A step that its program does not want to run twice unasked has begun, in that attempt of its job.

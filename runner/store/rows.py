@@ -12,6 +12,7 @@ from runner.model.blob import Blob
 from runner.model.environment import Deployment
 from runner.model.forks import Fork
 from runner.model.run import (
+    UNNOTED,
     Begun,
     Finished,
     Job,
@@ -143,6 +144,13 @@ def signal_from(row: Row[Any]) -> Signal:
     return Signal(row.name, row.key, row.sender, row.payload, row.id)
 
 
+def _begun_from(row: Row[Any]) -> dict[str, Begun]:
+    if row.begun is None:
+        # Only a former version stored it like that.
+        return {UNNOTED: Begun(row.attempt, "")} if row.attempt else {}
+    return {key: Begun(*one) for key, one in row.begun.items()}
+
+
 def job_from(row: Row[Any]) -> Job:
     return Job(
         id=row.id,
@@ -182,7 +190,7 @@ def job_from(row: Row[Any]) -> Job:
         stands_for=row.stands_for,
         tolerant=row.tolerant,
         deployed=deployed_from(row.deployed),
-        begun={key: Begun(*one) for key, one in (row.begun or {}).items()},
+        begun=_begun_from(row),
     )
 
 
@@ -255,7 +263,7 @@ def job_columns(job: Job) -> dict[str, Any]:
         "waits": [wait_to(wait) for wait in job.waits] or None,
         "tolerant": job.tolerant,
         "deployed": None if job.deployed is None else asdict(job.deployed),
-        "begun": {key: [one.attempt, one.on_lost] for key, one in job.begun.items()} or None,
+        "begun": {key: [one.attempt, one.on_lost] for key, one in job.begun.items()},
     }
     match job.phase:
         case Pending(since):

@@ -366,6 +366,22 @@ def test_what_a_person_says_counts_though_a_former_version_noted_no_beginning(fl
     assert flows.notes().count("a") == 1
 
 
+def test_what_a_worker_of_a_former_version_may_have_begun_is_not_run_again(flows: Flows) -> None:
+    run = flows.pushed(RUNS_TWO.replace("{a!r}", "'fail'").replace("{b!r}", "None"))
+    flows.aside(run)
+    flows.until("a")
+    flows.until("b")
+    flows.record.with_suffix(".go").touch()
+    flows.bench.database.writing(lambda one: one.exec_driver_sql("UPDATE jobs SET begun = NULL"))
+    flows.loses_its_worker(run)
+
+    flows.bench.work()
+
+    ended = flows.seen(flows.bench.store.load(run.id))
+    assert ended.results == [("a#1", "failure"), ("b#1", "success")]
+    assert flows.notes().count("a") == 1
+
+
 def test_a_step_that_was_not_begun_when_the_worker_was_lost_is_no_suspect(flows: Flows) -> None:
     run = flows.pushed("""
         await step.do("a", lambda: (note("a"), os.path.exists("RECORD.go") or time.sleep(60)) and 1)

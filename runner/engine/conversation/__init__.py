@@ -247,7 +247,7 @@ class Conversation:
 
     def _proceed(self, step: Asked) -> bool:
         ending = self.talk.over is not None
-        lost = suspects.becomes(step, self.talk.job, self.ledger.checkpoints, ending)
+        lost = suspects.becomes(step, self.talk.job, self.ledger.checkpoints, self._on_lost(step), ending)
         if isinstance(lost, Outcome):
             self._record(step, lost)
             return True

@@ -8,7 +8,7 @@ from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
 from runner.engine.retries import MAY_HAVE_RUN, lost_since_tried
 from runner.engine.waiting import wait_of
-from runner.model.run import Begun, Job
+from runner.model.run import UNNOTED, Begun, Job
 from runner.model.step import TRY, Checkpoint, Outcome
 from runner.model.waits import LOSS, Awaited, Wait, Word
 
@@ -16,13 +16,14 @@ CANCELLED = "the job was cancelled before anybody said what becomes of it"
 
 
 def becomes(
-    step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint], ending: bool
+    step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint], on_lost: str, ending: bool
 ) -> Outcome | Wait | None:
     """What becomes of a body that may have run when its worker was lost: how it ended, or whom to ask.
 
     None where it is run. However many attempts there were since, and whatever they did, it is the same.
+    `on_lost` is what it says now.
     """
-    begun = _lost(step, job, checkpoints)
+    begun = _lost(step, job, checkpoints, on_lost)
     if begun is None:
         return None
     if begun.on_lost == "fail":
@@ -44,17 +45,26 @@ def becomes(
     return _given_up("nobody said what becomes of it")
 
 
-def _lost(step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint]) -> Begun | None:
+def _lost(step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint], on_lost: str) -> Begun | None:
     """How a try of it began whose worker was lost, and that nobody has written down the end of."""
     lost = lost_since_tried(job)
     mine = {key: begun for key, begun in job.begun.items() if key.partition(TRY)[0] == step.key}
     if not mine:
-        # Workers of a former version do not note how steps begin, but they ask.
-        prefix = f"{step.key}{LOSS}"
-        asked = (int(wait.key.removeprefix(prefix)) for wait in job.waits if wait.key.startswith(prefix))
-        mine = {f"{prefix}{one}": Begun(one, "ask") for one in [max(asked, default=0)]}
+        return _unnoted(step, job, checkpoints, on_lost)
     found = (begun for key, begun in mine.items() if key not in checkpoints and begun.attempt in lost)
     return next(found, None)
+
+
+def _unnoted(step: Asked, job: Job, checkpoints: Mapping[str, Checkpoint], on_lost: str) -> Begun | None:
+    """How it may have begun with a worker of a former version, which noted nothing, but asked people."""
+    prefix, lost = f"{step.key}{LOSS}", lost_since_tried(job)
+    asked = [int(wait.key.removeprefix(prefix)) for wait in job.waits if wait.key.startswith(prefix)]
+    if UNNOTED in job.begun and on_lost != "retry":
+        since = list(checkpoints.values())[-1].attempt if checkpoints else job.base
+        suspect = [one for one in lost if since <= one <= job.begun[UNNOTED].attempt]
+        if suspect and suspect[-1] not in asked:
+            return Begun(suspect[-1], on_lost)
+    return Begun(max(asked), "ask") if asked and max(asked) in lost else None
 
 
 def _given_up(why: str) -> Outcome:
