@@ -158,7 +158,7 @@ def look_again() -> None:
     SturdyPoller.ring()
 
 
-UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What Celery raises by messages that nobody has checked; anyone may have written them."""
 
 
