@@ -19,7 +19,7 @@ from weakref import WeakSet, finalize
 
 from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import OperationalError, SerializationError, SerializerNotInstalled
 from kombu.transport import memory, redis, virtual
 from kombu.utils.eventio import READ
 
@@ -158,7 +158,10 @@ def look_again() -> None:
     SturdyPoller.ring()
 
 
-UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
+    *(SerializationError, SerializerNotInstalled),
+)
 """What Celery raises by messages that nobody has checked; anyone may have written them."""
 
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from runner.errors import Unavailable
+
 # Nobody else's on a Debian, Fedora or systemd machine, where 60578 to 61183 stay unused. `nobody` would
 # not do: other daemons run as it, and they and the steps could signal and trace one another.
 JOB_UID = 61000
@@ -11,9 +13,19 @@ JOB_UID = 61000
 def owner(uid: int = JOB_UID) -> tuple[int, int] | None:
     """The user and group of a job's files, or None where steps run as this process's own user.
 
-    Root of a user namespace that has no such user, as `unshare -r` makes one, is an ordinary user outside.
+    Root of a user namespace that has no such user, as `unshare -r` makes one, is an ordinary user outside;
+    raises `Unavailable` where that is not so, as steps would be root to every file of the machine.
     """
-    return (uid, uid) if os.geteuid() == 0 and _is_there(uid) else None
+    if os.geteuid() != 0:
+        return None
+    if _is_there(uid):
+        return uid, uid
+    if _outside("/proc/self/uid_map", 0) == 0:
+        raise Unavailable(
+            f"the root of this user namespace is root outside of it too, and it has no uid {uid} for steps: "
+            "start runner outside of it, or as another user"
+        )
+    return None
 
 
 def is_confined_root() -> bool:
@@ -23,13 +35,17 @@ def is_confined_root() -> bool:
 
 def _is_there(id: int) -> bool:
     """Whether the user namespace of this process has a user and a group of that id."""
-    return all(_maps(f"/proc/self/{kind}_map", id) for kind in ("uid", "gid"))
+    return all(_outside(f"/proc/self/{kind}_map", id) is not None for kind in ("uid", "gid"))
 
 
-def _maps(path: str, id: int) -> bool:
+def _outside(path: str, id: int) -> int | None:
+    """Who an id of this user namespace is in the one around it; None where there is no such id."""
     try:
         lines = Path(path).read_text().splitlines()
     except FileNotFoundError:
         # A kernel without user namespaces has all of them.
-        return True
-    return any(0 <= id - int(first) < int(length) for first, _, length in map(str.split, lines))
+        return id
+    for first, outside, length in (map(int, line.split()) for line in lines):
+        if 0 <= id - first < length:
+            return outside + id - first
+    return None

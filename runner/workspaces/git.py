@@ -10,7 +10,6 @@ from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
 
 from runner.errors import Unavailable
 
@@ -54,7 +53,8 @@ CHECK_SECONDS = 0.2
 """How often whoever runs git looks whether it is to go on."""
 TRUST = "a file with its authority's certificate, and all others to trust, is named by SSL_CERT_FILE"
 _UNTRUSTED = re.compile(
-    r"unable to access '([^']*)': (.*(?:server certificate|certificate problem|certificate subject).*)"
+    r"unable to access '\w+://(?:[^/']*@)?([^/']*)[^']*': "
+    r"(.*(?:server certificate|certificate problem|certificate subject).*)"
 )
 _UNREADABLE = re.compile("SSL CA cert|setting certificate (verify locations|file)")
 _ADVICE = re.compile(r"^(please make sure|and the repository exists|hint:|warning:)|^\s*$", re.IGNORECASE)
@@ -72,8 +72,8 @@ class GitFailed(Exception):
             # Git's own advice is about configuration that we do not read.
             self.said = "git does not trust a local repository of another user; give it to the user we run as"
         if untrusted := _UNTRUSTED.search(self.said):
-            host = urlsplit(untrusted[1]).netloc.rpartition("@")[2]
-            self.said = f"the certificate of {host} is not trusted ({untrusted[2]}); {TRUST}"
+            # Whoever is asked may have said that, so it may be no address.
+            self.said = f"the certificate of {untrusted[1]} is not trusted ({untrusted[2]}); {TRUST}"
         elif _UNREADABLE.search(self.said):
             self.said = "no certificates can be read from what SSL_CERT_FILE or SSL_CERT_DIR names"
         super().__init__(self.said)

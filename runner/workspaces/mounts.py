@@ -45,6 +45,8 @@ MOST_LAYERS = 400
 _BIRTH_SECONDS, _NAP = 0.5, 0.002
 """How long somebody else's namespace may be in the making: until what it shall not see is taken off it has
 all that is mounted here, below another folder."""
+_lasting: set[str] = set()
+"""Processes whose namespaces were waited for in vain, such as one that watches the disks of this machine."""
 
 T = TypeVar("T")
 
@@ -214,7 +216,10 @@ def _check_elsewhere(device: int, place: Path, views: Sequence[View]) -> None:
     until = time.monotonic() + _BIRTH_SECONDS
     for name, expected in seen.items():
         while (path := _elsewhere(device, name, expected)) is not None:
-            if name == "self" or not path.endswith(own) or time.monotonic() > until:
+            if name == "self" or not path.endswith(own) or name in _lasting:
+                raise Busy(path)
+            if time.monotonic() > until:
+                _lasting.add(name)
                 raise Busy(path)
             time.sleep(_NAP)
 

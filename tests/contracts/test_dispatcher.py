@@ -258,8 +258,28 @@ def test_a_message_is_carried_out_while_the_other_consumer_has_yet_to_begin(
         consumers[0].join(time.monotonic() + LEASE)
 
 
-@pytest.mark.parametrize("garbage", [b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b""])
-def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbage: bytes) -> None:
+OF_NOBODY = {
+    "headers": {"task": "of nobody"},
+    "content-type": "text/x",
+    "content-encoding": "utf-8",
+    "body": "",
+    "properties": {"delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": CONTROL}},
+}
+"""Neither its task nor its body is known; whoever dies by it gives it back to its queue."""
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *(b"no json at all", b"[]", b"7", b'{"a": 1}', b"\x80\x04\x95", b"", b"[" * 100_000),
+        b'{"__type__": "decimal", "__value__": "none"}',
+        json.dumps(OF_NOBODY).encode(),
+    ],
+    ids=lambda garbage: repr(garbage[:30]),
+)
+def test_what_is_no_message_kills_no_worker(
+    redis: Redis, tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         migrated_postgres() as database,
         a_world(tmp_path, database, redis.url, LEASE) as world,
@@ -272,6 +292,8 @@ def test_what_is_no_message_kills_no_worker(redis: Redis, tmp_path: Path, garbag
             wait_for(taken, "the garbage to be taken")
 
         goes_on(world)
+
+    assert "the consumer ended; another begins" not in caplog.messages
 
 
 def test_what_is_no_message_kills_no_worker_over_tls_either(

@@ -333,6 +333,13 @@ def test_a_local_repository_of_another_user_is_named_as_such() -> None:
     assert "another user" in GitFailed(advice).said
 
 
+@pytest.mark.parametrize("host", ["[", "a.example", "a.example:8443"])
+def test_whatever_a_forge_calls_itself_is_named_where_its_certificate_is_not_trusted(host: str) -> None:
+    said = f"fatal: remote error: unable to access 'https://me:secret@{host}/a': server certificate expired"
+
+    assert GitFailed(said.encode()).said.startswith(f"the certificate of {host} is not trusted (server ")
+
+
 def test_a_mirror_that_an_administrator_removed_is_made_again(
     workspaces: GitWorkspaces, origin: Origin, home: Path
 ) -> None:

@@ -571,6 +571,27 @@ def test_sandboxes_of_others_that_are_being_made_keep_nothing_from_being_laid(jo
     assert laid == [10] * 10
 
 
+@pytest.mark.parametrize("job", ["host"], indirect=True)
+def test_who_has_all_of_this_machine_in_a_folder_for_good_is_not_waited_for_each_time(
+    job: Job, deps: Path, tmp_path: Path
+) -> None:
+    job.step("echo before >before")
+    (tmp_path / "machine").mkdir()
+    watch = f"mount --rbind / {tmp_path}/machine && echo there && exec cat"
+    command = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-c", watch]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == b"there\n"
+        took = []
+        for number in range(6):
+            began = time.monotonic()
+            assert job.opened.lay(f"deps-{number}", archived(deps)) is None
+            took.append(time.monotonic() - began)
+        watching.kill()
+
+    assert min(took) < 0.5
+
+
 def test_containers_beside_a_job_would_not_follow_so_nothing_is_laid(job: Job, deps: Path) -> None:
     job.opened.shown(job.sandbox, True)
     assert job.opened.lay("deps", archived(deps)) is None
