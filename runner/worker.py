@@ -176,10 +176,14 @@ class _Threads(TaskPool):
         super().__init__(*args, **kwargs)
         self._busy = 0
         self._lock = threading.Lock()
+        self._closing = False
 
     def has_room(self) -> bool:
         """Whether a message may be taken: one that this worker held back an idle worker could have begun."""
-        return bool(self._busy < self.limit)
+        return not self._closing and bool(self._busy < self.limit)
+
+    def take_no_more(self) -> None:
+        self._closing = True
 
     def on_apply(self, *args: Any, accept_callback: Any, **kwargs: Any) -> ApplyResult:
         def done(ended: Future[None]) -> None:
@@ -250,6 +254,8 @@ class _Consumer:
 
     def _close(self) -> None:
         """Have its loop end. Its connection is its own thread's: two that read from one break it."""
+        # A loop that just begins goes on for now: what it is rung for is another's already.
+        self._controller.pool.take_no_more()
         self._controller.consumer.blueprint.state = CLOSE
         look_again()
 

@@ -221,10 +221,7 @@ def migrated_postgres() -> Iterator[str]:
             made.touch()
     name = f"test_{uuid4().hex}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        if _spare:
-            # Who still knows the former name must not be in the next test's way.
-            admin.execute(f'ALTER DATABASE "{_spare.pop()}" RENAME TO "{name}"')
-        else:
+        if not _spare or not _renamed(admin, _spare.pop(), name):
             admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "migrated"')
             _shape[:] = shape(f"{server}/{name}")
     try:
@@ -234,6 +231,17 @@ def migrated_postgres() -> Iterator[str]:
             _spare.append(name)
         else:
             _drop(server, name)
+
+
+def _renamed(admin: "psycopg.Connection[Any]", spare: str, name: str) -> bool:
+    """Give a database another name, so that who still knows the former one is not in the next test's way."""
+    try:
+        admin.execute(f'ALTER DATABASE "{spare}" RENAME TO "{name}"')
+        return True
+    except psycopg.errors.ObjectInUse:
+        # They have come back.
+        admin.execute(f'DROP DATABASE "{spare}" WITH (FORCE)')
+        return False
 
 
 def migrated_sqlite(file: Path) -> str:

@@ -240,6 +240,17 @@ class Held:
         return self._store.delivery(delivery_id)
 
 
+def test_a_consumer_that_was_told_to_end_has_room_for_nothing_though_its_loop_goes_on(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        at = station(world.services, "worker-1")
+        consumer = _Consumer(celery_app(world.broker, [CONTROL]), 1, world.services, at)
+        assert consumer._controller.pool.has_room()
+
+        consumer.stop()
+
+        assert not consumer._controller.pool.has_room()
+
+
 def test_a_message_is_carried_out_while_the_other_consumer_has_yet_to_begin(
     redis: Redis, tmp_path: Path
 ) -> None:
