@@ -66,7 +66,7 @@ test-servers: install
 # that are marked as slow; laws are tried with fewer examples than by `make test`, which leaves nothing out.
 FAST := tests/model tests/expr tests/workflow tests/engine tests/forges tests/sdk
 
-check: install ## Lint, types, import floors and the fast tests, in under a minute
+check: install ## Lint, types, import floors and the fast tests, in about a minute
 	@$(MAKE) --no-print-directory --output-sync=target -j 2 check-types check-tests
 
 .PHONY: check-types check-tests
@@ -77,7 +77,7 @@ check-types:
 	@$(BIN)/mypy
 
 check-tests:
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal -m 'not slow' --hypothesis-profile 'few examples' $(FAST)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m 'not slow' --hypothesis-profile 'few examples' $(FAST)
 
 format: install ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet runner tests || true
