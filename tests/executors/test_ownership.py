@@ -11,9 +11,12 @@ from runner.executors.ownership import JOB_UID, owner
 BY_ANOTHER_USER = """\
 import ctypes, os
 from runner.errors import Unavailable
+from runner.executors import executor
 from runner.executors.daemon import Daemon
 from runner.executors.ownership import owner
 
+# Whoever it becomes may read nothing of what they are made of.
+sandbox, host = executor("sandbox"), executor("host")
 NEW_USER = 0x10000000
 apart, mapped = os.pipe(), os.pipe()
 if child := os.fork():
@@ -30,7 +33,8 @@ else:
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     try:
-        print(owner(), flush=True)
+        print(owner(), owner(0), flush=True)
+        print(sandbox().check(), host().check(), flush=True)
         Daemon("unix:///there/is/none.sock").connect()
     except Unavailable as error:
         print(error, flush=True)
@@ -60,7 +64,10 @@ def test_steps_of_root_are_of_a_user_of_their_own() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may map any user")
 @pytest.mark.parametrize(
     ("outside", "said"),
-    [(12345, "None\ndocker would run steps as root"), (0, "the root of this user namespace is root outside")],
+    [
+        (12345, "None (0, 0)\nNone None\ndocker would run steps as root"),
+        (0, "the root of this user namespace is root outside"),
+    ],
 )
 def test_root_of_a_user_namespace_runs_steps_as_itself_unless_it_is_root_outside(
     outside: int, said: str
@@ -71,7 +78,7 @@ def test_root_of_a_user_namespace_runs_steps_as_itself_unless_it_is_root_outside
     assert found.stdout.startswith(said), found.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root would be root in there")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has the same in the test above")
 def test_root_of_a_user_namespace_with_one_user_runs_steps_as_itself_and_asks_no_docker() -> None:
     command = ["unshare", "--map-root-user", sys.executable, "-c", LOOKS]
     found = subprocess.run(command, capture_output=True, text=True, timeout=120)
