@@ -1,5 +1,6 @@
 """Being told to stop: once to end in order, twice to end at once."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -70,3 +71,39 @@ def interrupts() -> Iterator[Interrupts]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def told_to_end() -> Iterator[Callable[[], int]]:
+    """SIGTERM and Ctrl-C end nothing in the block; gives what waits for one, and answers the status it means.
+
+    After the first one they do again, so that an end which takes too long can be cut short.
+    """
+    # The kernel may give a signal to any thread. Of another one Python tells its main thread when that next
+    # runs, and one that waits for a lock does not: it is woken by what the signal itself writes.
+    # https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    before: dict[int, Any] = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    earlier = signal.set_wakeup_fd(tell)
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    def wait() -> int:
+        (number,) = os.read(told, 1)
+        restore()
+        return 130 if number == signal.SIGINT else 0
+
+    try:
+        yield wait
+    finally:
+        restore()
+        signal.set_wakeup_fd(earlier)
+        os.close(told)
+        os.close(tell)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """What is told is told by the number that the signal writes."""

@@ -4,18 +4,16 @@ import logging
 import os
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from runner import wiring
 from runner.cli.home import owned
+from runner.cli.interrupts import told_to_end
 from runner.cli.journal import keep_journal
 from runner.cli.listening import listening
 from runner.client import published
@@ -78,7 +76,7 @@ def worker(verbose: int, /, **given: Any) -> int:
         stack.callback(services.close)
         services.database.check()
         _own_objects(services)
-        until_signal = stack.enter_context(_signals())
+        until_signal = stack.enter_context(told_to_end())
         working = _worker(services)
         working.start()
         stack.callback(working.stop)
@@ -101,7 +99,7 @@ def clock(verbose: int, /, **given: Any) -> int:
         stack.callback(services.close)
         services.database.check()
         _own_objects(services)
-        until_signal = stack.enter_context(_signals())
+        until_signal = stack.enter_context(told_to_end())
         ticking = Clock(services)
         ticking.start()
         stack.callback(ticking.stop)
@@ -173,33 +171,3 @@ def _local_url(settings: Settings) -> str:
     """Where those on this machine reach the server, whatever it is called outside."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{settings.port}"
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], int]]:
-    """SIGTERM and Ctrl-C end nothing in the block; gives what waits for one, and answers the status it means.
-
-    After the first one they do again, so that an end which takes too long can be cut short.
-    """
-    told: list[int] = []
-    stopped = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        told.append(number)
-        stopped.set()
-
-    before: dict[int, Any] = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-    def wait() -> int:
-        stopped.wait()
-        restore()
-        return 130 if told[0] == signal.SIGINT else 0
-
-    try:
-        yield wait
-    finally:
-        restore()

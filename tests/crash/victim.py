@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import wiring
+from runner.cli.interrupts import told_to_end
 from runner.cli.serving import serve
 from runner.engine.caches import CacheStore
 from runner.executors import executor
@@ -201,28 +202,27 @@ def main() -> None:
         return
     settings = Settings.from_env()
     real = mortal(services(settings), point, thrice)
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    parts: list[Any] = []
-    if role in ("embedded", "worker"):
-        worker = Worker(
-            real, station(real, f"{role}-{os.getpid()}"), settings.label_set, settings.concurrency
-        )
-        worker.start()
-        parts.append(worker)
-    if role in ("embedded", "clock"):
-        clock = Clock(real)
-        clock.start(everything=role == "embedded")
-        parts.append(clock)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    ended.wait()
-    if role in ("embedded", "worker") and settings.drain:
-        sys.stdout.write("draining\n")
+    with told_to_end() as until_told:
+        parts: list[Any] = []
+        if role in ("embedded", "worker"):
+            worker = Worker(
+                real, station(real, f"{role}-{os.getpid()}"), settings.label_set, settings.concurrency
+            )
+            worker.start()
+            parts.append(worker)
+        if role in ("embedded", "clock"):
+            clock = Clock(real)
+            clock.start(everything=role == "embedded")
+            parts.append(clock)
+        sys.stdout.write("ready\n")
         sys.stdout.flush()
-        worker.drain(settings.drain)
-    for part in parts:
-        part.stop()
+        until_told()
+        if role in ("embedded", "worker") and settings.drain:
+            sys.stdout.write("draining\n")
+            sys.stdout.flush()
+            worker.drain(settings.drain)
+        for part in parts:
+            part.stop()
     real.close()
 
 
