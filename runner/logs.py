@@ -38,8 +38,8 @@ class FileLogs(LivingLogs):
         path = self._path(job, attempt, step)
         while (file := _appending(path)) is None:
             # Whoever lets go of the job's last other attempt may take its folder away meanwhile.
-            with suppress(FileNotFoundError):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError, FileNotFoundError):
+                path.parent.mkdir(parents=True)
         with file:
             if not file.tell():
                 # Before the file: whoever finds a log begun reads all of those before it.

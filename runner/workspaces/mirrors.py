@@ -496,12 +496,13 @@ class Mirror:
         finally:
             os.close(descriptor)
         while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Git takes a folder away when it has packed all refs in it, and may at any moment of this.
+            with suppress(FileExistsError, FileNotFoundError):
+                path.parent.mkdir(parents=True)
             try:
                 aside.rename(path)
                 return
             except FileNotFoundError:
-                # Git takes a folder away when it has packed all refs in it, and may just then.
                 if not aside.exists():
                     raise
 
