@@ -63,8 +63,9 @@ def test_a_lock_is_one_threads_at_a_time_and_may_be_removed_by_it(tmp_path: Path
             with alone(lock, 60):
                 inside += 1
                 most = max(most, inside)
-                lock.unlink()
                 inside -= 1
+                # From here on it is another's.
+                lock.unlink()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
