@@ -105,7 +105,8 @@ class SocketChannel:
         """Wait for the command to connect, so many seconds at the most; whether it has."""
         if self._peer is None and self._ready(self._listener, seconds):
             self._accept()
-        elif self._peer is None and not self._thread.is_alive():
+        elif self._peer is None and (self._exit is not None or self._failure is not None):
+            # Its thread may live for a moment yet, and wakes nobody a second time.
             raise self._closed()
         return self._peer is not None
 
