@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from runner.engine.ports import NewRun
 from runner.engine.titles import Titles
-from runner.model.lifecycle import UNSAVED
-from runner.model.run import Job, Lease, Queued, Run, Running, StepName
+from runner.model.run import UNSAVED, Job, Lease, Queued, Run, Running, StepName
 from runner.model.source import Event, Route
 from runner.model.step import Checkpoint, Outcome, Result
 

@@ -12,8 +12,7 @@ from runner.engine.ports import Workspaces
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, NotFound
 from runner.expr.values import fold, shown, to_string
-from runner.model.lifecycle import UNSAVED
-from runner.model.run import Job, Run, StepName
+from runner.model.run import UNSAVED, Job, Run, StepName
 from runner.model.source import Repository, Route
 from runner.workflow.document import InvalidWorkflow, JobDef, Reusable, Steps, Workflow
 from runner.workflow.load import is_workflow

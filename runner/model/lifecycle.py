@@ -14,6 +14,7 @@ from runner.errors import LeaseLost, Rejected
 from runner.model.environment import GATES, Deployment
 from runner.model.limits import shown
 from runner.model.run import (
+    UNSAVED,
     Begun,
     Finished,
     Group,
@@ -35,8 +36,6 @@ from runner.model.stops import Stop
 from runner.model.turns import State, Turn
 from runner.model.waits import LOSS, Answer, Awaited, Signal, Wait, Word, refusal
 
-UNSAVED = 0
-"""The id of a job that the store has not seen yet."""
 CANCELLED = "it was cancelled before it began"
 LONGEST_KEY = 255
 """Letters of a signal's key."""

@@ -6,8 +6,7 @@ from types import MappingProxyType
 
 from runner.errors import NotFound, Rejected
 from runner.model.forks import PRE, Fork, done_before
-from runner.model.lifecycle import UNSAVED
-from runner.model.run import Finished, Job, Run
+from runner.model.run import UNSAVED, Finished, Job, Run
 from runner.model.step import TRY, Checkpoint, Result, is_named, name_in
 from runner.model.turns import State
 from runner.model.waits import LOSS

@@ -85,6 +85,8 @@ class Finished:
 Phase = Waiting | Ready | Pending | Queued | Running | Suspended | Finished
 
 
+UNSAVED = 0
+"""The id of a job that the store has not seen yet."""
 NEEDS = "needs"
 """How the reason begins of a job that waits for other jobs and for nothing else."""
 Group = tuple[int | None, str]

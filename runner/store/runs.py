@@ -25,9 +25,9 @@ from runner.engine.dispatch import DISPATCH
 from runner.engine.ports import Arrival, Change, Claim, NewRun, Renewal, Stranded, Verdict
 from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected
 from runner.model.audit import Act
-from runner.model.lifecycle import UNSAVED, decide
+from runner.model.lifecycle import decide
 from runner.model.limits import NONE, Limits
-from runner.model.run import Envelope, Job, Lease, Run
+from runner.model.run import UNSAVED, Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
 from runner.model.turns import Turn

@@ -34,8 +34,9 @@ from runner.errors import LeaseLost, Rejected
 from runner.model import lifecycle, reruns
 from runner.model.audit import Act
 from runner.model.environment import Environment, gates
-from runner.model.lifecycle import UNSAVED, decide
+from runner.model.lifecycle import decide
 from runner.model.run import (
+    UNSAVED,
     Finished,
     Job,
     Lease,

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from runner.engine.ports import NewRun, Verdict
-from runner.model.lifecycle import UNSAVED
-from runner.model.run import Finished, Job, Lease, Phase, Queued, Ready, Run, Running, Waiting
+from runner.model.run import UNSAVED, Finished, Job, Lease, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result
 from runner.store import Database, SqlStore
 from runner.store.read_models import RunFilter

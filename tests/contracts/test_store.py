@@ -14,7 +14,6 @@ from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.environment import Deployment
 from runner.model.lifecycle import (
     FIRST_DELAY,
-    UNSAVED,
     answer,
     begin_try,
     cancel,
@@ -28,7 +27,7 @@ from runner.model.lifecycle import (
     wait,
 )
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Begun, Finished, Lease, Leg, Queued, Run, Running, Waiting
+from runner.model.run import UNSAVED, Begun, Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Exports, Outcome, Result
 from runner.store import Database, SqlRepositories, SqlStore, SqlWorkers

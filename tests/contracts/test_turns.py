@@ -17,9 +17,9 @@ from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition, NotFound
-from runner.model.lifecycle import UNSAVED, NotClaimable, call, cancel, claim, conclude, plan, settle
+from runner.model.lifecycle import NotClaimable, call, cancel, claim, conclude, plan, settle
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
+from runner.model.run import UNSAVED, Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository
 from runner.model.step import Result
 from runner.model.turns import State, Turn

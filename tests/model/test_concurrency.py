@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from runner.model.concurrency import concerned, hear, take_turns
 from runner.model.lifecycle import (
-    UNSAVED,
     answer,
     call,
     cancel,
@@ -25,7 +24,7 @@ from runner.model.lifecycle import (
     settle,
 )
 from runner.model.reruns import rerun
-from runner.model.run import Finished, Job, Queued, Ready, Run, Running, Waiting, combined
+from runner.model.run import UNSAVED, Finished, Job, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.step import Result
 from runner.model.turns import MOST_WAITING, Place, State, Turn, line
 from tests.builders import LENGTH, NOON, a_job, a_run, with_ids

@@ -7,9 +7,9 @@ import pytest
 
 from runner.errors import NotFound, Rejected
 from runner.model.forks import Fork
-from runner.model.lifecycle import UNSAVED, claim, decide, plan, postpone
+from runner.model.lifecycle import claim, decide, plan, postpone
 from runner.model.reruns import fork_at, fork_where_it_stopped, rerun, step_named
-from runner.model.run import Finished, Job, Lease, Queued, Ready, Running, StepName
+from runner.model.run import UNSAVED, Finished, Job, Lease, Queued, Ready, Running, StepName
 from runner.model.step import Checkpoint, Outcome, Result
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_run
 from tests.model.test_partial_reruns import ended

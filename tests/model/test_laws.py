@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model.lifecycle import (
-    UNSAVED,
     answer,
     begin_waits,
     call,
@@ -32,6 +31,7 @@ from runner.model.lifecycle import (
 )
 from runner.model.reruns import rerun
 from runner.model.run import (
+    UNSAVED,
     Finished,
     Job,
     Lease,

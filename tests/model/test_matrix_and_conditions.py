@@ -7,20 +7,9 @@ from typing import Any
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import (
-    UNSAVED,
-    NotClaimable,
-    answer,
-    call,
-    cancel,
-    claim,
-    decide,
-    end,
-    plan,
-    settle,
-)
+from runner.model.lifecycle import NotClaimable, answer, call, cancel, claim, decide, end, plan, settle
 from runner.model.reruns import rerun
-from runner.model.run import Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
+from runner.model.run import UNSAVED, Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result
 from tests.builders import LENGTH, NOON, a_job, a_run, running
 

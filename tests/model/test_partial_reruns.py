@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import UNSAVED, cancel, decide
+from runner.model.lifecycle import cancel, decide
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Finished, Job, Leg, Pending, Queued, Ready, Run, Waiting
+from runner.model.run import UNSAVED, Finished, Job, Leg, Pending, Queued, Ready, Run, Waiting
 from runner.model.step import Result
 from runner.model.turns import State, Turn
 from tests.builders import NOON, a_job, a_run, with_ids

@@ -11,8 +11,8 @@ import pytest
 from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun, Verdict
 from runner.logs import FileLogs
-from runner.model.lifecycle import UNSAVED, claim, conclude, release, retry, suspend
-from runner.model.run import Job, Lease
+from runner.model.lifecycle import claim, conclude, release, retry, suspend
+from runner.model.run import UNSAVED, Job, Lease
 from runner.model.step import Outcome, Result, named_key
 from runner.model.waits import Awaited, Wait
 from runner.store import Database, SqlLogs, SqlStore

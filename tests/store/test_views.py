@@ -6,10 +6,10 @@ import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import UNSAVED, call, cancel, claim, conclude, decide, settle
+from runner.model.lifecycle import call, cancel, claim, conclude, decide, settle
 from runner.model.lifecycle import end as end_by_force
 from runner.model.reruns import failed_jobs, rerun
-from runner.model.run import Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
+from runner.model.run import UNSAVED, Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
 from runner.model.step import Annotation, Outcome, Post, Result
 from runner.store import Database, SqlRepositories, SqlStore

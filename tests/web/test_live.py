@@ -12,8 +12,8 @@ from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun
 from runner.model.access import Role, Token
 from runner.model.audit import Act
-from runner.model.lifecycle import UNSAVED, retry
-from runner.model.run import Lease, Run
+from runner.model.lifecycle import retry
+from runner.model.run import UNSAVED, Lease, Run
 from runner.model.step import Outcome, Post, Result, named_key
 from runner.settings import Settings
 from runner.web import live
