@@ -48,7 +48,7 @@ from runner.executors.sight import SYSTEMS_OWN, blindness
 from runner.logs import FileLogs
 from runner.model.artifact import newest
 from runner.model.environment import Environment
-from runner.model.lifecycle import NotClaimable, claim, conclude
+from runner.model.leasing import NotClaimable, claim, conclude
 from runner.model.run import Envelope, Run, Running
 from runner.model.source import Delivery, Event, Repository
 from runner.model.step import Result

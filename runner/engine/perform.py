@@ -49,22 +49,21 @@ from runner.errors import (
     RunnerError,
     Unavailable,
 )
-from runner.model.lifecycle import (
+from runner.model.leasing import (
     NotClaimable,
     begin_waits,
     claim,
     conclude,
-    decide,
     forget_payloads,
     lay_down,
     postpone,
     release,
     retry,
-    stands_still,
     suspend,
     suspend_for_any,
     wait,
 )
+from runner.model.lifecycle import decide, stands_still
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Outcome, Result
 from runner.workflow.document import Retry, Steps, Workflow

@@ -19,7 +19,7 @@ from runner.engine.stage import Released
 from runner.engine.station import Station
 from runner.engine.waiting import unheard
 from runner.errors import BrokenDefinition, LeaseLost, SnapshotGone, Unavailable
-from runner.model.lifecycle import start_over
+from runner.model.leasing import start_over
 from runner.model.run import Job, Lease, Run
 from runner.model.snapshot import NONE
 from runner.model.step import TRY, Checkpoint, is_named, name_in

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, func, insert, select, text, update
 
-from runner.model.lifecycle import claim
+from runner.model.leasing import claim
 from runner.model.run import Job, Lease, Run, Running
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.store import Database, SqlStore

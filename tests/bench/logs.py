@@ -13,7 +13,8 @@ from sqlalchemy import create_engine, delete, func, select, text, update
 from runner.engine.log_archive import StoredLogs
 from runner.engine.ports import LivingLogs, Verdict
 from runner.logs import FileLogs
-from runner.model.lifecycle import claim, conclude, decide
+from runner.model.leasing import claim, conclude
+from runner.model.lifecycle import decide
 from runner.model.run import Run, Running
 from runner.model.step import Result
 from runner.objects import FolderObjects

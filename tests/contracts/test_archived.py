@@ -9,7 +9,8 @@ from sqlalchemy import Connection, update
 
 from runner.engine.ports import Archived, Verdict
 from runner.model.blob import Blob
-from runner.model.lifecycle import claim, conclude, decide
+from runner.model.leasing import claim, conclude
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits
 from runner.model.run import Run, Running
 from runner.model.snapshot import BASE, Layer, StoredLayer

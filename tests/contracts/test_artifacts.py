@@ -19,7 +19,8 @@ from runner.errors import BrokenDefinition, LeaseLost, NotFound, Unavailable
 from runner.logs import FileLogs
 from runner.model.artifact import Artifact, Maker, NameTaken, NewArtifact, newest
 from runner.model.blob import Blob
-from runner.model.lifecycle import claim, conclude, decide, lay_down, start_over
+from runner.model.leasing import claim, conclude, lay_down, start_over
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits
 from runner.model.run import Lease, Run, Running
 from runner.model.source import Repository

@@ -13,15 +13,8 @@ from runner.errors import LeaseLost
 from runner.model import lifecycle
 from runner.model.audit import Act
 from runner.model.children import Start
-from runner.model.lifecycle import (
-    begin_waits,
-    cancel,
-    claim,
-    conclude,
-    decide,
-    leave_waits,
-    suspend_for_any,
-)
+from runner.model.leasing import begin_waits, claim, conclude, leave_waits, suspend_for_any
+from runner.model.lifecycle import cancel, decide
 from runner.model.run import Envelope, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result

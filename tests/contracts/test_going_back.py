@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.errors import LeaseLost
-from runner.model.lifecycle import retry, start_over
+from runner.model.leasing import retry, start_over
 from runner.model.run import Lease, Run, StepName
 from runner.model.step import Checkpoint, Outcome, Result
 from runner.store import Database, SqlStore

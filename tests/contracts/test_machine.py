@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runner.engine.ports import Change, NewRun, Renewal, Verdict
 from runner.errors import LeaseLost, Rejected
-from runner.model import lifecycle, reruns
+from runner.model import leasing, lifecycle, reruns
 from runner.model.audit import Act
 from runner.model.environment import Environment, gates
 from runner.model.lifecycle import decide
@@ -430,8 +430,8 @@ class Machine(RuleBasedStateMachine):
     def _claim(self, run: Run, job: Job, worker: str) -> None:
         def taken(run: Run, now: datetime) -> Job:
             if lifecycle.stands_still(run, run.job(job.id)):
-                return lifecycle.lay_down(run.job(job.id), now, LENGTH)
-            return lifecycle.claim(run.job(job.id), worker, now, LENGTH)
+                return leasing.lay_down(run.job(job.id), now, LENGTH)
+            return leasing.claim(run.job(job.id), worker, now, LENGTH)
 
         made = self.of_job(run, taken)
         if made is not None:
@@ -453,7 +453,7 @@ class Machine(RuleBasedStateMachine):
         result = Result.CANCELLED if job is not None and job.cancelled else result
         self.under(
             lease,
-            lambda job, now: lifecycle.conclude(
+            lambda job, now: leasing.conclude(
                 job, lease, result, now, "why", outputs=outputs, tolerated=tolerated
             ),
         )
@@ -462,8 +462,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), begun=st.booleans())
     def hand_back(self, data: st.DataObject, begun: bool) -> None:
         lease = self.any_lease(data)
-        postponed = partial(lifecycle.postpone, reason="no disk", begun=begun)
-        how: Callable[..., Job] = lifecycle.release if data.draw(st.booleans()) else postponed
+        postponed = partial(leasing.postpone, reason="no disk", begun=begun)
+        how: Callable[..., Job] = leasing.release if data.draw(st.booleans()) else postponed
         self.under(lease, lambda job, now: how(job, lease, at=now))
 
     @precondition(lambda self: self.leases)
@@ -473,8 +473,8 @@ class Machine(RuleBasedStateMachine):
 
         def change(job: Job, now: datetime) -> Job:
             if whole:
-                return lifecycle.retry(job, lease, now, delay, Result.FAILURE, "it failed")
-            return lifecycle.wait(job, lease, now, delay, "tried once")
+                return leasing.retry(job, lease, now, delay, Result.FAILURE, "it failed")
+            return leasing.wait(job, lease, now, delay, "tried once")
 
         self.under(lease, change)
 
@@ -494,7 +494,7 @@ class Machine(RuleBasedStateMachine):
             due = now + length if limited and not relative else None
             key = f"{len(job.waits)}"
             wait = Wait(key, awaited, now, due, name=name, message="why", approvers=("anna",))
-            return lifecycle.suspend(job, lease, now, wait, length if limited and relative else None)
+            return leasing.suspend(job, lease, now, wait, length if limited and relative else None)
 
         self.under(lease, change)
 
@@ -510,7 +510,7 @@ class Machine(RuleBasedStateMachine):
                 due = None if length is None or relative else now + length
                 wait = Wait(f"{place}", awaited, now, due, name=name)
                 begun.append((wait, length if relative else None))
-            return lifecycle.begin_waits(job, lease, now, begun)
+            return leasing.begin_waits(job, lease, now, begun)
 
         self.under(lease, change)
 
@@ -521,7 +521,7 @@ class Machine(RuleBasedStateMachine):
         branching = [one for one in self.leases if self.model.holds(one) and self.joint(one)]
         lease = data.draw(st.sampled_from(branching))
         keys = data.draw(st.sets(st.sampled_from(self.joint(lease)), min_size=1))
-        how = lifecycle.suspend_for_any if suspended else lifecycle.leave_waits
+        how = leasing.suspend_for_any if suspended else leasing.leave_waits
         self.under(lease, lambda job, now: how(job, lease, now, keys))
 
     def joint(self, lease: Lease) -> list[str]:
@@ -588,7 +588,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), carried=st.integers(0, 4))
     def start_over(self, data: st.DataObject, carried: int) -> None:
         lease = self.any_lease(data)
-        self.under(lease, lambda job, now: lifecycle.start_over(job, lease, carried))
+        self.under(lease, lambda job, now: leasing.start_over(job, lease, carried))
         job = self.model.job(lease.job)
         if job is not None:
             known = self.model.checkpoints.get((job.id, job.base), {})
@@ -624,7 +624,7 @@ class Machine(RuleBasedStateMachine):
         if key not in self.model.checkpoints.get((job.id, job.base), {}):
             self._record(lease, key)
         result = Result.CANCELLED if job.cancelled else Result.FAILURE
-        self.under(lease, lambda job, now: lifecycle.conclude(job, lease, result, now))
+        self.under(lease, lambda job, now: leasing.conclude(job, lease, result, now))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())

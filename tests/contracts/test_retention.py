@@ -14,7 +14,8 @@ from runner.engine.ports import KeptLogs, Verdict
 from runner.engine.retire import retire
 from runner.errors import LeaseLost, NotFound
 from runner.logs import FileLogs
-from runner.model.lifecycle import claim, conclude, decide
+from runner.model.leasing import claim, conclude
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits
 from runner.model.reruns import rerun
 from runner.model.run import Lease, Run, Running

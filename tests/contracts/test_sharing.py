@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from runner.engine.ports import Verdict
 from runner.errors import Rejected
-from runner.model.lifecycle import claim, conclude, decide, pause, release
+from runner.model.leasing import claim, conclude, release
+from runner.model.lifecycle import decide, pause
 from runner.model.limits import Limits
 from runner.model.reruns import rerun
 from runner.model.run import Envelope, Lease, Run, Running

@@ -19,7 +19,8 @@ from runner.engine.log_archive import FRAME_BYTES, INLINE_BYTES, StoredLogs
 from runner.engine.ports import LivingLogs, Verdict
 from runner.errors import Unavailable
 from runner.logs import FileLogs
-from runner.model.lifecycle import claim, conclude, decide
+from runner.model.leasing import claim, conclude
+from runner.model.lifecycle import decide
 from runner.model.run import Run, Running
 from runner.model.source import Repository
 from runner.model.step import Result

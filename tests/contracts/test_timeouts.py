@@ -10,7 +10,8 @@ from sqlalchemy import Connection, update
 
 from runner.engine.ports import Verdict
 from runner.engine.sweep import sweep
-from runner.model.lifecycle import claim, decide, suspend, wait
+from runner.model.leasing import claim, suspend, wait
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits
 from runner.model.reruns import rerun
 from runner.model.run import Envelope, Finished, Lease, Queued, Run, Running, Suspended

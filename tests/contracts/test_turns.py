@@ -17,7 +17,8 @@ from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition, NotFound
-from runner.model.lifecycle import NotClaimable, call, cancel, claim, conclude, plan, settle
+from runner.model.leasing import NotClaimable, claim, conclude
+from runner.model.lifecycle import call, cancel, plan, settle
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository

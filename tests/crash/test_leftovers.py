@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from runner import wiring
-from runner.model.lifecycle import conclude
+from runner.model.leasing import conclude
 from runner.model.reruns import rerun
 from runner.model.run import Lease, Run
 from runner.model.source import Repository, Route

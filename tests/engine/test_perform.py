@@ -14,7 +14,7 @@ from runner.engine.heart import Heart, Hold
 from runner.engine.perform import perform
 from runner.engine.ports import Command, Exit
 from runner.errors import DatabaseUnavailable, Rejected, Unavailable
-from runner.model.lifecycle import claim
+from runner.model.leasing import claim
 from runner.model.run import Finished, Lease, Queued
 from runner.model.step import Result
 from tests.builders import LENGTH, a_route
@@ -350,7 +350,7 @@ def test_a_full_disk_ends_no_job_it_goes_on_when_there_is_room(
     def full(command: Command) -> Exit:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    monkeypatch.setattr("runner.model.leasing.FIRST_DELAY", timedelta(0))
     run = bench.a_run()
     bench.executor.act = full
     bench.work()
@@ -370,7 +370,7 @@ def test_a_job_whose_own_files_fill_the_disk_fails_after_some_tries_and_is_out_o
     def full(self: FakeWorkspace, check: object) -> str:
         raise Unavailable("the workspace cannot be saved") from OSError(errno.ENOSPC, "No space left")
 
-    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    monkeypatch.setattr("runner.model.leasing.FIRST_DELAY", timedelta(0))
     monkeypatch.setattr(FakeWorkspace, "save", full)
     run = bench.a_run()
     gone: list[bool] = []
@@ -427,7 +427,7 @@ def away(repo: object, route: object, **given: object) -> None:
 def test_a_job_that_cannot_begin_is_tried_again_and_says_why_it_waits(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    monkeypatch.setattr("runner.model.leasing.FIRST_DELAY", timedelta(0))
     run = bench.a_run()
     with monkeypatch.context() as patched:
         patched.setattr(bench.workspaces, "fetch", away)
@@ -448,7 +448,7 @@ def test_a_job_that_cannot_begin_is_tried_again_and_says_why_it_waits(
 def test_a_job_that_can_never_begin_fails_after_its_last_try(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.model.lifecycle.FIRST_DELAY", timedelta(0))
+    monkeypatch.setattr("runner.model.leasing.FIRST_DELAY", timedelta(0))
     run = bench.a_run()
     monkeypatch.setattr(bench.workspaces, "fetch", away)
     bench.work()

@@ -11,7 +11,7 @@ from runner.engine.heart import Hold
 from runner.engine.perform import perform
 from runner.engine.ports import Arrival, Command, Exit, Verdict
 from runner.engine.sweep import sweep
-from runner.model import lifecycle
+from runner.model import leasing, lifecycle
 from runner.model.audit import Act
 from runner.model.children import Start
 from runner.model.run import Finished, Job, Queued, Run, Running, Suspended
@@ -233,7 +233,7 @@ def test_a_run_that_is_made_just_as_the_one_goes_on_that_waits_for_it_goes_on_to
     parent = bench.a_run()
     (job,) = parent.jobs
     claimed = bench.store.update(
-        parent.id, lambda run, now: run.with_job(lifecycle.claim(run.jobs[0], "worker-1", now, LENGTH))
+        parent.id, lambda run, now: run.with_job(leasing.claim(run.jobs[0], "worker-1", now, LENGTH))
     ).after.job(job.id)
     assert isinstance(claimed.phase, Running)
     bench.write(TWO_STEPS.replace("on: push", "on: workflow_dispatch"), ".runner/workflows/child.yml")

@@ -11,18 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model.concurrency import concerned, hear, take_turns
-from runner.model.lifecycle import (
-    answer,
-    call,
-    cancel,
-    claim,
-    conclude,
-    decide,
-    line_up,
-    plan,
-    release,
-    settle,
-)
+from runner.model.leasing import claim, conclude, release
+from runner.model.lifecycle import answer, call, cancel, decide, line_up, plan, settle
 from runner.model.reruns import rerun
 from runner.model.run import UNSAVED, Finished, Job, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.step import Result

@@ -7,21 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.lifecycle import (
-    answer_wait,
-    begin_waits,
-    cancel,
-    claim,
-    decide,
-    deliver,
-    leave_waits,
-    pause,
-    release,
-    settle_waits,
-    suspend,
-    suspend_for_any,
-    unpause,
-)
+from runner.model.leasing import begin_waits, claim, leave_waits, release, suspend, suspend_for_any
+from runner.model.lifecycle import answer_wait, cancel, decide, deliver, pause, settle_waits, unpause
 from runner.model.run import Finished, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.step import Result
 from runner.model.stops import Stop

@@ -8,25 +8,27 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.model.lifecycle import (
-    answer,
+from runner.model.leasing import (
     begin_waits,
-    call,
-    cancel,
     claim,
     conclude,
+    leave_waits,
+    postpone,
+    release,
+    suspend,
+    suspend_for_any,
+)
+from runner.model.lifecycle import (
+    answer,
+    call,
+    cancel,
     decide,
     deliver,
     end,
-    leave_waits,
     pause,
     plan,
-    postpone,
-    release,
     settle,
     settle_waits,
-    suspend,
-    suspend_for_any,
     unpause,
 )
 from runner.model.reruns import rerun

@@ -6,20 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import LeaseLost, Rejected
-from runner.model.lifecycle import (
+from runner.model.leasing import (
     FIRST_DELAY,
     TRIES,
     NotClaimable,
-    cancel,
     claim,
     conclude,
-    decide,
-    end,
     postpone,
     release,
     retry,
     start_over,
 )
+from runner.model.lifecycle import cancel, decide, end
 from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
 from runner.model.step import Result

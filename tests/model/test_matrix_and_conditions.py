@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import NotClaimable, answer, call, cancel, claim, decide, end, plan, settle
+from runner.model.leasing import NotClaimable, claim
+from runner.model.lifecycle import answer, call, cancel, decide, end, plan, settle
 from runner.model.reruns import rerun
 from runner.model.run import UNSAVED, Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result

@@ -11,7 +11,7 @@ import pytest
 from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun, Verdict
 from runner.logs import FileLogs
-from runner.model.lifecycle import claim, conclude, release, retry, suspend
+from runner.model.leasing import claim, conclude, release, retry, suspend
 from runner.model.run import UNSAVED, Job, Lease
 from runner.model.step import Outcome, Result, named_key
 from runner.model.waits import Awaited, Wait

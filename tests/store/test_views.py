@@ -6,7 +6,8 @@ import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
-from runner.model.lifecycle import call, cancel, claim, conclude, decide, settle
+from runner.model.leasing import claim, conclude
+from runner.model.lifecycle import call, cancel, decide, settle
 from runner.model.lifecycle import end as end_by_force
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting

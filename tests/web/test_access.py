@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from runner.engine.ports import Verdict
 from runner.model.access import Role, Scope, Token
 from runner.model.audit import Act
-from runner.model.lifecycle import suspend
+from runner.model.leasing import suspend
 from runner.model.run import Run
 from runner.model.waits import Awaited, Wait
 from runner.web.access import NEEDS

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Mount, Route
 
 from runner.engine.ports import NewRun, Verdict
-from runner.model.lifecycle import begin_waits, claim, conclude, suspend
+from runner.model.leasing import begin_waits, claim, conclude, suspend
 from runner.model.run import Lease, Queued, Run, StepName
 from runner.model.step import Annotation, Outcome, Result
 from runner.model.waits import Awaited, Wait

@@ -9,7 +9,7 @@ import pytest
 from runner.engine.ports import Verdict
 from runner.model.access import Role
 from runner.model.artifact import Artifact, Maker, NewArtifact
-from runner.model.lifecycle import claim
+from runner.model.leasing import claim
 from runner.model.run import Run
 from tests.builders import LENGTH, a_new_run, a_route, an_event
 from tests.web.conftest import Web

@@ -12,7 +12,7 @@ from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun
 from runner.model.access import Role, Token
 from runner.model.audit import Act
-from runner.model.lifecycle import retry
+from runner.model.leasing import retry
 from runner.model.run import UNSAVED, Lease, Run
 from runner.model.step import Outcome, Post, Result, named_key
 from runner.settings import Settings

@@ -10,7 +10,7 @@ from runner.engine.advance import tell
 from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun
 from runner.model.environment import Deployment, Environment, gates
-from runner.model.lifecycle import conclude
+from runner.model.leasing import conclude
 from runner.model.run import UNSAVED, Job, StepName, Waiting
 from runner.model.step import Annotation, Outcome, Result, named_key
 from runner.model.turns import Turn

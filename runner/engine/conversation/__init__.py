@@ -46,7 +46,7 @@ from runner.engine.stage import Released, Stage
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition, LeaseLost
 from runner.model.forks import POST
-from runner.model.lifecycle import begin_try
+from runner.model.leasing import begin_try
 from runner.model.step import TRY, Outcome, Result
 
 BODIES = ("do", "sh", "uses")

@@ -20,7 +20,7 @@ from runner.engine.conversation.watch import Watch
 from runner.engine.output import StepOutput
 from runner.engine.waiting import wait_of
 from runner.errors import BrokenDefinition
-from runner.model.lifecycle import leave_waits
+from runner.model.leasing import leave_waits
 from runner.model.step import Outcome
 
 MOST_STEPS = 10_000

@@ -15,7 +15,7 @@ from runner.engine.stage import Stage
 from runner.engine.station import Station
 from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
-from runner.model.lifecycle import begin_waits, forget_payloads
+from runner.model.leasing import begin_waits, forget_payloads
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, opened, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
