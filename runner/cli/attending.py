@@ -10,7 +10,7 @@ import click
 
 from runner.cli.interrupts import Interrupts
 from runner.local import Local
-from runner.model.lifecycle import Unheard
+from runner.model.answers import Unheard
 from runner.model.run import Finished, Job, Pending, Run, Suspended, Waiting
 from runner.model.waits import Awaited, Signal, Wait, Word, said_of
 from runner.web.text import one_line

@@ -11,7 +11,7 @@ from typing import Any
 from runner.engine.advance import advance
 from runner.engine.ports import Dispatcher, Store
 from runner.errors import Rejected
-from runner.model import lifecycle, reruns
+from runner.model import answers, lifecycle, reruns
 from runner.model.audit import Act
 from runner.model.forks import Fork
 from runner.model.run import Job, Run
@@ -214,8 +214,8 @@ def signal(
         signal_name(said.name)
     except BadWait as error:
         raise Rejected(str(error)) from None
-    if not said.key or len(said.key) > lifecycle.LONGEST_KEY or not said.key.isprintable():
-        raise Rejected(f"the key of a signal has 1 to {lifecycle.LONGEST_KEY} letters")
+    if not said.key or len(said.key) > answers.LONGEST_KEY or not said.key.isprintable():
+        raise Rejected(f"the key of a signal has 1 to {answers.LONGEST_KEY} letters")
     try:
         size = len(json.dumps(said.payload, allow_nan=False))
     except (ValueError, RecursionError) as error:
@@ -226,8 +226,8 @@ def signal(
         raise Rejected(f"the payload of the signal is nested more than {PAYLOAD_DEPTH} deep")
 
     def change(run: Run, _now: datetime) -> Run:
-        lifecycle.check_attempt(run, attempt)
-        return lifecycle.check_listening(run)
+        answers.check_attempt(run, attempt)
+        return answers.check_listening(run)
 
     made = advance(
         run_id,
@@ -288,9 +288,9 @@ def answer(
     """
 
     def change(run: Run, now: datetime) -> Run:
-        lifecycle.check_attempt(run, attempt)
+        answers.check_attempt(run, attempt)
         said = Answer(word, now, by, comment)
-        return lifecycle.settle_waits(
+        return answers.settle_waits(
             run, awaited, said, chosen(run), steps=steps, anyone=anyone, person=person
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from runner.model.lifecycle import answer_wait
+from runner.model.answers import answer_wait
 from runner.model.run import Finished, Job, Lease, Run
 from runner.model.waits import Answer, Awaited, Word
 

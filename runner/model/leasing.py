@@ -6,16 +6,7 @@ from datetime import datetime, timedelta
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.environment import GATES, Deployment
-from runner.model.run import (
-    Begun,
-    Finished,
-    Job,
-    Lease,
-    Queued,
-    Running,
-    Suspended,
-    Try,
-)
+from runner.model.run import Begun, Finished, Job, Lease, Queued, Running, Suspended, Try
 from runner.model.step import TRY, Result
 from runner.model.waits import Wait
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runner.errors import Rejected
-from runner.model.lifecycle import deliver
+from runner.model.answers import deliver
 from runner.model.run import Run
 from runner.model.waits import Awaited, Signal
 from runner.store.database import micros

@@ -15,8 +15,8 @@ from runner.engine import control
 from runner.engine.opening import LAST_WORDS
 from runner.errors import Forbidden, NotFound, Rejected
 from runner.model.access import Actor, Role
+from runner.model.answers import NotAsked, Unheard
 from runner.model.audit import Act
-from runner.model.lifecycle import NotAsked, Unheard
 from runner.model.reruns import failed_jobs
 from runner.model.run import Run
 from runner.model.step import is_named

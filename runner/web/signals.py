@@ -19,8 +19,8 @@ from runner.engine import control
 from runner.errors import NotFound, Rejected, RunnerError, Unauthorized
 from runner.forges.github import REFUSED
 from runner.forges.payload import read_json
+from runner.model.answers import Unheard
 from runner.model.audit import Act
-from runner.model.lifecycle import Unheard
 from runner.model.source import FULL_COMMIT_ID, Repository
 from runner.model.waits import Signal
 from runner.store.read_models import UNFINISHED, RunFilter

@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runner.engine.ports import Change, NewRun, Renewal, Verdict
 from runner.errors import LeaseLost, Rejected
-from runner.model import leasing, lifecycle, reruns
+from runner.model import answers, leasing, lifecycle, reruns
 from runner.model.audit import Act
 from runner.model.environment import Environment, gates
 from runner.model.lifecycle import decide
@@ -358,7 +358,7 @@ class Machine(RuleBasedStateMachine):
             assert made.fresh == (known not in self.model.seen), "a copy of a signal is known"
             self.model.seen.add(known)
             inbox += [signal] if made.fresh else []
-        told, given = lifecycle.deliver(after, inbox, self.now)
+        told, given = answers.deliver(after, inbox, self.now)
         inbox[:] = [one for one in inbox if one.number not in given]
         after = decide(told, self.now) if given else after
         same(made.after, after)
@@ -539,7 +539,7 @@ class Machine(RuleBasedStateMachine):
         else:
             run = data.draw(st.sampled_from(list(self.model.runs.values())))
         said = Signal(name, key, "anna", {"n": [1, None]}, next(self._numbers))
-        self.change(run, lambda run, now: lifecycle.check_listening(run), said)
+        self.change(run, lambda run, now: answers.check_listening(run), said)
 
     @precondition(lambda self: self.model.jobs(is_judged))
     @rule(
@@ -554,7 +554,7 @@ class Machine(RuleBasedStateMachine):
 
         def change(run: Run, now: datetime) -> Run:
             said = Answer(word, now, by, "why")
-            return lifecycle.settle_waits(run, Awaited.APPROVAL, said, chosen, steps=steps)
+            return answers.settle_waits(run, Awaited.APPROVAL, said, chosen, steps=steps)
 
         self.change(run, change)
 

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from runner.errors import Rejected
+from runner.model.answers import check_listening
 from runner.model.leasing import NotClaimable, begin_waits, claim, conclude, suspend, suspend_for_any
-from runner.model.lifecycle import cancel, check_listening, decide
+from runner.model.lifecycle import cancel, decide
 from runner.model.reruns import rerun
 from runner.model.run import Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Repository

@@ -10,8 +10,9 @@ import pytest
 from runner.engine import control
 from runner.engine.ports import Exit
 from runner.errors import Rejected
+from runner.model.answers import Unheard
 from runner.model.environment import GATE, TIMER, Environment
-from runner.model.lifecycle import Unheard, decide
+from runner.model.lifecycle import decide
 from runner.model.run import Finished, Job, Phase, Run, Suspended, Waiting
 from runner.model.step import Result
 from runner.model.waits import Awaited, Signal, Word

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from runner.errors import Rejected
+from runner.model.answers import NotAsked, settle_waits
 from runner.model.environment import REVIEW, Environment, gates, shut
-from runner.model.lifecycle import NotAsked, decide, pause, settle_waits, unpause
+from runner.model.lifecycle import decide, pause, unpause
 from runner.model.run import Finished, Queued, Run, Suspended, Waiting
 from runner.model.step import Result
 from runner.model.stops import Stop

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from runner.errors import LeaseLost, Rejected
+from runner.model.answers import answer_wait, deliver, settle_waits
 from runner.model.leasing import begin_waits, claim, leave_waits, release, suspend, suspend_for_any
-from runner.model.lifecycle import answer_wait, cancel, decide, deliver, pause, settle_waits, unpause
+from runner.model.lifecycle import cancel, decide, pause, unpause
 from runner.model.run import Finished, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.step import Result
 from runner.model.stops import Stop

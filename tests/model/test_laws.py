@@ -8,6 +8,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.model.answers import deliver, settle_waits
 from runner.model.leasing import (
     begin_waits,
     claim,
@@ -18,19 +19,7 @@ from runner.model.leasing import (
     suspend,
     suspend_for_any,
 )
-from runner.model.lifecycle import (
-    answer,
-    call,
-    cancel,
-    decide,
-    deliver,
-    end,
-    pause,
-    plan,
-    settle,
-    settle_waits,
-    unpause,
-)
+from runner.model.lifecycle import answer, call, cancel, decide, end, pause, plan, settle, unpause
 from runner.model.reruns import rerun
 from runner.model.run import (
     UNSAVED,

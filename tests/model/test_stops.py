@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from runner.errors import LeaseLost, Rejected
+from runner.model.answers import answer_wait
 from runner.model.leasing import claim, conclude, lay_down
-from runner.model.lifecycle import answer, answer_wait, cancel, decide, pause, stands_still, unpause
+from runner.model.lifecycle import answer, cancel, decide, pause, stands_still, unpause
 from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Phase, Queued, Run, Running, Suspended
 from runner.model.step import Result
