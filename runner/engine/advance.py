@@ -8,7 +8,8 @@ from datetime import datetime
 from runner.engine.ports import Change, Dispatcher, Store
 from runner.errors import Unavailable
 from runner.model.audit import Act
-from runner.model.lifecycle import decide, stands_still
+from runner.model.lifecycle import decide
+from runner.model.pauses import stands_still
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run, Running
 from runner.model.waits import Signal
 

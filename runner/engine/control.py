@@ -11,7 +11,7 @@ from typing import Any
 from runner.engine.advance import advance
 from runner.engine.ports import Dispatcher, Store
 from runner.errors import Rejected
-from runner.model import answers, lifecycle, reruns
+from runner.model import answers, ending, pauses, reruns
 from runner.model.audit import Act
 from runner.model.forks import Fork
 from runner.model.run import Job, Run
@@ -34,12 +34,12 @@ def cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None
 
     Jobs that have an `if` go on where it is met all the same, as with `always()`.
     """
-    return advance(run_id, lifecycle.cancel, store=store, dispatcher=dispatcher, act=act).after
+    return advance(run_id, ending.cancel, store=store, dispatcher=dispatcher, act=act).after
 
 
 def force_cancel(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act | None = None) -> Run:
     """End a run now, whatever an `if` says; the steps that run are killed within a heartbeat."""
-    return advance(run_id, lifecycle.end, store=store, dispatcher=dispatcher, act=act).after
+    return advance(run_id, ending.end, store=store, dispatcher=dispatcher, act=act).after
 
 
 def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
@@ -49,7 +49,7 @@ def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act
     """
 
     def change(run: Run, now: datetime, above: int | None = None) -> Run:
-        return lifecycle.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id, above=above))
+        return pauses.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id, above=above))
 
     paused = advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
     _with_those_below(run_id, partial(change, above=run_id), store, dispatcher, act)
@@ -58,9 +58,9 @@ def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act
 
 def unpause(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
     """Have it go on, within a second or two, and those that were paused with it. Twice is fine."""
-    made = advance(run_id, lifecycle.unpause, store=store, dispatcher=dispatcher, act=act)
+    made = advance(run_id, pauses.unpause, store=store, dispatcher=dispatcher, act=act)
     above = made.before.pause.above if made.before.pause else None
-    change = partial(lifecycle.unpause, above=above or run_id)
+    change = partial(pauses.unpause, above=above or run_id)
     _with_those_below(run_id, change, store, dispatcher, act)
     return made.after
 
@@ -97,11 +97,11 @@ def keep_in_step(child: Run, *, store: Store, dispatcher: Dispatcher) -> None:
     try:
         pause = store.load(parent.run).pause
         if pause is None and child.pause is not None:
-            change = partial(lifecycle.unpause, above=child.pause.above)
+            change = partial(pauses.unpause, above=child.pause.above)
             advance(child.id, change, store=store, dispatcher=dispatcher)
         elif pause is not None and child.pause is None:
             stop = replace(pause, run=child.id, above=pause.above or parent.run)
-            advance(child.id, lambda run, _: lifecycle.pause(run, stop), store=store, dispatcher=dispatcher)
+            advance(child.id, lambda run, _: pauses.pause(run, stop), store=store, dispatcher=dispatcher)
     except Rejected as ended:
         log.info("a run has nothing left to pause", extra={"run": child.id, "why": str(ended)})
 

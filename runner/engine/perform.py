@@ -63,7 +63,8 @@ from runner.model.leasing import (
     suspend_for_any,
     wait,
 )
-from runner.model.lifecycle import decide, stands_still
+from runner.model.lifecycle import decide
+from runner.model.pauses import stands_still
 from runner.model.run import Envelope, Finished, Job, Lease, Run, Running
 from runner.model.step import Outcome, Result
 from runner.workflow.document import Retry, Steps, Workflow

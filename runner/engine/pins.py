@@ -18,7 +18,7 @@ from runner.engine.definitions import workflow_at
 from runner.engine.ports import Dispatcher, Store
 from runner.engine.sources import Sources
 from runner.errors import BrokenDefinition, DatabaseUnavailable, RunnerError, Unavailable
-from runner.model import lifecycle
+from runner.model import planning
 from runner.model.run import Run
 from runner.model.source import Route
 from runner.workflow.built_in import is_built_in
@@ -245,4 +245,4 @@ def walked(
 
 
 def _pinned(run: Run, now: object, found: Mapping[str, str]) -> Run:
-    return lifecycle.pin(run, found)
+    return planning.pin(run, found)

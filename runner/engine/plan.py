@@ -28,7 +28,7 @@ from runner.errors import (
 from runner.expr.evaluate import HALF, Functions, holds, render
 from runner.expr.template import Template
 from runner.expr.values import ExpressionError, Value, fold, known, to_string
-from runner.model import lifecycle
+from runner.model import planning
 from runner.model.run import Envelope, Job, Leg, Ready, Run, StepName, combined
 from runner.model.source import Repository
 from runner.model.step import Result
@@ -113,9 +113,9 @@ def _unless_changed(seen: Run, job: Job, change: Next) -> Next:
 def _failure(job: Job, reason: str) -> Next:
     """What cannot be evaluated fails. Where that was whether a cancelled job goes on, it does not."""
     if job.asked is None:
-        return lambda run, now: lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+        return lambda run, now: planning.settle(run, job.id, Result.FAILURE, now, reason)
     log.warning("a cancelled job cannot be asked whether it goes on", extra={"error": reason})
-    return lambda run, now: lifecycle.answer(run, job.id, goes_on=False)
+    return lambda run, now: planning.answer(run, job.id, goes_on=False)
 
 
 def _give_up(run: Run, job: Job, reason: str, station: Station) -> None:
@@ -137,7 +137,7 @@ def _answered(run: Run, job: Job, station: Station) -> Next:
     repository = _fetched(run, station)
     _, definition = definition_of(run, job, station)
     goes_on = _is_met(asked_of(run, station, repository), job, definition)
-    return lambda run, now: lifecycle.answer(run, job.id, goes_on)
+    return lambda run, now: planning.answer(run, job.id, goes_on)
 
 
 def _fetched(run: Run, station: Station) -> Repository:
@@ -175,9 +175,9 @@ def _next(run: Run, job: Job, station: Station) -> Next:
     if called.concurrency is not None and not any(turn.called for turn in job.turns):
         inside = {"github": seen["github"], "vars": seen["vars"], "inputs": inputs}
         turn = turn_of(called.concurrency, inside, called=True)
-        return lambda run, now: lifecycle.line_up(run, job.id, turn, now)
+        return lambda run, now: planning.line_up(run, job.id, turn, now)
     children = unsaved_jobs(called, f"{job.name} / ", wanted)
-    return _bounded(job, children, lambda run, now: lifecycle.call(run, job.id, children, inputs, now))
+    return _bounded(job, children, lambda run, now: planning.call(run, job.id, children, inputs, now))
 
 
 def _legs(
@@ -213,7 +213,7 @@ def _legs(
 
     def planned(run: Run, now: datetime) -> Run:
         ready = [replace(leg, waits=gate(now)) for leg, gate in zip(legs, gates, strict=True)]
-        return lifecycle.plan(run, job.id, ready)
+        return planning.plan(run, job.id, ready)
 
     return _bounded(job, legs, planned)
 
@@ -223,7 +223,7 @@ def _as_it_was(asked: Asked, job: Job, definition: JobDef, seen: Contexts, rules
     if asked.run.winds_down(job) and not _is_met(asked, job, definition):
         return _skipped(job, "its condition is not met")
     gate, may_fail = gate_of(definition, seen, asked.event, rules), tolerance_of(definition, seen)
-    return lambda run, now: lifecycle.plan(run, job.id, [replace(job, waits=gate(now), tolerant=may_fail)])
+    return lambda run, now: planning.plan(run, job.id, [replace(job, waits=gate(now), tolerant=may_fail)])
 
 
 def _seen_by(leg: Job, seen: Contexts) -> Contexts:
@@ -247,7 +247,7 @@ def _bounded(job: Job, more: Sequence[Job], change: Next) -> Next:
         if len(run.jobs) + len(more) <= MOST_JOBS:
             return change(run, now)
         reason = f"the run would have {len(run.jobs) + len(more)} jobs; {MOST_JOBS} are the most"
-        return lifecycle.settle(run, job.id, Result.FAILURE, now, reason)
+        return planning.settle(run, job.id, Result.FAILURE, now, reason)
 
     return bounded
 
@@ -257,7 +257,7 @@ def _is_wanted(combination: Combination, wanted: Mapping[str, Collection[str]]) 
 
 
 def _skipped(job: Job, reason: str) -> Next:
-    return lambda run, now: lifecycle.settle(run, job.id, Result.SKIPPED, now, reason)
+    return lambda run, now: planning.settle(run, job.id, Result.SKIPPED, now, reason)
 
 
 def _leg(run: Run, job: Job, definition: JobDef, seen: Contexts) -> Job:
@@ -381,7 +381,7 @@ def _returned(run: Run, job: Job, call: Call, asked: Asked) -> Next:
     """The workflow that a job called has ended: how, and what it gives."""
     result = combined(one.phase for one in run.called_by(job.id)) or Result.FAILURE
     outputs = asked.returned(call, job)
-    return lambda run, now: lifecycle.settle(run, job.id, result, now, outputs=outputs)
+    return lambda run, now: planning.settle(run, job.id, result, now, outputs=outputs)
 
 
 def _check_depth(run: Run, job: Job) -> None:

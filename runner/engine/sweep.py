@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, Overdue, Store
 from runner.errors import Unavailable
-from runner.model.lifecycle import give_up, time_out
+from runner.model.ending import give_up, time_out
 from runner.model.run import Run
 
 log = logging.getLogger(__name__)

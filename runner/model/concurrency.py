@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from runner.model.lifecycle import cancel, decide, oust
+from runner.model.ending import cancel, oust
+from runner.model.lifecycle import decide
 from runner.model.run import Finished, Job, Pending, Run
 from runner.model.turns import Place, State, Turn, line
 

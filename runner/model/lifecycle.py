@@ -1,19 +1,15 @@
-"""THE state machine: every way in which a run or a job may change.
+"""THE state machine: how a run goes on, whatever has happened to it.
 
-Each transition takes a value and the time and gives the next value; the store applies it under the
-run's lock, and may apply it again after a conflict.
+What may happen to it is in `leasing`, `answers`, `planning`, `pauses` and `ending`; what that means for its
+other jobs is what `decide` finds. Each transition takes a value and the time and gives the next value; the
+store applies it under the run's lock, and may apply it again after a conflict.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
 
-from runner.errors import Rejected
-from runner.model.limits import shown
+from runner.model.ending import cancel, doom, wind_down
 from runner.model.run import (
-    UNSAVED,
     Finished,
     Group,
     Job,
@@ -28,198 +24,12 @@ from runner.model.run import (
     combined,
 )
 from runner.model.step import Result
-from runner.model.stops import Stop
-from runner.model.turns import State, Turn
+from runner.model.turns import State
 from runner.model.waits import refusal
 
 CANCELLED = "it was cancelled before it began"
 TIDYING = timedelta(minutes=5)
 """How long a job that had begun waits for a worker once it was cancelled."""
-
-
-def stands_still(run: Run, job: Job) -> bool:
-    """Whether nobody may claim a job, as somebody paused its run or blocked what that is of.
-
-    What is cancelled goes on to its end all the same: its `always()` steps are to run.
-    """
-    return bool(run.stopped) and not run.cancelled and not job.cancelled
-
-
-def plan(run: Run, job_id: int, legs: Sequence[Job]) -> Run:
-    """Put the legs of a job in the place of it, the first one under its id; none skips it."""
-    place = next(index for index, job in enumerate(run.jobs) if job.id == job_id)
-    if not isinstance(run.jobs[place].phase, Ready):
-        return run
-    first = replace(legs[0], id=job_id, planned=True, phase=Waiting())
-    others = (replace(leg, id=UNSAVED, planned=True, phase=Waiting()) for leg in legs[1:])
-    return replace(run, jobs=(*run.jobs[:place], first, *others, *run.jobs[place + 1 :]))
-
-
-def call(run: Run, job_id: int, jobs: Sequence[Job], inputs: Mapping[str, Any], at: datetime) -> Run:
-    """Let a job consist of the jobs of another workflow, which was given `inputs`."""
-    caller = run.job(job_id)
-    if not isinstance(caller.phase, Ready) or run.called_by(job_id):
-        return run
-    after = 1 + max(job.position for job in run.jobs)
-    called = tuple(
-        replace(job, id=UNSAVED, caller=job_id, phase=Waiting(), position=after + job.position)
-        for job in jobs
-    )
-    if run.winds_down(caller):
-        called = tuple(_wound_down(job, at) for job in called)
-    run = run.with_job(replace(caller, phase=Waiting(), inputs=inputs))
-    return replace(run, jobs=(*run.jobs, *called))
-
-
-def line_up(run: Run, job_id: int, turn: Turn, at: datetime) -> Run:
-    """Let a job wait for the concurrency group of the workflow that it is about to call."""
-    job = run.job(job_id)
-    if not isinstance(job.phase, Ready) or run.called_by(job_id):
-        return run
-    return run.with_job(replace(job, phase=Pending(at), turns=(*job.turns, turn)))
-
-
-def settle(
-    run: Run,
-    job_id: int,
-    result: Result,
-    at: datetime,
-    reason: str = "",
-    outputs: Mapping[str, str] | None = None,
-) -> Run:
-    """End a job that no worker has to perform."""
-    job = run.job(job_id)
-    if not isinstance(job.phase, Ready):
-        return run
-    reason = reason or (job.ousted if result is Result.CANCELLED else "")
-    return run.with_job(replace(job, phase=Finished(result, at, reason), outputs=outputs or {}))
-
-
-def cancel(run: Run, at: datetime, why: str = "") -> Run:
-    """Want a run to end: what has not begun ends at the next `decide`, what runs is told to stop.
-
-    Jobs with an `if` are left to it, also those that it has begun: it may say `always()`. Not so in a run
-    that waits for its concurrency group: nothing of it may begin. Twice is once.
-    """
-    if run.result is not None or run.cancelled:
-        return run
-    wound_down = _bound if run.held_back else partial(_wound_down, at=at)
-    return replace(run, cancelled=True, over=why, jobs=tuple(map(wound_down, run.jobs)))
-
-
-def _bound(job: Job) -> Job:
-    return job if isinstance(job.phase, Finished) else replace(job, cancelled=True)
-
-
-def give_up(run: Run, job_id: int, limit: timedelta, at: datetime) -> Run:
-    """End a job that no worker has claimed for that long, though any with its labels might have: it fails."""
-    if not run.has(job_id):
-        return run
-    job = run.job(job_id)
-    match job.phase:
-        case Queued(since, due) if job.asked is None and not job.cancelled and (due or since) + limit <= at:
-            labels = ", ".join(job.labels)
-            reason = f"no worker with the labels {labels} took it within {shown(limit)} (queue-timeout)"
-            return run.with_job(replace(job, phase=Finished(Result.FAILURE, at, reason, job.tolerant)))
-        case _:
-            return run
-
-
-def time_out(run: Run, limit: timedelta, at: datetime) -> Run:
-    """Cancel a run that goes on for longer than it may, whatever it waits for."""
-    return cancel(run, at, f"it was cancelled: it took longer than {shown(limit)} (run-timeout)")
-
-
-def oust(run: Run, job_id: int, at: datetime) -> Run:
-    """Want one job to end, whatever its `if` says; what it called winds down."""
-    if isinstance(run.job(job_id).phase, Finished):
-        return run
-    run = run.with_job(_doomed(run.job(job_id), at))
-    ahead = list(run.called_by(job_id))
-    while ahead:
-        job = ahead.pop()
-        run = run.with_job(_wound_down(job, at))
-        ahead += run.called_by(job.id)
-    return run
-
-
-def _wound_down(job: Job, at: datetime) -> Job:
-    """A job whose workflow is cancelled. Without an `if` it ends, as none means `success()`.
-
-    One that has an `if` is asked again where that was evaluated before; else it will be, in its turn.
-    """
-    if isinstance(job.phase, Finished) or job.cancelled:
-        return job
-    if not job.conditional:
-        return _doomed(job, at)
-    return replace(job, asked=at) if job.planned else job
-
-
-def _doomed(job: Job, at: datetime) -> Job:
-    """A job that has to end: one that had begun has time for its last steps from now on."""
-    match job.phase:
-        case Queued(due=None) if job.started is not None:
-            return replace(job, cancelled=True, asked=None, phase=Queued(at))
-        case _:
-            return replace(job, cancelled=True, asked=None)
-
-
-def answer(run: Run, job_id: int, goes_on: bool) -> Run:
-    """What the `if` of a job said that was asked again."""
-    job = run.job(job_id)
-    if job.asked is None:
-        return run
-    return run.with_job(replace(job, asked=None) if goes_on else _doomed(job, job.asked))
-
-
-def end(run: Run, at: datetime) -> Run:
-    """End a run by force: all of it, at once, and no `if` is asked. Who works on it has lost his lease."""
-    over = Finished(Result.CANCELLED, at, "it was cancelled by force")
-    if run.result is not None:
-        return run
-    jobs = tuple(job if isinstance(job.phase, Finished) else replace(job, phase=over) for job in run.jobs)
-    return replace(run, cancelled=True, jobs=jobs)
-
-
-def pause(run: Run, stop: Stop) -> Run:
-    """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts.
-
-    One that was only paused with another is so by itself from then on.
-    """
-    if run.result is not None:
-        raise Rejected(f"run {run.id} has ended: {run.result}")
-    if run.pause is None:
-        return replace(run, pause=stop)
-    if run.pause.above in (None, stop.above):
-        return run
-    return replace(run, pause=replace(stop, at=run.pause.at))
-
-
-def unpause(run: Run, now: datetime, above: int | None = None) -> Run:
-    """Have a run go on that somebody paused; one that nobody did goes on as it is.
-
-    `above`: only where it was paused with that run.
-    """
-    if run.pause is None or above not in (None, run.pause.above):
-        return run
-    return unpaused(replace(run, pause=None), run.pause.at, now)
-
-
-def unpaused(run: Run, since: datetime, now: datetime) -> Run:
-    """Have what waits for a span of time wait longer by as long as the run was paused.
-
-    A retry's delay is no such span: what it waits for goes on outside, paused or not.
-    """
-    return replace(run, jobs=tuple(_shifted(job, since, now) for job in run.jobs))
-
-
-def _shifted(job: Job, since: datetime, now: datetime) -> Job:
-    return job.with_waits(wait.shifted(since, now) for wait in job.hears)
-
-
-def pin(run: Run, found: Mapping[str, str]) -> Run:
-    """Bind a run to commits of other repositories. What is bound stays so: the first one to say it counts."""
-    return replace(run, pins={**found, **run.pins})
 
 
 def decide(run: Run, now: datetime) -> Run:
@@ -269,9 +79,9 @@ class _Groups:
         if isinstance(job.phase, Finished):
             return job if job.asked is None else replace(job, asked=None)
         if job.id in self._unwanted:
-            job = _doomed(job, now)
+            job = doom(job, now)
         elif job.id in self._beneath:
-            job = _wound_down(job, now)
+            job = wind_down(job, now)
         job = job.over(now, self._paused_at)
         phase = self._next(job, now)
         if isinstance(phase, Suspended) and isinstance(job.phase, Waiting):

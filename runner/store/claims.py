@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from runner.engine.ports import Change, Claim
 from runner.errors import DatabaseUnavailable, Rejected
 from runner.model.leasing import NotClaimable
-from runner.model.lifecycle import stands_still
 from runner.model.limits import Limits
+from runner.model.pauses import stands_still
 from runner.model.run import Envelope, Job, Queued, Run, Running, Suspended
 from runner.store.database import Database
 from runner.store.loading import Held, hold

@@ -122,7 +122,7 @@ def stands_still() -> ColumnElement[bool]:
 
 
 def goes_no_further(some: FromClause = jobs) -> ColumnElement[bool]:
-    """`model.lifecycle.stands_still` in SQL, for a job and its run."""
+    """`model.pauses.stands_still` in SQL, for a job and its run."""
     return and_(_stopped(), _uncancelled(some))
 
 

@@ -10,11 +10,12 @@ from sqlalchemy import update
 from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
 from runner.errors import LeaseLost
-from runner.model import lifecycle
+from runner.model import pauses
 from runner.model.audit import Act
 from runner.model.children import Start
+from runner.model.ending import cancel
 from runner.model.leasing import begin_waits, claim, conclude, leave_waits, suspend_for_any
-from runner.model.lifecycle import cancel, decide
+from runner.model.lifecycle import decide
 from runner.model.run import Envelope, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
@@ -310,7 +311,7 @@ def test_a_child_that_began_unseen_as_its_parent_went_on_does_so_too(world: Worl
     delivery = world.start()
     pause(world, world.parent, "ada")
     child = world.child(delivery)
-    world.store.update(world.parent.id, lifecycle.unpause)
+    world.store.update(world.parent.id, pauses.unpause)
 
     control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
 
@@ -320,7 +321,7 @@ def test_a_child_that_began_unseen_as_its_parent_went_on_does_so_too(world: Worl
 def test_a_child_that_began_unseen_as_its_parent_was_paused_is_so_too(world: World) -> None:
     child = world.child(world.start())
     stop = Stop("ada", NOON, "wait", world.parent.route.repo, world.parent.id)
-    world.store.update(world.parent.id, lambda run, _now: lifecycle.pause(run, stop))
+    world.store.update(world.parent.id, lambda run, _now: pauses.pause(run, stop))
 
     control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
 

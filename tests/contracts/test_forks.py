@@ -9,7 +9,8 @@ import pytest
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import Rejected
 from runner.model.leasing import claim, conclude
-from runner.model.lifecycle import call, decide, settle
+from runner.model.lifecycle import decide
+from runner.model.planning import call, settle
 from runner.model.reruns import failed_jobs, fork_where_it_stopped, rerun
 from runner.model.run import UNSAVED, Finished, Job, Lease, Ready, Run, Running, StepName
 from runner.model.source import Repository

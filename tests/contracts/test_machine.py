@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 
 from runner.engine.ports import Change, NewRun, Renewal, Verdict
 from runner.errors import LeaseLost, Rejected
-from runner.model import answers, leasing, lifecycle, reruns
+from runner.model import answers, ending, leasing, pauses, planning, reruns
 from runner.model.audit import Act
 from runner.model.environment import Environment, gates
 from runner.model.lifecycle import decide
@@ -127,9 +127,7 @@ def due_of(job: Job) -> datetime | None:
 
 def is_put_off(run: Run, job: Job) -> bool:
     """Whether the clock leaves it alone until its run goes on."""
-    return (
-        lifecycle.stands_still(run, job) and job.asked is None and isinstance(job.phase, Queued | Suspended)
-    )
+    return pauses.stands_still(run, job) and job.asked is None and isinstance(job.phase, Queued | Suspended)
 
 
 @dataclass
@@ -198,7 +196,7 @@ class Model:
             if job.cancelled:
                 cancelled.add(lease)
             run = next(run for run in self.runs.values() if run.has(lease.job))
-            if lifecycle.stands_still(run, job):
+            if pauses.stands_still(run, job):
                 stopped.add(lease)
             assert isinstance(job.phase, Running)
             longer = replace(job.phase.lease, until=now + LENGTH)
@@ -429,7 +427,7 @@ class Machine(RuleBasedStateMachine):
 
     def _claim(self, run: Run, job: Job, worker: str) -> None:
         def taken(run: Run, now: datetime) -> Job:
-            if lifecycle.stands_still(run, run.job(job.id)):
+            if pauses.stands_still(run, run.job(job.id)):
                 return leasing.lay_down(run.job(job.id), now, LENGTH)
             return leasing.claim(run.job(job.id), worker, now, LENGTH)
 
@@ -565,8 +563,8 @@ class Machine(RuleBasedStateMachine):
 
         def change(run: Run, now: datetime) -> Run:
             if on:
-                return lifecycle.pause(run, Stop("anna", now, "why", run.route.repo, run.id))
-            return lifecycle.unpause(run, now)
+                return pauses.pause(run, Stop("anna", now, "why", run.route.repo, run.id))
+            return pauses.unpause(run, now)
 
         self.change(run, change)
 
@@ -640,13 +638,13 @@ class Machine(RuleBasedStateMachine):
         called = run.called_by(job.id)
         if called:
             result = combined(one.phase for one in called) or Result.FAILURE
-            self.change(run, lambda run, now: lifecycle.settle(run, job.id, result, now))
+            self.change(run, lambda run, now: planning.settle(run, job.id, result, now))
         elif data.draw(st.integers(0, 4)) == 0 or len(run.jobs) > MOST_JOBS:
             result = data.draw(st.sampled_from([Result.SKIPPED, Result.FAILURE]))
-            self.change(run, lambda run, now: lifecycle.settle(run, job.id, result, now, "why"))
+            self.change(run, lambda run, now: planning.settle(run, job.id, result, now, "why"))
         elif not job.planned and job.leg != Leg():
             # A leg of an earlier attempt is planned as it was.
-            self.change(run, lambda run, now: lifecycle.plan(run, job.id, [job]))
+            self.change(run, lambda run, now: planning.plan(run, job.id, [job]))
         elif not job.planned:
             total = data.draw(st.integers(1, 3))
             fast, most = data.draw(st.booleans()), data.draw(st.sampled_from([None, 1, 2]))
@@ -654,27 +652,27 @@ class Machine(RuleBasedStateMachine):
             rules = data.draw(st.sampled_from(ENVIRONMENTS))
 
             def planned(run: Run, now: datetime) -> Run:
-                return lifecycle.plan(
+                return planning.plan(
                     run, job.id, [replace(leg, waits=gates(rules, now, "carl")) for leg in legs]
                 )
 
             self.change(run, planned)
         elif job.caller is None:
             children = data.draw(definitions(2))
-            self.change(run, lambda run, now: lifecycle.call(run, job.id, children, {"a": 1}, now))
+            self.change(run, lambda run, now: planning.call(run, job.id, children, {"a": 1}, now))
         else:
-            self.change(run, lambda run, now: lifecycle.settle(run, job.id, Result.FAILURE, now))
+            self.change(run, lambda run, now: planning.settle(run, job.id, Result.FAILURE, now))
 
     @precondition(lambda self: self.model.jobs(lambda job: job.asked is not None))
     @rule(data=st.data(), goes_on=st.booleans())
     def answer(self, data: st.DataObject, goes_on: bool) -> None:
         run, job = self.any_of(data, lambda job: job.asked is not None)
-        self.change(run, lambda run, now: lifecycle.answer(run, job.id, goes_on))
+        self.change(run, lambda run, now: planning.answer(run, job.id, goes_on))
 
     @precondition(lambda self: self.model.runs)
     @rule(
         data=st.data(),
-        how=st.sampled_from([lifecycle.cancel, lifecycle.cancel, lifecycle.end]),
+        how=st.sampled_from([ending.cancel, ending.cancel, ending.end]),
         seldom=st.integers(0, 3),
     )
     def cancel(self, data: st.DataObject, how: Next, seldom: int) -> None:

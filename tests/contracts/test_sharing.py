@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from runner.engine.ports import Verdict
 from runner.errors import Rejected
 from runner.model.leasing import claim, conclude, release
-from runner.model.lifecycle import decide, pause
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits
+from runner.model.pauses import pause
 from runner.model.reruns import rerun
 from runner.model.run import Envelope, Lease, Run, Running
 from runner.model.source import Repository, Route

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, select, update
 
 from runner.errors import Rejected
 from runner.model.answers import check_listening
+from runner.model.ending import cancel
 from runner.model.leasing import NotClaimable, begin_waits, claim, conclude, suspend, suspend_for_any
-from runner.model.lifecycle import cancel, decide
+from runner.model.lifecycle import decide
 from runner.model.reruns import rerun
 from runner.model.run import Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Repository

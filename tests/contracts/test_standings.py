@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select, update
 
 from runner.engine.ports import Verdict
 from runner.engine.standings import LEAST, MOMENT, TOLERANCE, following, left_out
-from runner.model.lifecycle import cancel, decide
+from runner.model.ending import cancel
+from runner.model.lifecycle import decide
 from runner.model.run import Run
 from runner.model.source import Event, Repository
 from runner.model.standing import Follows, Missed, Scheduled, Standing

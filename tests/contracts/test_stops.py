@@ -19,8 +19,8 @@ from runner.errors import LeaseLost, NotFound, Rejected
 from runner.model.access import Role, Token
 from runner.model.audit import Act
 from runner.model.leasing import NotClaimable, claim, conclude, lay_down, release
-from runner.model.lifecycle import stands_still
 from runner.model.limits import Limits
+from runner.model.pauses import stands_still
 from runner.model.run import Finished, Lease, Queued, Run, Running, Waiting
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result

@@ -11,9 +11,11 @@ from sqlalchemy import select, update
 
 from runner.engine.ports import Change, Stranded, Verdict
 from runner.errors import LeaseLost, NotFound, Rejected
+from runner.model.ending import cancel
 from runner.model.environment import Deployment
 from runner.model.leasing import FIRST_DELAY, begin_try, claim, conclude, postpone, retry, start_over, wait
-from runner.model.lifecycle import answer, cancel, decide, pin
+from runner.model.lifecycle import decide
+from runner.model.planning import answer, pin
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Begun, Finished, Lease, Leg, Queued, Run, Running, Waiting
 from runner.model.source import Repository

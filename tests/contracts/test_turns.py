@@ -17,8 +17,9 @@ from runner.engine.advance import advance, tell
 from runner.engine.ports import Dispatcher, NewRun, Verdict
 from runner.engine.sweep import sweep
 from runner.errors import BrokenDefinition, NotFound
+from runner.model.ending import cancel
 from runner.model.leasing import NotClaimable, claim, conclude
-from runner.model.lifecycle import call, cancel, plan, settle
+from runner.model.planning import call, plan, settle
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Envelope, Finished, Job, Pending, Queued, Ready, Run, Running, Waiting
 from runner.model.source import Repository

@@ -12,7 +12,7 @@ from runner.engine.ports import Command, Exit
 from runner.engine.sources import OPEN, Sources
 from runner.errors import BrokenDefinition, DatabaseUnavailable
 from runner.forges import FORGES
-from runner.model.lifecycle import pin
+from runner.model.planning import pin
 from runner.model.run import Finished, Queued, Run
 from runner.model.source import Repository
 from runner.model.step import Result

@@ -11,7 +11,7 @@ from runner.engine.heart import Hold
 from runner.engine.perform import perform
 from runner.engine.ports import Arrival, Command, Exit, Verdict
 from runner.engine.sweep import sweep
-from runner.model import leasing, lifecycle
+from runner.model import leasing, pauses
 from runner.model.audit import Act
 from runner.model.children import Start
 from runner.model.run import Finished, Job, Queued, Run, Running, Suspended
@@ -225,7 +225,7 @@ class GoesOn:
 
     def settle(self, delivery: str, verdict: Verdict) -> tuple[Run, ...]:
         made = self._store.settle(delivery, verdict)
-        self._store.update(self._run.id, lifecycle.unpause)
+        self._store.update(self._run.id, pauses.unpause)
         return made
 
 

@@ -17,8 +17,8 @@ from runner.engine.sources import Sources
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition
 from runner.model.audit import Act
+from runner.model.ending import cancel
 from runner.model.leasing import claim, conclude
-from runner.model.lifecycle import cancel
 from runner.model.run import Envelope, Finished, Job, Queued, Ready, Run
 from runner.model.source import Event, Repository, Route
 from runner.model.step import Result

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model.concurrency import concerned, hear, take_turns
+from runner.model.ending import cancel
 from runner.model.leasing import claim, conclude, release
-from runner.model.lifecycle import answer, call, cancel, decide, line_up, plan, settle
+from runner.model.lifecycle import decide
+from runner.model.planning import answer, call, line_up, plan, settle
 from runner.model.reruns import rerun
 from runner.model.run import UNSAVED, Finished, Job, Queued, Ready, Run, Running, Waiting, combined
 from runner.model.step import Result

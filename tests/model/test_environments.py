@@ -8,7 +8,8 @@ import pytest
 from runner.errors import Rejected
 from runner.model.answers import NotAsked, settle_waits
 from runner.model.environment import REVIEW, Environment, gates, shut
-from runner.model.lifecycle import decide, pause, unpause
+from runner.model.lifecycle import decide
+from runner.model.pauses import pause, unpause
 from runner.model.run import Finished, Queued, Run, Suspended, Waiting
 from runner.model.step import Result
 from runner.model.stops import Stop

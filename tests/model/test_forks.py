@@ -8,7 +8,8 @@ import pytest
 from runner.errors import NotFound, Rejected
 from runner.model.forks import Fork
 from runner.model.leasing import claim, postpone
-from runner.model.lifecycle import decide, plan
+from runner.model.lifecycle import decide
+from runner.model.planning import plan
 from runner.model.reruns import fork_at, fork_where_it_stopped, rerun, step_named
 from runner.model.run import UNSAVED, Finished, Job, Lease, Queued, Ready, Running, StepName
 from runner.model.step import Checkpoint, Outcome, Result

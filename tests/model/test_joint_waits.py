@@ -8,8 +8,10 @@ import pytest
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.answers import answer_wait, deliver, settle_waits
+from runner.model.ending import cancel
 from runner.model.leasing import begin_waits, claim, leave_waits, release, suspend, suspend_for_any
-from runner.model.lifecycle import cancel, decide, pause, unpause
+from runner.model.lifecycle import decide
+from runner.model.pauses import pause, unpause
 from runner.model.run import Finished, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.step import Result
 from runner.model.stops import Stop

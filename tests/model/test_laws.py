@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model.answers import deliver, settle_waits
+from runner.model.ending import cancel, end
 from runner.model.leasing import (
     begin_waits,
     claim,
@@ -19,7 +20,9 @@ from runner.model.leasing import (
     suspend,
     suspend_for_any,
 )
-from runner.model.lifecycle import answer, call, cancel, decide, end, pause, plan, settle, unpause
+from runner.model.lifecycle import decide
+from runner.model.pauses import pause, unpause
+from runner.model.planning import answer, call, plan, settle
 from runner.model.reruns import rerun
 from runner.model.run import (
     UNSAVED,

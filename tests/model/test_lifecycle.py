@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import LeaseLost, Rejected
+from runner.model.ending import cancel, end
 from runner.model.leasing import (
     FIRST_DELAY,
     TRIES,
@@ -17,7 +18,7 @@ from runner.model.leasing import (
     retry,
     start_over,
 )
-from runner.model.lifecycle import cancel, decide, end
+from runner.model.lifecycle import decide
 from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Lease, Phase, Queued, Run, Running, Waiting
 from runner.model.step import Result

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from runner.errors import Rejected
+from runner.model.ending import cancel, end
 from runner.model.leasing import NotClaimable, claim
-from runner.model.lifecycle import answer, call, cancel, decide, end, plan, settle
+from runner.model.lifecycle import decide
+from runner.model.planning import answer, call, plan, settle
 from runner.model.reruns import rerun
 from runner.model.run import UNSAVED, Finished, Job, Leg, Phase, Queued, Ready, Run, Running, Waiting
 from runner.model.step import Result

@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 
 from runner.errors import Rejected
-from runner.model.lifecycle import cancel, decide
+from runner.model.ending import cancel
+from runner.model.lifecycle import decide
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Finished, Job, Leg, Pending, Queued, Ready, Run, Waiting
 from runner.model.step import Result

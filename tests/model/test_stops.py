@@ -7,8 +7,11 @@ import pytest
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.answers import answer_wait
+from runner.model.ending import cancel
 from runner.model.leasing import claim, conclude, lay_down
-from runner.model.lifecycle import answer, cancel, decide, pause, stands_still, unpause
+from runner.model.lifecycle import decide
+from runner.model.pauses import pause, stands_still, unpause
+from runner.model.planning import answer
 from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Phase, Queued, Run, Running, Suspended
 from runner.model.step import Result

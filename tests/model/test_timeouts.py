@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from runner.model.lifecycle import cancel, decide, give_up, time_out
+from runner.model.ending import cancel, give_up, time_out
+from runner.model.lifecycle import decide
 from runner.model.limits import Limits, Waiting, fairest
 from runner.model.reruns import rerun
 from runner.model.run import Finished, Job, Phase, Queued

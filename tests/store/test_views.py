@@ -6,9 +6,11 @@ import pytest
 
 from runner.engine.ports import NewRun, Verdict
 from runner.errors import NotFound, Rejected
+from runner.model.ending import cancel
+from runner.model.ending import end as end_by_force
 from runner.model.leasing import claim, conclude
-from runner.model.lifecycle import call, cancel, decide, settle
-from runner.model.lifecycle import end as end_by_force
+from runner.model.lifecycle import decide
+from runner.model.planning import call, settle
 from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Finished, Job, Lease, Leg, Phase, Ready, Run, StepName, Waiting
 from runner.model.source import Event, Repository
