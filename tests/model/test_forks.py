@@ -14,7 +14,7 @@ from runner.model.reruns import fork_at, fork_where_it_stopped, rerun, step_name
 from runner.model.run import UNSAVED, Finished, Job, Lease, Queued, Ready, Running, StepName
 from runner.model.step import Checkpoint, Outcome, Result
 from tests.builders import LENGTH, NOON, a_checkpoint, a_job, a_run
-from tests.model.test_partial_reruns import ended
+from tests.model.test_reruns import ended
 
 LATER = NOON.replace(hour=13)
 STEPS = (StepName("1", "Run a"), StepName("2", "Run b"), StepName("3", "Run c", True))

@@ -1,4 +1,4 @@
-"""Some jobs of a run again: what is kept, what begins anew, and what is put in whose place."""
+"""A run again, or some jobs of it: what is kept, what begins anew, and what is put in whose place."""
 
 from dataclasses import replace
 from itertools import count
@@ -12,7 +12,7 @@ from runner.model.reruns import failed_jobs, rerun
 from runner.model.run import UNSAVED, Finished, Job, Leg, Pending, Queued, Ready, Run, Waiting
 from runner.model.step import Result
 from runner.model.turns import State, Turn
-from tests.builders import NOON, a_job, a_run, with_ids
+from tests.builders import NOON, a_job, a_run, running, with_ids
 
 LATER = NOON.replace(hour=13)
 
@@ -270,3 +270,26 @@ def test_a_run_that_goes_on_is_not_rerun_in_part_either() -> None:
 
     with pytest.raises(Rejected, match="has not ended"):
         rerun(run, failed_jobs(run))
+
+
+def test_a_rerun_is_a_new_attempt_with_jobs_of_its_own() -> None:
+    ended = a_run(a_job(attempt=4, phase=Finished(Result.FAILURE, NOON), started=NOON), cancelled=True)
+
+    again = decide(rerun(ended), LATER)
+
+    assert (again.attempt, again.cancelled, again.route) == (2, False, ended.route)
+    assert [(job.id, job.attempt, job.phase, job.started) for job in again.jobs] == [
+        (0, 0, Queued(LATER), None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (a_run(a_job(phase=running())), "has not ended"),
+        (a_run(problems=("ci.yml:1:1: no jobs",)), "invalid workflow"),
+    ],
+)
+def test_a_run_that_goes_on_or_is_broken_cannot_be_rerun(run: Run, says: str) -> None:
+    with pytest.raises(Rejected, match=says):
+        rerun(run)
