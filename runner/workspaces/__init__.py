@@ -159,12 +159,12 @@ class GitWorkspaces:
         if FULL_COMMIT_ID.fullmatch(checked_ref(ref)):
             return ref
         with self._repositories.asking(repo, seconds) as mirror:
-            return mirror.resolve(self._repositories.address(repo), ref, tag_first)
+            return mirror.remote.resolve(self._repositories.address(repo), ref, tag_first)
 
     def default_branch(self, repo: Repository) -> str | None:
         """The branch that the repository's HEAD names right now; None where it names none."""
         with self._repositories.asking(repo) as mirror:
-            return mirror.default_branch(self._repositories.address(repo))
+            return mirror.remote.default_branch(self._repositories.address(repo))
 
     def fetch(
         self,
@@ -191,7 +191,7 @@ class GitWorkspaces:
     def let_go(self, keep: str) -> None:
         """Release that keep-ref and all whose names begin with it, in every repository that is here."""
         for mirror in self._repositories.all():
-            for name in mirror.kept(keep):
+            for name in mirror.refs.kept(keep):
                 mirror.release(name)
 
     def adopt(self, repo: Repository, checkout: Checkout, environment: Mapping[str, str]) -> tuple[str, str]:

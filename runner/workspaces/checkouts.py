@@ -21,7 +21,7 @@ from pathlib import Path
 
 from runner.errors import Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
-from runner.workspaces.mirrors import ORIGIN
+from runner.workspaces.refs import ORIGIN
 
 QUIET = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),

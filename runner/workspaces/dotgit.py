@@ -148,14 +148,14 @@ class Histories:
 
     def _origin(self, route: Route, mirror: Mirror, history: History) -> Mapping[str, str]:
         """The branches and tags of the repository, with the tag that is checked out among them."""
-        origin, tag = mirror.origin(), wanted_tag(history)
+        origin, tag = mirror.refs.origin(), wanted_tag(history)
         repo = self._repositories.fetched(route)
         if tag is not None and tag not in origin and repo is not None and not mirror.shallow(route.commit):
             try:
                 mirror.refresh(self._repositories.address(repo))
             except (Rejected, Unavailable) as error:
                 log.info("a tag is not known yet", extra={"tag": tag, "error": str(error)})
-            origin = mirror.origin()
+            origin = mirror.refs.origin()
         return origin
 
     def _index(

@@ -17,7 +17,7 @@ from runner.workspaces.git import Git
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.indexes import sizes_in
 from runner.workspaces.large import Shelf, WrongContent
-from runner.workspaces.mirrors import Mirror, TooLarge
+from runner.workspaces.mirrors import Mirror
 from runner.workspaces.names import Address
 from runner.workspaces.pointers import (
     EXCLUDED,
@@ -30,6 +30,7 @@ from runner.workspaces.pointers import (
     pointer_in,
 )
 from runner.workspaces.reading import Reader
+from runner.workspaces.remotes import TooLarge
 from runner.workspaces.sparse import Sparse
 from runner.workspaces.trees import Entry
 

@@ -1,12 +1,5 @@
-"""One bare mirror per repository: what was fetched, and which commits are held.
+"""One bare mirror per repository: what was fetched, and what it has of it."""
 
-`refs/runner/keep/*` hold commits for runs; `refs/runner/latest` is what the next fetch builds on when every
-run is over. Both are written by us, so that they cost no process. `refs/runner/origin/*` are the branches and
-tags of the repository as of the last fetch; git writes them, and what a fetch that is killed leaves locked is
-unlocked by the next one.
-"""
-
-import difflib
 import logging
 import os
 import re
@@ -17,36 +10,26 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from runner.errors import BrokenDefinition, RefNotFound, Rejected, Unavailable
+from runner.errors import BrokenDefinition, Rejected, Unavailable
 from runner.model.source import FULL_COMMIT_ID
 from runner.workspaces.git import Git, GitFailed
 from runner.workspaces.holding import Held, alone
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.large import Shelf
 from runner.workspaces.layers import nothing
-from runner.workspaces.looking import inside
-from runner.workspaces.names import Address, file_name
+from runner.workspaces.names import Address
 from runner.workspaces.reading import MissingObject, Reader, Readers
+from runner.workspaces.refs import ORIGIN, Refs, text_in
+from runner.workspaces.remotes import Remote, TooLarge
 from runner.workspaces.removal import Trash
+from runner.workspaces.tidying import is_tidy, tidy_after_fetch, tidy_at_leisure
 
-PACKS = 24
-"""With more packs than this a mirror is repacked after a fetch; nothing is ever thrown away by it."""
-
-_KEEP = "refs/runner/keep/"
-_LATEST = "refs/runner/latest"
-ORIGIN = "refs/runner/origin/"
 _BRANCHES_AND_TAGS = tuple(f"+refs/{kind}/*:{ORIGIN}{kind}/*" for kind in ("heads", "tags"))
-FEW_PACKS = 6
-"""With more than these they are repacked when nobody waits for it."""
-LOOSE = 200
-"""With more loose refs than this they are packed after a fetch."""
 JOINED = 50
 """How many commits one fetch gets that others wait for."""
-_NO_SUCH_COMMIT = re.compile(r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref")
 _DAMAGED = re.compile(
     r"missing|bad object|cannot be accessed|unable to read|corrupt|not a valid|broken", re.I
 )
-_DAY = 86_400
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +38,11 @@ class _Busy(Exception):
     """Somebody else has the lock."""
 
 
-class TooLarge(Rejected):
-    """A repository sends more for one fetch than it may."""
-
-
 class Mirror:
     """What this machine has of one repository. Any number of threads and processes may use it at once.
 
-    It belongs to one registration of its name: see `belong`.
+    It belongs to one registration of its name: see `belong`. `remote` is the repository itself, `refs` are
+    those of the mirror.
     """
 
     def __init__(
@@ -77,10 +57,10 @@ class Mirror:
     ) -> None:
         """`most`: how many bytes one fetch may bring; 0 is no limit."""
         self.path = path
-        self._most = most
+        self.refs = Refs(path)
+        self.remote = Remote(path, name, git, hosts, timeout, most)
         self._name = name
         self._git = git
-        self._hosts = hosts
         self._readers = readers
         self._timeout = timeout
         self._incomplete = path / "incomplete"
@@ -94,12 +74,12 @@ class Mirror:
         former one finds its commit gone, and nothing of the new one's.
         """
         self._registration = registration
-        if self._read(self._owner) == registration:
+        if text_in(self._owner) == registration:
             return
         self._ensure(registration)
-        if self._read(self._owner) != registration:
+        if text_in(self._owner) != registration:
             with self._alone():
-                if self._read(self._owner) != registration:
+                if text_in(self._owner) != registration:
                     trash.remove(self.path)
             self._ensure(registration)
 
@@ -112,50 +92,6 @@ class Mirror:
         """Say whose a mirror is that somebody else made just now."""
         self._owner.write_text(registration)
 
-    # --- what the repository has -----------------------------------------------------------------
-
-    def resolve(self, address: Address, ref: str, tag_first: bool = False) -> str:
-        """The commit that `ref` names in the repository right now; a tag object is looked through."""
-        names = [ref]
-        if ref != "HEAD" and not ref.startswith("refs/"):
-            kinds = ("tags", "heads") if tag_first else ("heads", "tags")
-            names = [f"refs/{kind}/{ref}" for kind in kinds]
-        patterns = [pattern for name in names for pattern in (name, name + "^{}")]
-        found = self._remote_refs(address, patterns)
-        for name in names:
-            if commit := found.get(name + "^{}") or found.get(name):
-                return commit
-        raise RefNotFound(f"{self._name} has no ref {ref!a}", self._suggestions(address, ref))
-
-    def default_branch(self, address: Address) -> str | None:
-        """The branch that HEAD names in the repository right now; None in an empty repository."""
-        asked = ["ls-remote", "--quiet", "--symref", "--end-of-options", address.url, "HEAD"]
-        said = self._ask(asked, address).decode(errors="replace")
-        found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", said, re.MULTILINE)
-        return found[1] if found else None
-
-    def _suggestions(self, address: Address, ref: str) -> str:
-        short = [
-            name.split("/", 2)[2]
-            for name in self._remote_refs(address, ["refs/heads/*", "refs/tags/*"])
-            if name.count("/") >= 2 and not name.endswith("^{}")
-        ]
-        wanted = re.sub(r"^refs/(heads|tags)/", "", ref)
-        shown = list(dict.fromkeys([*difflib.get_close_matches(wanted, short), *sorted(short)]))[:5]
-        return f"; it has {', '.join(shown)}" if shown else "; it has no branches and no tags"
-
-    def _remote_refs(self, address: Address, patterns: list[str]) -> dict[str, str]:
-        lines = self._ask(["ls-remote", "--quiet", "--end-of-options", address.url, *patterns], address)
-        refs = (line.split("\t", 1) for line in lines.decode(errors="replace").splitlines() if "\t" in line)
-        return {name: commit for commit, name in refs if FULL_COMMIT_ID.fullmatch(commit)}
-
-    def _ask(self, arguments: list[str], address: Address) -> bytes:
-        settings = self._hosts.settings(self._name, address)
-        try:
-            return self._git.run(arguments, self.path, settings, self._timeout)
-        except GitFailed as error:
-            raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
-
     # --- what is here ----------------------------------------------------------------------------
 
     def fetch(
@@ -167,15 +103,63 @@ class Mirror:
         check: Callable[[], None] = nothing,
     ) -> None:
         """Have a commit here and hold it, without a word to the repository where it is here already."""
-        ref = _KEEP + file_name(keep)
         self._used()
         usable = not self._incomplete.exists()
-        if usable and self._read(self.path / ref) == commit:
+        if usable and self.refs.keeps(keep, commit):
             return
         if not (usable and self.has(commit)):
             self.download(address, commit, history, check)
-            self._point(_LATEST, commit)
-        self._point(ref, commit)
+            self.refs.build_on(commit)
+        self.refs.keep(keep, commit)
+
+    def release(self, keep: str) -> None:
+        """Hold a commit no longer that was fetched under that name."""
+        if (packed := self.refs.let_go(keep)) is not None:
+            # Where somebody does not let go of the mirror it stays, and holds a commit for longer.
+            with suppress(GitFailed, Unavailable), self._alone():
+                self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", packed], self.path)
+
+    def download(
+        self,
+        address: Address,
+        commit: str,
+        history: bool = True,
+        check: Callable[[], None] = nothing,
+    ) -> None:
+        """Fetch a commit, unless somebody else just did; hold nothing.
+
+        Whoever fetches does so for all that wait for it.
+        """
+        with self._wanted(commit, history), self._alone(check):
+            if text_in(self._owner) != self._registration:
+                raise Unavailable(f"{self._name} was registered anew just now")
+            refetch = self._incomplete.exists()
+            if not refetch and self.has(commit):
+                return
+            try:
+                self._fetch_pack(address, commit, refetch, history, check)
+                found = self.has(commit)
+            except Unavailable:
+                if not self._is_broken():
+                    raise
+                found = False
+            if not found and (refetch or self._is_broken()):
+                # As long as the repository does not answer, what is left is better than nothing.
+                self.remote.refs(address, ["HEAD"])
+                log.warning("a damaged mirror is made again", extra={"repository": self._name})
+                self._begin_again()
+                self._fetch_pack(address, commit, False, history, check)
+                found = self.has(commit)
+            if not found:
+                raise Unavailable(f"{self._name} at {address.url} did not send {commit}")
+            self._incomplete.unlink(missing_ok=True)
+            tidy_after_fetch(self.path, self._git, self._timeout)
+
+    def refresh(self, address: Address) -> None:
+        """Have the branches and tags here that the repository has now."""
+        with self._alone():
+            if text_in(self._owner) == self._registration and not self._incomplete.exists():
+                self.remote.fetch(address, ["--prune"], _BRANCHES_AND_TAGS, nothing)
 
     def has(self, commit: str) -> bool:
         """Is it here? Raises `Rejected` where it is something else than a commit."""
@@ -198,70 +182,14 @@ class Mirror:
                 raise Unavailable(f"the mirror of {self._name} cannot be read: {error.said}") from error
             return None
 
-    def download(
-        self,
-        address: Address,
-        commit: str,
-        history: bool = True,
-        check: Callable[[], None] = nothing,
-    ) -> None:
-        """Fetch a commit, unless somebody else just did; hold nothing.
-
-        Whoever fetches does so for all that wait for it.
-        """
-        with self._wanted(commit, history), self._alone(check):
-            if self._read(self._owner) != self._registration:
-                raise Unavailable(f"{self._name} was registered anew just now")
-            refetch = self._incomplete.exists()
-            if not refetch and self.has(commit):
-                return
-            try:
-                self._fetch_pack(address, commit, refetch, history, check)
-                found = self.has(commit)
-            except Unavailable:
-                if not self._is_broken():
-                    raise
-                found = False
-            if not found and (refetch or self._is_broken()):
-                # As long as the repository does not answer, what is left is better than nothing.
-                self._remote_refs(address, ["HEAD"])
-                log.warning("a damaged mirror is made again", extra={"repository": self._name})
-                self._begin_again()
-                self._fetch_pack(address, commit, False, history, check)
-                found = self.has(commit)
-            if not found:
-                raise Unavailable(f"{self._name} at {address.url} did not send {commit}")
-            self._incomplete.unlink(missing_ok=True)
-            self._tidy()
-
-    def refresh(self, address: Address) -> None:
-        """Have the branches and tags here that the repository has now."""
-        with self._alone():
-            if self._read(self._owner) == self._registration and not self._incomplete.exists():
-                self._run_fetch(address, ["--prune"], _BRANCHES_AND_TAGS, nothing)
-
-    def origin(self) -> dict[str, str]:
-        """The branches and tags of the repository when it was fetched last, such as `heads/main`."""
-        found: dict[str, str] = {}
-        packed = self._read(self.path / "packed-refs") or ""
-        for id, name in re.findall(rf"^([0-9a-f]{{40}}) {ORIGIN}([^\n]+)$", packed, re.MULTILINE):
-            found[name] = id
-        top = self.path / ORIGIN
-        for folder, _, names in os.walk(top):
-            for name in names:
-                path = Path(folder, name)
-                if FULL_COMMIT_ID.fullmatch(id := self._read(path) or ""):
-                    found[str(path.relative_to(top))] = id
-        return found
-
     def shallow(self, commit: str) -> bool:
         """Whether a commit is here without those before it."""
-        return commit in (self._read(self.path / "shallow") or "").split()
+        return commit in (text_in(self.path / "shallow") or "").split()
 
     @property
     def borrowed(self) -> str:
         """Where objects are that it has of another repository, a folder on a line; empty for none."""
-        return self._read(self.path / "objects" / "info" / "alternates") or ""
+        return text_in(self.path / "objects" / "info" / "alternates") or ""
 
     def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """How long objects are that are here."""
@@ -366,7 +294,7 @@ class Mirror:
                 if path.stat().st_mtime < time.time() - self._timeout:
                     # Of one who was killed.
                     path.unlink()
-                found.add(self._read(path) or "")
+                found.add(text_in(path) or "")
         found = {one for one in found if one != commit and FULL_COMMIT_ID.fullmatch(one)}
         return [one for one in sorted(found)[:JOINED] if not self._is_here(one)]
 
@@ -381,51 +309,19 @@ class Mirror:
     ) -> None:
         options = ["--refetch"] if refetch else []
         if not history:
-            self._run_fetch(address, [*options, "--depth=1"], [commit], check)
+            self.remote.fetch(address, [*options, "--depth=1"], [commit], check)
             return
         options.append("--prune")
         if others := self._awaited(commit):
             try:
-                self._run_fetch(address, options, [commit, *others, *_BRANCHES_AND_TAGS], check)
+                self.remote.fetch(address, options, [commit, *others, *_BRANCHES_AND_TAGS], check)
                 return
             except TooLarge:
                 raise
             except Rejected:
                 # Which of them it lacks is for those to say who want it.
                 log.info("commits are fetched one by one", extra={"repository": self._name})
-        self._run_fetch(address, options, [commit, *_BRANCHES_AND_TAGS], check)
-
-    def _run_fetch(
-        self, address: Address, options: Sequence[str], wanted: Sequence[str], check: Callable[[], None]
-    ) -> None:
-        commit = wanted[0]
-        options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--force", *options]
-        command = ["fetch", *options, "--end-of-options", address.url, *wanted]
-        settings = self._hosts.settings(self._name, address)
-        packs = self.path / "objects" / "pack"
-        left = {path.name for path in packs.glob("tmp_*")}
-
-        def watch() -> None:
-            check()
-            if self._most and sum(_sizes(packs, left)) > self._most:
-                raise TooLarge(
-                    f"{self._name} at {address.url} sends more than {self._most} bytes for one fetch, which "
-                    "was ended (RUNNER_FETCH_BYTES)"
-                )
-
-        try:
-            self._git.run(command, self.path, settings, self._timeout, check=watch)
-        except GitFailed as error:
-            if _NO_SUCH_COMMIT.search(error.stderr):
-                raise Rejected(
-                    f"{self._name} at {address.url} has no commit {commit}; push it there, or give one it has"
-                ) from error
-            raise Unavailable(f"{self._name} at {address.url} does not answer: {error.said}") from error
-        except TooLarge:
-            for path in packs.glob("tmp_*"):
-                if path.name not in left:
-                    path.unlink(missing_ok=True)
-            raise
+        self.remote.fetch(address, options, [commit, *_BRANCHES_AND_TAGS], check)
 
     @contextmanager
     def reading(self, commit: str) -> Iterator[Reader]:
@@ -438,7 +334,7 @@ class Mirror:
             try:
                 yield reader
             except MissingObject as missing:
-                if missing.args[0] == commit and not self._held(commit):
+                if missing.args[0] == commit and not self.refs.held(commit):
                     problem = f"{commit} of {self._name} was not fetched to this machine yet"
                 else:
                     self._incomplete.touch()
@@ -447,64 +343,6 @@ class Mirror:
                         f"{missing} is missing from the mirror of {self._name}; the next fetch gets it again"
                     )
                 raise Unavailable(problem) from missing
-
-    # --- refs ------------------------------------------------------------------------------------
-
-    def release(self, keep: str) -> None:
-        ref = _KEEP + file_name(keep)
-        (self.path / ref).unlink(missing_ok=True)
-        packed = self.path / "packed-refs"
-        if packed.exists() and f" {ref}\n".encode() in packed.read_bytes():
-            # Where somebody does not let go of the mirror it stays, and holds a commit for longer.
-            with suppress(GitFailed, Unavailable), self._alone():
-                self._git.run(["update-ref", "--no-deref", "-d", "--end-of-options", ref], self.path)
-
-    def _held(self, commit: str) -> bool:
-        """Whether a ref says that a commit is here."""
-        if any(self._read(path) == commit for path in inside(self.path / _KEEP)):
-            return True
-        return f"{commit} {_KEEP}" in (self._read(self.path / "packed-refs") or "")
-
-    def kept(self, prefix: str = "") -> set[str]:
-        """The keep-refs whose names begin so."""
-        # Git writes into the file what it takes out of the folder then.
-        names = {path.name for path in inside(self.path / _KEEP)}
-        if text := self._read(self.path / "packed-refs"):
-            names |= set(re.findall(rf"^\S+ {_KEEP}(\S+)$", text, re.MULTILINE))
-        return {name for name in names if name.startswith(file_name(prefix))} if prefix else names
-
-    def _read(self, path: Path) -> str | None:
-        try:
-            return path.read_text(errors="surrogateescape").strip()
-        except FileNotFoundError:
-            return None
-
-    def _point(self, ref: str, commit: str) -> None:
-        """Write a loose ref as gitrepository-layout describes it: a file with the id.
-
-        By hand, because `git update-ref` is a process of 2 ms and GitPython opens the whole repository
-        for it. Git reads a ref in one go, so a rename is as good as its lock; a keep-ref is only ever
-        written with one value.
-        """
-        path = self.path / ref
-        aside = self.path / f"aside-{secrets.token_hex(8)}"
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(descriptor, f"{commit}\n".encode())
-            # An empty ref after a power cut would be a broken one, at which git stops.
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        while True:
-            # Git takes a folder away when it has packed all refs in it, and may at any moment of this.
-            with suppress(FileExistsError, FileNotFoundError):
-                path.parent.mkdir(parents=True)
-            try:
-                aside.rename(path)
-                return
-            except FileNotFoundError:
-                if not aside.exists():
-                    raise
 
     # --- the folder ------------------------------------------------------------------------------
 
@@ -572,23 +410,11 @@ class Mirror:
 
         Nothing where somebody fetches just now.
         """
-        packs = self.path / "objects" / "pack"
-        marks = self.path / "tidied"
-        found = sorted(path.name for path in packs.glob("*.pack")) if packs.is_dir() else []
-        if not found or (self._read(marks) or "").split() == found:
+        if is_tidy(self.path):
             return
         with self._quietly() as alone:
-            if not alone or self._incomplete.exists():
-                return
-            with suppress(GitFailed, Unavailable):
-                if len(found) > FEW_PACKS:
-                    self._git.run(
-                        ["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout
-                    )
-                if not (self.path / "shallow").exists():
-                    asked = ["commit-graph", "write", "--reachable", "--no-progress"]
-                    self._git.run(asked, self.path, timeout=self._timeout)
-            marks.write_text("\n".join(sorted(path.name for path in packs.glob("*.pack"))))
+            if alone and not self._incomplete.exists():
+                tidy_at_leisure(self.path, self._git, self._timeout)
 
     @contextmanager
     def _quietly(self) -> Iterator[bool]:
@@ -604,27 +430,3 @@ class Mirror:
                 yield False
                 return
             yield True
-
-    def _tidy(self) -> None:
-        """Keep the number of packs and loose refs small; reachable or not, no object is dropped."""
-        packs = self.path / "objects" / "pack"
-        crowded = len(list(packs.glob("*.pack"))) > PACKS
-        loose = sum(len(names) for _, _, names in os.walk(self.path / ORIGIN))
-        if not crowded and loose <= LOOSE:
-            return
-        for left in packs.glob("tmp_*"):
-            with suppress(FileNotFoundError):
-                if left.stat().st_mtime < time.time() - _DAY:
-                    left.unlink()
-        with suppress(GitFailed, Unavailable):
-            if crowded:
-                self._git.run(["repack", "--quiet", "--geometric=2", "-d"], self.path, timeout=self._timeout)
-            self._git.run(["pack-refs", "--all", "--prune"], self.path, timeout=self._timeout)
-
-
-def _sizes(packs: Path, but: Collection[str]) -> Iterator[int]:
-    """How much there is of what is being fetched."""
-    for path in packs.glob("tmp_*"):
-        if path.name not in but:
-            with suppress(FileNotFoundError):
-                yield path.stat().st_size

@@ -153,7 +153,7 @@ class Repositories:
         for mirror in sorted(mirrors, key=lambda one: one.used_at()):
             if over <= 0 or mirror.used_at() > idle:
                 return
-            if lent(mirror.path.stem) or needed(mirror.kept()):
+            if lent(mirror.path.stem) or needed(mirror.refs.kept()):
                 continue
             if mirror.remove(self._trash):
                 log.info("a mirror is removed", extra={"mirror": mirror.path.stem})
