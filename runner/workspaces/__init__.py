@@ -339,7 +339,7 @@ class GitWorkspaces:
         """Have the contents here of the files that the commit has in Git LFS; says which, by path."""
         mirror, settings = self._repositories.of(repo), dict[str, str]()
         if CONFIG in self.read(route, "", [CONFIG]):
-            settings = dict(mirror.settings_at(f"{route.commit}:{CONFIG}"))
+            settings = dict(mirror.contents.settings_at(f"{route.commit}:{CONFIG}"))
         with self._repositories.reading(route) as reader:
             commit = read_commit(reader, route.commit)
             entries = dict(walk(reader, commit.tree))

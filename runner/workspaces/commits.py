@@ -68,7 +68,7 @@ class Commits:
         """The newest commit that both have in their history; None where they have none in common."""
         if not self._obtained(route, other):
             return None
-        return self._repositories.at(route).parting(route.commit, other)
+        return self._repositories.at(route).contents.parting(route.commit, other)
 
     def changed(self, route: Route, before: str | None) -> Sequence[str]:
         """Paths that differ between `before` (None: the empty tree) and the route's commit.
@@ -102,7 +102,9 @@ class Commits:
         with self._repositories.reading(route) as reader:
             tree = read_commit(reader, route.commit).tree
             mirror = self._repositories.at(route)
-            return tuple(submodules_in(reader, tree, mirror.settings_at(f"{route.commit}:.gitmodules")))
+            return tuple(
+                submodules_in(reader, tree, mirror.contents.settings_at(f"{route.commit}:.gitmodules"))
+            )
 
 
 def _read_files(reader: Reader, entries: Sequence[tuple[str, Entry]]) -> dict[str, bytes]:

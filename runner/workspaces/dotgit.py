@@ -181,7 +181,9 @@ class Histories:
         found = dict(_tracked(nodes()))
         near = newest_index(kept.parent)
         sizes = sizes_in(near) if near else {}
-        sizes |= mirror.sizes({id for mode, id, _ in found.values() if mode != GITLINK} - sizes.keys())
+        sizes |= mirror.contents.sizes(
+            {id for mode, id, _ in found.values() if mode != GITLINK} - sizes.keys()
+        )
         index = index_of(
             Tracked(
                 os.fsencode(path),

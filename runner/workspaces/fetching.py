@@ -70,7 +70,7 @@ def large_files(
     names, more = ("filter", INCLUDED, EXCLUDED), attributes_of(settings)
     paths = [
         path
-        for path, one in mirror.attributes(index, small, names, more, check)
+        for path, one in mirror.contents.attributes(index, small, names, more, check)
         if one["filter"] == "lfs"
         and (one[INCLUDED] == "set" or not settings.get(INCLUDE))
         and one[EXCLUDED] != "set"
