@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.test_running import PATIENCE, PLACE, RUNNER, Desk, desk
+from tests.cli.conftest import PATIENCE, RUNNER
+from tests.cli.test_running import PLACE, Desk, desk
 
 __all__ = ["desk"]
 SHIPS = """

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import pytest
@@ -22,13 +21,12 @@ import pytest
 from runner.cli.following import outputs_of
 from runner.executors import executor
 from tests.builders import a_job
+from tests.cli.conftest import PATIENCE, RUNNER, Ran
 from tests.executors.jobs import survivors
 from tests.forked import command
 from tests.homes import contents
 from tests.workspaces.origin import git
 
-RUNNER = [sys.executable, "-m", "runner.cli"]
-PATIENCE = 120.0
 PLACE = ".github/workflows"
 SHOWS = """
 on: push
@@ -68,17 +66,6 @@ jobs:
           echo begun
           while :; do sleep {seconds} & wait; done
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,13 @@ def repository(forge: Forge, origin: Origin) -> tuple[Repository, Route]:
     return pushed(forge, origin, {".gitattributes": ATTRIBUTES, "a.bin": forge.keep(BIG)})
 
 
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forge is trusted, and whatever fails is tried again at once."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
+
+
 @contextmanager
 def a_home(home: Path) -> Iterator[GitWorkspaces]:
     """As a server opens it, which speaks https and nothing else."""
@@ -94,18 +101,14 @@ def test_a_forge_whose_authority_nobody_named_is_told_no_login_and_sends_nothing
     assert LOGIN.partition(":")[2] not in str(said.value)
 
 
+@pytest.mark.usefixtures("trusted")
 def test_large_files_are_not_fetched_from_where_the_certificate_is_a_strangers(
     repository: tuple[Repository, Route],
     forge: Forge,
-    authority: Authority,
     stranger: Authority,
     home: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
-
     with a_forge(tmp_path / "elsewhere", certificate=stranger.certificate()) as elsewhere:
         forge.elsewhere = replace(elsewhere, contents=forge.contents)
         host = re.escape(elsewhere.url.removeprefix("https://"))
@@ -121,15 +124,13 @@ def test_large_files_are_not_fetched_from_where_the_certificate_is_a_strangers(
     ]
 
 
+@pytest.mark.usefixtures("trusted")
 def test_a_file_of_certificates_that_cannot_be_read_is_named(
     repository: tuple[Repository, Route],
-    authority: Authority,
     home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
     with a_home(home) as workspaces:
         workspaces.fetch(*repository, "run")
     for text, why in ((None, "No such file"), ("no certificate", "SSL")):
