@@ -6,62 +6,50 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
     Connection,
-    Integer,
     Row,
     Text,
     bindparam,
     case,
     func,
-    insert,
     or_,
     select,
     update,
 )
 
 from runner.engine.dispatch import DISPATCH
-from runner.engine.ports import Arrival, Change, Claim, NewRun, Renewal, Stranded, Verdict
-from runner.errors import BrokenDefinition, LeaseLost, NotFound, Rejected
+from runner.engine.ports import Arrival, Change, Claim, Renewal, Stranded, Verdict
+from runner.errors import NotFound, Rejected
 from runner.model.audit import Act
 from runner.model.lifecycle import decide
 from runner.model.limits import NONE, Limits
-from runner.model.run import UNSAVED, Envelope, Job, Lease, Run
+from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
-from runner.model.turns import Turn
 from runner.model.waits import Signal
 from runner.store import children
 from runner.store.arrivals import born, insert_once, new_delivery
 from runner.store.audit import note, note_of_run
+from runner.store.checkpoints import HELD, recall, record
 from runner.store.claims import claim
 from runner.store.database import Database, micros
 from runner.store.due import ROUND, first_ring, take_due
 from runner.store.followers import announce, awaited
-from runner.store.lines import announce_turn, heard, moved
+from runner.store.lines import heard, moved
 from runner.store.loading import Held, hold, load
 from runner.store.rows import (
     FIRST_RING,
-    checkpoint_from,
     delivery_from,
-    job_columns,
-    new_job_columns,
-    outcome_to,
-    repository_of,
-    turn_to,
 )
+from runner.store.saving import create, save
 from runner.store.sharing import next_of, queue_full
 from runner.store.signals import delivered, put
 from runner.store.stops import (
     goes_no_further,
-    paused_with,
     save_pause,
     unblocked,
 )
 from runner.store.tables import (
-    cancels,
-    checkpoints,
     deliveries,
     jobs,
     repositories,
@@ -95,67 +83,15 @@ _lock_room = (
     .where(repositories.c.forge == bindparam("forge"), repositories.c.name == bindparam("name"))
     .with_for_update()
 )
-_former = runs.alias()
-_next_number = select(func.coalesce(func.max(_former.c.number), 0) + 1).where(
-    _former.c.forge == bindparam("of_forge"),
-    _former.c.repo == bindparam("of_repo"),
-    _former.c.workflow == bindparam("of_workflow"),
-)
-_change_job = update(jobs).where(jobs.c.id == bindparam("job_id"))
-_supersede = update(jobs).where(jobs.c.id == bindparam("job_id")).values(superseded=bindparam("by"))
-_insert_run = insert(runs).values(number=_next_number.scalar_subquery()).returning(runs.c.id, runs.c.number)
-_insert_job, _insert_cancel = insert(jobs), insert(cancels)
 _runs_of_delivery = select(runs.c.id).where(runs.c.delivery == bindparam("delivery_id"))
-_held = (jobs.c.id == bindparam("held_job")) & (jobs.c.attempt == bindparam("fence"))
 _renew = (
     update(jobs)
-    .where(_held, jobs.c.phase == "running")
+    .where(HELD, jobs.c.phase == "running")
     .values(
         lease_until=bindparam("until"),
         # What is asked of it is rung for however well it is held.
         ring_at=case((jobs.c.asked_at.is_(None), bindparam("until")), else_=jobs.c.ring_at),
     )
-)
-_said = [column for column in checkpoints.c if column.name not in ("base", "sequence")]
-_before = checkpoints.alias()
-
-
-def _next_in(job: BindParameter[Any]) -> ColumnElement[int]:
-    """The place of the next checkpoint of a job, however many it has."""
-    last = select(func.max(_before.c.sequence)).where(_before.c.job == job).scalar_subquery()
-    return func.coalesce(last + 1, 0)
-
-
-# The job's row is locked with it: no other worker can claim it before the checkpoint stands.
-_insert_checkpoint = insert(checkpoints).from_select(
-    [*(column.name for column in _said), "base", "sequence"],
-    select(
-        *(bindparam(column.name, type_=column.type) for column in _said),
-        jobs.c.base,
-        _next_in(bindparam("held_job")),
-    )
-    .where(_held, jobs.c.phase == "running")
-    .with_for_update(),
-)
-_recorded = select(checkpoints.c.job).where(
-    *(
-        checkpoints.c[name] == bindparam(name)
-        for name in ("job", "key", "attempt", "started_at", "finished_at")
-    )
-)
-_copied = [column for column in checkpoints.c if column.name not in ("job", "base", "sequence")]
-# What a fork has of the job that it goes on from, or a job of what it did, in the same order.
-_carry_over = insert(checkpoints).from_select(
-    ["job", "base", "sequence", *(column.name for column in _copied)],
-    select(
-        bindparam("to_job", type_=checkpoints.c.job.type),
-        bindparam("to_base", type_=checkpoints.c.base.type),
-        func.row_number().over(order_by=checkpoints.c.sequence) - 1 + _next_in(bindparam("to_job")),
-        *_copied,
-    )
-    .where(checkpoints.c.job == bindparam("from_job"), checkpoints.c.base == bindparam("from_base"))
-    .order_by(checkpoints.c.sequence)
-    .limit(bindparam("carried", type_=Integer)),
 )
 _cancelled = select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.cancelled)
 _standing = (
@@ -277,7 +213,7 @@ class SqlStore:
                 if delivery.kind == DISPATCH:
                     children.settled(connection, delivery_id, (), now)
                 return ()
-            made = [_create(connection, delivery, ref, verdict.route, new, now) for new in wanted]
+            made = [create(connection, delivery, ref, verdict.route, new, now) for new in wanted]
             waited_for = awaited(connection, *where)
             for run in made:
                 announce(connection, None, run, micros(now), waited_for)
@@ -326,14 +262,14 @@ class SqlStore:
         if wanted.attempt > before.attempt:
             self._check_room(connection, before.route)
         # Saved first, so that a job that comes to a line has an id.
-        changed = _save(connection, before, wanted, now)
+        changed = save(connection, before, wanted, now)
         fresh = signal is None or put(connection, changed, signal, now)
         told = delivered(connection, children.heard(connection, changed, now), now)
         if told is not changed:
-            changed = _save(connection, changed, decide(told, now), now)
+            changed = save(connection, changed, decide(told, now), now)
         after, stirred = moved(connection, before, changed, now)
         if after is not changed:
-            after = _save(connection, changed, after, now)
+            after = save(connection, changed, after, now)
         related = children.moved(connection, before, after, now)
         announce(connection, before, after, micros(now), held.awaited)
         save_pause(connection, before, after, micros(now))
@@ -342,37 +278,11 @@ class SqlStore:
         return Change(before, after, (*stirred, *related), fresh, limited)
 
     def recall(self, job: Job) -> Mapping[str, Checkpoint]:
-        query = (
-            select(checkpoints)
-            .where(checkpoints.c.job == job.id, checkpoints.c.base == job.base)
-            .order_by(checkpoints.c.sequence)
-        )
         with self._database.reading() as connection:
-            return {row.key: checkpoint_from(row) for row in connection.execute(query)}
+            return recall(connection, job)
 
     def record(self, lease: Lease, checkpoint: Checkpoint) -> None:
-        row = {
-            "job": checkpoint.job,
-            "key": checkpoint.key,
-            "attempt": checkpoint.attempt,
-            "fingerprint": checkpoint.fingerprint,
-            "outcome": outcome_to(checkpoint.outcome),
-            "value": checkpoint.outcome.value,
-            "object": checkpoint.outcome.blob.key if checkpoint.outcome.blob else None,
-            "started_at": micros(checkpoint.started),
-            "finished_at": micros(checkpoint.finished),
-            "snapshot": checkpoint.snapshot,
-            "kept": checkpoint.kept,
-            "held_job": lease.job,
-            "fence": lease.attempt,
-        }
-
-        def there(connection: Connection) -> bool:
-            return connection.execute(_recorded, row).first() is not None
-
-        # Forgotten at a loss of power, it is a step that runs again, as if the power had gone before it.
-        if not self._database.insert(_insert_checkpoint, row, there):
-            raise LeaseLost(f"attempt {lease.attempt} of {lease.worker} no longer holds job {lease.job}")
+        record(self._database, lease, checkpoint)
 
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         held = sorted(leases, key=lambda lease: lease.job)
@@ -435,115 +345,8 @@ def _first(connection: Connection, arrival: Arrival) -> Delivery:
     return delivery_from(connection.execute(select(deliveries).where(mine, same).limit(1)).one())
 
 
-def _create(
-    connection: Connection, delivery: Row[Any], ref: str, route: Route, new: NewRun, now: datetime
-) -> Run:
-    mine = {"of_forge": route.forge, "of_repo": route.repo, "of_workflow": new.workflow}
-    row = {
-        "delivery": delivery.id,
-        "forge": route.forge,
-        "repo": route.repo,
-        "commit": route.commit,
-        "ref": ref,
-        "event": delivery.kind,
-        "actor": delivery.actor,
-        "workflow": new.workflow,
-        "name": new.name,
-        "attempt": 1,
-        "problems": list(new.problems),
-        "pins": dict(new.pins),
-        "turn": None,
-        "created_at": micros(now),
-    }
-    made = connection.execute(_insert_run, mine | row).one()
-    parent = children.parent_of(connection, delivery.id) if delivery.kind == DISPATCH else None
-    born = Run(
-        id=made.id,
-        number=made.number,
-        attempt=1,
-        route=route,
-        delivery=delivery.id,
-        workflow=new.workflow,
-        name=new.name,
-        created_at=now,
-        jobs=new.jobs,
-        problems=new.problems,
-        pins=new.pins,
-        parent=parent,
-        pause=None if parent is None else paused_with(connection, made.id, parent),
-    )
-    if new.title is not None and (title := new.title(born)):
-        connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
-        born = replace(born, title=title)
-    if new.turn is not None:
-        born = _with_turn(connection, born, new.turn, now)
-    return _insert_jobs(connection, decide(born, now))
-
-
-def _with_turn(connection: Connection, born: Run, turn: Callable[[Run], Turn], now: datetime) -> Run:
-    mine = update(runs).where(runs.c.id == born.id)
-    try:
-        wanted = turn(born)
-    except BrokenDefinition as error:
-        connection.execute(mine.values(problems=[str(error)]))
-        return replace(born, problems=(str(error),), jobs=())
-    connection.execute(mine.values(turn=turn_to(wanted)))
-    announce_turn(connection, born, wanted, now)
-    return replace(born, turn=wanted)
-
-
-def _insert_jobs(connection: Connection, run: Run) -> Run:
-    return replace(run, jobs=tuple(_insert(connection, run, job) for job in run.jobs))
-
-
-def _insert(connection: Connection, run: Run, job: Job) -> Job:
-    """`run` is the one that the job belongs to, as it is about to be saved."""
-    columns = new_job_columns(job, run)
-    if job.caller is not None:
-        # What is called goes by the job that did so first, whichever stands for that one.
-        columns["caller"] = run.job(job.caller).stands_for or job.caller
-    made = connection.execute(_insert_job, columns).inserted_primary_key
-    id = made[0] if made else UNSAVED
-    if job.forked is not None:
-        of = {"from_job": job.forked.job, "from_base": job.base, "carried": job.forked.carried}
-        connection.execute(_carry_over, of | {"to_job": id, "to_base": job.base})
-    return replace(job, id=id, made_in=run.attempt)
-
-
 def _delivery(connection: Connection, delivery_id: str) -> Row[Any]:
     row = connection.execute(_delivery_by_id, {"delivery_id": delivery_id}).one_or_none()
     if row is None:
         raise NotFound(f"no delivery {delivery_id}; `runner deliveries list` shows the newest")
     return row
-
-
-def _save(connection: Connection, before: Run, after: Run, now: datetime) -> Run:
-    again = after.attempt != before.attempt
-    if after.cancelled and (again or not before.cancelled):
-        row = {"run": after.id, "attempt": after.attempt, "reason": after.over or None}
-        connection.execute(_insert_cancel, row)
-    if again or after.pins != before.pins or after.turn != before.turn:
-        turn = turn_to(after.turn) if after.turn else None
-        columns = {"attempt": after.attempt, "pins": dict(after.pins), "turn": turn}
-        columns |= {"attempt_at": micros(now), "logs_removed_at": None} if again else {}
-        connection.execute(update(runs).where(runs.c.id == after.id).values(columns))
-    former = {job.id: job for job in before.jobs}
-    saved = []
-    placed: dict[int | None, int] = {}
-    for job in after.jobs:
-        if job.id <= UNSAVED:
-            made = _insert(connection, after, job)
-            if job.id != UNSAVED:
-                placed[job.id] = made.id
-            job = made
-        elif former[job.id] != job and replace(former[job.id], caller=job.caller) != job:
-            row = {"job_id": job.id, "repository": repository_of(after.route)}
-            connection.execute(_change_job, row | job_columns(job))
-            if job.carried and job.base > former[job.id].base:
-                of = {"from_job": job.id, "from_base": former[job.id].base, "carried": job.carried}
-                connection.execute(_carry_over, of | {"to_job": job.id, "to_base": job.base})
-        saved.append(job)
-    saved = [replace(job, caller=placed[job.caller]) if job.caller in placed else job for job in saved]
-    if gone := former.keys() - {job.id for job in saved}:
-        connection.execute(_supersede, [{"job_id": one, "by": after.attempt} for one in sorted(gone)])
-    return replace(after, jobs=tuple(saved))

@@ -11,8 +11,8 @@ from sqlalchemy import BigInteger, bindparam
 from runner.errors import Unavailable
 from runner.model.waits import Answer, Awaited, Wait, Word
 from runner.store import Database
+from runner.store.checkpoints import _next_in
 from runner.store.rows import wait_from, wait_to
-from runner.store.runs import _next_in
 from tests.builders import NOON
 from tests.servers import migrated_sqlite
 
