@@ -13,7 +13,7 @@ import sys
 import threading
 from contextvars import Context
 from functools import partial
-from typing import Any, Callable, Optional, cast
+from typing import Any, Callable, NoReturn, Optional, cast
 
 from runner.sdk import wire
 from runner.sdk.commands import MARKS, bring_down, follow
@@ -31,6 +31,22 @@ _step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", 
 def within() -> Optional[int]:
     """The step in whose body this is called."""
     return _step.get()
+
+
+def leave(error: Optional[BaseException] = None) -> NoReturn:
+    """End a process that a body has forked, as Python does: who waits for it sees what became of it."""
+    code: Any = None
+    if isinstance(error, SystemExit):
+        code = error.code
+    elif error is not None:
+        sys.stderr.write(told(error)["traceback"])
+        code = 1
+    if not isinstance(code, (int, type(None))):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((code or 0) & 0xFF)
 
 
 class Running:
@@ -145,6 +161,8 @@ class Bodies:
                 return
             self._tell(running, False, {"reason": "it was stopped"})
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            if self.is_fork:
+                leave(error)
             self._tell(running, False, told(error))
         else:
             self._give(running, value)
@@ -157,6 +175,8 @@ class Bodies:
                 self._loop.call_soon_threadsafe(self._await, running, value)
                 return
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            if self.is_fork:
+                leave(error)
             self._tell(running, False, told(error))
         else:
             self._give(running, value)
@@ -206,6 +226,6 @@ class Bodies:
 
         if self.is_fork:
             # Its parent tells.
-            os._exit(0)
+            leave()
         sys.stdout.flush()
         self._loop.call_soon_threadsafe(over)

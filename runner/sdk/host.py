@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Callable, Optional, cast
 
 from runner.sdk import wire
-from runner.sdk.bodies import Bodies, within
+from runner.sdk.bodies import Bodies, leave, within
 from runner.sdk.line import Diverted, Line
 from runner.sdk.memory import Memory
 from runner.sdk.modules import Modules, Repository, remember
@@ -278,7 +278,7 @@ class Host:
     def _quiet(self, later: bool) -> bool:
         """Nothing can go on without an answer, but for what comes `later`; whether there was one ahead."""
         if self.bodies.is_fork:
-            os._exit(0)
+            leave()
         known = self._memory.take(self._asked)
         if known is not None:
             self.line.send({"is": "took", "id": known["id"]}, soon=False)

@@ -321,6 +321,28 @@ def test_a_process_that_a_body_forks_has_no_part_in_the_conversation(flows: Flow
     assert "of another" in ended.log
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_who_forked_a_process_sees_how_it_ended(flows: Flows, kind: str) -> None:
+    ended = flows.run(f"""
+        {kind} forks(ends):
+            child = os.fork()
+            if child == 0:
+                print("of the child")
+                ends()
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        def breaks():
+            raise LookupError("broken")
+        ends = [lambda: sys.exit(3), lambda: sys.exit("no way"), sys.exit, breaks]
+        return [await step.do("x", lambda end=end: forks(end)) for end in ends]
+    """)
+
+    assert ended.job.outputs == {"result": "[3, 1, 0, 1]"}
+    assert ended.log.count("of the child") == 4
+    assert "no way" in ended.log
+    assert "LookupError: broken" in ended.log
+    assert "_runner_sdk" not in ended.log
+
+
 def test_what_a_command_leaves_in_the_background_keeps_nobody_waiting(flows: Flows) -> None:
     ended = flows.run("""
         await step.sh("quiet", "sleep 60 & echo begun")
