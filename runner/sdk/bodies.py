@@ -23,6 +23,8 @@ from runner.sdk.told import told
 
 PRINT = 1024 * 1024
 """Bytes of what is printed that go into one message."""
+MOST_PIECES = 1000
+"""Of a line that has not ended."""
 
 _step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", default=None)
 """The step in whose body something runs."""
@@ -85,6 +87,8 @@ class Bodies:
         self._loop = loop
         self._workspace = workspace
         self.running: dict[int, Running] = {}
+        self._said: dict[int, list[bytes]] = {}
+        self._saying = threading.RLock()
         self.is_fork = False
         """Whether this is a process that a body has forked: it has no part in the conversation."""
 
@@ -119,6 +123,19 @@ class Bodies:
     def end(self, number: int, why: str) -> None:
         if number in self.running:
             self.running[number].end(why)
+
+    def say(self, number: int, data: bytes) -> None:
+        """Of what a body prints: a line goes as one message, of however many pieces it is made."""
+        with self._saying:
+            pieces = self._said.setdefault(number, [])
+            pieces.append(data)
+            if b"\n" in data or b"\r" in data or len(pieces) > MOST_PIECES:
+                self.flush(number)
+
+    def flush(self, number: int) -> None:
+        """Say what a body has printed of a line that has not ended."""
+        with self._saying:
+            self.print(number, b"".join(self._said.pop(number, ())))
 
     def print(self, number: Optional[int], data: bytes) -> None:
         for at in range(0, len(data), PRINT):
@@ -228,4 +245,5 @@ class Bodies:
             # Its parent tells.
             leave()
         sys.stdout.flush()
+        self.flush(running.number)
         self._loop.call_soon_threadsafe(over)
