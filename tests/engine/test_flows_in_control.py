@@ -216,7 +216,7 @@ def test_a_body_that_cannot_be_stopped_is_not_waited_for(
             return error.reason
     """)
 
-    assert ended.job.outputs == {"result": "the step was stopped after 0.0167 minutes; tried 2 times"}
+    assert ended.job.outputs == {"result": "the step was stopped after 1 second; tried 2 times"}
     assert flows.notes() == ["begun", "begun"]
 
 
