@@ -221,7 +221,7 @@ class Host:
         try:
             value = await function(event, self.step)
             self._check_awaited()
-            text = json.dumps(value, allow_nan=False)
+            text = _as_json(value)
         except asyncio.CancelledError as error:
             if self._torn is not None or not self.cancelled:
                 await self._undo("failure", told(self._torn or error))
@@ -291,6 +291,13 @@ class Host:
             self.line.send(message, soon=False)
         self.line.flush()
         return False
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"what the workflow returns is nothing that JSON knows: {error}") from None
 
 
 def _bound(undo: Callable[[Any], Any], value: Any) -> Body:
