@@ -54,6 +54,21 @@ def test_what_a_job_begins_with_is_left_as_it_is(bench: Bench, inputs: str) -> N
     assert bench.workspaces.checked_out == []
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_commits_files_are_checked_out_again_once_steps_may_have_changed_them(
+    bench: Bench, clean: bool
+) -> None:
+    bench.workspaces.changing = (1,)
+    again = f"{{uses: actions/checkout@v4, with: {{clean: {str(clean).lower()}}}}}"
+
+    result, _ = ran_steps(bench, f"      - run: echo dirty > README\n      - {again}\n")
+
+    assert result is Result.SUCCESS
+    assert [(path, wanted) for _, path, _, wanted in bench.workspaces.checked_out] == [
+        ((), Wanted(clean=clean))
+    ]
+
+
 def test_another_ref_is_bound_to_its_commit_and_held_as_long_as_the_run(bench: Bench) -> None:
     result, _ = ran(bench, "ref: topic, path: ./deep//there/, clean: false, sparse-checkout: docs")
 

@@ -111,9 +111,7 @@ def _hide(errand: Errand, key: Key | None) -> None:
 
 def _is_there(errand: Errand, asked: Asked) -> bool:
     """Whether the workspace is as it would be made."""
-    if asked.submodules or asked.wanted.sparse:
-        return False
-    return not (_touched(errand) and asked.wanted.clean)
+    return not (asked.submodules or asked.wanted.sparse or _touched(errand))
 
 
 def _touched(errand: Errand) -> bool:
