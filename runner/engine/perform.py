@@ -336,6 +336,7 @@ def _begin(
     workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
+    kept = keeping(job.id, body, repository, station.snapshot, station.archive)
     stage = Stage(
         scene,
         CommandFiles(temp, sandbox.temp),
@@ -352,8 +353,8 @@ def _begin(
         checkpoints.keys(),
         library.pres(body.steps),
         history,
+        kept.off,
     )
-    kept = keeping(job.id, body, repository, station.snapshot, station.archive)
     # Whoever had it before may have died before it was stored.
     kept.saved(workspace.snapshot)
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)

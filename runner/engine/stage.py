@@ -59,6 +59,8 @@ class Stage:
     """What actions do before the first step."""
     history: History | None = None
     """What the workspace has for git."""
+    unkept: bool = False
+    """Whether the workspace knows nothing of what steps have changed, as nothing of it is kept."""
 
     @cached_property
     def seen(self) -> Mapping[str, Any]:
