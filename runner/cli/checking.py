@@ -12,7 +12,7 @@ import click
 from runner.cli.batches import Question, answer_all
 from runner.cli.terminal import coloured
 from runner.errors import Rejected
-from runner.workflow.document import Problem, problem_at
+from runner.workflow.document import Pos, Problem, problem_at
 from runner.workflow.load import YAML, Reading, is_workflow, read_action, read_workflow
 from runner.workflow.outline import outline
 from runner.workflow.python import SUFFIX
@@ -59,7 +59,15 @@ class Source:
     action: bool = False
     remote: Mapping[str, str] | None = None
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether it stands where a run reads no symlinks."""
+        return self.path.is_symlink() and "/".join(self.path.absolute().parts[-3:-1]) in FOLDERS
+
     def read(self) -> Reading:
+        if self.is_unread:
+            what = "the file is a symlink, which no run follows; put a regular file there"
+            return Reading(self.name, (problem_at(self.name, Pos(1, 1), what),))
         text = self.path.read_bytes()
         if self.action:
             return read_action(self.name, text)
@@ -103,7 +111,8 @@ def _below(root: Path) -> Iterator[Source]:
         actions += [place / name for name in ACTIONS if name in names]
     for place in places or [root]:
         for path in sorted(place.iterdir()):
-            if path.name not in ACTIONS and is_workflow_file(path):
+            linked = bool(places) and path.is_symlink() and path.suffix in (*YAML, SUFFIX)
+            if path.name not in ACTIONS and (linked or is_workflow_file(path)):
                 yield Source(path, path.absolute().parents[2] if places else _root_of(path), str(path))
     for path in actions:
         yield Source(path, root, str(path), action=True)
@@ -133,7 +142,8 @@ Readings = list[tuple[Source, Reading]]
 def _as_text(readings: Readings) -> None:
     count = 0
     for source, reading in readings:
-        lines = source.path.read_bytes().decode(errors="replace").splitlines()
+        text = b"" if source.is_unread else source.path.read_bytes()
+        lines = text.decode(errors="replace").splitlines()
         for problem in reading.problems:
             count += not problem.warning
             print_problem(problem, lines)

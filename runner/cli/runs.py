@@ -429,7 +429,7 @@ def _hints(run: Values, jobs: Sequence[Values]) -> Iterator[str]:
     """The commands that come next."""
     if _failed_steps(jobs):
         which = "" if run["attempt"] == run["attempts"] else f" --attempt {run['attempt']}"
-        yield f"`runner runs view {run['id']}{which} --log-failed` shows why"
+        yield f"`runner runs view {run['id']}{which} --log-failed` shows the logs of what did not succeed"
     if run["cancelled"] or run["stopped"]:
         return
     waits = [wait for one in jobs if not one["finished_at"] for wait in one["waits"]]

@@ -169,6 +169,9 @@ def _work(run: Run, job: Job, hold: Hold, asked: float, station: Station) -> Non
             end = partial(_suspend_for_any, lease=hold.lease, rest=rest)
         except (RunnerError, OSError) as error:
             reason = str(error)
+            if isinstance(error, OSError) and _not_now(error):
+                # It may be one with more workers, and what the system says of it names no place.
+                reason = f"the machine of the worker {station.worker} is in trouble: {error.strerror}"
             if isinstance(error, NotBegun | Halted) or _not_now(error):
                 # Where the disk is full, it may be the job's own files that fill it.
                 tidy.close()
@@ -336,6 +339,7 @@ def _begin(
     workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)
+    kept = keeping(job.id, body, repository, station.snapshot, station.archive)
     stage = Stage(
         scene,
         CommandFiles(temp, sandbox.temp),
@@ -352,8 +356,8 @@ def _begin(
         checkpoints.keys(),
         library.pres(body.steps),
         history,
+        kept.off,
     )
-    kept = keeping(job.id, body, repository, station.snapshot, station.archive)
     # Whoever had it before may have died before it was stored.
     kept.saved(workspace.snapshot)
     ledger = Ledger(job, hold, deadline, dict(checkpoints), workspace, kept, station)

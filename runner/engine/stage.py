@@ -20,6 +20,7 @@ from runner.errors import BrokenDefinition, LeaseLost, NotFound
 from runner.expr.values import to_number, to_string
 from runner.model.source import Repository
 from runner.model.step import Exports, Result
+from runner.sdk.spans import spoken
 from runner.workflow.document import Number
 from runner.workflow.references import Remote
 from runner.workflow.trees import settled
@@ -58,6 +59,8 @@ class Stage:
     """What actions do before the first step."""
     history: History | None = None
     """What the workspace has for git."""
+    unkept: bool = False
+    """Whether the workspace knows nothing of what steps have changed, as nothing of it is kept."""
 
     @cached_property
     def seen(self) -> Mapping[str, Any]:
@@ -132,7 +135,7 @@ def too_long(seconds: float) -> str:
     """Why a step was stopped that could take so many seconds."""
     if seconds == float("inf"):
         return f"it did not end within {CANCEL_SECONDS / 60:.3g} minutes after the job was cancelled"
-    return f"the step was stopped after {seconds / 60:.3g} minutes"
+    return f"the step was stopped after {spoken(seconds)}"
 
 
 def minutes(value: Number, seen: Mapping[str, Any]) -> float:

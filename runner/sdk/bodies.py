@@ -13,7 +13,7 @@ import sys
 import threading
 from contextvars import Context
 from functools import partial
-from typing import Any, Callable, Optional, cast
+from typing import Any, Callable, NoReturn, Optional, cast
 
 from runner.sdk import wire
 from runner.sdk.commands import MARKS, bring_down, follow
@@ -23,6 +23,8 @@ from runner.sdk.told import told
 
 PRINT = 1024 * 1024
 """Bytes of what is printed that go into one message."""
+MOST_PIECES = 1000
+"""Of a line that has not ended."""
 
 _step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", default=None)
 """The step in whose body something runs."""
@@ -31,6 +33,22 @@ _step: "contextvars.ContextVar[Optional[int]]" = contextvars.ContextVar("step", 
 def within() -> Optional[int]:
     """The step in whose body this is called."""
     return _step.get()
+
+
+def leave(error: Optional[BaseException] = None) -> NoReturn:
+    """End a process that a body has forked, as Python does: who waits for it sees what became of it."""
+    code: Any = None
+    if isinstance(error, SystemExit):
+        code = error.code
+    elif error is not None:
+        sys.stderr.write(told(error)["traceback"])
+        code = 1
+    if not isinstance(code, (int, type(None))):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((code or 0) & 0xFF)
 
 
 class Running:
@@ -69,6 +87,8 @@ class Bodies:
         self._loop = loop
         self._workspace = workspace
         self.running: dict[int, Running] = {}
+        self._said: dict[int, list[bytes]] = {}
+        self._saying = threading.RLock()
         self.is_fork = False
         """Whether this is a process that a body has forked: it has no part in the conversation."""
 
@@ -103,6 +123,19 @@ class Bodies:
     def end(self, number: int, why: str) -> None:
         if number in self.running:
             self.running[number].end(why)
+
+    def say(self, number: int, data: bytes) -> None:
+        """Of what a body prints: a line goes as one message, of however many pieces it is made."""
+        with self._saying:
+            pieces = self._said.setdefault(number, [])
+            pieces.append(data)
+            if b"\n" in data or b"\r" in data or len(pieces) > MOST_PIECES:
+                self.flush(number)
+
+    def flush(self, number: int) -> None:
+        """Say what a body has printed of a line that has not ended."""
+        with self._saying:
+            self.print(number, b"".join(self._said.pop(number, ())))
 
     def print(self, number: Optional[int], data: bytes) -> None:
         for at in range(0, len(data), PRINT):
@@ -145,6 +178,8 @@ class Bodies:
                 return
             self._tell(running, False, {"reason": "it was stopped"})
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            if self.is_fork:
+                leave(error)
             self._tell(running, False, told(error))
         else:
             self._give(running, value)
@@ -157,6 +192,8 @@ class Bodies:
                 self._loop.call_soon_threadsafe(self._await, running, value)
                 return
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is how its step fails
+            if self.is_fork:
+                leave(error)
             self._tell(running, False, told(error))
         else:
             self._give(running, value)
@@ -206,6 +243,7 @@ class Bodies:
 
         if self.is_fork:
             # Its parent tells.
-            os._exit(0)
+            leave()
         sys.stdout.flush()
+        self.flush(running.number)
         self._loop.call_soon_threadsafe(over)

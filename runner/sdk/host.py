@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Callable, Optional, cast
 
 from runner.sdk import wire
-from runner.sdk.bodies import Bodies, within
+from runner.sdk.bodies import Bodies, leave, within
 from runner.sdk.line import Diverted, Line
 from runner.sdk.memory import Memory
 from runner.sdk.modules import Modules, Repository, remember
@@ -221,7 +221,7 @@ class Host:
         try:
             value = await function(event, self.step)
             self._check_awaited()
-            text = json.dumps(value, allow_nan=False)
+            text = _as_json(value)
         except asyncio.CancelledError as error:
             if self._torn is not None or not self.cancelled:
                 await self._undo("failure", told(self._torn or error))
@@ -278,7 +278,7 @@ class Host:
     def _quiet(self, later: bool) -> bool:
         """Nothing can go on without an answer, but for what comes `later`; whether there was one ahead."""
         if self.bodies.is_fork:
-            os._exit(0)
+            leave()
         known = self._memory.take(self._asked)
         if known is not None:
             self.line.send({"is": "took", "id": known["id"]}, soon=False)
@@ -291,6 +291,13 @@ class Host:
             self.line.send(message, soon=False)
         self.line.flush()
         return False
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"what the workflow returns is nothing that JSON knows: {error}") from None
 
 
 def _bound(undo: Callable[[Any], Any], value: Any) -> Body:

@@ -16,12 +16,18 @@ class Printed(io.TextIOBase):
     def write(self, text: str) -> int:
         if self._bodies.is_fork:
             self._out.write(text)
-        elif text:
-            self._bodies.print(within(), text.encode("utf-8", "surrogateescape"))
+        else:
+            data, step = text.encode("utf-8", "surrogateescape"), within()
+            if step is None:
+                self._bodies.print(None, data)
+            else:
+                self._bodies.say(step, data)
         return len(text)
 
     def flush(self) -> None:
         self._out.flush()
+        if not self._bodies.is_fork and (step := within()) is not None:
+            self._bodies.flush(step)
 
     def fileno(self) -> int:
         return int(self._out.fileno())

@@ -41,3 +41,10 @@ def _in_words(text: str, what: str) -> float:
         units = ", ".join(f"{unit}s" for unit in UNITS)
         raise ValueError(f'{what} is {text!r}, which is no span of time; write "10 minutes": {units}')
     return found
+
+
+def spoken(length: float) -> str:
+    """So many seconds, as people say it."""
+    count, unit = (length, "second") if length < 60 else (length / 60, "minute")
+    number = f"{count:.3g}"
+    return f"{number} {unit}" if number == "1" else f"{number} {unit}s"

@@ -215,14 +215,29 @@ class Step:
         request = {"workflow": workflow, "inputs": given, "seconds": limit}
         return self._asker.ask("run", named(name), request, None)
 
+    @overload
+    def uses(self, name: str, action: str, **terms: Mapping[str, Any]) -> "Handle[Used]": ...
+
+    @overload
     def uses(
         self,
         name: str,
         action: str,
         *,
-        timeout: Optional[Span] = None,
-        retry: Optional[Retry] = None,
-        on_lost: Optional[str] = None,
+        timeout: Optional[Span] = ...,
+        retry: Optional[Retry] = ...,
+        on_lost: Optional[str] = ...,
+        **terms: Any,
+    ) -> "Handle[Used]": ...
+
+    def uses(
+        self,
+        name: str,
+        action: str,
+        *,
+        timeout: Any = None,
+        retry: Any = None,
+        on_lost: Any = None,
         **terms: Any,
     ) -> "Handle[Used]":
         """Have the server do what one of its own actions does, `**{"with": {...}}` what it is given.

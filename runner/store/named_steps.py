@@ -19,6 +19,7 @@ from runner.store.steps import done_view, try_view
 LONGEST_VALUE = 2000
 """Letters of what a step gave that are shown."""
 ENDED = "the job ended before it did"
+GIVEN_UP = "the workflow gave it up"
 
 
 def are_named(job: Row[Any]) -> bool:
@@ -99,13 +100,15 @@ class _Known:
     def _status(self, key: str) -> tuple[str, str, datetime | None]:
         """How a step stands without a checkpoint, why, and when it was over, if it is."""
         job, wait = self.job, self.waits.get(key)
+        if job.phase == "finished" and job.result in ("cancelled", "timed_out"):
+            return job.result, job.reason, moment(job.finished_at)
+        if wait is not None and wait.answer is not None and wait.answer.word is Word.LEFT:
+            return "cancelled", GIVEN_UP, wait.answer.at
         if job.phase == "finished":
-            by_itself = job.result not in ("cancelled", "timed_out")
-            status, reason = ("cancelled", ENDED) if by_itself else (job.result, job.reason)
-            return status, reason, moment(job.finished_at)
+            # Of what it still waits for, no workflow ends well.
+            reason = GIVEN_UP if job.result == "success" else ENDED
+            return "cancelled", reason, moment(job.finished_at)
         if wait is not None and wait.answer is None:
             return "waiting", said_of(wait), None
-        if wait is not None and wait.answer is not None and wait.answer.word is Word.LEFT:
-            return "cancelled", "", wait.answer.at
         running = job.phase == "running" and (key in self.begun or wait is not None)
         return "running" if running else "queued", "", None

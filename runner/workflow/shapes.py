@@ -154,8 +154,8 @@ def described(shape: Shape) -> str:
             return "a value"
         case Many(item):
             return f"a list of {plural(described(item))}"
-        case Named():
-            return "a mapping"
+        case Named(filled=filled):
+            return "a mapping with at least one entry" if filled else "a mapping"
         case Fields(name="event"):
             return "a mapping of events to filters"
         case Fields(keys=keys):

@@ -56,6 +56,21 @@ def test_workflows_are_found_in_checkouts_below_and_from_within_one(checkout: Pa
     assert runner("check", cwd=checkout / ".github").stderr == "2 files, 2 problems\n"
 
 
+def test_symlinks_among_workflows_are_problems_wherever_they_lead(checkout: Path) -> None:
+    (checkout / "real.yml").write_text(GOOD)
+    (checkout / ".github/workflows/bad.yml").unlink()
+    for name, target in (("ci.yml", "../../real.yml"), ("lost.yaml", "nowhere")):
+        (checkout / ".github/workflows" / name).symlink_to(target)
+
+    done = runner("check", cwd=checkout)
+
+    what = "the file is a symlink, which no run follows; put a regular file there"
+    assert (done.returncode, done.stderr) == (5, "3 files, 2 problems\n")
+    assert done.stdout.splitlines() == [
+        f".github/workflows/{name}:1:1: {what}" for name in ("ci.yml", "lost.yaml")
+    ]
+
+
 PYTHON = """\
 from runner.sdk import workflow
 

@@ -28,9 +28,9 @@ def ran(bench: Bench, inputs: str) -> tuple[Result | None, str]:
     return ran_steps(bench, f"      - {{uses: actions/checkout@v5, with: {{{inputs}}}}}\n")
 
 
-def ran_steps(bench: Bench, steps: str) -> tuple[Result | None, str]:
+def ran_steps(bench: Bench, steps: str, job: str = "") -> tuple[Result | None, str]:
     bench.logs.printed.clear()
-    text = "on: push\njobs:\n  a:\n    runs-on: linux\n    steps:\n"
+    text = f"on: push\njobs:\n  a:\n    runs-on: linux\n{job}    steps:\n"
     run = bench.a_run(text + steps, token_hex(8))
     bench.work()
     said = b"".join(bench.logs.printed.values()).decode()
@@ -52,6 +52,32 @@ def ran_steps(bench: Bench, steps: str) -> tuple[Result | None, str]:
 def test_what_a_job_begins_with_is_left_as_it_is(bench: Bench, inputs: str) -> None:
     assert ran(bench, inputs)[0] is Result.SUCCESS
     assert bench.workspaces.checked_out == []
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_commits_files_are_checked_out_again_once_steps_may_have_changed_them(
+    bench: Bench, clean: bool
+) -> None:
+    bench.workspaces.changing = (1,)
+    again = f"{{uses: actions/checkout@v4, with: {{clean: {str(clean).lower()}}}}}"
+
+    result, _ = ran_steps(bench, f"      - run: echo dirty > README\n      - {again}\n")
+
+    assert result is Result.SUCCESS
+    assert [(path, wanted) for _, path, _, wanted in bench.workspaces.checked_out] == [
+        ((), Wanted(clean=clean))
+    ]
+
+
+def test_they_are_also_where_nothing_is_kept_of_what_steps_change(bench: Bench) -> None:
+    checkout = "      - uses: actions/checkout@v4\n"
+
+    result, _ = ran_steps(
+        bench, f"{checkout}      - run: echo dirty > README\n{checkout}", "    snapshot: off\n"
+    )
+
+    assert result is Result.SUCCESS
+    assert [path for _, path, _, _ in bench.workspaces.checked_out] == [()]
 
 
 def test_another_ref_is_bound_to_its_commit_and_held_as_long_as_the_run(bench: Bench) -> None:

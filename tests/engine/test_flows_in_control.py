@@ -20,7 +20,7 @@ from runner.model.waits import Awaited, Signal, Word
 from runner.store.views import Views
 from tests.builders import LENGTH
 from tests.engine.conftest import Bench
-from tests.engine.flows import PATIENCE, Flows
+from tests.engine.flows import PATH, PATIENCE, Flows
 from tests.engine.test_stops import heard
 
 pytestmark = pytest.mark.slow("workflows in Python are processes of their own")
@@ -96,6 +96,23 @@ def test_a_cancel_while_it_waits_takes_back_what_was_done(flows: Flows) -> None:
 
     assert flows.seen(run).result == "cancelled"
     assert flows.notes() == ["one", "two", "not-three", "not-two", "not-one"]
+
+
+def test_a_cancel_ends_a_workflow_that_gets_to_no_step_and_says_where_it_was(
+    flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.engine.conversation.watch.SECONDS", 1.0)
+    run = flows.pushed("note('begun')\nwhile True: await asyncio.sleep(0)")
+    thread = flows.aside(run)
+    flows.until("begun")
+
+    cancelled(flows, run.id)
+    thread.join(PATIENCE)
+
+    ended = flows.seen(run)
+    assert ended.result == "cancelled"
+    assert "the workflow was stopped" in ended.reason
+    assert f'File "{PATH}", line {ended.line_of("while True")}' in ended.reason
 
 
 def test_a_forced_cancel_takes_nothing_back(flows: Flows) -> None:
@@ -216,7 +233,7 @@ def test_a_body_that_cannot_be_stopped_is_not_waited_for(
             return error.reason
     """)
 
-    assert ended.job.outputs == {"result": "the step was stopped after 0.0167 minutes; tried 2 times"}
+    assert ended.job.outputs == {"result": "the step was stopped after 1 second; tried 2 times"}
     assert flows.notes() == ["begun", "begun"]
 
 

@@ -111,8 +111,8 @@ def test_an_exception_is_told_with_its_line_and_none_of_our_frames(flows: Flows)
         ("async with asyncio.TaskGroup() as group: group.create_task(asyncio.sleep('x'))", "TaskGroup (1 sub-exc"),
         ("asyncio.create_task(fatal())\nawait step.sleep('long', '1 hour')", "SystemExit: 9"),
         ("os.kill(os.getpid(), 2)\nawait step.sleep('long', '1 hour')", "KeyboardInterrupt"),
-        ("return object()", "TypeError: Object of type object is not JSON serializable"),
-        ("return float('nan')", "ValueError: Out of range float values are not JSON compliant"),
+        ("return object()", "what the workflow returns is nothing that JSON knows: Object of type object is not"),
+        ("return float('nan')", "what the workflow returns is nothing that JSON knows: Out of range float values"),
         ("return 'x' * 70_000_000", "the value of the workflow is too long"),
         ("return 'x' * 2_000_000", "the value of the workflow has 2000006 letters; 1048576 are the most"),
         ("await step.do('', note)", "ValueError: a step needs a name that says what it does, not ''"),
@@ -155,11 +155,18 @@ def test_exceptions_of_a_group_are_told_one_by_one(flows: Flows) -> None:
     ended = flows.run("""
         async def fails(what):
             raise LookupError(what)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(fails("left"))
-            group.create_task(fails("right"))
+        async def fail():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails("left"))
+                group.create_task(fails("right"))
+        try:
+            await step.do("x", fail)
+        except StepFailed:
+            await fail()
     """)
 
+    said = "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions): LookupError: left"
+    assert ended.log_of("x#1").splitlines()[-1] == f"##[error]{said}"
     assert "LookupError: left" in ended.reason
     assert "LookupError: left" in ended.log
     assert "LookupError: right" in ended.log
@@ -319,6 +326,28 @@ def test_a_process_that_a_body_forks_has_no_part_in_the_conversation(flows: Flow
     assert ended.job.outputs == {"result": "[0, 0, 0]"}
     assert "of the child" in ended.log
     assert "of another" in ended.log
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_who_forked_a_process_sees_how_it_ended(flows: Flows, kind: str) -> None:
+    ended = flows.run(f"""
+        {kind} forks(ends):
+            child = os.fork()
+            if child == 0:
+                print("of the child")
+                ends()
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        def breaks():
+            raise LookupError("broken")
+        ends = [lambda: sys.exit(3), lambda: sys.exit("no way"), sys.exit, breaks]
+        return [await step.do("x", lambda end=end: forks(end)) for end in ends]
+    """)
+
+    assert ended.job.outputs == {"result": "[3, 1, 0, 1]"}
+    assert ended.log.count("of the child") == 4
+    assert "no way" in ended.log
+    assert "LookupError: broken" in ended.log
+    assert "_runner_sdk" not in ended.log
 
 
 def test_what_a_command_leaves_in_the_background_keeps_nobody_waiting(flows: Flows) -> None:

@@ -416,7 +416,7 @@ def test_no_step_of_an_action_is_begun_when_the_time_of_the_action_is_up(bench: 
     bench.work()
 
     assert begun == ["inner"]
-    assert outcomes(bench, run)["1"].reason == "the step was stopped after 0.02 minutes"
+    assert outcomes(bench, run)["1"].reason == "the step was stopped after 1.2 seconds"
 
 
 def test_what_does_not_end_after_a_cancel_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def asked(ask: Callable[[Step], object]) -> tuple[str, dict[str, Any]]:
 
 def test_inputs_of_actions_become_texts() -> None:
     given = {"path": ["a", "b"], "overwrite": True, "retention-days": 3, "name": "x"}
-    kind, request = asked(lambda step: step.uses("up", "actions/upload-artifact@v4", **{"with": given}))  # type: ignore[arg-type]
+    kind, request = asked(lambda step: step.uses("up", "actions/upload-artifact@v4", **{"with": given}))
 
     assert (kind, request["action"]) == ("uses", "actions/upload-artifact@v4")
     assert request["with"] == {"path": "a\nb", "overwrite": "true", "retention-days": "3", "name": "x"}

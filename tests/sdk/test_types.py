@@ -2,7 +2,7 @@
 
 from typing import Any, assert_type
 
-from runner.sdk import Approval, Event, Handle, Received, Route, Shell, Step, workflow
+from runner.sdk import Approval, Event, Handle, Received, Route, Shell, Step, Used, workflow
 from runner.sdk.testing import an_event, play
 
 
@@ -23,7 +23,8 @@ async def typed(event: Event, step: Step) -> int:
     assert_type(await step.approve("h"), Approval)
     assert_type(await step.gather(step.sleep("i", 1), step.sh("j", "true")), list[Any])
     assert_type(await step.wait_any(step.sleep("k", 1)), tuple[int, Any])
-    return await step.do("l", later)
+    assert_type(await step.uses("l", "actions/checkout@v4", **{"with": {"path": "x"}}), Used)
+    return await step.do("m", later)
 
 
 def test_a_workflow_that_is_typed_is_a_workflow() -> None:

@@ -11,7 +11,7 @@ import pytest
 from runner.engine.beginnings import begins
 from runner.engine.ports import NewRun, Verdict
 from runner.logs import FileLogs
-from runner.model.leasing import claim, conclude, release, retry, suspend
+from runner.model.leasing import begin_waits, claim, conclude, leave_waits, release, retry, suspend
 from runner.model.run import UNSAVED, Job, Lease
 from runner.model.step import Outcome, Result, named_key
 from runner.model.waits import Awaited, Wait
@@ -175,7 +175,7 @@ def test_tries_stand_below_their_step_and_what_the_engine_keeps_for_itself_is_no
     ("result", "reason", "shown"),
     [
         (Result.FAILURE, "", ("cancelled", "the job ended before it did")),
-        (Result.SUCCESS, "", ("cancelled", "the job ended before it did")),
+        (Result.SUCCESS, "", ("cancelled", "the workflow gave it up")),
         (Result.TIMED_OUT, "it took longer than 5 minutes", ("timed_out", "it took longer than 5 minutes")),
         (Result.CANCELLED, "cancelled by anna", ("cancelled", "cancelled by anna")),
     ],
@@ -193,6 +193,23 @@ def test_what_had_begun_ends_with_its_job(
     assert install.status == "success"
     assert (test.status, test.reason, test.conclusion) == (*shown, shown[0])
     assert test.finished_at is not None
+
+
+def test_a_wait_that_was_given_up_ended_then_and_not_with_its_job(stage: Stage) -> None:
+    waits: list[tuple[Wait, timedelta | None]] = [
+        (Wait(named_key(name, 1), Awaited.SIGNAL, NOON, message=name), None) for name in ("go", "stop")
+    ]
+    stage.change(lambda job, now: begin_waits(job, stage.lease, now, waits))
+    stage.change(lambda job, now: leave_waits(job, stage.lease, now, ["go#1"]))
+    (before, _) = stage.steps
+    stage.change(lambda job, now: conclude(job, stage.lease, Result.FAILURE, now))
+
+    go, stop = stage.steps
+
+    assert (go.status, go.reason) == ("cancelled", "the workflow gave it up")
+    assert (stop.status, stop.reason) == ("cancelled", "the job ended before it did")
+    assert (before.reason, before.finished_at) == (go.reason, go.finished_at)
+    assert go.finished_at != stop.finished_at
 
 
 def test_after_a_loss_a_step_runs_only_once_it_has_begun_again(stage: Stage) -> None:

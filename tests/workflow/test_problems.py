@@ -90,6 +90,10 @@ def test_an_event_that_cannot_start_it(on: str, problem: str) -> None:
             "{runs-on: x, steps: []}",
             '4:25: "steps" is an empty list, but must be a list with at least one step',
         ),
+        (
+            "{runs-on: x, steps: [{uses: a/b@v1, with: {}}]}",
+            '4:47: "with" is an empty mapping, but must be a mapping with at least one entry',
+        ),
         ("{runs-on: {group: x}, steps: [{run: y}]}", '4:16: "group" is not supported yet'),
         ("{runs-on: '${{ a }}', steps: [{run: y}]}", '4:20: no context named "a"'),
         ("{runs-on: [], steps: [{run: y}]}", '4:15: "runs-on" is an empty list, but must be'),

@@ -96,7 +96,9 @@ class Bodies:
         told = value if isinstance(value, Mapping) else {}
         reason = plain(told.get("reason") or "it failed", REASON_LETTERS)
         traceback = plain(told.get("traceback"), TRACEBACK_LETTERS)
-        self._complain(step, traceback or reason)
+        # That of a group ends with a line below its exceptions.
+        last = traceback.rstrip("\n").rpartition("\n")[2]
+        self._complain(step, traceback if last.strip(" +-") else traceback + reason)
         said = {"type": plain(told.get("type"), SHOWN_LETTERS), "traceback": traceback}
         return kept(failure(reason), said), told.get("final") is True
 

@@ -69,7 +69,8 @@ class Watch:
 
     @property
     def _grace(self) -> float:
-        return SECONDS if self.talk.steps else FIRST_SECONDS
+        # What is cancelled need not come to its first step any more.
+        return SECONDS if self.talk.steps or self.talk.stage.over is not None else FIRST_SECONDS
 
     @property
     def _idles(self) -> bool:
@@ -134,6 +135,8 @@ class Watch:
         stack = self.talk.stage.masks.hide_text(plain(stack.rstrip(), TRACEBACK_LETTERS))
         where = f":\n{stack}" if stack.strip() else ""
         why = f"the workflow was stopped: {self.stuck}; what takes long, or waits, belongs in a step{where}"
+        # It could not be told of the end of its job, for which it is stopped all the same.
+        self.talk.over = self.talk.over or self.talk.stage.over
         if self.talk.over is None:
             raise BrokenDefinition(why)
         self.talk.end = {"result": "cancelled", "value": {"undo": [why]}}

@@ -111,15 +111,14 @@ def _hide(errand: Errand, key: Key | None) -> None:
 
 def _is_there(errand: Errand, asked: Asked) -> bool:
     """Whether the workspace is as it would be made."""
-    if asked.submodules or asked.wanted.sparse:
-        return False
-    return not (_touched(errand) and asked.wanted.clean)
+    return not (asked.submodules or asked.wanted.sparse or _touched(errand))
 
 
 def _touched(errand: Errand) -> bool:
     """Whether steps may have changed the workspace."""
+    stage, path = errand.stage, errand.path
     # What the steps of an action did is not kept before the action ends.
-    return errand.stage.workspace.snapshot != BASE or len(errand.path) > 1
+    return stage.workspace.snapshot != BASE or len(path) > 1 or (stage.unkept and path > (0,))
 
 
 def _fetched(errand: Errand, own: Route, asked: Asked, foreign: bool) -> tuple[str, Route, Repository]:

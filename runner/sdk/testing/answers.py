@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from runner.sdk import wire
 from runner.sdk.errors import NonRetryable
-from runner.sdk.spans import LONGEST, Span, seconds
+from runner.sdk.spans import LONGEST, Span, seconds, spoken
 from runner.sdk.told import told
 from runner.sdk.values import Approval, Received
 
@@ -219,7 +219,7 @@ def timed(step: Asking, outcome: Optional[Outcome], now: datetime) -> Optional[t
     if limit is None:
         return None
     due = now + timedelta(seconds=limit)
-    reason = f"the step was stopped after {limit / 60:.3g} minutes"
+    reason = f"the step was stopped after {spoken(limit)}"
     if step.kind == "event":
         reason = f'no signal "{request["type"]}" came by {due:%Y-%m-%d %H:%M:%S} UTC'
     elif step.kind == "approve":
