@@ -10,6 +10,8 @@ from runner.model.waits import Answer, Awaited, Word
 
 DEEPEST = 10
 """How many runs may have been started by each other, the first one included."""
+HEARD = 1
+"""The attempt of a run that is waited for: its end is told, and only what has ended is run again."""
 OUTPUT_LETTERS = 1024 * 1024
 """What the step is told of what its jobs gave, together."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from runner.errors import LeaseLost, Rejected
 from runner.model.environment import GATES, Deployment
@@ -164,6 +165,16 @@ def forget_payloads(job: Job, lease: Lease, keys: Collection[str]) -> Job:
         replace(wait, answer=replace(wait.answer, payload=None))
         for wait in job.waits
         if wait.answer is not None and wait.key in keys
+    )
+
+
+def fix_answer(job: Job, lease: Lease, key: str, payload: Any) -> Job:
+    """Have a wait's answer bring from now on what its step is told of it, whatever may change meanwhile."""
+    _held(job, lease)
+    return job.with_waits(
+        replace(wait, answer=replace(wait.answer, payload=payload))
+        for wait in job.waits
+        if wait.answer is not None and wait.key == key
     )
 
 

@@ -9,15 +9,26 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from runner.errors import LeaseLost
-from runner.model.children import OUTPUT_LETTERS, Start, ended_children, leaves_children, outputs_of
+from runner.model.children import HEARD, OUTPUT_LETTERS, Start, ended_children, leaves_children, outputs_of
 from runner.model.run import Parent, Run
 from runner.model.step import name_in
 from runner.model.waits import Answer, Awaited, Word
 from runner.store.database import micros
-from runner.store.loading import load
+from runner.store.loading import load_attempt
 from runner.store.read_models import JobView, ParentView
 from runner.store.rows import FIRST_RING
 from runner.store.tables import children, deliveries, jobs, runs
@@ -132,18 +143,28 @@ def _news(run: Run) -> Select[Any]:
 def _answer(connection: Connection, row: Row[Any], now: datetime) -> Answer:
     if row.run is None:
         return Answer(Word.FAILED, now, comment=row.reason or "its run was removed")
-    child = load(connection, row.run)
+    child = load_attempt(connection, row.run, HEARD)
     outputs, problems = outputs_of(child), "; ".join(child.problems)
     if sum(len(name) + len(text) for name, text in outputs.items()) > OUTPUT_LETTERS:
         outputs, problems = {}, f"its outputs are longer than the limit of {OUTPUT_LETTERS} letters together"
     payload: Mapping[str, Any] = {
         "run": child.id,
         "number": child.number,
-        # Somebody may have run it again since.
-        "result": str(child.result or "failure"),
+        "result": str(child.result),
         "outputs": outputs,
     }
     return Answer(Word.ENDED, now, comment=problems, payload=payload)
+
+
+def is_waited_for() -> ColumnElement[bool]:
+    """Whether a job that goes on has started the run of the enclosing query, and may ask what it gave."""
+    mine = exists().where(
+        children.c.delivery == runs.c.delivery,
+        ~children.c.left,
+        jobs.c.id == children.c.job,
+        jobs.c.phase != "finished",
+    )
+    return mine.correlate(runs)
 
 
 def take_due(connection: Connection, due: int, later: int, most: int) -> tuple[int, ...]:

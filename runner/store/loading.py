@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, func, select
 
 from runner.errors import NotFound
 from runner.model.run import Run
@@ -13,21 +13,35 @@ from runner.store.database import Database
 from runner.store.followers import Awaited, awaited_of_run
 from runner.store.rows import job_from, run_from
 from runner.store.stops import hold_of_run, pause_of_run, stop_of
-from runner.store.tables import children, jobs, repositories, runs, was_cancelled, why_cancelled
-
-_run_by_id = (
-    select(
-        runs,
-        was_cancelled(runs.c.attempt).label("cancelled"),
-        why_cancelled(runs.c.attempt).label("over"),
-        pause_of_run().label("pause"),
-        hold_of_run().label("hold"),
-        children.c.run.label("parent"),
-        *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended")),
-    )
-    .outerjoin(children, children.c.delivery == runs.c.delivery)
-    .where(runs.c.id == bindparam("run_id"), runs.c.gone_at.is_(None))
+from runner.store.tables import (
+    children,
+    jobs,
+    part_of,
+    repositories,
+    runs,
+    was_cancelled,
+    why_cancelled,
 )
+
+
+def _run_at(attempt: ColumnElement[int]) -> Select[Any]:
+    return (
+        select(
+            runs,
+            was_cancelled(attempt).label("cancelled"),
+            why_cancelled(attempt).label("over"),
+            pause_of_run().label("pause"),
+            hold_of_run().label("hold"),
+            children.c.run.label("parent"),
+            *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended")),
+        )
+        .outerjoin(children, children.c.delivery == runs.c.delivery)
+        .where(runs.c.id == bindparam("run_id"), runs.c.gone_at.is_(None))
+    )
+
+
+_wanted = bindparam("attempt", type_=Integer)
+_run_by_id, _run_as_it_was = _run_at(runs.c.attempt), _run_at(_wanted)
 # With all that whoever changes it asks next: a statement is a way there and back.
 _max_jobs = select(repositories.c.max_jobs).where(
     repositories.c.forge == runs.c.forge, repositories.c.name == runs.c.repo
@@ -37,11 +51,9 @@ _held_run = _run_by_id.add_columns(
 )
 _held_run_and_time = _held_run.add_columns(func.clock_timestamp().label("clock"))
 _lock_run = select(runs.c.id).where(runs.c.id == bindparam("run_id")).with_for_update()
-_jobs_of_run = (
-    select(jobs)
-    .where(jobs.c.run == bindparam("run_id"), jobs.c.superseded.is_(None))
-    .order_by(jobs.c.position, jobs.c.id)
-)
+_all_jobs = select(jobs).where(jobs.c.run == bindparam("run_id")).order_by(jobs.c.position, jobs.c.id)
+_jobs_of_run = _all_jobs.where(jobs.c.superseded.is_(None))
+_jobs_as_they_were = _all_jobs.where(part_of(_wanted))
 # In the order in which leases are renewed, so that nobody waits for somebody who waits for him.
 _lock_jobs = _jobs_of_run.order_by(None).order_by(jobs.c.id).with_for_update()
 
@@ -64,6 +76,16 @@ def load(connection: Connection, run_id: int) -> Run:
     mine = {"run_id": run_id}
     row = _known(connection.execute(_run_by_id, mine).one_or_none(), run_id)
     return _run(connection, row, connection.execute(_jobs_of_run, mine))
+
+
+def load_attempt(connection: Connection, run_id: int, attempt: int) -> Run:
+    """A run as one of its attempts is or was left, whatever came after that. Raises `NotFound`."""
+    mine = {"run_id": run_id, "attempt": attempt}
+    row = _known(connection.execute(_run_as_it_was, mine).one_or_none(), run_id)
+    if not 1 <= attempt <= row.attempt:
+        raise NotFound(f"run {run_id} has no attempt {attempt}; it has {row.attempt}")
+    run = _run(connection, row, connection.execute(_jobs_as_they_were, mine))
+    return replace(run, attempt=attempt)
 
 
 def hold(database: Database, connection: Connection, run_id: int) -> Held:

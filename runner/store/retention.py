@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from runner.engine.ports import Forgotten, Silenced
 from runner.model.limits import Limits
+from runner.store.children import is_waited_for
 from runner.store.database import Database, micros
 from runner.store.tables import (
     artifacts,
@@ -77,7 +78,8 @@ class SqlRetention:
             now = micros(self._database.now(connection))
             query = select(runs.c.id).where(runs.c.gone_at.is_not(None)).order_by(runs.c.gone_at)
             gone = connection.execute(query.limit(most)).scalars().all()
-            old = list(self._old(connection, now, "keep_runs", _superseded(), most - len(gone)))
+            unneeded = and_(_superseded(), not_(is_waited_for()))
+            old = list(self._old(connection, now, "keep_runs", unneeded, most - len(gone)))
         forgotten = [self._database.writing(partial(_forget, run=run, border=None)) for run in gone]
         forgotten += [
             self._database.writing(partial(_forget, run=row.id, border=now - seconds * SECOND))

@@ -36,7 +36,7 @@ from runner.store.database import Database, micros
 from runner.store.due import ROUND, first_ring, take_due
 from runner.store.followers import announce, awaited
 from runner.store.lines import heard, moved
-from runner.store.loading import Held, hold, load
+from runner.store.loading import Held, hold, load, load_attempt
 from runner.store.rows import (
     FIRST_RING,
     delivery_from,
@@ -224,9 +224,11 @@ class SqlStore:
         # A verdict that started nothing is found again the same.
         return self._database.writing(work, durable=bool(said.runs))
 
-    def load(self, run_id: int) -> Run:
+    def load(self, run_id: int, attempt: int | None = None) -> Run:
         with self._database.reading() as connection:
-            return load(connection, run_id)
+            if attempt is None:
+                return load(connection, run_id)
+            return load_attempt(connection, run_id, attempt)
 
     def update(
         self,

@@ -611,6 +611,11 @@ def was_cancelled(attempt: ColumnElement[int]) -> ColumnElement[bool]:
     return exists().where(cancels.c.run == runs.c.id, cancels.c.attempt == attempt).correlate(runs)
 
 
+def part_of(attempt: ColumnElement[int] | int) -> ColumnElement[bool]:
+    """Whether a job is one of an attempt's, be it that it ran in an earlier one and was left as it ended."""
+    return and_(jobs.c.run_attempt <= attempt, or_(jobs.c.superseded.is_(None), jobs.c.superseded > attempt))
+
+
 def within(scope: Scope, forge: ColumnElement[str], repo: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether somebody who sees `scope` sees a row of that repository."""
     if scope is None:

@@ -58,6 +58,7 @@ from runner.store.tables import (
     checkpoints,
     deliveries,
     jobs,
+    part_of,
     places,
     repositories,
     runs,
@@ -114,13 +115,8 @@ def _broken() -> ColumnElement[bool]:
 
 
 def _of_jobs(value: Any, attempt: ColumnElement[int]) -> ScalarSelect[Any]:
-    mine = and_(jobs.c.run == runs.c.id, _part_of(attempt))
+    mine = and_(jobs.c.run == runs.c.id, part_of(attempt))
     return select(value).where(mine).correlate(runs).scalar_subquery()
-
-
-def _part_of(attempt: ColumnElement[int] | int) -> ColumnElement[bool]:
-    """Whether a job is one of an attempt's, be it that it ran in an earlier one and was left as it ended."""
-    return and_(jobs.c.run_attempt <= attempt, or_(jobs.c.superseded.is_(None), jobs.c.superseded > attempt))
 
 
 def _summaries(attempt: ColumnElement[int]) -> Select[Any]:
@@ -443,7 +439,7 @@ def _jobs(
     connection: Connection, run_id: int, run_attempt: int
 ) -> tuple[Sequence[Row[Any]], dict[int, list[Row[Any]]]]:
     """The jobs of an attempt, and of each the checkpoints in their order, also those that count no longer."""
-    mine = and_(jobs.c.run == run_id, _part_of(run_attempt))
+    mine = and_(jobs.c.run == run_id, part_of(run_attempt))
     found = connection.execute(select(jobs).where(mine).order_by(jobs.c.position, jobs.c.id)).all()
     recorded = checkpoints.join(jobs, checkpoints.c.job == jobs.c.id)
     value = func.substr(checkpoints.c.value, 1, LONGEST_VALUE + 1).label("value")

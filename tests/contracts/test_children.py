@@ -5,24 +5,26 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
 from runner.errors import LeaseLost
-from runner.model import pauses
+from runner.model import ending, pauses
 from runner.model.audit import Act
 from runner.model.children import Start
 from runner.model.ending import cancel
 from runner.model.leasing import begin_waits, claim, conclude, leave_waits, suspend_for_any
 from runner.model.lifecycle import decide
+from runner.model.limits import Limits
+from runner.model.reruns import rerun
 from runner.model.run import Envelope, Job, Lease, Queued, Run, Running, Suspended
 from runner.model.source import Delivery, Repository
 from runner.model.step import Result
 from runner.model.stops import Stop
 from runner.model.waits import Awaited, Wait, Word
-from runner.store import Database, SqlRepositories, SqlStore
-from runner.store.tables import children
+from runner.store import Database, SqlRepositories, SqlRetention, SqlStore
+from runner.store.tables import children, jobs, runs
 from tests.builders import LENGTH, NOON, a_new_run, a_route, an_event
 from tests.fakes import RecordingDispatcher
 
@@ -72,6 +74,12 @@ class World:
             return decide(run.with_job(conclude(run.jobs[0], lease, result, now, outputs={"a": "1"})), now)
 
         return self.store.update(run.id, change).stirred
+
+    def ended_parent(self) -> None:
+        def end(run: Run, now: datetime) -> Run:
+            return decide(ending.end(run, now), now)
+
+        self.store.update(self.parent.id, end)
 
     def told(self) -> Job:
         return self.store.update(self.parent.id, decide).after.jobs[0]
@@ -174,6 +182,53 @@ def test_a_child_that_has_ended_before_the_wait_begins_is_heard_of_then(world: W
     (wait,) = world.told().waits
     assert wait.answer is not None
     assert wait.answer.payload["result"] == "failure"
+
+
+def test_a_child_that_is_run_again_meanwhile_is_heard_of_as_it_had_ended(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    world.ended(child)
+    again = world.store.update(child.id, lambda run, now: decide(rerun(run), now)).after
+    claimed(world.store, again)
+
+    world.waits(delivery)
+
+    (wait,) = world.told().waits
+    assert wait.answer is not None
+    assert wait.answer.payload == {"run": child.id, "number": 1, "result": "success", "outputs": {"a": "1"}}
+    assert world.store.load(child.id).attempt == 2
+
+
+def test_a_child_is_kept_for_as_long_as_its_parent_may_ask_what_it_gave(world: World) -> None:
+    delivery = world.start()
+    child = world.child(delivery)
+    world.ended(child)
+    # Of the newest one of a workflow and branch more is kept.
+    world.ended(one_more(world))
+    retention = SqlRetention(world.database, Limits(keep_runs=1))
+    long_ago(world)
+
+    assert retention.forget(9) == []
+    world.waits(delivery)
+    assert retention.forget(9) == []
+    world.ended_parent()
+
+    assert [one.run for one in retention.forget(9)] == [child.id]
+
+
+def one_more(world: World) -> Run:
+    """A later run of the same workflow and branch as the child, which nobody waits for."""
+    guid = str(uuid4())
+    delivery, _ = world.store.receive(an_event(kind="workflow_dispatch"), guid, guid)
+    return world.child(delivery)
+
+
+def long_ago(world: World) -> None:
+    def work(connection: Connection) -> None:
+        connection.execute(update(runs).values(created_at=0))
+        connection.execute(update(jobs).where(jobs.c.finished_at.is_not(None)).values(finished_at=0))
+
+    world.database.writing(work)
 
 
 def test_what_starts_no_run_says_why(world: World) -> None:

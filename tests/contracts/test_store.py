@@ -322,6 +322,21 @@ def test_a_rerun_has_jobs_of_its_own_and_leaves_the_former_ones(store: SqlStore)
     assert list(store.recall(ended.jobs[0])) == ["1"]
 
 
+def test_a_run_is_known_as_each_of_its_attempts_was_left(store: SqlStore) -> None:
+    run = a_stored_run(store, "build", "test")
+    for place, result in enumerate((Result.SUCCESS, Result.FAILURE)):
+        lease = claimed(store, run, place=place)
+        run = store.update(run.id, partial(ended_with, lease=lease, result=result)).after
+    again = store.update(run.id, lambda run, now: rerun(run, failed_jobs(run))).after
+    newest = store.update(run.id, cancel).after
+
+    assert store.load(run.id, 1) == run
+    assert store.load(run.id, 2) == store.load(run.id) == newest != again
+    for attempt in (0, 3):
+        with pytest.raises(NotFound, match=f"run {run.id} has no attempt {attempt}; it has 2"):
+            store.load(run.id, attempt)
+
+
 def test_where_a_job_has_deployed_to_and_that_it_may_fail_is_kept_with_it(store: SqlStore) -> None:
     run = a_stored_run(store)
     lease, place = claimed(store, run), Deployment("production", "https://eu.test/")

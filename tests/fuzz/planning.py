@@ -44,7 +44,7 @@ class OneRun:
     def __init__(self, run: Run, event: Event) -> None:
         self.run, self._event, self._now = run, event, START
 
-    def load(self, run_id: int) -> Run:
+    def load(self, run_id: int, attempt: int | None = None) -> Run:
         return self.run
 
     def event(self, delivery_id: str) -> Event:

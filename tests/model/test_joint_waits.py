@@ -9,7 +9,15 @@ import pytest
 from runner.errors import LeaseLost, Rejected
 from runner.model.answers import answer_wait, deliver, settle_waits
 from runner.model.ending import cancel
-from runner.model.leasing import begin_waits, claim, leave_waits, release, suspend, suspend_for_any
+from runner.model.leasing import (
+    begin_waits,
+    claim,
+    fix_answer,
+    leave_waits,
+    release,
+    suspend,
+    suspend_for_any,
+)
 from runner.model.lifecycle import decide
 from runner.model.pauses import pause, unpause
 from runner.model.run import Finished, Job, Lease, Queued, Run, Running, Suspended
@@ -216,6 +224,17 @@ def test_only_who_has_the_lease_says_what_a_job_waits_for() -> None:
         leave_waits(branching(), lost, NOON, ["go"])
     with pytest.raises(LeaseLost):
         suspend_for_any(branching(), lost, NOON, ["go"])
+    with pytest.raises(LeaseLost):
+        fix_answer(branching(), lost, "go", {})
+
+
+def test_what_an_answer_brings_is_found_out_once_it_is_there_and_of_no_other_wait() -> None:
+    told = replace(branching(NAP, GO, OK).waits[1], answer=SENT)
+    job = branching(NAP, GO, OK).with_waits([told])
+
+    fixed = fix_answer(fix_answer(job, LEASE, "go", {"a": 1}), LEASE, "ok", {"a": 2})
+
+    assert fixed == job.with_waits([replace(told, answer=replace(SENT, payload={"a": 1}))])
 
 
 def test_a_job_that_has_ended_hears_nothing() -> None:

@@ -113,6 +113,10 @@ def test_a_child_runs_at_the_same_commit_and_its_parent_gets_what_its_jobs_gave(
         "of": "kid",
     }
     assert json.loads(job.outputs["called"]) == {"greeting": "hello, ada!", "number": "1"}
+    # What was found out stands with the job: one that starts over for want of its files is told the same.
+    (answer,) = (wait.answer for wait in job.waits if wait.key == "called#1")
+    assert answer is not None
+    assert answer.payload["outputs"] == {"greeting": "hello, ada!", "number": "1"}
     for one, step in ((child, "child#1"), (kid, "kid#1")):
         assert one.route == run.route
         assert one.parent is not None

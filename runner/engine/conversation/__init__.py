@@ -199,7 +199,7 @@ class Conversation:
             self.talk.steps.put(step, Stands.ASKED)
             return self._yields() is None and self._proceed(step)
         step.began = wait.since
-        self._record(step, waited(wait, answer, self.stage.station))
+        self._record(step, waited(wait, answer))
         return True
 
     def _yields(self) -> Why | None:

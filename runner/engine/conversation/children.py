@@ -17,12 +17,14 @@ from runner.engine.receive import receive_all
 from runner.engine.stage import Stage
 from runner.engine.station import Station
 from runner.errors import BrokenDefinition, NotFound, RunnerError, Unavailable
-from runner.model.children import DEEPEST, OUTPUT_LETTERS, Start
+from runner.model.children import DEEPEST, HEARD, OUTPUT_LETTERS, Start
 from runner.model.source import DEPTH, PARENT, Event
 from runner.model.step import Outcome, Result
-from runner.model.waits import Answer, Awaited, Wait
+from runner.model.waits import Answer, Awaited, Wait, Word
 
 INPUT_BYTES = 1024 * 1024
+GIVEN = "given"
+"""In an answer: whether its outputs are what the workflow gives. Without it they are what the jobs gave."""
 
 
 def child_of(step: Asked, stage: Stage, now: datetime) -> Wait:
@@ -87,29 +89,45 @@ def _event(step: Asked, stage: Stage) -> Event:
     )
 
 
-def child_ended(wait: Wait, answer: Answer, station: Station) -> tuple[Outcome, Mapping[str, Any]]:
+def given_by(answer: Answer, station: Station) -> Mapping[str, Any] | None:
+    """The payload of an answer with what the workflow of the run that ended gives to who calls it.
+
+    None where it says nothing of that, which is then what its jobs gave, and where that is known.
+    """
+    told: Mapping[str, Any] = answer.payload
+    if answer.word is not Word.ENDED or GIVEN in told or not _did_well(answer):
+        return None
+    try:
+        outputs = _outputs(told, station)
+    except (BrokenDefinition, NotFound) as error:
+        return {**told, GIVEN: False, "outputs": {}, "reason": str(error)}
+    return None if outputs is None else {**told, GIVEN: True, "outputs": outputs}
+
+
+def child_ended(wait: Wait, answer: Answer) -> tuple[Outcome, Mapping[str, Any]]:
     """What the end of a run means for the step that waited for it, with what the workflow is told."""
     told: Mapping[str, Any] = answer.payload
-    result = Result(told["result"])
-    run = f"run {told['run']} of {wait.message}"
-    if result is Result.SUCCESS or (result is Result.SKIPPED and not answer.comment):
-        try:
-            return success(), {**told, "outputs": _outputs(told, station)}
-        except (BrokenDefinition, NotFound) as error:
-            reason = f"{run} ended with {result}, but what it gives cannot be had: {error}"
-            return failure(reason), {"reason": reason}
+    run = f"run {told['run']} of {wait.message} ended with {told['result']}"
+    if _did_well(answer) and told.get(GIVEN, True):
+        return success(), {name: told[name] for name in ("run", "number", "result", "outputs")}
     why = f": {answer.comment}" if answer.comment else ""
-    reason = f"{run} ended with {result}{why}"
+    if _did_well(answer):
+        why = f", but what it gives cannot be had: {told['reason']}"
+    reason = run + why
     return failure(reason), {"reason": reason}
 
 
-def _outputs(told: Mapping[str, Any], station: Station) -> Mapping[str, str]:
-    """What a run gives: what its workflow gives to who calls it, where it says so; else what its jobs did."""
-    run = station.store.load(int(told["run"]))
+def _did_well(answer: Answer) -> bool:
+    result = Result(answer.payload["result"])
+    return result is Result.SUCCESS or (result is Result.SKIPPED and not answer.comment)
+
+
+def _outputs(told: Mapping[str, Any], station: Station) -> Mapping[str, str] | None:
+    """What the workflow of a run that has ended gives to who calls it; None where it says nothing of that."""
+    run = station.store.load(int(told["run"]), HEARD)
     call = workflow_at(run.workflow, run.route, station.workspaces).on.call
     if call is None or not call.outputs:
-        outputs: Mapping[str, str] = told["outputs"]
-        return outputs
+        return None
     outputs = asked_of(run, station).returned(call)
     if (size := letters(outputs)) > OUTPUT_LETTERS:
         raise BrokenDefinition(f"its outputs have {size} letters together; {OUTPUT_LETTERS} are the most")

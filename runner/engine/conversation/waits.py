@@ -7,15 +7,14 @@ from typing import NoReturn
 
 from runner.engine.conversation.asked import Asked
 from runner.engine.conversation.bodies import failure, success
-from runner.engine.conversation.children import child_ended, child_of
+from runner.engine.conversation.children import child_ended, child_of, given_by
 from runner.engine.conversation.sound import plain
 from runner.engine.conversation.talk import Talk
 from runner.engine.conversation.values import Shown
 from runner.engine.stage import Stage
-from runner.engine.station import Station
 from runner.engine.waiting import heard, wait_of
 from runner.errors import RunnerError
-from runner.model.leasing import begin_waits, forget_payloads
+from runner.model.leasing import begin_waits, fix_answer, forget_payloads
 from runner.model.step import Outcome, Result
 from runner.model.waits import Answer, Awaited, Wait, Word, opened, refusal
 from runner.workflow.built_in import LONGEST_MESSAGE
@@ -69,7 +68,7 @@ def wait_for(step: Asked, stage: Stage, now: datetime) -> tuple[Wait, timedelta 
             return wait, length
 
 
-def waited(wait: Wait, answer: Answer, station: Station) -> Outcome:
+def waited(wait: Wait, answer: Answer) -> Outcome:
     """What a wait comes to, with what the workflow is told of it."""
     if wait.awaited is Awaited.TIME:
         return success()
@@ -79,7 +78,7 @@ def waited(wait: Wait, answer: Answer, station: Station) -> Outcome:
         outcome = failure(reason, Result.TIMED_OUT if late else Result.FAILURE)
         return replace(outcome, value=json.dumps(told))
     if wait.awaited is Awaited.RUN:
-        outcome, what = child_ended(wait, answer, station)
+        outcome, what = child_ended(wait, answer)
         return replace(outcome, value=json.dumps(what))
     at = answer.at.isoformat()
     if wait.awaited is Awaited.APPROVAL:
@@ -122,7 +121,16 @@ class Waits:
         if not over:
             return None
         answer, step, wait = min(over, key=lambda one: (one[0].at, one[1].number))
-        return step, wait, answer
+        return step, wait, self._fixed(wait, answer)
+
+    def _fixed(self, wait: Wait, answer: Answer) -> Answer:
+        """The answer with what is found out only here, written down so that no later attempt differs."""
+        payload = given_by(answer, self.talk.stage.station) if wait.awaited is Awaited.RUN else None
+        if payload is None:
+            return answer
+        lease = self.talk.ledger.hold.lease
+        self.talk.change(lambda job, _now: fix_answer(job, lease, wait.key, payload))
+        return replace(answer, payload=payload)
 
     def begin(self, waiting: list[Asked]) -> None:
         """Have what waits do so while other branches run: from now on, and not from when these end."""

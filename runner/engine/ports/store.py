@@ -134,8 +134,8 @@ class Store(Protocol):
         A later call changes nothing and answers no runs: the clock rings for those that exist.
         """
 
-    def load(self, run_id: int) -> Run:
-        """Raises `NotFound`."""
+    def load(self, run_id: int, attempt: int | None = None) -> Run:
+        """A run as it is, or as one of its attempts was left. Raises `NotFound`."""
 
     def update(
         self,
