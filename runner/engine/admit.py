@@ -10,7 +10,6 @@ from functools import cache
 from runner.engine.advance import ring, tell
 from runner.engine.changes import changed
 from runner.engine.concurrency import turn_of_run
-from runner.engine.control import keep_in_step
 from runner.engine.definitions import (
     FOLDERS,
     BrokenFolder,
@@ -97,8 +96,9 @@ def admit(
     runs = store.settle(delivery_id, verdict)
     for run in runs:
         ring(run, dispatcher)
-        keep_in_step(run, store=store, dispatcher=dispatcher)
-    tell([run.id for run in runs if run.turn is not None], store=store, dispatcher=dispatcher)
+    # Whoever paused the run just then whose step has started one, or had it go on, has not seen that one yet.
+    new = [run.id for run in runs if run.turn is not None or run.parent is not None]
+    tell(new, store=store, dispatcher=dispatcher)
     ended = [run.parent.run for run in runs if run.parent is not None and run.result is not None]
     tell(ended, store=store, dispatcher=dispatcher)
     return runs

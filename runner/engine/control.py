@@ -1,11 +1,9 @@
 """What a person may ask of a run."""
 
 import json
-import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from runner.engine.advance import advance
@@ -22,8 +20,6 @@ from runner.workflow.built_in import BadWait, signal_name
 PAYLOAD_BYTES = 1024 * 1024
 PAYLOAD_DEPTH = 100
 """How deep lists and objects may be within each other in a payload."""
-
-log = logging.getLogger(__name__)
 
 Chosen = Callable[[Run], Collection[int] | None]
 """Picks jobs of a run by id; None is all of them."""
@@ -48,62 +44,15 @@ def pause(run_id: int, reason: str, *, store: Store, dispatcher: Dispatcher, act
     What a step of it was just starting stands still as soon as it is there.
     """
 
-    def change(run: Run, now: datetime, above: int | None = None) -> Run:
-        return pauses.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id, above=above))
+    def change(run: Run, now: datetime) -> Run:
+        return pauses.pause(run, Stop(act.actor, now, reason, run.route.repo, run.id))
 
-    paused = advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
-    _with_those_below(run_id, partial(change, above=run_id), store, dispatcher, act)
-    return paused
+    return advance(run_id, change, store=store, dispatcher=dispatcher, act=act).after
 
 
 def unpause(run_id: int, *, store: Store, dispatcher: Dispatcher, act: Act) -> Run:
     """Have it go on, within a second or two, and those that were paused with it. Twice is fine."""
-    made = advance(run_id, pauses.unpause, store=store, dispatcher=dispatcher, act=act)
-    above = made.before.pause.above if made.before.pause else None
-    change = partial(pauses.unpause, above=above or run_id)
-    _with_those_below(run_id, change, store, dispatcher, act)
-    return made.after
-
-
-def _with_those_below(
-    run_id: int,
-    change: Callable[[Run, datetime], Run],
-    store: Store,
-    dispatcher: Dispatcher,
-    act: Act,
-) -> None:
-    """Do the same to the runs that the steps of a run wait for, and to those that theirs do."""
-    below = list(store.waited_for(run_id))
-    while below:
-        one = below.pop()
-        try:
-            made = advance(one, change, store=store, dispatcher=dispatcher, act=act)
-        except Rejected as ended:
-            log.info("a run has nothing left to pause", extra={"run": one, "why": str(ended)})
-            continue
-        # What is below one that was paused by itself stands still with that one.
-        if made.after.pause is None or made.after.pause.above is not None:
-            below += store.waited_for(one)
-
-
-def keep_in_step(child: Run, *, store: Store, dispatcher: Dispatcher) -> None:
-    """Have a run that a step has just started stand still, or go on, as the one does that waits for it.
-
-    Whoever paused that one just then, or had it go on, may not have seen this one yet.
-    """
-    parent = child.parent
-    if parent is None or parent.left or parent.ended or child.result is not None:
-        return
-    try:
-        pause = store.load(parent.run).pause
-        if pause is None and child.pause is not None:
-            change = partial(pauses.unpause, above=child.pause.above)
-            advance(child.id, change, store=store, dispatcher=dispatcher)
-        elif pause is not None and child.pause is None:
-            stop = replace(pause, run=child.id, above=pause.above or parent.run)
-            advance(child.id, lambda run, _: pauses.pause(run, stop), store=store, dispatcher=dispatcher)
-    except Rejected as ended:
-        log.info("a run has nothing left to pause", extra={"run": child.id, "why": str(ended)})
+    return advance(run_id, pauses.unpause, store=store, dispatcher=dispatcher, act=act).after
 
 
 def rerun(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from runner.model.ending import cancel, doom, wind_down
+from runner.model.pauses import follow
 from runner.model.run import (
     Finished,
     Group,
@@ -36,8 +37,10 @@ def decide(run: Run, now: datetime) -> Run:
     """Which jobs become ready, which are skipped, which end because they were cancelled.
 
     Calling it twice changes nothing more. Jobs are settled until none moves, so that a skipped job
-    skips what needs it in the same step, however the definition orders them.
+    skips what needs it in the same step, however the definition orders them. A run that a step has started
+    comes in step with the one whose step that is.
     """
+    run = follow(run, now)
     if run.parent is not None and run.parent.left and not run.parent.ended:
         run = cancel(
             run, now, f"the step of run {run.parent.run} that started it does not wait for it any more"

@@ -25,21 +25,43 @@ def pause(run: Run, stop: Stop) -> Run:
         raise Rejected(f"run {run.id} has ended: {run.result}")
     if run.pause is None:
         return replace(run, pause=stop)
-    if run.pause.above in (None, stop.above):
-        return run
-    return replace(run, pause=replace(stop, at=run.pause.at))
+    return run if run.pause.above is None else replace(run, pause=replace(stop, at=run.pause.at))
 
 
-def unpause(run: Run, now: datetime, above: int | None = None) -> Run:
-    """Have a run go on that somebody paused; one that nobody did goes on as it is.
+def unpause(run: Run, now: datetime) -> Run:
+    """Have a run go on that somebody paused, be it with another one; one that nobody did goes on as it is.
 
     What waits for a span of time waits longer by as long as the run was paused. A retry's delay is no such
-    span: what it waits for goes on outside, paused or not. `above`: only where it was paused with that run.
+    span: what it waits for goes on outside, paused or not.
     """
-    if run.pause is None or above not in (None, run.pause.above):
+    parent = run.parent
+    if parent is not None and parent.pause is not None:
+        run = replace(run, parent=replace(parent, free=parent.pause.at))
+    return _going_on(run, run.pause, now) if run.pause else run
+
+
+def follow(run: Run, now: datetime) -> Run:
+    """Have a run stand still, or go on, as the one does whose step waits for it.
+
+    One that somebody paused by itself stays so. One that somebody had go on by itself does so for as long as
+    that pause of the other one lasts.
+    """
+    parent, mine = run.parent, run.pause
+    if parent is None or parent.left or parent.ended or run.result is not None:
         return run
-    since = run.pause.at
-    return replace(run, pause=None, jobs=tuple(_shifted(job, since, now) for job in run.jobs))
+    if mine is not None and mine.above is None:
+        return run
+    above = parent.pause
+    if above is None:
+        return _going_on(run, mine, now) if mine else run
+    if parent.free == above.at:
+        return run
+    stop = replace(above, run=run.id, above=above.above or parent.run)
+    return replace(run, pause=replace(stop, at=mine.at) if mine else stop)
+
+
+def _going_on(run: Run, former: Stop, now: datetime) -> Run:
+    return replace(run, pause=None, jobs=tuple(_shifted(job, former.at, now) for job in run.jobs))
 
 
 def _shifted(job: Job, since: datetime, now: datetime) -> Job:

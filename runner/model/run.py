@@ -273,6 +273,10 @@ class Parent:
     """Whether it does not wait for that one any more."""
     ended: bool = False
     """Whether it was told of its end, whatever became of it since."""
+    pause: Stop | None = None
+    """What keeps that run from going on, and this one with it; never changed through this one."""
+    free: datetime | None = None
+    """Since when that run is paused as somebody had this one go on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +312,7 @@ class Run:
     over: str = ""
     """Why it was cancelled, where no person did."""
     parent: Parent | None = None
-    """Who has started it, where a step has; never changed through it."""
+    """Who has started it, where a step has; but for what it is `free` of, never changed through it."""
 
     @property
     def paused_at(self) -> datetime | None:

@@ -12,13 +12,18 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Row,
     Select,
+    and_,
     bindparam,
     exists,
+    func,
     insert,
     literal,
+    or_,
     select,
+    union,
     update,
 )
 
@@ -31,7 +36,8 @@ from runner.store.database import micros
 from runner.store.loading import load_attempt
 from runner.store.read_models import JobView, ParentView
 from runner.store.rows import FIRST_RING
-from runner.store.tables import children, deliveries, jobs, runs
+from runner.store.stops import pause_of
+from runner.store.tables import children, deliveries, jobs, runs, stops
 
 _of_delivery = select(children).where(children.c.delivery == bindparam("delivery_id"))
 _mine = update(children).where(children.c.delivery == bindparam("delivery_id"))
@@ -50,6 +56,46 @@ _insert = insert(children).from_select(
     .with_for_update(),
 )
 
+_live = and_(~children.c.left, ~children.c.ended)
+_followers = (
+    select(runs.c.id)
+    .join(children, children.c.delivery == runs.c.delivery)
+    .where(_live, children.c.run == bindparam("of_run"), runs.c.gone_at.is_(None))
+    .order_by(runs.c.id)
+)
+_own, _above = stops.alias("own"), stops.alias("above")
+_stopped = select(stops.c.run).where(stops.c.run.is_not(None))
+_any_paused = _stopped.limit(1)
+# Found by what stands still, which is little, before anything is looked up: there are many runs.
+_near = union(
+    select(children.c.delivery).where(_live, children.c.run.in_(_stopped)),
+    select(children.c.delivery).where(
+        _live, children.c.delivery.in_(select(runs.c.delivery).where(runs.c.id.in_(_stopped)))
+    ),
+).cte("near")
+# `model.pauses.follow` in SQL.
+_out_of_step = (
+    select(runs.c.id)
+    .select_from(_near)
+    .join(children, children.c.delivery == _near.c.delivery)
+    .join(runs, runs.c.delivery == children.c.delivery)
+    .outerjoin(_above, _above.c.run == children.c.run)
+    .outerjoin(_own, _own.c.run == runs.c.id)
+    .where(
+        runs.c.gone_at.is_(None),
+        or_(
+            and_(_above.c.id.is_(None), _own.c.above.is_not(None)),
+            and_(
+                _above.c.id.is_not(None),
+                _own.c.id.is_(None),
+                or_(children.c.free.is_(None), children.c.free != _above.c.at),
+            ),
+            _own.c.above != func.coalesce(_above.c.above, _above.c.run),
+        ),
+    )
+    .limit(bindparam("most", type_=Integer))
+)
+
 
 def start(connection: Connection, delivery: str, by: Start) -> None:
     """Note who a new delivery is of. Raises `LeaseLost` where its job is another worker's by now."""
@@ -62,14 +108,19 @@ def start(connection: Connection, delivery: str, by: Start) -> None:
 def parent_of(connection: Connection, delivery: str) -> Parent | None:
     """Who has started what comes of a delivery, if a step has."""
     row = connection.execute(_of_delivery, {"delivery_id": delivery}).one_or_none()
-    return None if row is None else Parent(row.run, row.job, row.step, row.left, row.ended)
+    if row is None:
+        return None
+    return Parent(row.run, row.job, row.step, row.left, row.ended, pause_of(connection, row.run))
 
 
-def waited_for(connection: Connection, run_id: int) -> Sequence[int]:
-    """The runs that steps of a run have started and wait for."""
-    mine = (children.c.run == run_id) & ~children.c.left & ~children.c.ended
-    query = select(runs.c.id).join(children, children.c.delivery == runs.c.delivery)
-    return connection.execute(query.where(mine, runs.c.gone_at.is_(None)).order_by(runs.c.id)).scalars().all()
+def out_of_step(connection: Connection, most: int) -> tuple[int, ...]:
+    """Runs that stand still, or go on, as the one does not whose step waits for them.
+
+    Whoever paused that one, or had it go on, died before he could tell them, or knows nothing of them.
+    """
+    if connection.execute(_any_paused).first() is None:
+        return ()
+    return tuple(sorted(connection.execute(_out_of_step, {"most": most}).scalars()))
 
 
 def settled(connection: Connection, delivery: str, made: Sequence[Run], now: datetime) -> None:
@@ -91,7 +142,11 @@ def heard(connection: Connection, run: Run, now: datetime) -> Run:
 
 def moved(connection: Connection, before: Run, after: Run, now: datetime) -> list[int]:
     """Store what a change of a run means for those that it has to do with; gives those that have to hear."""
-    return [*_ended(connection, before, after, now), *_left(connection, before, after, now)]
+    return [
+        *_ended(connection, before, after, now),
+        *_left(connection, before, after, now),
+        *_paused(connection, before, after),
+    ]
 
 
 def _ended(connection: Connection, before: Run, after: Run, now: datetime) -> list[int]:
@@ -128,6 +183,16 @@ def _left(connection: Connection, before: Run, after: Run, now: datetime) -> lis
     if not left:
         return []
     return list(connection.execute(select(runs.c.id).where(runs.c.delivery.in_(left))).scalars())
+
+
+def _paused(connection: Connection, before: Run, after: Run) -> Sequence[int]:
+    """Note what a run is free of; gives those that follow it, where it was paused or goes on."""
+    if after.parent is not None and after.parent != before.parent:
+        free = None if after.parent.free is None else micros(after.parent.free)
+        connection.execute(_mine.values(free=free), {"delivery_id": after.delivery})
+    if after.pause == before.pause:
+        return []
+    return connection.execute(_followers, {"of_run": after.id}).scalars().all()
 
 
 def _news(run: Run) -> Select[Any]:

@@ -12,7 +12,7 @@ from runner.model.run import Run
 from runner.store.database import Database
 from runner.store.followers import Awaited, awaited_of_run
 from runner.store.rows import job_from, run_from
-from runner.store.stops import hold_of_run, pause_of_run, stop_of
+from runner.store.stops import hold_of_run, pause_above, pause_of_run, stop_of
 from runner.store.tables import (
     children,
     jobs,
@@ -33,7 +33,8 @@ def _run_at(attempt: ColumnElement[int]) -> Select[Any]:
             pause_of_run().label("pause"),
             hold_of_run().label("hold"),
             children.c.run.label("parent"),
-            *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended")),
+            *(children.c[name].label(f"parent_{name}") for name in ("job", "step", "left", "ended", "free")),
+            pause_above().label("above"),
         )
         .outerjoin(children, children.c.delivery == runs.c.delivery)
         .where(runs.c.id == bindparam("run_id"), runs.c.gone_at.is_(None))
@@ -118,6 +119,8 @@ def _run(connection: Connection, row: Row[Any], found: Iterable[Row[Any]]) -> Ru
     if standing:
         known = [replace(job, caller=standing.get(job.caller, job.caller)) for job in known]
     run = run_from(row, tuple(known))
+    if run.parent is not None and row.above is not None:
+        run = replace(run, parent=replace(run.parent, pause=stop_of(connection, row.above)))
     if row.pause is None and row.hold is None:
         return run
     return replace(run, pause=stop_of(connection, row.pause), hold=stop_of(connection, row.hold))

@@ -64,7 +64,8 @@ def run_from(row: Row[Any], jobs: tuple[Job, ...]) -> Run:
 def parent_from(row: Row[Any]) -> Parent | None:
     if row.parent is None:
         return None
-    return Parent(row.parent, row.parent_job, row.parent_step, row.parent_left, row.parent_ended)
+    free = None if row.parent_free is None else moment(row.parent_free)
+    return Parent(row.parent, row.parent_job, row.parent_step, row.parent_left, row.parent_ended, free=free)
 
 
 def turn_to(turn: Turn) -> dict[str, Any]:

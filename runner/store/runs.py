@@ -305,24 +305,22 @@ class SqlStore:
 
         return self._database.writing(work, durable=False) if held else Renewal()
 
-    def waited_for(self, run_id: int) -> Sequence[int]:
-        with self._database.reading() as connection:
-            return children.waited_for(connection, run_id)
-
     def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         with self._database.reading() as connection:
             now = micros(at or self._database.now(connection))
             due = now + (10**15 if everything else 0)
             first = first_ring(connection)
             late = late_runs(connection, now, self._limits, ROUND)
+            apart = children.out_of_step(connection, ROUND)
         # The round of an idle server takes no lock.
         if first is None or first > due:
             rest = None if first is None else timedelta(microseconds=first - now)
-            return Stranded(rest=rest, overdue=late)
+            return Stranded(stirred=apart, rest=rest, overdue=late)
         taken = self._database.writing(
             lambda connection: take_due(connection, now, due, everything, self._limits), durable=False
         )
-        return replace(taken, overdue=(*taken.overdue, *late))
+        stirred = tuple(dict.fromkeys((*taken.stirred, *apart)))
+        return replace(taken, stirred=stirred, overdue=(*taken.overdue, *late))
 
     def _check_room(self, connection: Connection, route: Route) -> None:
         """Raises `Rejected` where the repository may not have one more run that goes on."""

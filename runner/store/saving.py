@@ -19,7 +19,7 @@ from runner.store.checkpoints import carry_over
 from runner.store.database import micros
 from runner.store.lines import announce_turn
 from runner.store.rows import job_columns, new_job_columns, repository_of, turn_to
-from runner.store.stops import paused_with
+from runner.store.stops import save_pause
 from runner.store.tables import cancels, jobs, runs
 
 _former = runs.alias()
@@ -70,14 +70,15 @@ def create(
         problems=new.problems,
         pins=new.pins,
         parent=parent,
-        pause=None if parent is None else paused_with(connection, made.id, parent),
     )
     if new.title is not None and (title := new.title(born)):
         connection.execute(update(runs).where(runs.c.id == born.id).values(title=title))
         born = replace(born, title=title)
     if new.turn is not None:
         born = _with_turn(connection, born, new.turn, now)
-    return _insert_jobs(connection, decide(born, now))
+    begun = _insert_jobs(connection, decide(born, now))
+    save_pause(connection, born, begun, micros(now))
+    return begun
 
 
 def save(connection: Connection, before: Run, after: Run, now: datetime) -> Run:

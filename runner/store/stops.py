@@ -6,7 +6,6 @@ the moment it is gone.
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -39,7 +38,7 @@ from sqlalchemy import (
 from runner.engine.ports import Verdict
 from runner.errors import NotFound, Rejected
 from runner.model.audit import Act
-from runner.model.run import Parent, Run
+from runner.model.run import Run
 from runner.model.source import Repository, Route
 from runner.model.stops import Stop
 from runner.store.audit import note
@@ -47,6 +46,7 @@ from runner.store.database import MICROSECOND, Database, micros, moment
 from runner.store.read_models import StopView
 from runner.store.tables import (
     UNFINISHED,
+    children,
     deliveries,
     jobs,
     repositories,
@@ -80,6 +80,19 @@ def pause_of_run() -> ScalarSelect[Any]:
     """The id of what stops the run of the enclosing query itself, or NULL."""
     mine = select(func.min(stops.c.id)).where(stops.c.run == runs.c.id)
     return mine.correlate(runs).scalar_subquery()
+
+
+def pause_above() -> ScalarSelect[Any]:
+    """The id of what stops the run whose step has started that of the enclosing query, or NULL."""
+    its = select(func.min(stops.c.id)).where(stops.c.run == children.c.run)
+    return its.correlate(children).scalar_subquery()
+
+
+def pause_of(connection: Connection, run_id: int) -> Stop | None:
+    """What stops a run itself."""
+    query = select(stops).where(stops.c.run == run_id).order_by(stops.c.id).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _from(row)
 
 
 def hold_of_run() -> ScalarSelect[Any]:
@@ -170,20 +183,6 @@ def save_pause(connection: Connection, before: Run, after: Run, now: int) -> Non
         connection.execute(insert(stops), _columns(after.route.forge, after.pause))
     else:
         _ring(connection, runs.c.id == after.id, now)
-
-
-def paused_with(connection: Connection, run_id: int, parent: Parent) -> Stop | None:
-    """Have a new run stand still where the one does whose step has started it, and waits for it."""
-    if parent.left or parent.ended:
-        return None
-    query = select(stops).where(stops.c.run == parent.run).order_by(stops.c.id).limit(1)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    above = _from(row)
-    stop = replace(above, run=run_id, above=above.above or parent.run)
-    connection.execute(insert(stops), _columns(row.forge, stop))
-    return stop
 
 
 def put_off(connection: Connection, now: int, due: int) -> bool:

@@ -321,6 +321,8 @@ children = Table(
     Column("ended", Boolean, nullable=False, server_default=false()),
     # When the clock rings next for the run that has to hear of it; NULL while none has to.
     Column("ring_at", BigInteger),
+    # When the pause began of the run that has started it, of which somebody had this one go on all the same.
+    Column("free", BigInteger),
     Index("children_of_run", "run"),
     Index("children_of_job", "job"),
     Index("children_due", "ring_at"),

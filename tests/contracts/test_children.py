@@ -1,5 +1,6 @@
 """Runs that steps have started, on every database that we promise to work on."""
 
+import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, update
 
 from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
+from runner.engine.sweep import sweep
 from runner.errors import LeaseLost
 from runner.model import ending, pauses
 from runner.model.audit import Act
@@ -24,6 +26,7 @@ from runner.model.step import Result
 from runner.model.stops import Stop
 from runner.model.waits import Awaited, Wait, Word
 from runner.store import Database, SqlRepositories, SqlRetention, SqlStore
+from runner.store.children import out_of_step
 from runner.store.tables import children, jobs, runs
 from tests.builders import LENGTH, NOON, a_new_run, a_route, an_event
 from tests.fakes import RecordingDispatcher
@@ -362,27 +365,83 @@ def test_a_child_that_comes_to_be_while_its_parent_is_paused_is_so_from_the_begi
     assert paused(world, child) == ""
 
 
-def test_a_child_that_began_unseen_as_its_parent_went_on_does_so_too(world: World) -> None:
+def swept(world: World) -> None:
+    sweep(store=world.store, dispatcher=RecordingDispatcher())
+
+
+def test_a_child_goes_on_whose_parent_does_though_nobody_lived_to_tell_it(world: World) -> None:
     delivery = world.start()
     pause(world, world.parent, "ada")
     child = world.child(delivery)
-    world.store.update(world.parent.id, pauses.unpause)
+    grandchild = below(world, child)
+    assert paused(world, grandchild) != ""
 
-    control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
+    assert world.store.update(world.parent.id, pauses.unpause).stirred == (child.id,)
 
-    assert paused(world, child) == ""
+    assert world.store.stranded().stirred == (child.id,)
+    swept(world)
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+    assert world.store.stranded().stirred == ()
 
 
-def test_a_child_that_began_unseen_as_its_parent_was_paused_is_so_too(world: World) -> None:
+def test_a_child_stands_still_whose_parent_does_though_nobody_lived_to_tell_it(world: World) -> None:
     child = world.child(world.start())
+    grandchild = below(world, child)
     stop = Stop("ada", NOON, "wait", world.parent.route.repo, world.parent.id)
-    world.store.update(world.parent.id, lambda run, _now: pauses.pause(run, stop))
 
-    control.keep_in_step(child, store=world.store, dispatcher=RecordingDispatcher())
+    assert world.store.update(world.parent.id, lambda run, _now: pauses.pause(run, stop)).stirred == (
+        child.id,
+    )
 
-    assert paused(world, child).startswith(f"paused with run {world.parent.id} by ada")
+    assert world.store.stranded().stirred == (child.id,)
+    swept(world)
+    for one in (child, grandchild):
+        assert paused(world, one).startswith(f"paused with run {world.parent.id} by ada")
+    assert world.store.stranded().stirred == ()
     unpause(world, world.parent)
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+
+
+def test_a_child_that_somebody_had_go_on_does_until_its_parent_is_paused_anew(world: World) -> None:
+    child = world.child(world.start())
+    pause(world, world.parent, "ada")
+    unpause(world, child)
+    swept(world)
     assert paused(world, child) == ""
+
+    unpause(world, world.parent)
+    pause(world, world.parent, "bert")
+
+    assert paused(world, child).startswith(f"paused with run {world.parent.id} by bert")
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_who_finds_what_is_out_of_step_and_who_mends_it_agree(world: World, seed: int) -> None:
+    chance, reason = random.Random(seed), str(seed)
+    child = world.child(world.start())
+    family = [world.parent.id, child.id, below(world, child).id]
+
+    def wrong() -> list[int]:
+        found = [run.id for run in map(world.store.load, family) if pauses.follow(run, NOON) != run]
+        with world.database.reading() as connection:
+            assert list(out_of_step(connection, 99)) == found
+        return found
+
+    def stands_still(run: Run, now: datetime) -> Run:
+        return decide(pauses.pause(run, Stop("ada", now, reason, run.route.repo, run.id)), now)
+
+    def goes_on(run: Run, now: datetime) -> Run:
+        return decide(pauses.unpause(run, now), now)
+
+    seen = 0
+    for _ in range(16):
+        # Whoever does it dies before he tells anybody; some hear of it as something else changes.
+        world.store.update(chance.choice(family), chance.choice([stands_still, goes_on, decide]))
+        seen += len(wrong())
+
+    swept(world)
+    assert seen
+    assert wrong() == []
 
 
 def test_a_child_that_was_left_before_it_began_never_does(world: World) -> None:

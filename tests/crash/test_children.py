@@ -4,7 +4,7 @@ import pytest
 
 from runner.model.step import Result
 from runner.store.read_models import RunFilter
-from tests.crash.world import World
+from tests.crash.world import World, wait_for
 
 CHILD = """\
 name: child
@@ -17,6 +17,7 @@ jobs:
       - id: one
         run: |
           echo "a 1 $RUNNER_ATTEMPT $GITHUB_SHA $(cat version)" {record}
+          {pause}
           echo "said=hello" >> "$GITHUB_OUTPUT"
 """
 PARENT = """\
@@ -55,3 +56,30 @@ def test_a_server_killed_as_a_step_starts_a_run_has_started_it_once_and_hears_of
     assert job.outputs["said"] == "hello"
     runs = embedded.services.views.runs(RunFilter())
     assert {one.id for one in runs} == {run.id, int(job.outputs["run"])}
+
+
+@pytest.mark.parametrize("point", ["store.update:1:within", "store.update:1:after"])
+def test_what_is_paused_or_goes_on_as_who_says_so_is_killed_is_so_with_all_that_it_waits_for_or_not_at_all(
+    embedded: World, point: str
+) -> None:
+    gate = f"until test -e {embedded.gate}; do sleep 0.05; done"
+    delivery = embedded.deliver(embedded.commit(text=CHILD, pause=gate, called={"parent.py": PARENT}))
+    embedded.start("embedded")
+    wait_for(lambda: embedded.lines() or None, "the step of the child to begin")
+    parent, store = embedded.run_of(delivery), embedded.services.store
+    assert parent is not None
+    (child,) = (one.id for one in embedded.services.views.runs(RunFilter()) if one.id != parent.id)
+
+    def stand_still() -> list[bool]:
+        return [bool(store.load(one).stopped) for one in (parent.id, child)]
+
+    stands = point.endswith("after")
+    embedded.killed(embedded.start("pause", point, str(parent.id)))
+    wait_for(lambda: stand_still() == [stands, stands] or None, "the child to be in step", stand_still)
+    embedded.start("pause", "", str(parent.id)).wait()
+    embedded.killed(embedded.start("unpause", point, str(parent.id)))
+    wait_for(lambda: stand_still() == [not stands] * 2 or None, "the child to be in step", stand_still)
+    embedded.start("unpause", "", str(parent.id)).wait()
+    embedded.gate.touch()
+
+    assert embedded.ended(delivery).result is Result.SUCCESS

@@ -3,10 +3,11 @@
     python -m tests.crash.victim ROLE [POINT] [--thrice] [--stop]
 
 ROLE is `embedded` (worker and clock in one), `worker`, `clock` or `serve`, which is `runner serve` itself on
-a port of its choice, `keep`, which keeps a secret and ends, or `rotate`, which seals all with another key and
-ends. Settings come from the environment. POINT is PORT.METHOD:N:before or :after, such as
-`store.record:2:before`, or `store.update:N:within`, in its transaction. With --stop it does not die there
-but falls asleep by SIGSTOP. With --thrice every message is sent three times. Containers have no network.
+a port of its choice, `keep`, which keeps a secret and ends, `rotate`, which seals all with another key and
+ends, or `pause` or `unpause` with a run's id after the point, which does that and ends. Settings come from
+the environment. POINT is PORT.METHOD:N:before or :after, such as `store.record:2:before`, or
+`store.update:N:within`, in its transaction. With --stop it does not die there but falls asleep by SIGSTOP.
+With --thrice every message is sent three times. Containers have no network.
 Whoever works on a workflow in Python that has the variable DIES_AFTER=ATTEMPT:N dies after the Nth message
 of that attempt's conversation.
 Prints `ready`, then works until SIGTERM, then prints `draining` where RUNNER_DRAIN is more than 0.
@@ -27,8 +28,10 @@ from typing import Any
 from runner import wiring
 from runner.cli.interrupts import told_to_end
 from runner.cli.serving import serve
+from runner.engine import control
 from runner.engine.caches import CacheStore
 from runner.executors import executor
+from runner.model.audit import Act
 from runner.settings import Settings
 from runner.vault import KeyFile, SealedVault
 from runner.wiring import Services, services, station
@@ -187,6 +190,16 @@ def seal(role: str, point: str) -> None:
     real.close()
 
 
+def stop(role: str, point: str, run: int) -> None:
+    real = mortal(services(Settings.from_env()), point, thrice=False)
+    ports: Any = {"store": real.store, "dispatcher": real.dispatcher, "act": Act("anna", role)}
+    if role == "pause":
+        control.pause(run, "", **ports)
+    else:
+        control.unpause(run, **ports)
+    real.close()
+
+
 def main() -> None:
     role, *rest = sys.argv[1:]
     points = [word for word in rest if not word.startswith("--")]
@@ -195,6 +208,9 @@ def main() -> None:
         Mortal.fate = signal.SIGSTOP
     if role in ("keep", "rotate"):
         seal(role, point)
+        return
+    if role in ("pause", "unpause"):
+        stop(role, point, int(points[1]))
         return
     if role == "serve":
         wiring.services = lambda settings: mortal(services(settings), point, thrice)

@@ -10,10 +10,10 @@ from runner.model.answers import answer_wait
 from runner.model.ending import cancel
 from runner.model.leasing import claim, conclude, lay_down
 from runner.model.lifecycle import decide
-from runner.model.pauses import pause, stands_still, unpause
+from runner.model.pauses import follow, pause, stands_still, unpause
 from runner.model.planning import answer
 from runner.model.reruns import rerun
-from runner.model.run import Finished, Job, Phase, Queued, Run, Running, Suspended
+from runner.model.run import Finished, Job, Parent, Phase, Queued, Run, Running, Suspended
 from runner.model.step import Result
 from runner.model.stops import Stop
 from runner.model.waits import Answer, Awaited, Wait, Word
@@ -56,6 +56,73 @@ def test_a_run_that_was_paused_twice_was_paused_by_the_first() -> None:
     assert pause(run, replace(PAUSE, actor="bert")) == run
     assert run.stopped == PAUSE.words
     assert unpause(unpause(run, NOON), NOON) == a_run(a_job(), delivery=run.delivery)
+
+
+ABOVE = replace(PAUSE, run=7)
+WITH = replace(PAUSE, above=7)
+OWN = replace(PAUSE, actor="bert", at=NOON - HOUR)
+PARENT = Parent(7, 70, "call#1")
+
+
+@pytest.mark.parametrize(
+    ("above", "mine", "becomes"),
+    [
+        (None, None, None),
+        (None, WITH, None),
+        (None, OWN, OWN),
+        (ABOVE, None, WITH),
+        (ABOVE, WITH, WITH),
+        (ABOVE, OWN, OWN),
+        # The one above is only paused with another one, and was so with yet another before.
+        (replace(ABOVE, above=3), None, replace(WITH, above=3)),
+        (replace(ABOVE, above=3), WITH, replace(WITH, above=3)),
+        # It has stood still since then, and counts that.
+        (ABOVE, replace(WITH, above=3, at=NOON + HOUR), replace(WITH, at=NOON + HOUR)),
+    ],
+)
+def test_a_run_stands_still_as_the_one_does_that_waits_for_it_unless_it_was_paused_itself(
+    above: Stop | None, mine: Stop | None, becomes: Stop | None
+) -> None:
+    run = a_run(a_job(), pause=mine, parent=replace(PARENT, pause=above))
+
+    assert follow(run, NOON) == replace(run, pause=becomes)
+    assert decide(run, NOON).pause == becomes
+
+
+@pytest.mark.parametrize("parent", [None, replace(PARENT, left=True), replace(PARENT, ended=True)])
+@pytest.mark.parametrize("mine", [None, WITH, OWN])
+def test_a_run_that_nobody_waits_for_follows_nobody(parent: Parent | None, mine: Stop | None) -> None:
+    for above in (None, ABOVE):
+        run = a_run(a_job(), pause=mine, parent=parent and replace(parent, pause=above))
+
+        assert follow(run, NOON) == run
+
+
+def test_a_run_that_has_ended_follows_nobody() -> None:
+    run = a_run(a_job(phase=Finished(Result.SUCCESS, NOON)), parent=replace(PARENT, pause=ABOVE))
+
+    assert follow(run, NOON) == run
+
+
+def test_what_somebody_had_go_on_stands_still_again_with_the_next_pause_above() -> None:
+    parent = replace(PARENT, pause=ABOVE)
+    on = decide(unpause(a_run(a_job(), pause=WITH, parent=parent), NOON), NOON)
+
+    assert on.parent is not None
+    assert (on.pause, on.parent.free) == (None, NOON)
+    # The one above is paused by somebody itself now, and has been all the time.
+    same = replace(on.parent, pause=replace(ABOVE, actor="bert"))
+    assert decide(replace(on, parent=same), NOON).pause is None
+    later = replace(on.parent, pause=replace(ABOVE, at=NOON + HOUR))
+    assert decide(replace(on, parent=later), NOON + HOUR).pause == replace(WITH, at=NOON + HOUR)
+
+
+def test_a_sleep_lasts_longer_by_as_long_as_the_run_stood_still_with_another() -> None:
+    run = decide(replace(sleeping(a_run(a_job())), parent=replace(PARENT, pause=ABOVE)), NOON)
+
+    on = decide(replace(run, parent=PARENT), NOON + HOUR)
+
+    assert (on.pause, on.jobs[0].wakes) == (None, NOON + 3 * HOUR)
 
 
 def test_a_run_that_has_ended_is_not_paused() -> None:

@@ -82,7 +82,10 @@ class Stranded:
     """Jobs whose definition is to be evaluated."""
     envelopes: tuple[Envelope, ...] = ()
     stirred: tuple[int, ...] = ()
-    """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up."""
+    """Runs that have not heard yet what became of their turns in concurrency groups, or whose time is up.
+
+    And those that stand still, or go on, as the one does not whose step waits for them.
+    """
     overdue: tuple[Overdue, ...] = ()
     """What has to end."""
     rest: timedelta | None = timedelta()
@@ -149,7 +152,8 @@ class Store(Protocol):
         """Apply a pure change under the run's lock, at the database's time; may call it again.
 
         What others did to the run's turns in concurrency groups is heard first; what the change means for the
-        turns of others is stored with it.
+        turns of others is stored with it. Those are among the stirred that its steps wait for, where it was
+        paused or goes on.
         `durable`: whether a loss of power must not undo it. The death of a process never does.
         `signal`: is put into the run's inbox with it. Whatever jobs wait for there they are given, each once.
         `act`: what somebody did, written down with it.
@@ -174,9 +178,6 @@ class Store(Protocol):
 
     def renew(self, leases: Iterable[Lease]) -> Renewal:
         """Extend what is still held."""
-
-    def waited_for(self, run_id: int) -> Sequence[int]:
-        """The runs that steps of a run have started and wait for."""
 
     def stranded(self, everything: bool = False, at: datetime | None = None) -> Stranded:
         """Take what is due to be rung for; each is handed out again later, ever more rarely.
