@@ -24,7 +24,8 @@ def misused(function: ast.AsyncFunctionDef, step: str) -> Iterator[Misused]:
     nodes = reached(function, step)
     of_step = [node for node in nodes if isinstance(node, ast.Attribute) and _is_name(node.value, step)]
     calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
-    own = {one.attr for one in of_step if not isinstance(one.ctx, ast.Load)}
+    # Of whatever: it may be the steps by another name.
+    own = {one.attr for one in ast.walk(function) if isinstance(one, ast.Attribute) and not _is_read(one)}
     for one in of_step:
         name = one.attr
         if name in own or name in NO_METHODS or name.startswith("_"):
@@ -34,6 +35,10 @@ def misused(function: ast.AsyncFunctionDef, step: str) -> Iterator[Misused]:
             yield one, f'the steps have no "{cut(name)}"{meant(name, sorted(_methods()))}'
         elif call is not None:
             yield from _of_call(call, f"{step}.{name}(...)", known)
+
+
+def _is_read(node: ast.Attribute) -> bool:
+    return isinstance(node.ctx, ast.Load)
 
 
 def _is_name(node: ast.expr, name: str) -> bool:

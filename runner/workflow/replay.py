@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from runner.workflow.asking import misused
-from runner.workflow.python_names import bound, own
+from runner.workflow.python_names import bound, imported, own, reached
 
 NOW, CHANCE, ONE = "{step}.now()", "{step}.random()", "{step}.uuid()"
 ANEW: Mapping[str, Mapping[str, str]] = {
@@ -34,6 +34,8 @@ ASKS = frozenset(
 )
 """What the steps are asked for, and has to be waited for."""
 
+SDK = "runner.sdk.*"
+
 Found = tuple[ast.expr | ast.keyword, str]
 
 
@@ -41,12 +43,10 @@ def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterat
     """What is surely wrong in a workflow's function, and where; `nodes` are those of its file."""
     step = [*function.args.posonlyargs, *function.args.args][1].arg
     itself = list(own(function.body))
-    if step not in bound(itself):
+    if reached(function, step):
         yield from _left(itself, step)
     yield from misused(function, step)
-    names = dict(_imported(nodes))
-    for name in bound(nodes):
-        names.pop(name, None)
+    names = _known(itself, nodes)
     for node in itself:
         if isinstance(node, ast.Call):
             place, _, last = _full(node.func, names).rpartition(".")
@@ -71,21 +71,24 @@ def _is_of(method: ast.expr, step: str) -> TypeGuard[ast.Attribute]:
     )
 
 
-def _imported(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:
-    for node in nodes:
-        match node:
-            case ast.Import(names):
-                yield from ((one.asname or one.name, one.name) for one in names)
-            case ast.ImportFrom(module=str(module), names=names, level=0):
-                yield from ((one.asname or one.name, f"{module}.{one.name}") for one in names)
+def _known(itself: Sequence[ast.AST], nodes: Sequence[ast.AST]) -> Mapping[str, str]:
+    """What is imported for the function, by the names that stand for nothing else anywhere in the file."""
+    said: dict[str, set[str]] = {}
+    for name, full in imported(nodes):
+        said.setdefault(name, set()).add(full)
+    if said.pop("*", {SDK}) != {SDK}:
+        # What else that brings may have any name.
+        return {}
+    module = [one for node in nodes[:1] if isinstance(node, ast.Module) for one in own(node.body)]
+    here = {name for name, _ in imported([*itself, *module])} - bound(nodes)
+    return {name: full for name in here for full in said.get(name, ()) if len(said[name]) == 1}
 
 
 def _full(function: ast.expr, names: Mapping[str, str]) -> str:
     """The name under which everybody knows a function; empty where it is not known."""
-    match function:
-        case ast.Name(name):
-            return names.get(name, "")
-        case ast.Attribute(value, last):
-            before = _full(value, names)
-            return f"{before}.{last}" if before else ""
-    return ""
+    parts: list[str] = []
+    while isinstance(function, ast.Attribute):
+        parts.append(function.attr)
+        function = function.value
+    known = names.get(function.id, "") if isinstance(function, ast.Name) else ""
+    return ".".join([known, *reversed(parts)]) if known else ""

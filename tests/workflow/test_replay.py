@@ -32,6 +32,8 @@ def warnings(body: str, imports: str = "", step: str = "step") -> list[str]:
             "goes on; step.now() gives the same, or call it in a step",
         ),
         ("import time as t", "t.monotonic()", "time.monotonic() gives another value"),
+        ("import os.path", "os.urandom(3)", "os.urandom() gives another value"),
+        ("from runner.sdk import *\nimport time", "time.time()", "time.time() gives another value"),
         ("from time import time as clock", "clock()", "time.time() gives another value"),
         ("import datetime", "datetime.datetime.now()", "datetime.datetime.now() gives another value"),
         (
@@ -78,10 +80,28 @@ def test_the_steps_are_called_what_the_function_calls_them() -> None:
         ("from mine import time", "time.time()"),
         ("from . import random", "random.random()"),
         ("", "time.time()"),
+        ("import time", "from mine import time\ntime.time()"),
+        ("import time", "from . import time\ntime.time()"),
+        ("try:\n    import mine.clock as time\nexcept ImportError:\n    import time", "time.time()"),
+        ("import time\nfrom mine import *", "time.time()"),
+        ("def helper():\n    import random\n    return random", "random.random()"),
+        ("import os.path as time", "time.time()"),
     ],
 )
 def test_what_is_right_is_no_mistake(imports: str, body: str) -> None:
     assert warnings(body, imports) == []
+
+
+def test_what_is_imported_in_the_function_is_known_there() -> None:
+    (found,) = warnings("import time\nx = time.time()")
+
+    assert found.startswith("11:9: time.time() gives another value")
+
+
+def test_what_stands_before_the_bodies_of_functions_is_looked_at_too() -> None:
+    (found,) = warnings("def helper(now=time.time()):\n    return time.time()", "import time")
+
+    assert found.startswith("10:20: time.time() gives another value")
 
 
 def test_a_step_that_nobody_waits_for_is_told() -> None:
@@ -101,6 +121,10 @@ def test_a_step_that_nobody_waits_for_is_told() -> None:
         "return step.sh('a', 'make')",
         "step = Mine()\nstep.sh('a')\nstep.anything()",
         "def helper(step):\n    step.anything()",
+        "import step.inner\nstep.sh('a')",
+        "from mine import step\nstep.sh('a')",
+        "def helper():\n    nonlocal step\n    step = event\nhelper()\nstep.sh('a')",
+        "def helper(given=(step := event)):\n    pass\nstep.sh('a')",
     ],
 )
 def test_a_step_that_is_kept_or_asks_for_nothing_is_right(body: str) -> None:
@@ -191,6 +215,16 @@ def test_a_method_that_there_is_not_is_told_wherever_the_steps_are_reached_for()
         "class Mine:\n    def step(self):\n        step.slep(1)",
         "[step.slep for step in event]",
         "event.step.slep(1)\nevent.slep(1)",
+        "import step.inner\nstep.slep(1)",
+        "def helper():\n    import step.inner\n    step.slep(1)",
+        "class Mine:\n    def helper(self):\n        nonlocal step\n        step = event\nstep.slep(1)",
+        "class Mine:\n    nonlocal step\n    step = event\nstep.slep(1)",
+        "@(step := event)\ndef helper():\n    pass\nstep.slep(1)",
+        "class Mine((step := event)):\n    pass\nstep.slep(1)",
+        "def helper(given: (step := event)) -> None:\n    pass\nstep.slep(1)",
+        "class Mine:\n    def helper(self):\n        step.mine = 1\nstep.mine()",
+        "def helper(*step):\n    step.slep\ndef other(**step):\n    step.slep",
+        "def helper(*, step=event):\n    step.slep",
     ],
 )
 def test_what_may_be_something_else_than_the_steps_is_left_alone(body: str) -> None:
