@@ -7,16 +7,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSH_AUTH_SOCK")
+PASSED_TO_GIT = ("http_proxy", "https_proxy", "no_proxy", "SSH_AUTH_SOCK")
 _AUTHORITIES = {"GIT_SSL_CAINFO": "SSL_CERT_FILE", "GIT_SSL_CAPATH": "SSL_CERT_DIR"}
-"""What all other programs call it; git does not read that itself."""
+"""What git calls it, and what all other programs do, which git does not read itself; empty is not set."""
 
 
 def for_git() -> dict[str, str]:
     """What git needs to reach other machines, from this process's environment."""
     names = (*PASSED_TO_GIT, *(name.upper() for name in PASSED_TO_GIT[:3]))
-    others = {name: os.environ[other] for name, other in _AUTHORITIES.items() if os.environ.get(other)}
-    return others | {name: os.environ[name] for name in names if name in os.environ}
+    authorities = {
+        name: os.environ.get(name) or os.environ.get(other, "") for name, other in _AUTHORITIES.items()
+    }
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    return given | {name: said for name, said in authorities.items() if said}
 
 
 def for_s3() -> dict[str, str]:

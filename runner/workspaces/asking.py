@@ -15,6 +15,7 @@ from weakref import WeakSet
 import httpx2
 
 from runner.errors import Rejected, Unavailable
+from runner.workspaces.authorities import trusted
 from runner.workspaces.git import TRUST
 from runner.workspaces.hosts import Hosts
 from runner.workspaces.names import Host
@@ -33,7 +34,7 @@ class Asking:
     def __init__(self, hosts: Hosts, protocols: str, environment: Mapping[str, str]) -> None:
         self._hosts = hosts
         self._protocols = protocols.split(":")
-        self._authorities = environment.get("GIT_SSL_CAINFO"), environment.get("GIT_SSL_CAPATH")
+        self._environment = environment
         self._clients: dict[tuple[str, str, int, str], httpx2.Client] = {}
         self._lock = Lock()
         self._closing = ExitStack()
@@ -104,23 +105,10 @@ class Asking:
         with self._lock:
             if key not in self._clients:
                 client = httpx2.Client(
-                    verify=self._trust(), trust_env=False, proxy=proxy or None, timeout=TIMEOUT
+                    verify=trusted(self._environment), trust_env=False, proxy=proxy or None, timeout=TIMEOUT
                 )
                 self._clients[key] = self._closing.enter_context(client)
             return self._clients[key]
-
-    def _trust(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if any(self._authorities):
-            try:
-                context.load_verify_locations(*self._authorities)
-            except OSError as error:
-                named = " or ".join(one for one in self._authorities if one)
-                raise Unavailable(
-                    f"no certificates can be read from {named} (SSL_CERT_FILE, SSL_CERT_DIR): "
-                    f"{error.strerror or error}"
-                ) from error
-        return context
 
     def _trace(self, event: str, about: dict[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):

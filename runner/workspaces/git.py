@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from runner.errors import Unavailable
+from runner.workspaces.authorities import told_to_git
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -153,7 +154,11 @@ class Git:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd="/",
-                env=self._environment | _as_environment(settings or {}),
+                env={
+                    **self._environment,
+                    **told_to_git(self._environment),
+                    **_as_environment(settings or {}),
+                },
                 start_new_session=True,
                 bufsize=1 << 16,
             )

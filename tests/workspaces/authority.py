@@ -8,7 +8,7 @@ _FOR_LOCALHOST = "-addext subjectAltName=DNS:localhost -addext basicConstraints=
 
 
 class Authority:
-    """`file` has its own certificate, for whoever trusts it."""
+    """`file` has its own certificate, for whoever trusts it, and so has `folder`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir()
@@ -16,6 +16,10 @@ class Authority:
         self._folder = folder
         self._key = folder / "authority-key.pem"
         _openssl("-subj", f"/CN={name}", "-keyout", self._key, "-out", self.file)
+        self.folder = folder / "authorities"
+        self.folder.mkdir()
+        (self.folder / f"{name}.pem").write_bytes(self.file.read_bytes())
+        subprocess.run(["openssl", "rehash", self.folder], check=True, capture_output=True)
 
     def certificate(self) -> Path:
         """For localhost, with its key in the same file."""

@@ -13,6 +13,7 @@ from runner import environment
 from runner.errors import Unavailable
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
+from runner.workspaces.git import Git
 from tests.workspaces.authority import Authority
 from tests.workspaces.forge import Forge, a_forge
 from tests.workspaces.origin import Origin, mirror_of
@@ -61,16 +62,28 @@ def a_home(home: Path) -> Iterator[GitWorkspaces]:
         yield opened
 
 
-@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "GIT_SSL_CAINFO"])
+@pytest.mark.parametrize(
+    ("named", "empty"),
+    [
+        (("SSL_CERT_FILE", "file"), ()),
+        (("GIT_SSL_CAINFO", "file"), ()),
+        (("SSL_CERT_FILE", "file"), ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_DIR")),
+        (("SSL_CERT_DIR", "folder"), ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE")),
+        (("GIT_SSL_CAPATH", "folder"), ()),
+    ],
+)
 def test_a_repository_and_its_large_files_come_from_a_forge_whose_authority_is_named(
     repository: tuple[Repository, Route],
     forge: Forge,
     authority: Authority,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    named: tuple[str, str],
+    empty: tuple[str, ...],
 ) -> None:
-    monkeypatch.setenv(name, str(authority.file))
+    monkeypatch.setenv(named[0], str(getattr(authority, named[1])))
+    for name in empty:
+        monkeypatch.setenv(name, "")
 
     with a_home(home) as workspaces:
         there, _ = checked_out(workspaces, *repository)
@@ -99,6 +112,67 @@ def test_a_forge_whose_authority_nobody_named_is_told_no_login_and_sends_nothing
 
     assert forge.asked == []
     assert LOGIN.partition(":")[2] not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "lacks"),
+    [("GIT_SSL_CAINFO", "SSL_CERT_FILE"), ("GIT_SSL_CAPATH", "SSL_CERT_DIR")],
+)
+def test_large_files_come_from_nobody_whom_git_would_not_trust(
+    repository: tuple[Repository, Route],
+    forge: Forge,
+    authority: Authority,
+    stranger: Authority,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str,
+    lacks: str,
+) -> None:
+    part = "folder" if named == "GIT_SSL_CAPATH" else "file"
+    monkeypatch.setenv(named, str(getattr(authority, part)))
+    # Python reads that by itself; git is not told of it.
+    monkeypatch.setenv(lacks, str(getattr(stranger, part)))
+    monkeypatch.setattr("runner.workspaces.batches.PAUSE_SECONDS", 0.01)
+
+    with a_forge(tmp_path / "elsewhere", certificate=stranger.certificate()) as elsewhere:
+        forge.elsewhere = replace(elsewhere, contents=forge.contents)
+        with (
+            a_home(home) as workspaces,
+            pytest.raises(Unavailable, match=r"1 files .* is not trusted"),
+        ):
+            checked_out(workspaces, *repository)
+
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("named", [{}, {"SSL_CERT_FILE": "file"}, {"SSL_CERT_DIR": "folder"}])
+def test_git_is_told_where_the_authorities_of_the_machine_are_not(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
+) -> None:
+    for name, part in named.items():
+        monkeypatch.setenv(name, str(getattr(authority, part)))
+
+    git = Git("https", environment.for_git())
+    told = git.run(["-c", "alias.told=!env", "told"]).decode().split("\n")
+
+    said = dict(one.split("=", 1) for one in told if one.startswith("GIT_SSL_CA"))
+    # What it is not told of, its curl knows of itself.
+    assert said.keys() == ({"GIT_SSL_CAINFO", "GIT_SSL_CAPATH"} if named else set())
+    places = [Path(place) for place in said.values()]
+    certificates = [place for place in places if place.is_file()]
+    certificates += [one for place in places if place.is_dir() for one in place.iterdir()]
+    assert {one.read_bytes() for one in certificates} == ({authority.file.read_bytes()} if named else set())
+
+
+def test_a_folder_without_certificates_is_one_of_which_none_can_be_read(
+    repository: tuple[Repository, Route], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "none", tmp_path / "empty"):
+        monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+        with a_home(home) as workspaces, pytest.raises(Unavailable, match=r"no certificates .* SSL_CERT_DIR"):
+            workspaces.resolve(repository[0], "refs/heads/main")
 
 
 @pytest.mark.usefixtures("trusted")
