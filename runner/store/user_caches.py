@@ -4,8 +4,8 @@ import hashlib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from sqlalchemy.exc import DatabaseError
 
@@ -29,6 +29,9 @@ class UserCaches(Caches):
     def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
         self._limits = Limits(cache_bytes=most)
+        self._made: Database | None = None
+        # Jobs of a run ask on threads of their own.
+        self._making = Lock()
 
     def find(
         self, repository: Repository, scopes: Sequence[Scope], keys: Sequence[str], version: str
@@ -55,18 +58,24 @@ class UserCaches(Caches):
     @property
     def used(self) -> bool:
         """Whether any was asked for."""
-        return "_database" in self.__dict__
+        return self._made is not None
 
     def close(self) -> None:
-        if self.used:
-            self._database.close()
+        if self._made is not None:
+            self._made.close()
 
     @property
     def _rows(self) -> SqlCaches:
         return SqlCaches(self._database, self._limits)
 
-    @cached_property
+    @property
     def _database(self) -> Database:
+        with self._making:
+            if self._made is None:
+                self._made = self._opened()
+            return self._made
+
+    def _opened(self) -> Database:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             database = Database(f"sqlite:///{self._folder / 'caches.db'}")

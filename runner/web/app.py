@@ -1,8 +1,8 @@
 """The whole site as one ASGI app."""
 
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -92,6 +92,9 @@ class App:
     def __init__(self, site: Site, close: Callable[[], None]) -> None:
         self._site = site
         self._close = close
+        self._api: FastAPI | None = None
+        # Several ask for it at once, each on a thread.
+        self._making = Lock()
         self._intake = Intake(site.store, site.repositories, site.dispatcher)
         self._webhooks = Webhooks(site.forges, self._intake, site.settings.address)
         self._signals = SignalHook(site)
@@ -143,13 +146,17 @@ class App:
     async def _openapi(self, request: Request) -> Response:
         return answer(200, await run_in_threadpool(lambda: self.api.openapi()))
 
-    @cached_property
+    @property
     def api(self) -> FastAPI:
         """Made when it is first asked for: that takes as long as a server otherwise takes to begin."""
-        return create_api(self._site)
+        with self._making:
+            if self._api is None:
+                self._api = create_api(self._site)
+            return self._api
 
     async def _ask_api(self, scope: Scope, receive: Receive, send: Send) -> None:
-        made = await run_in_threadpool(lambda: self.api) if "api" not in vars(self) else self.api
+        if (made := self._api) is None:
+            made = await run_in_threadpool(lambda: self.api)
         await made(scope, receive, send)
 
 

@@ -1,7 +1,9 @@
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from threading import Barrier
 from urllib.parse import quote
 
 import pytest
@@ -615,6 +617,17 @@ def test_the_document_describes_every_answer(web: Web) -> None:
     assert shown["schema"]["$ref"].endswith("RunView")
     assert "/api/v1/runs" in web.call("GET", "/docs", headers={}).text
     assert "http" not in web.call("GET", "/docs", headers={}).text
+
+
+def test_several_that_ask_for_the_api_first_at_once_get_the_same(web: Web) -> None:
+    begin = Barrier(3)
+
+    def ask(_: int) -> object:
+        begin.wait()
+        return web.app.api
+
+    with ThreadPoolExecutor(3) as threads:
+        assert len(set(map(id, threads.map(ask, range(3))))) == 1
 
 
 def test_a_body_for_the_api_is_bounded(web: Web) -> None:

@@ -1,5 +1,6 @@
 // Follows one run: states into the tables, step output into the logs. Text from a run only ever becomes
-// text nodes.
+// text nodes. The page may be of a newer version than the server that goes on telling it, which then leaves out
+// what it does not know.
 "use strict";
 
 const MOST_LINES = 5000;
@@ -8,7 +9,7 @@ const SEQUENCE = /\x1b\[([0-9;:]*)m|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[PX^
 const ODD = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 function visible(text) {
-  return text.replace(ODD, (letter) => {
+  return (text || "").replace(ODD, (letter) => {
     const code = letter.codePointAt(0);
     if (code < 0x20) return String.fromCodePoint(0x2400 + code);
     return "<U+" + code.toString(16).toUpperCase().padStart(4, "0") + ">";
@@ -110,14 +111,14 @@ function took(step) {
 
 function why(one) {
   const tolerated = one.conclusion && one.conclusion !== one.status;
-  const tries = one.tries.map((found, at) => " · try " + (at + 1) + ": " + visible(found.reason)).join("");
+  const tries = (one.tries || []).map((found, at) => " · try " + (at + 1) + ": " + visible(found.reason)).join("");
   return visible(one.reason) + (tolerated ? " (continue-on-error)" : "") + tries + heard(one);
 }
 
 // What people and signals have said to a job that waited for them.
 function heard(one) {
   return (one.waits || []).filter((wait) => wait.by).map((wait) => " · " + visible(
-    wait.subject + ": " + wait.answer + " by " + wait.by + (wait.comment ? ": " + wait.comment : "")
+    [wait.subject, (wait.answer || "answered") + " by " + wait.by, wait.comment].filter(Boolean).join(": ")
   )).join("");
 }
 
@@ -169,7 +170,7 @@ function annotations() {
 // One that is written while the page is open is shown as it was written; the next load reads its Markdown.
 function summary(said, step) {
   const id = `summary-${said.id}-${step.key}`;
-  if (!step.summary.trim() || document.getElementById(id)) return;
+  if (!(step.summary || "").trim() || document.getElementById(id)) return;
   const made = document.createElement("article");
   made.className = "summary";
   made.id = id;
@@ -187,7 +188,7 @@ function section(said) {
   const made = document.createElement("section");
   made.className = "job";
   made.id = "job-" + said.id;
-  made.dataset.path = said.path;
+  made.dataset.path = said.path || "";
   const head = document.createElement("h2");
   head.append(part("span", "", "status"), " ", part("span", said.name, "name"), " ", part("small", "", "reason"));
   head.append(" ", part("small", "", "environment"));
@@ -244,7 +245,7 @@ function row(said, step) {
 
 function job(said) {
   told.set(said.id, said.steps.flatMap((step) =>
-    step.annotations.map((one) => ({ ...one, where: said.name + " / " + step.name }))));
+    (step.annotations || []).map((one) => ({ ...one, where: said.name + " / " + step.name }))));
   annotations();
   const head = section(said).querySelector("h2");
   status(head.querySelector(".status"), said.status);
@@ -271,7 +272,7 @@ function job(said) {
       reason.append(" ", child);
     }
     if (step.line) reason.append(" ", part("code", step.line, "line"));
-    if (step.value !== null) reason.append(" ", part("code", step.value, "value"));
+    if (typeof step.value === "string") reason.append(" ", part("code", step.value, "value"));
     summary(said, step);
   }
   const waiting = early.get(said.id) || [];
