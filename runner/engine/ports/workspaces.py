@@ -271,6 +271,9 @@ class Folder(Protocol):
     def reading(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A regular file."""
 
+    def read(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a regular file."""
+
     def target(self, path: str) -> str:
         """Where a symlink leads."""
 
@@ -281,6 +284,9 @@ class Folder(Protocol):
         self, path: str, mode: int = 0o644, mtime_ns: int | None = None
     ) -> AbstractContextManager[BinaryIO]:
         """A file that appears there, in place of what was, when the block ends, and not where it fails."""
+
+    def put(self, path: str, content: bytes, mode: int, mtime_ns: int) -> None:
+        """As `writing`, of a small file. Where nothing was, it may be seen before it is whole."""
 
     def link(self, path: str, target: str) -> None:
         """Put a symlink there, in place of a file or link."""
