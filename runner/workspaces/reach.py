@@ -84,7 +84,7 @@ class Reach(Folder):
                 os.unlink(aside, dir_fd=parent)
                 raise
 
-    def put(self, path: str, content: bytes, mode: int, mtime_ns: int) -> None:
+    def put(self, path: str, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
         with self.writing(path, mode, mtime_ns) as file:
             file.write(content)
 
@@ -205,7 +205,7 @@ class Held(Reach):
         with _told(path):
             self._at(path.rstrip("/"), mode)
 
-    def put(self, path: str, content: bytes, mode: int, mtime_ns: int) -> None:
+    def put(self, path: str, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
         above, name = _split(path)
         try:
             parent = self._at(above, 0o755)

@@ -285,7 +285,7 @@ class Folder(Protocol):
     ) -> AbstractContextManager[BinaryIO]:
         """A file that appears there, in place of what was, when the block ends, and not where it fails."""
 
-    def put(self, path: str, content: bytes, mode: int, mtime_ns: int) -> None:
+    def put(self, path: str, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
         """As `writing`, of a small file. Where nothing was, it may be seen before it is whole."""
 
     def link(self, path: str, target: str) -> None:
