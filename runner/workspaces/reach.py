@@ -121,9 +121,9 @@ class Reach(Folder):
     @contextmanager
     def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
         """The folder that a path's last name is in, and that name."""
-        above, name = _split(path)
+        inside, name = _split(path)
         opened = self._made if make else self._folder
-        with opened(self._real(above)) as descriptor:
+        with opened(self._real(inside)) as descriptor:
             yield descriptor, name
 
     @contextmanager
@@ -203,12 +203,12 @@ class Held(Reach):
 
     def make(self, path: str, mode: int = 0o755) -> None:
         with _told(path):
-            self._at(path.rstrip("/"), mode)
+            self._at(f"{path.rstrip('/')}/" if path else "", mode)
 
     def put(self, path: str, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
-        above, name = _split(path)
+        inside, name = _split(path)
         try:
-            parent = self._at(above, 0o755)
+            parent = self._at(inside, 0o755)
             # Of many small files most time would go into other names that they have at first.
             descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
             try:
@@ -228,8 +228,8 @@ class Held(Reach):
     def _file(self, path: str) -> int | None:
         """The file, where nothing is to be said about it but that it is one."""
         try:
-            above, name = _split(path)
-            descriptor = os.open(name, _FILE, dir_fd=self._at(above))
+            inside, name = _split(path)
+            descriptor = os.open(name, _FILE, dir_fd=self._at(inside))
         except (OSError, NotFound):
             return None
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -239,27 +239,29 @@ class Held(Reach):
 
     @contextmanager
     def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
-        above, name = _split(path)
-        yield self._at(above, 0o755 if make else None), name
+        inside, name = _split(path)
+        yield self._at(inside, 0o755 if make else None), name
 
-    def _at(self, path: str, mode: int | None = None) -> int:
-        """The folder of a path, made where a mode is given; open until another path leads elsewhere."""
-        trail, whole = self._trail, f"{path}/" if path else ""
+    def _at(self, inside: str, mode: int | None = None) -> int:
+        """The folder of paths that begin so, made where a mode is given; open until one begins otherwise."""
+        trail = self._trail
+        if trail and trail[-1][0] == inside:
+            return trail[-1][1]
         if not trail:
             trail.append(("", self._opened.enter_context(opened_folder(str(self._root), None))))
             self._opened.callback(self._back)
-        self._back(whole)
-        inside, descriptor = trail[-1]
-        names = whole[len(inside) :].split("/")[:-1]
+        self._back(inside)
+        there, descriptor = trail[-1]
+        names = inside[len(there) :].split("/")[:-1]
         if len(trail) + len(names) > _MOST_OPEN or not all(map(_is_name, names)):
-            return self._led(path, mode)
+            return self._led(inside, mode)
         for name in names:
             try:
                 descriptor = self._below(name, descriptor, mode)
             except NotADirectoryError:
-                return self._led(path, mode)
-            inside += f"{name}/"
-            trail.append((inside, descriptor))
+                return self._led(inside, mode)
+            there += f"{name}/"
+            trail.append((there, descriptor))
         return descriptor
 
     def _below(self, name: str, parent: int, mode: int | None) -> int:
@@ -271,26 +273,29 @@ class Held(Reach):
         self._make(name, parent, mode)
         return os.open(name, _FOLDER, dir_fd=parent)
 
-    def _led(self, path: str, mode: int | None) -> int:
-        """The folder of a path with links on the way, or too many folders."""
+    def _led(self, inside: str, mode: int | None) -> int:
+        """The same with links on the way, or too many folders."""
         self._back()
-        real = self._real(path)
+        real = self._real(inside)
         with self._folder(real) if mode is None else self._made(real, mode) as found:
             descriptor = os.dup(found)
-        self._trail.append((f"{path}/", descriptor))
+        self._trail.append((inside, descriptor))
         return descriptor
 
-    def _back(self, path: str = "") -> None:
-        """Close what does not lead to a path."""
-        while not path.startswith(self._trail[-1][0]):
+    def _back(self, inside: str = "") -> None:
+        """Close what does not lead there."""
+        while not inside.startswith(self._trail[-1][0]):
             os.close(self._trail.pop()[1])
 
 
 def _split(path: str) -> tuple[str, str]:
-    above, _, name = path.rstrip("/").rpartition("/")
+    """What a path begins with up to the name of its file, and that."""
+    path = path.rstrip("/")
+    cut = path.rfind("/") + 1
+    name = path[cut:]
     if not _is_name(name):
         raise BrokenDefinition(f"{path[:200]!a} is no name for a file")
-    return above, name
+    return path[:cut], name
 
 
 def _is_name(name: str) -> bool:

@@ -257,9 +257,13 @@ def members(file: BinaryIO, check: Callable[[], None], most: int = MOST_UNPACKED
             left -= entry.size
             if number == MOST_ENTRIES or left < 0:
                 raise Damaged("there is more in the archive than any cache may hold")
-            content = _pieces(stream, entry.size, check)
-            yield Found(entry, target, content)
-            for _ in content:
+            if entry.size <= _CHUNK:
+                content = _padded(stream, entry.size)
+                yield Found(entry, target, (content,))
+                continue
+            pieces = _pieces(stream, entry.size, check)
+            yield Found(entry, target, pieces)
+            for _ in pieces:
                 pass
 
 
@@ -283,6 +287,10 @@ def _pieces(stream: BinaryIO, size: int, check: Callable[[], None]) -> Iterator[
     _exactly(stream, -size % _BLOCK)
 
 
+def _padded(stream: BinaryIO, size: int) -> bytes:
+    return _exactly(stream, size + -size % _BLOCK)[:size]
+
+
 def _exactly(stream: BinaryIO, size: int) -> bytes:
     chunk = stream.read(size)
     if len(chunk) != size:
@@ -297,8 +305,7 @@ def _next(stream: BinaryIO) -> tuple[Entry, str] | None:
         length = _number(header.size)
         if length > _LONGEST_RECORDS:
             raise Damaged("the archive has a header that is too long")
-        records = _read_records(_exactly(stream, length))
-        _exactly(stream, -length % _BLOCK)
+        records = _read_records(_padded(stream, length))
         header = _header(stream)
     if header is None:
         return None
