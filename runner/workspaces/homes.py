@@ -75,4 +75,5 @@ class Home:
 
     def close(self) -> None:
         """When the sandbox is gone, let go of what it saw."""
+        self.withdraw()
         self._held.close()

@@ -90,15 +90,16 @@ class Reach(Folder):
 
     def link(self, path: str, target: str) -> None:
         with _told(path), self._parent(path, make=True) as (parent, name):
-            aside = f".runner-{token_hex(8)}"
-            os.symlink(target, aside, dir_fd=parent)
             try:
-                if self._owner is not None:
-                    os.chown(aside, *self._owner, dir_fd=parent, follow_symlinks=False)
-                os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException:
-                os.unlink(aside, dir_fd=parent)
-                raise
+                self._link(name, target, parent)
+            except FileExistsError:
+                aside = f".runner-{token_hex(8)}"
+                self._link(aside, target, parent)
+                try:
+                    os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+                except BaseException:
+                    os.unlink(aside, dir_fd=parent)
+                    raise
 
     def settle(self, path: str, mode: int, mtime_ns: int) -> None:
         with _told(path), self._parent(path) as (parent, name), opened_folder(name, parent) as descriptor:
@@ -138,6 +139,11 @@ class Reach(Folder):
 
     def _make(self, name: str, parent: int, mode: int) -> None:
         os.mkdir(name, mode, dir_fd=parent)
+        if self._owner is not None:
+            os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
+
+    def _link(self, name: str, target: str, parent: int) -> None:
+        os.symlink(target, name, dir_fd=parent)
         if self._owner is not None:
             os.chown(name, *self._owner, dir_fd=parent, follow_symlinks=False)
 
