@@ -81,6 +81,12 @@ class AgentSandbox:
 
     @property
     def namespace(self) -> int | None:
+        # Where somebody is about to run something, that is as good as having waited.
+        if not self._greeted and self._running.acquire(blocking=False):
+            try:
+                self.ready()
+            finally:
+                self._running.release()
         return self._line.namespace
 
     def ready(self) -> None:

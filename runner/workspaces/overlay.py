@@ -22,6 +22,7 @@ from runner.errors import NOT_NOW, Unavailable
 from runner.workspaces import mounts
 from runner.workspaces.bases import Base
 from runner.workspaces.copying import Copy, copy, marks_in
+from runner.workspaces.homes import Home
 from runner.workspaces.layers import nothing
 from runner.workspaces.laying import like_before, met
 from runner.workspaces.mounts import Busy, View
@@ -103,6 +104,7 @@ class OverlayWorkspace(Opened):
         self._owner = owner
         self._sandbox: Sandbox | None = None
         self._shared = False
+        self._home: Home | None = None
         self._copy: Copy | None = None
         self.closed = False
         path.mkdir(mode=0o700)
@@ -125,6 +127,7 @@ class OverlayWorkspace(Opened):
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         self._sandbox, self._shared = sandbox, shared
+        self._home = Home(sandbox, self._layers, self._owner)
         if sandbox.container and sandbox.namespace is not None:
             there = View(sandbox.namespace, sandbox.workspace)
             seen = mounts.sees(there, self.path)
@@ -173,6 +176,15 @@ class OverlayWorkspace(Opened):
             like_before(self.path, folders, stocked.passed)
         return stocked.count
 
+    def lay_home(
+        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
+    ) -> int | None:
+        return None if self._home is None else self._home.lay(content, fill, check)
+
+    def withdraw(self) -> None:
+        if self._home is not None:
+            self._home.withdraw()
+
     def close(self) -> None:
         if self.closed:
             return
@@ -185,6 +197,8 @@ class OverlayWorkspace(Opened):
             closing.callback(self._layers.discard, self._top)
             closing.callback(self._trash.remove, self.path)
             mounts.clear(self.path)
+            if self._home is not None:
+                closing.callback(self._home.close)
 
     @contextmanager
     def _begun(self, like: Path) -> Iterator[Begun]:

@@ -3,7 +3,8 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,7 +25,7 @@ from runner.model.step import Outcome, Result
 from runner.objects import FolderObjects
 from runner.store.tables import deliveries
 from runner.vault import MemoryVault
-from runner.workspaces.reach import Reach
+from runner.workspaces.reach import Held, Reach
 from tests.engine.conftest import Bench
 from tests.fakes import FakeWorkspaces, Troubled
 
@@ -716,16 +717,22 @@ def test_a_fork_reads_no_artifacts_of_other_runs(bench: Bench, files: Path) -> N
 # --- trouble ---------------------------------------------------------------------------------
 
 
-class Swapping(Reach):
+class Swapping(Held):
     """A folder in which a step puts another folder in the place of each file that is about to be read."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, None)
-        self._at = root
+        self._closing = ExitStack()
+        super().__init__(root, None, self._closing)
+        self._real_root = root
+
+    @contextmanager
+    def held(self) -> Iterator[Held]:
+        with self._closing:
+            yield self
 
     def reading(self, path: str) -> Any:
-        (self._at / path).unlink()
-        (self._at / path / "passwd").mkdir(parents=True)
+        (self._real_root / path).unlink()
+        (self._real_root / path / "passwd").mkdir(parents=True)
         return super().reading(path)
 
 

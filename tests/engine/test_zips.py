@@ -2,6 +2,7 @@
 
 import random
 import stat
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
@@ -95,6 +96,20 @@ def test_an_archive_whose_files_are_larger_than_it_says_is_refused(tmp_path: Pat
         unpack(BytesIO(small), Reach(tmp_path, None), "", idle)
 
     assert "second" not in there(tmp_path)
+
+
+def test_a_file_that_says_it_is_small_fills_no_memory(tmp_path: Path) -> None:
+    whole = made(lambda archive: archive.writestr("bomb", bytes(64 * 1024**2))).getvalue()
+    small = whole.replace((64 * 1024**2).to_bytes(4, "little"), (3).to_bytes(4, "little"))
+
+    tracemalloc.start()
+    with pytest.raises(BrokenDefinition, match="no zip file that can be unpacked"):
+        unpack(BytesIO(small), Reach(tmp_path, None), "", idle)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 8 * 1024**2
+    assert there(tmp_path) == set()
 
 
 def test_any_damage_is_named_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:

@@ -184,10 +184,12 @@ class Engine:
         }
 
     def left_behind(self) -> list[str]:
-        """Processes of jobs that have ended, and files that a hostile name would have made as a command."""
+        """What jobs that have ended left: processes, mounts, files that a hostile name made as a command."""
         home = self.services.settings.home
         mirrored = (path for path in files_in(home / "mirrors") if path.name == "X")
         found = [str(path) for path in (*home.glob("X"), *mirrored, *Path.cwd().glob("X"))]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        found += [line for line in mounts if f" {home}/temp/" in line]
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()

@@ -1,7 +1,7 @@
 """The artifacts of the run that a step belongs to: how they come to be, and how they are read."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -10,6 +10,7 @@ from runner.engine.errands.search import Finds, Found
 from runner.engine.errands.zips import Packing, packing, repack
 from runner.engine.leftovers import remove
 from runner.engine.library import Halted
+from runner.engine.ports import Folder
 from runner.errors import NOT_NOW, BrokenDefinition, Damaged, DatabaseUnavailable, NotFound, Unavailable
 from runner.model.artifact import Artifact, Maker, NameTaken, NewArtifact
 from runner.model.blob import Blob
@@ -106,11 +107,17 @@ class Shelf:
 
     def _fill(self, into: Packing, finds: Finds) -> set[str]:
         added = set[str]()
-        for path, one in finds.named():
-            self.errand.check()
-            with _reading(one) as file:
-                into.add(path, file, one.mode, one.at)
-            added.add(path)
+        folder: Folder | None = None
+        with ExitStack() as holding:
+            for path, one in finds.named():
+                self.errand.check()
+                if one.folder is not folder:
+                    holding.close()
+                    folder = one.folder
+                    held = holding.enter_context(folder.held())
+                with _reading(one, held) as file:
+                    into.add(path, file, one.mode, one.at)
+                added.add(path)
         return added
 
     def _put(self, write: Callable[[BinaryIO], None]) -> Blob:
@@ -151,9 +158,9 @@ def named(one: Artifact) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(one: Found) -> Iterator[BinaryIO]:
+def _reading(one: Found, folder: Folder) -> Iterator[BinaryIO]:
     try:
-        with one.folder.reading(one.place) as file:
+        with folder.reading(one.place) as file:
             yield file
     except NotFound:
         raise BrokenDefinition(

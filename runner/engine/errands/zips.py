@@ -81,22 +81,24 @@ def unpack(source: BinaryIO, folder: Folder, below: str, check: Callable[[], Non
     Nothing is written elsewhere, whatever the archive says. Raises `BrokenDefinition`.
     """
     count, left = 0, MOST_BYTES
-    with _opened(source) as archive:
+    with _opened(source) as archive, folder.held() as held:
         for entry in _files(archive):
             check()
-            executable = (entry.external_attr >> 16) & 0o111
+            mode = 0o755 if (entry.external_attr >> 16) & 0o111 else 0o644
             path = posixpath.join(below, entry.filename)
-            with (
-                archive.open(entry) as file,
-                folder.writing(path, 0o755 if executable else 0o644) as sink,
-            ):
+            count += 1
+            if entry.file_size <= _PIECE:
+                # Whatever it says itself, no more than this is unpacked of it at once.
+                with archive.open(entry) as file:
+                    held.put(path, file.read(_PIECE), mode)
+                continue
+            with archive.open(entry) as file, held.writing(path, mode) as sink:
                 while piece := file.read(_PIECE):
                     check()
                     left -= len(piece)
                     if left < 0:
                         raise BrokenDefinition(f"its files are more than {MOST_BYTES} bytes together")
                     sink.write(piece)
-            count += 1
     return count
 
 

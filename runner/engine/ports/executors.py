@@ -88,7 +88,7 @@ class Sandbox(Protocol):
 
     @property
     def namespace(self) -> int | None:
-        """A pidfd of a process in it, as soon as a command has run; None where that is not known."""
+        """A pidfd of a process in it, which is waited for; None where that is not known."""
 
     def run(self, command: Command, log: Callable[[bytes], None]) -> Exit:
         """Run to the end, handing output on as it comes, stdout and stderr in one stream."""

@@ -90,6 +90,14 @@ class Workspace(Protocol):
         `check` is called now and then, and ends it by raising.
         """
 
+    def lay_home(
+        self, content: str, fill: Callable[["Folder"], int], check: Callable[[], None] = lambda: None
+    ) -> int | None:
+        """As `lay`, in the home folder of the sandbox that it is shown to."""
+
+    def withdraw(self) -> None:
+        """Give back what was laid in the sandbox's home, before the sandbox is closed."""
+
     def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
         """Every file in it, also those behind links to its own folders, by relative path and in order.
 
@@ -271,6 +279,9 @@ class Folder(Protocol):
     def reading(self, path: str) -> AbstractContextManager[BinaryIO]:
         """A regular file."""
 
+    def read(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a regular file."""
+
     def target(self, path: str) -> str:
         """Where a symlink leads."""
 
@@ -281,6 +292,9 @@ class Folder(Protocol):
         self, path: str, mode: int = 0o644, mtime_ns: int | None = None
     ) -> AbstractContextManager[BinaryIO]:
         """A file that appears there, in place of what was, when the block ends, and not where it fails."""
+
+    def put(self, path: str, content: bytes, mode: int, mtime_ns: int | None = None) -> None:
+        """As `writing`, of a small file. Where nothing was, it may be seen before it is whole."""
 
     def link(self, path: str, target: str) -> None:
         """Put a symlink there, in place of a file or link."""
