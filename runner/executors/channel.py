@@ -84,12 +84,16 @@ class SocketChannel:
             self.wake()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Errors: `ChannelClosed`; `wire.TooLong`, and then nothing was sent."""
+        """Errors: `ChannelClosed`; `wire.TooLong`, and then nothing was sent.
+
+        A program that has ended takes nothing: `receive` gives what it had said before, and then its end.
+        """
         data = wire.pack(dict(message))
         if self._peer is None:
             raise self._closed()
         try:
-            self._peer.sendall(data)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._peer.sendall(data)
         except OSError:
             raise self._closed() from None
 

@@ -55,7 +55,8 @@ class Channel(Protocol):
     def connect(self, seconds: float) -> bool:
         """Wait for the program to be there, so many seconds at the most; whether it is."""
 
-    def send(self, message: Mapping[str, Any]) -> None: ...
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Of a program that has ended, `receive` gives what it had said before, and then its end."""
 
     def receive(self, seconds: float) -> Mapping[str, Any] | None:
         """The next message; None where none came within so many seconds, or somebody called `wake`."""
