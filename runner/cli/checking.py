@@ -140,15 +140,22 @@ Readings = list[tuple[Source, Reading]]
 
 
 def _as_text(readings: Readings) -> None:
-    count = 0
+    problems = warnings = 0
     for source, reading in readings:
         text = b"" if source.is_unread else source.path.read_bytes()
         lines = text.decode(errors="replace").splitlines()
         for problem in reading.problems:
-            count += not problem.warning
+            problems += not problem.warning
+            warnings += problem.warning
             print_problem(problem, lines)
-    files = f"{len(readings)} file{'' if len(readings) == 1 else 's'}"
-    click.echo(f"{files}, {count or 'no'} problem{'' if count == 1 else 's'}", err=True)
+    said = [_counted(len(readings), "file"), _counted(problems, "problem")]
+    if warnings:
+        said.append(_counted(warnings, "warning"))
+    click.echo(", ".join(said), err=True)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def print_problem(problem: Problem, lines: Sequence[str], *, err: bool = False) -> None:

@@ -132,6 +132,7 @@ def test_what_no_container_can_have_here_is_a_warning_but_for_github(tmp_path: P
 
     done = runner("check", "--json", str(file))
     (found,) = json.loads(done.stdout)[0]["warnings"]
+    assert runner("check", str(file)).stderr == "1 file, no problems, 1 warning\n"
 
     assert done.returncode == 0
     assert found["message"].startswith('the container of a job cannot have the option "--privileged"; here')
