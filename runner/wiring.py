@@ -290,7 +290,6 @@ def _sweep_folders(services: Services, station: Station) -> None:
     held = _held(services, station)
     for folder, whose in left:
         if whose is not None and whose not in held:
-            services.workspaces.uncover(folder)
             remove(folder)
     jobs = {_job(name): name for name in names if name.removeprefix(JOB).isdecimal()}
     for job in services.views.finished(jobs):

@@ -220,14 +220,6 @@ class FakeWorkspace:
     ) -> int | None:
         return None
 
-    def lay_home(
-        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = lambda: None
-    ) -> int | None:
-        return None
-
-    def withdraw(self) -> None:
-        """Nothing was laid."""
-
     def paths(self, spend: Callable[[int, int], None]) -> list[str]:
         return sorted(path.name for path in self.path.iterdir() if path.is_file())
 

@@ -336,7 +336,6 @@ def _begin(
     place = opening.open(repository, hold, station, log, opened)
     history = settled_at(history, place, workspace.path, lent, station)
     sandbox = place.sandbox
-    opened.callback(workspace.withdraw)
     workspace.shown(sandbox, place.shared)
     library.place(sandbox, partial(log, FIRST_WORDS))
     scene = Scene(asked_for, job, sandbox, station.worker, secrets, station.env, place.env)

@@ -50,7 +50,6 @@ from runner.errors import Unavailable
 from runner.model.refs import checked_ref
 from runner.model.snapshot import BASE
 from runner.model.source import FULL_COMMIT_ID, Repository, Route
-from runner.workspaces import mounts
 from runner.workspaces.bases import Bases
 from runner.workspaces.checkouts import Checkout, commit
 from runner.workspaces.cloning import Clones
@@ -378,10 +377,6 @@ class GitWorkspaces:
             self._trash.remove(self._snapshots / file_name(name))
             self._overlays.sweep()
         self._trash.empty()
-
-    def uncover(self, folder: Path) -> None:
-        """Take off what is still mounted in a job's folder that is to be removed."""
-        mounts.clear(folder)
 
     def forget(self, name: str) -> None:
         """Remove every snapshot and folder of job `name`."""

@@ -6,7 +6,7 @@ files one by one goes where the link leads, and stops at the folder.
 
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +54,8 @@ def _meet(
             try:
                 below = os.open(entry.name, _FOLDER, dir_fd=place)
                 try:
-                    if _shapes(below, there):
+                    # What is made in such a folder takes after it.
+                    if there.st_mode & stat.S_ISGID or os.listxattr(below):
                         return False
                     found[path] = there
                     if not _meet(above, below, f"{path}/", found, check):
@@ -64,49 +65,6 @@ def _meet(
             finally:
                 os.close(above)
     return True
-
-
-def apart(layer: Path, place: int, passed: Collection[str], check: Callable[[], None]) -> bool:
-    """Whether an open folder has nothing that a layer has too, but for folders that are just `passed`."""
-    above = os.open(layer, _FOLDER)
-    try:
-        return _apart(above, place, "", passed, check)
-    except OSError:
-        # Somebody is changing it right now.
-        return False
-    finally:
-        os.close(above)
-
-
-def _apart(layer: int, place: int, prefix: str, passed: Collection[str], check: Callable[[], None]) -> bool:
-    if _shapes(place, os.fstat(place)):
-        return False
-    with os.scandir(place) as entries:
-        for entry in entries:
-            check()
-            path = f"{prefix}{entry.name}"
-            try:
-                os.stat(entry.name, dir_fd=layer, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if path not in passed or not entry.is_dir(follow_symlinks=False):
-                return False
-            above = os.open(entry.name, _FOLDER, dir_fd=layer)
-            try:
-                below = os.open(entry.name, _FOLDER, dir_fd=place)
-                try:
-                    if not _apart(above, below, f"{path}/", passed, check):
-                        return False
-                finally:
-                    os.close(below)
-            finally:
-                os.close(above)
-    return True
-
-
-def _shapes(folder: int, status: os.stat_result) -> bool:
-    """Whether what is made in a folder takes after it."""
-    return bool(status.st_mode & stat.S_ISGID or os.listxattr(folder))
 
 
 def like_before(place: Path, folders: Mapping[str, os.stat_result], passed: frozenset[str]) -> None:

@@ -166,21 +166,6 @@ def lifted(place: Path, views: Sequence[View]) -> Iterator[Callable[[int], None]
     yield lambda mount: _put(mount, place, by_hand)
 
 
-def show(mount: int, place: Path, view: View) -> bool:
-    """Put a mount at a place, and where a sandbox sees that; False where the sandbox is gone."""
-    copy = duplicate(mount)
-    try:
-        attach(mount, place)
-        seen = sees(view, place)
-        if seen is False:
-            # Where all that is mounted here is so in there too, it has come by itself.
-            _within(view, partial(attach, copy, view.path))
-            seen = sees(view, place)
-        return bool(seen)
-    finally:
-        os.close(copy)
-
-
 def sees(view: View, place: Path) -> bool | None:
     """Whether it is the workspace at `place` that is seen there; None where the process is gone."""
     device = place.stat().st_dev

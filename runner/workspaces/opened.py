@@ -30,15 +30,6 @@ class Opened:
         """Into a folder like any other each file is written."""
         return None
 
-    def lay_home(
-        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
-    ) -> int | None:
-        """Nor is there a layer for others."""
-        return None
-
-    def withdraw(self) -> None:
-        """Nothing was laid elsewhere."""
-
     def paths(self, spend: Callable[[int, int], None]) -> Iterator[str]:
         return self._below("", (self.path.resolve(),), spend)
 

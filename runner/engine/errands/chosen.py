@@ -11,7 +11,6 @@ from runner.errors import BrokenDefinition
 from runner.expr.hashing import Pattern
 
 WORKSPACE, HOME, TEMP = "workspace", "home", "temp"
-ROOTS = (WORKSPACE, HOME, TEMP)
 """What of a job is called by a name of its own, so that another job finds it in its own."""
 
 

@@ -90,14 +90,6 @@ class Workspace(Protocol):
         `check` is called now and then, and ends it by raising.
         """
 
-    def lay_home(
-        self, content: str, fill: Callable[["Folder"], int], check: Callable[[], None] = lambda: None
-    ) -> int | None:
-        """As `lay`, in the home folder of the sandbox that it is shown to."""
-
-    def withdraw(self) -> None:
-        """Give back what was laid in the sandbox's home, before the sandbox is closed."""
-
     def paths(self, spend: Callable[[int, int], None]) -> Iterable[str]:
         """Every file in it, also those behind links to its own folders, by relative path and in order.
 
