@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from runner.engine.ports import Folder, Sandbox
 from runner.errors import NOT_NOW, Unavailable
 from runner.workspaces import mounts
 from runner.workspaces.bases import Base
 from runner.workspaces.copying import Copy, copy, marks_in
-from runner.workspaces.homes import Home
 from runner.workspaces.layers import nothing
 from runner.workspaces.laying import like_before, met
 from runner.workspaces.mounts import Busy, View
@@ -104,8 +104,9 @@ class OverlayWorkspace(Opened):
         self._owner = owner
         self._sandbox: Sandbox | None = None
         self._shared = False
-        self._home: Home | None = None
         self._copy: Copy | None = None
+        self._changing = Lock()
+        """Of a workflow in Python several steps may lay something at once, and others be saved meanwhile."""
         self.closed = False
         path.mkdir(mode=0o700)
         self._top = layers.begin((*self._sealed, *base.folders)[0])
@@ -127,7 +128,6 @@ class OverlayWorkspace(Opened):
 
     def shown(self, sandbox: Sandbox, shared: bool) -> None:
         self._sandbox, self._shared = sandbox, shared
-        self._home = Home(sandbox, self._layers, self._owner)
         if sandbox.container and sandbox.namespace is not None:
             there = View(sandbox.namespace, sandbox.workspace)
             seen = mounts.sees(there, self.path)
@@ -143,47 +143,48 @@ class OverlayWorkspace(Opened):
         `Unkeepable` where a step left what no snapshot can hold.
         """
         check()
-        try:
-            if _is_empty(self._top.files):
-                self._snapshot = self._under
-            else:
-                with self._begun(self._top.files) as begun:
-                    self._keep(begun, check)
-        except OSError as error:
-            raise Unavailable(f"the workspace cannot be saved: {error.strerror}") from error
-        self._unsaved.clear()
-        return self._snapshot
+        with self._changing:
+            try:
+                if _is_empty(self._top.files):
+                    self._snapshot = self._under
+                else:
+                    with self._begun(self._top.files) as begun:
+                        self._keep(begun, check)
+            except OSError as error:
+                raise Unavailable(f"the workspace cannot be saved: {error.strerror}") from error
+            self._unsaved.clear()
+            return self._snapshot
 
     def lay(
         self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
     ) -> int | None:
-        views = self._views()
-        if views is None or self._height + 2 > mounts.MOST_LAYERS:
+        if not self._may_grow():
             return None
         stocked = self._layers.stock.take(content, self._owner, fill)
         if stocked is None:
             return None
-        with closing(stocked):
-            # The kernel takes no folder twice.
-            folders = None if stocked.files in self._sealed else met(stocked.files, self.path, check)
-            if folders is None:
+        with closing(stocked), self._changing:
+            return self._lay(stocked, check)
+
+    def _lay(self, stocked: Stocked, check: Callable[[], None]) -> int | None:
+        views = self._views()
+        # The kernel takes no folder twice.
+        if views is None or not self._may_grow() or stocked.files in self._sealed:
+            return None
+        folders = met(stocked.files, self.path, check)
+        if folders is None:
+            return None
+        with self._begun(self._top.files) as begun, self._begun(stocked.files) as between:
+            try:
+                self._change(views, partial(self._seal, begun, between, stocked))
+            except Busy:
                 return None
-            with self._begun(self._top.files) as begun, self._begun(stocked.files) as between:
-                try:
-                    self._change(views, partial(self._seal, begun, between, stocked))
-                except Busy:
-                    return None
-            like_before(self.path, folders, stocked.passed)
+        like_before(self.path, folders, stocked.passed)
         return stocked.count
 
-    def lay_home(
-        self, content: str, fill: Callable[[Folder], int], check: Callable[[], None] = nothing
-    ) -> int | None:
-        return None if self._home is None else self._home.lay(content, fill, check)
-
-    def withdraw(self) -> None:
-        if self._home is not None:
-            self._home.withdraw()
+    def _may_grow(self) -> bool:
+        """Whether what was laid can be put below what steps have made."""
+        return self._views() is not None and self._height + 2 <= mounts.MOST_LAYERS
 
     def close(self) -> None:
         if self.closed:
@@ -197,8 +198,6 @@ class OverlayWorkspace(Opened):
             closing.callback(self._layers.discard, self._top)
             closing.callback(self._trash.remove, self.path)
             mounts.clear(self.path)
-            if self._home is not None:
-                closing.callback(self._home.close)
 
     @contextmanager
     def _begun(self, like: Path) -> Iterator[Begun]:

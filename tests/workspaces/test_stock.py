@@ -259,6 +259,38 @@ def test_many_who_ask_at_once_have_one(
 # --- snapshots ---------------------------------------------------------------------------------
 
 
+def test_a_job_that_is_given_several_at_once_and_saved_meanwhile_has_all_of_them(
+    workspaces: GitWorkspaces, route: Route, tmp_path: Path
+) -> None:
+    opened, together = overlay(workspaces, route), threading.Barrier(5)
+    fills = []
+    for number in range(4):
+        (tmp_path / f"{number}" / f"deps-{number}").mkdir(parents=True)
+        (tmp_path / f"{number}" / f"deps-{number}" / "file").write_text(f"{number}")
+        fills.append(archived(tmp_path / f"{number}"))
+
+    def lay(number: int) -> int | None:
+        def fill(folder: Folder) -> int:
+            count = fills[number](folder)
+            together.wait(60)
+            return count
+
+        return opened.lay(f"deps-{number}", fill)
+
+    with ThreadPoolExecutor(4) as threads:
+        (opened.path / "made").write_text("by a step")
+        laid = [threads.submit(lay, number) for number in range(4)]
+        together.wait(60)
+        for _ in range(20):
+            opened.save()
+
+    assert [one.result() for one in laid] == [2] * 4
+    there = seen(opened.path)
+    assert [(opened.path / f"deps-{number}" / "file").read_text() for number in range(4)] == list("0123")
+    assert (opened.path / "made").read_text() == "by a step"
+    assert seen(overlay(workspaces, route, 2, opened.save()).path) == there
+
+
 def test_each_snapshot_has_what_was_there_then(workspaces: GitWorkspaces, route: Route, deps: Path) -> None:
     opened, saved = overlay(workspaces, route), []
     (opened.path / "before").touch()
