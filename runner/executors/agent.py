@@ -73,6 +73,7 @@ class AgentSandbox:
         self._name = secrets.token_hex(4)
         self._size = 0
         self._greeted = False
+        self._failure: Unavailable | None = None
         try:
             self._file = self._launch_file()
         except BaseException:
@@ -84,7 +85,9 @@ class AgentSandbox:
         # Where somebody is about to run something, that is as good as having waited.
         if not self._greeted and self._running.acquire(blocking=False):
             try:
-                self.ready()
+                # Whoever runs something is told.
+                with suppress(Unavailable):
+                    self.ready()
             finally:
                 self._running.release()
         return self._line.namespace
@@ -92,11 +95,14 @@ class AgentSandbox:
     def ready(self) -> None:
         """Wait until the agent is. Raises `Unavailable` with what it said instead of being ready."""
         with self._running:
+            if self._failure is not None:
+                raise self._failure
             if self._greeted or self._stopped:
                 return
             try:
                 self._greet()
-            except BaseException:
+            except BaseException as error:
+                self._failure = error if isinstance(error, Unavailable) else None
                 self.stop()
                 raise
 
