@@ -5,7 +5,7 @@ second parameter, or may, is left alone, and so are calls with `**`.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from inspect import Parameter, Signature, isfunction, signature
 from pkgutil import resolve_name
@@ -19,13 +19,22 @@ NO_METHODS = ("undone",)
 Misused = tuple[ast.expr | ast.keyword, str]
 
 
-def misused(function: ast.AsyncFunctionDef, step: str) -> Iterator[Misused]:
-    """What is wrong with how a workflow's function, and those within it, ask for steps, and where."""
+def rebound(function: ast.AsyncFunctionDef) -> set[str]:
+    """The attributes that a workflow's function, and those within it, set or delete.
+
+    Of whatever: it may be the steps by another name.
+    """
+    return {one.attr for one in ast.walk(function) if isinstance(one, ast.Attribute) and not _is_read(one)}
+
+
+def misused(function: ast.AsyncFunctionDef, step: str, own: Collection[str]) -> Iterator[Misused]:
+    """What is wrong with how a workflow's function, and those within it, ask for steps, and where.
+
+    What it has for the methods in `own` is not known.
+    """
     nodes = reached(function, step)
     of_step = [node for node in nodes if isinstance(node, ast.Attribute) and _is_name(node.value, step)]
     calls = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
-    # Of whatever: it may be the steps by another name.
-    own = {one.attr for one in ast.walk(function) if isinstance(one, ast.Attribute) and not _is_read(one)}
     for one in of_step:
         name = one.attr
         if name in own or name in NO_METHODS or name.startswith("_"):

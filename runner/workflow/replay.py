@@ -5,10 +5,10 @@ bodies of steps, in which that is right.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
-from runner.workflow.asking import misused
+from runner.workflow.asking import misused, rebound
 from runner.workflow.python_names import bound, imported, own, reached
 
 NOW, CHANCE, ONE = "{step}.now()", "{step}.random()", "{step}.uuid()"
@@ -43,9 +43,10 @@ def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterat
     """What is surely wrong in a workflow's function, and where; `nodes` are those of its file."""
     step = [*function.args.posonlyargs, *function.args.args][1].arg
     itself = list(own(function.body))
+    set_here = rebound(function)
     if reached(function, step):
-        yield from _left(itself, step)
-    yield from misused(function, step)
+        yield from _left(itself, step, ASKS - set_here)
+    yield from misused(function, step, set_here)
     names = _known(itself, nodes)
     for node in itself:
         if isinstance(node, ast.Call):
@@ -57,10 +58,10 @@ def mistakes(function: ast.AsyncFunctionDef, nodes: Sequence[ast.AST]) -> Iterat
                 yield node, f"time.sleep() holds up the whole workflow; write: await {step}.sleep(...)"
 
 
-def _left(itself: Sequence[ast.AST], step: str) -> Iterator[Found]:
+def _left(itself: Sequence[ast.AST], step: str, asks: Collection[str]) -> Iterator[Found]:
     for node in itself:
         match node:
-            case ast.Expr(ast.Call(method) as call) if _is_of(method, step) and method.attr in ASKS:
+            case ast.Expr(ast.Call(method) as call) if _is_of(method, step) and method.attr in asks:
                 said = f"nobody waits for this {step}.{method.attr}(...)"
                 yield call, f"{said}; write await before it, or keep it and await it later"
 

@@ -1,21 +1,23 @@
 """A forge behind TLS, whose certificate comes from an authority that only who runs us knows of."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from runner import environment
 from runner.errors import Unavailable
 from runner.model.source import Repository, Route
-from runner.workspaces import GitWorkspaces
+from runner.workspaces import GitWorkspaces, authorities
 from runner.workspaces.git import Git
 from tests.workspaces.authority import Authority
-from tests.workspaces.forge import Forge, a_forge
+from tests.workspaces.forge import Forge, a_forge, digest_of
 from tests.workspaces.origin import Origin, mirror_of
 from tests.workspaces.test_large import ATTRIBUTES, BIG, LOGIN, checked_out, pushed
 
@@ -163,6 +165,69 @@ def test_git_is_told_where_the_authorities_of_the_machine_are_not(
     certificates = [place for place in places if place.is_file()]
     certificates += [one for place in places if place.is_dir() for one in place.iterdir()]
     assert {one.read_bytes() for one in certificates} == ({authority.file.read_bytes()} if named else set())
+
+
+@pytest.mark.parametrize("built", ["file", "folder"])
+@pytest.mark.parametrize(
+    "empty",
+    [(), ("SSL_CERT_FILE",), ("SSL_CERT_DIR",), ("SSL_CERT_FILE", "SSL_CERT_DIR")],
+)
+def test_where_all_that_names_authorities_is_empty_those_of_the_machine_are_trusted(
+    forge: Forge,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    built: str,
+    empty: tuple[str, ...],
+) -> None:
+    forge.keep(BIG)
+    none = {"file": tmp_path / "none.pem", "folder": tmp_path / "none"}
+    places = none | {built: getattr(authority, built)}
+    paths = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(places["file"]), openssl_capath=str(places["folder"])
+    )
+    # A test has no other machine, and OpenSSL was built for this one.
+    monkeypatch.setattr("ssl.get_default_verify_paths", lambda: paths)
+    for name in empty:
+        monkeypatch.setenv(name, "")
+
+    ours = authorities.trusted(environment.for_git())
+
+    address = f"{forge.url}/contents/{digest_of(BIG)}"
+    assert httpx2.get(address, verify=ours, trust_env=False).content == BIG
+
+
+def test_the_machines_own_authorities_are_the_same_whether_variables_are_empty_or_not_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unset = authorities.trusted(environment.for_git())
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "")
+
+    empty = authorities.trusted(environment.for_git())
+
+    assert empty.get_ca_certs() == unset.get_ca_certs()
+
+
+def test_links_to_certificates_that_are_gone_stop_nothing(
+    repository: tuple[Repository, Route],
+    authority: Authority,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "hashed"
+    folder.mkdir()
+    for one in authority.folder.iterdir():
+        (folder / one.name).write_bytes(one.read_bytes())
+    (folder / "00000000.0").symlink_to(tmp_path / "gone.pem")
+    (folder / "00000000.1").mkdir()
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+
+    with a_home(home) as workspaces:
+        there, _ = checked_out(workspaces, *repository)
+
+        assert (there / "a.bin").read_bytes() == BIG
 
 
 def test_a_folder_without_certificates_is_one_of_which_none_can_be_read(
