@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -35,10 +36,12 @@ def said() -> Said:
 
 
 @pytest.fixture
-def runs(said: Said) -> Iterator[Callable[..., None]]:
+def runs(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Runs bodies at once, as those of steps 1, 2 ..., to their ends; each is given where it prints to."""
+    # They take the process to the workspace, and to the root when they have ended.
+    monkeypatch.chdir(tmp_path)
     loop = asyncio.new_event_loop()
-    bodies = Bodies(cast(Line, said), loop, "/")
+    bodies = Bodies(cast(Line, said), loop, str(tmp_path))
     out = Printed(bodies, io.StringIO())
 
     async def all_of(*functions: Callable[[Printed], Any]) -> None:
