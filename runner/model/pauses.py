@@ -19,13 +19,20 @@ def stands_still(run: Run, job: Job) -> bool:
 def pause(run: Run, stop: Stop) -> Run:
     """Have a run stand still: running steps end, and no job goes on. Twice is once: the first one counts.
 
-    One that was only paused with another is so by itself from then on.
+    One that was only paused with another is so by itself from then on. What went on by itself of all that a
+    run waits for stands still again, each time.
     """
     if run.result is not None:
         raise Rejected(f"run {run.id} has ended: {run.result}")
     if run.pause is None:
         return replace(run, pause=stop)
-    return run if run.pause.above is None else replace(run, pause=replace(stop, at=run.pause.at))
+    former = replace(stop, at=run.pause.at) if run.pause.above is not None else run.pause
+    return replace(run, pause=replace(former, anew=True))
+
+
+def as_kept(run: Run) -> Run:
+    """A run once all below it were told that its pause was asked for anew."""
+    return replace(run, pause=replace(run.pause, anew=False)) if run.pause and run.pause.anew else run
 
 
 def unpause(run: Run, now: datetime) -> Run:
@@ -54,7 +61,7 @@ def follow(run: Run, now: datetime) -> Run:
     above = parent.pause
     if above is None:
         return _going_on(run, mine, now) if mine else run
-    if parent.free == above.at:
+    if mine is None and parent.free == above.at:
         return run
     stop = replace(above, run=run.id, above=above.above or parent.run)
     return replace(run, pause=replace(stop, at=mine.at) if mine else stop)

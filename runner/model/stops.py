@@ -20,6 +20,8 @@ class Stop:
     workflow: str | None = None
     above: int | None = None
     """The run that was paused, and this one with it, as it waits for this one."""
+    anew: bool = False
+    """Whether somebody asks for it once more just now; that is not kept."""
 
     @property
     def refuses(self) -> bool:

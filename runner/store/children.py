@@ -63,6 +63,20 @@ _followers = (
     .where(_live, children.c.run == bindparam("of_run"), runs.c.gone_at.is_(None))
     .order_by(runs.c.id)
 )
+_started = (
+    select(children.c.delivery, runs.c.id)
+    .join(runs, runs.c.delivery == children.c.delivery, isouter=True)
+    .where(_live)
+)
+_first = _started.where(children.c.run == bindparam("of_run")).cte("below", recursive=True)
+_below = _first.union(_started.where(children.c.run == _first.c.id))
+_free_no_more = (
+    update(children)
+    .where(children.c.delivery.in_(select(_below.c.delivery)), children.c.free.is_not(None))
+    .values(free=None)
+)
+# Who has started another run is older.
+_all_below = select(_below.c.id).where(_below.c.id.is_not(None)).order_by(_below.c.id)
 _own, _above = stops.alias("own"), stops.alias("above")
 _stopped = select(stops.c.run).where(stops.c.run.is_not(None))
 _any_paused = _stopped.limit(1)
@@ -186,12 +200,18 @@ def _left(connection: Connection, before: Run, after: Run, now: datetime) -> lis
 
 
 def _paused(connection: Connection, before: Run, after: Run) -> Sequence[int]:
-    """Note what a run is free of; gives those that follow it, where it was paused or goes on."""
+    """Note what a run is free of; gives those that follow it, where it was paused or goes on.
+
+    Where somebody paused it, nothing of all that is below it is free any more.
+    """
     if after.parent is not None and after.parent != before.parent:
         free = None if after.parent.free is None else micros(after.parent.free)
         connection.execute(_mine.values(free=free), {"delivery_id": after.delivery})
     if after.pause == before.pause:
         return []
+    if after.pause is not None and after.pause.above is None:
+        connection.execute(_free_no_more, {"of_run": after.id})
+        return connection.execute(_all_below, {"of_run": after.id}).scalars().all()
     return connection.execute(_followers, {"of_run": after.id}).scalars().all()
 
 

@@ -12,7 +12,7 @@ from runner.model.run import Run
 from runner.store.database import Database
 from runner.store.followers import Awaited, awaited_of_run
 from runner.store.rows import job_from, run_from
-from runner.store.stops import hold_of_run, pause_above, pause_of_run, stop_of
+from runner.store.stops import hold_of_run, pause_above, pause_of, pause_of_run, stop_of
 from runner.store.tables import (
     children,
     jobs,
@@ -120,7 +120,8 @@ def _run(connection: Connection, row: Row[Any], found: Iterable[Row[Any]]) -> Ru
         known = [replace(job, caller=standing.get(job.caller, job.caller)) for job in known]
     run = run_from(row, tuple(known))
     if run.parent is not None and row.above is not None:
-        run = replace(run, parent=replace(run.parent, pause=stop_of(connection, row.above)))
+        # By the run that it is of: somebody may have put another in its place since its id was read.
+        run = replace(run, parent=replace(run.parent, pause=pause_of(connection, run.parent.run)))
     if row.pause is None and row.hold is None:
         return run
     return replace(run, pause=stop_of(connection, row.pause), hold=stop_of(connection, row.hold))

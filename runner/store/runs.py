@@ -23,6 +23,7 @@ from runner.errors import NotFound, Rejected
 from runner.model.audit import Act
 from runner.model.lifecycle import decide
 from runner.model.limits import NONE, Limits
+from runner.model.pauses import as_kept
 from runner.model.run import Envelope, Job, Lease, Run
 from runner.model.source import Delivery, Event, Route
 from runner.model.step import Checkpoint
@@ -273,6 +274,7 @@ class SqlStore:
         if after is not changed:
             after = save(connection, changed, after, now)
         related = children.moved(connection, before, after, now)
+        after = as_kept(after)
         announce(connection, before, after, micros(now), held.awaited)
         save_pause(connection, before, after, micros(now))
         note_of_run(connection, act, before, after, micros(now), said=signal is not None and fresh)

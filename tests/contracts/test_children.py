@@ -389,9 +389,8 @@ def test_a_child_stands_still_whose_parent_does_though_nobody_lived_to_tell_it(w
     grandchild = below(world, child)
     stop = Stop("ada", NOON, "wait", world.parent.route.repo, world.parent.id)
 
-    assert world.store.update(world.parent.id, lambda run, _now: pauses.pause(run, stop)).stirred == (
-        child.id,
-    )
+    stirred = world.store.update(world.parent.id, lambda run, _now: pauses.pause(run, stop)).stirred
+    assert stirred == (child.id, grandchild.id)
 
     assert world.store.stranded().stirred == (child.id,)
     swept(world)
@@ -413,6 +412,24 @@ def test_a_child_that_somebody_had_go_on_does_until_its_parent_is_paused_anew(wo
     pause(world, world.parent, "bert")
 
     assert paused(world, child).startswith(f"paused with run {world.parent.id} by bert")
+
+
+def test_a_pause_that_is_asked_for_again_is_one_of_what_had_gone_on_by_itself_too(world: World) -> None:
+    child = world.child(world.start())
+    grandchild = below(world, child)
+    pause(world, world.parent, "ada")
+    for one in (child, grandchild):
+        unpause(world, one)
+    assert (paused(world, child), paused(world, grandchild)) == ("", "")
+
+    pause(world, world.parent, "bert")
+
+    for one in (child, grandchild):
+        assert paused(world, one).startswith(f"paused with run {world.parent.id} by ada")
+    unpause(world, grandchild)
+    pause(world, child, "carl")
+    assert paused(world, child).startswith("paused by carl")
+    assert paused(world, grandchild).startswith(f"paused with run {child.id} by carl")
 
 
 @pytest.mark.parametrize("seed", range(1, 7))

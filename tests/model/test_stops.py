@@ -53,7 +53,8 @@ def test_a_stop_says_what_it_is_about_who_brought_it_about_and_why(stop: Stop, s
 def test_a_run_that_was_paused_twice_was_paused_by_the_first() -> None:
     run = pause(a_run(a_job()), PAUSE)
 
-    assert pause(run, replace(PAUSE, actor="bert")) == run
+    again = pause(run, replace(PAUSE, actor="bert"))
+    assert again == replace(run, pause=replace(PAUSE, anew=True))
     assert run.stopped == PAUSE.words
     assert unpause(unpause(run, NOON), NOON) == a_run(a_job(), delivery=run.delivery)
 
@@ -110,9 +111,8 @@ def test_what_somebody_had_go_on_stands_still_again_with_the_next_pause_above() 
 
     assert on.parent is not None
     assert (on.pause, on.parent.free) == (None, NOON)
-    # The one above is paused by somebody itself now, and has been all the time.
-    same = replace(on.parent, pause=replace(ABOVE, actor="bert"))
-    assert decide(replace(on, parent=same), NOON).pause is None
+    # A server that knows nothing of that has paused it with another one since.
+    assert decide(replace(on, pause=replace(WITH, above=9)), NOON).pause == WITH
     later = replace(on.parent, pause=replace(ABOVE, at=NOON + HOUR))
     assert decide(replace(on, parent=later), NOON + HOUR).pause == replace(WITH, at=NOON + HOUR)
 
