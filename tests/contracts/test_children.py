@@ -1,12 +1,15 @@
 """Runs that steps have started, on every database that we promise to work on."""
 
+import importlib
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, update
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text, update
 
 from runner.engine import control
 from runner.engine.ports import Arrival, NewRun, Verdict
@@ -485,3 +488,22 @@ def test_a_child_whose_end_nobody_heard_is_nobodys_when_the_parent_has_ended(wor
     world.store.update(world.parent.id, end)
 
     assert world.due() == ()
+
+
+def test_what_goes_on_below_a_paused_run_at_an_upgrade_does_so_after_it(world: World) -> None:
+    child = world.child(world.start())
+    grandchild = below(world, child)
+    pause(world, world.parent, "ada")
+    unpause(world, grandchild)
+    migration = importlib.import_module("runner.store.migrations.versions.0033_free_of_pauses")
+
+    def upgrade(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE children DROP COLUMN free"))
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+
+    world.database.writing(upgrade)
+
+    swept(world)
+    assert paused(world, grandchild) == ""
+    assert paused(world, child).startswith(f"paused with run {world.parent.id} by ada")

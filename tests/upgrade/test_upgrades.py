@@ -31,7 +31,7 @@ from tests.forked import COMMAND, Forked, command, forked
 from tests.servers import postgres_database, redis_server
 
 HERE = Path(__file__).parent
-MIGRATIONS = Path("runner/store/migrations/versions")
+MIGRATIONS = HERE.parents[1] / "runner/store/migrations/versions"
 PAUSE = 3600 * 10**6
 """How long ago the former version seems to have left, in microseconds."""
 MOMENT = re.compile(r"\b1[0-9]{15}\b")
