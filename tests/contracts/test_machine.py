@@ -349,7 +349,7 @@ class Machine(RuleBasedStateMachine):
     def _made(self, run: Run, whole: Next, wanted: Run, signal: Signal | None) -> Change:
         made = self.store.update(run.id, whole, signal=signal)
         same(made.before, run)
-        after = with_ids(wanted, made.after)
+        after = pauses.as_kept(with_ids(wanted, made.after))
         inbox = self.model.inboxes.setdefault((after.id, after.attempt), [])
         if signal is not None:
             known = (after.id, after.attempt, signal.name, signal.key)

@@ -47,7 +47,7 @@ def test_what_a_job_is_given_first_of_all_is_a_layer_that_is_seen_changed_and_sa
     (tmp_path / "files/.runner/workflows/ci.yml").write_text(WORKFLOW)
     commit = publish(tmp_path / "files", tmp_path / "origin", "v1")
     image = request.getfixturevalue("docker_image") if executor == "docker" else None
-    repository = Repository("git", f"{executor}/caches", str(tmp_path / "origin"), executor, image)
+    repository = Repository("git", f"{executor}/layers", str(tmp_path / "origin"), executor, image)
 
     seen: Any = engine.seen(engine.push(repository, commit))["runs"]["ci.yml"]
 
