@@ -23,7 +23,7 @@ from runner.engine.errands.archive import Member, pack, unpack
 from runner.engine.ports import Folder
 from runner.errors import BrokenDefinition, Damaged, SnapshotGone
 from runner.model.source import Route
-from runner.workspaces import GitWorkspaces
+from runner.workspaces import GitWorkspaces, mounts
 from runner.workspaces.reach import Reach
 from runner.workspaces.removal import Trash
 from runner.workspaces.stock import Stock
@@ -583,8 +583,12 @@ def test_while_a_process_is_at_home_in_the_folder_nothing_is_laid(job: Job, deps
 
 
 @pytest.mark.parametrize("job", ["host"], indirect=True)
-def test_sandboxes_of_others_that_are_being_made_keep_nothing_from_being_laid(job: Job, deps: Path) -> None:
+def test_sandboxes_of_others_that_are_being_made_keep_nothing_from_being_laid(
+    job: Job, deps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each has all that is mounted in it for a moment, below another folder."""
+    # On a busy machine that moment is long.
+    monkeypatch.setattr(mounts, "_BIRTH_SECONDS", 60.0)
     over = threading.Event()
 
     def others() -> None:
